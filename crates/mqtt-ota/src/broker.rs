@@ -1,0 +1,175 @@
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use percent_encoding::percent_decode_str;
+use url::Url;
+
+/// Where the broker is and how to log in: `mqtt://[user[:password]@]host[:port]`, or `mqtts://` for TLS.
+///
+/// The port is 1883 where none is given, 8883 with TLS. What is shown of a broker (`Display`, `Debug`, and
+/// every error) never has the password in it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Broker {
+    host: String,
+    port: u16,
+    tls: bool,
+    ca_file: Option<PathBuf>,
+    login: Option<(String, String)>,
+}
+
+impl Broker {
+    /// Reads a broker's URL.
+    ///
+    /// # Errors
+    /// The part of the URL that is missing or has no meaning here.
+    pub fn parse(url: &str) -> Result<Self, BrokerUrlError> {
+        let url = Url::parse(url).map_err(BrokerUrlError::Syntax)?;
+        let (tls, default_port) = match url.scheme() {
+            "mqtt" => (false, 1883),
+            "mqtts" => (true, 8883),
+            other => return Err(BrokerUrlError::Scheme { scheme: other.to_owned() }),
+        };
+        let host = url.host_str().filter(|host| !host.is_empty()).ok_or(BrokerUrlError::NoHost)?;
+        if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+            return Err(BrokerUrlError::Extra);
+        }
+        let decode = |text: &str| match percent_decode_str(text).decode_utf8() {
+            Ok(text) => Ok(text.into_owned()),
+            Err(_) => Err(BrokerUrlError::Login),
+        };
+        let login = match (url.username(), url.password()) {
+            ("", None) => None,
+            (user, password) => Some((decode(user)?, decode(password.unwrap_or_default())?)),
+        };
+        Ok(Self {
+            host: host.trim_matches(['[', ']']).to_owned(),
+            port: url.port().unwrap_or(default_port),
+            tls,
+            ca_file: None,
+            login,
+        })
+    }
+
+    /// Logs in with this user and password, instead of those in the URL.
+    #[must_use]
+    pub fn with_login(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
+        self.login = Some((user.into(), password.into()));
+        self
+    }
+
+    /// Trusts the certificate authorities in this PEM file, instead of the system's. Used with
+    /// `mqtts://` only.
+    #[must_use]
+    pub fn with_ca_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.ca_file = Some(path.into());
+        self
+    }
+
+    /// The host: a name, or an address without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The TCP port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Whether the connection is encrypted.
+    pub fn is_tls(&self) -> bool {
+        self.tls
+    }
+
+    /// The user who logs in, if anyone does.
+    pub fn user(&self) -> Option<&str> {
+        self.login.as_ref().map(|(user, _)| user.as_str())
+    }
+
+    pub(crate) fn login(&self) -> Option<&(String, String)> {
+        self.login.as_ref()
+    }
+
+    pub(crate) fn ca_file(&self) -> Option<&Path> {
+        self.ca_file.as_deref()
+    }
+
+    /// The host as it stands before a colon and a port.
+    pub(crate) fn bracketed_host(&self) -> String {
+        if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() }
+    }
+}
+
+impl std::str::FromStr for Broker {
+    type Err = BrokerUrlError;
+
+    fn from_str(url: &str) -> Result<Self, BrokerUrlError> {
+        Self::parse(url)
+    }
+}
+
+impl fmt::Display for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "mqtts" } else { "mqtt" };
+        write!(f, "{scheme}://{}:{}", self.bracketed_host(), self.port)
+    }
+}
+
+impl fmt::Debug for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Broker({self})")
+    }
+}
+
+/// Why a text is not the URL of a [`Broker`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BrokerUrlError {
+    /// Not a URL at all.
+    #[error("a broker is given as mqtt://host[:port] or mqtts://host[:port]")]
+    Syntax(#[source] url::ParseError),
+    /// Another scheme.
+    #[error("a broker's URL begins with mqtt:// or mqtts://, not with {scheme}:")]
+    Scheme {
+        /// The scheme found.
+        scheme: String,
+    },
+    /// No host.
+    #[error("the broker's URL has no host")]
+    NoHost,
+    /// A path, a query or a fragment.
+    #[error("a broker's URL ends after its host and port")]
+    Extra,
+    /// A login that is not UTF-8 once decoded.
+    #[error("the user or password in the broker's URL is not UTF-8")]
+    Login,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_and_encryption_follow_the_scheme() {
+        let plain = Broker::parse("mqtt://iot.lan").unwrap();
+        assert_eq!((plain.host(), plain.port(), plain.is_tls()), ("iot.lan", 1883, false));
+        let tls = Broker::parse("mqtts://iot.lan/").unwrap();
+        assert_eq!((tls.port(), tls.is_tls()), (8883, true));
+        let v6 = Broker::parse("mqtt://[::1]:1884").unwrap();
+        assert_eq!((v6.host(), v6.to_string().as_str()), ("::1", "mqtt://[::1]:1884"));
+    }
+
+    #[test]
+    fn a_login_is_decoded_and_never_shown() {
+        let broker = Broker::parse("mqtt://me:p%40ss%2fwörd%zz@h").unwrap();
+        assert_eq!(broker.login(), Some(&("me".to_owned(), "p@ss/wörd%zz".to_owned())));
+        assert_eq!(format!("{broker} {broker:?}"), "mqtt://h:1883 Broker(mqtt://h:1883)");
+        assert_eq!(broker.with_login("you", "x").user(), Some("you"));
+    }
+
+    #[test]
+    fn what_is_no_broker_is_an_error() {
+        for bad in ["", "iot.lan", "http://iot.lan", "mqtt://", "mqtt://h/x", "mqtt://h?x", "mqtt://h:99999"] {
+            assert!(Broker::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+}

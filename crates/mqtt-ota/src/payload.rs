@@ -1,0 +1,349 @@
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::Mutex;
+use tokio::task::spawn_blocking;
+
+use crate::wire::{Algorithm, Digest, Hasher};
+
+/// How much is read, hashed and sent at once, in bytes.
+const CHUNK: usize = 128 * 1024;
+
+/// What is to be sent: a file, or bytes in memory.
+///
+/// It is hashed once for each hash function that a device asks for, and served as what was hashed: the
+/// bytes are hashed again on their way out, and the last chunk is held back until that digest is the
+/// offered one. So a file that changes in between is an error here and never a delivery. Memory does not
+/// grow with the file. Cloning is cheap, and the clones share the digests.
+#[derive(Debug, Clone)]
+pub struct Payload(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    name: String,
+    len: u64,
+    source: Source,
+    digests: Mutex<Vec<Digest>>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Memory(Bytes),
+    File { path: PathBuf, file: Arc<File> },
+}
+
+impl Payload {
+    /// Opens a regular file, and keeps it open. It is read when it is sent.
+    ///
+    /// # Errors
+    /// It does not exist, is a folder or something else than a file, or cannot be read.
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self, PayloadError> {
+        let path = path.as_ref().to_owned();
+        let opening = path.clone();
+        let (file, metadata) = blocking(move || {
+            let metadata = std::fs::metadata(&opening)?;
+            // Opening a FIFO would wait for its writer.
+            let file = if metadata.is_file() { Some(File::open(&opening)?) } else { None };
+            Ok((file, metadata))
+        })
+        .await
+        .map_err(|source| PayloadError::Open { path: path.clone(), source })?;
+        let Some(file) = file else {
+            return Err(PayloadError::NotAFile { path, folder: metadata.is_dir() });
+        };
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        Ok(Self::new(name, metadata.len(), Source::File { path, file: Arc::new(file) }))
+    }
+
+    /// Takes bytes that are in memory. `name` is what the file is called on the device where the sender is
+    /// not told otherwise.
+    pub fn from_bytes(name: impl Into<String>, bytes: impl Into<Bytes>) -> Self {
+        let bytes = bytes.into();
+        Self::new(name.into(), bytes.len() as u64, Source::Memory(bytes))
+    }
+
+    fn new(name: String, len: u64, source: Source) -> Self {
+        Self(Arc::new(Inner { name, len, source, digests: Mutex::default() }))
+    }
+
+    /// The file's name, without its folders.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The length in bytes.
+    #[expect(clippy::len_without_is_empty, reason = "an empty file is a file, and sent like any other")]
+    pub fn len(&self) -> u64 {
+        self.0.len
+    }
+
+    /// The digest, computed at the first call and remembered.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is not what another digest of it was made from.
+    ///
+    /// Cancellation: nothing is remembered.
+    pub async fn digest(&self, algorithm: Algorithm) -> Result<Digest, PayloadError> {
+        let mut known = self.0.digests.lock().await;
+        if let Some(digest) = known.iter().find(|digest| digest.algorithm() == algorithm) {
+            return Ok(*digest);
+        }
+        // What is known already is computed along: two digests of one payload are of the same bytes.
+        let mut reader = Reader::new(self.clone(), known.iter().map(Digest::algorithm).chain([algorithm]));
+        let mut chunk = Vec::new();
+        while reader.offset < self.len() {
+            (reader, chunk) = reader.next(chunk).await?;
+        }
+        let mut digests = reader.finish();
+        let digest = digests.pop().ok_or_else(|| self.changed())?;
+        if digests != *known {
+            return Err(self.changed());
+        }
+        known.push(digest);
+        Ok(digest)
+    }
+
+    /// The bytes in chunks, the last of them only if all of them hash to `digest`.
+    pub(crate) fn verified(&self, digest: Digest) -> Verified {
+        let reader = Reader::new(self.clone(), [digest.algorithm()]);
+        Verified { reader: Some(reader), digest }
+    }
+
+    fn changed(&self) -> PayloadError {
+        PayloadError::Changed { name: self.shown() }
+    }
+
+    fn unreadable(&self, source: io::Error) -> PayloadError {
+        PayloadError::Read { name: self.shown(), source }
+    }
+
+    fn shown(&self) -> String {
+        match &self.0.source {
+            Source::Memory(_) => self.0.name.clone(),
+            Source::File { path, .. } => path.display().to_string(),
+        }
+    }
+}
+
+/// The bytes of a payload whose digest is known.
+pub(crate) struct Verified {
+    reader: Option<Reader>,
+    digest: Digest,
+}
+
+impl Verified {
+    /// Fills `chunk` with the next bytes; leaves it empty at the end.
+    ///
+    /// # Errors
+    /// The file cannot be read, or its bytes are not those that were hashed: then the chunk that would
+    /// have completed it is not given out, and nor is any further one.
+    ///
+    /// Cancellation: no further chunk is given out.
+    pub(crate) async fn next(&mut self, chunk: Vec<u8>) -> Result<Vec<u8>, PayloadError> {
+        let Some(reader) = self.reader.take() else { return Ok(Vec::new()) };
+        let (reader, chunk) = reader.next(chunk).await?;
+        if reader.offset < reader.payload.len() {
+            self.reader = Some(reader);
+            return Ok(chunk);
+        }
+        let payload = reader.payload.clone();
+        if reader.finish() == [self.digest] { Ok(chunk) } else { Err(payload.changed()) }
+    }
+}
+
+/// Reads a payload from its beginning, and hashes what it reads.
+struct Reader {
+    payload: Payload,
+    offset: u64,
+    hashers: Vec<Hasher>,
+}
+
+impl Reader {
+    fn new(payload: Payload, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
+        Self { payload, offset: 0, hashers: algorithms.into_iter().map(Hasher::new).collect() }
+    }
+
+    /// Reads the next chunk, of [`CHUNK`] bytes where there are as many.
+    async fn next(mut self, mut chunk: Vec<u8>) -> Result<(Self, Vec<u8>), PayloadError> {
+        let payload = self.payload.clone();
+        let (reader, chunk, read) = blocking(move || {
+            let read = self.fill(&mut chunk);
+            Ok((self, chunk, read))
+        })
+        .await
+        .map_err(|source| payload.unreadable(source))?;
+        match read {
+            Ok(()) => Ok((reader, chunk)),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(payload.changed()),
+            Err(error) => Err(payload.unreadable(error)),
+        }
+    }
+
+    fn fill(&mut self, chunk: &mut Vec<u8>) -> io::Result<()> {
+        let left = self.payload.len() - self.offset;
+        chunk.resize(usize::try_from(left).map_or(CHUNK, |left| left.min(CHUNK)), 0);
+        match &self.payload.0.source {
+            Source::Memory(bytes) => {
+                let bytes = usize::try_from(self.offset).ok().and_then(|start| bytes.get(start..));
+                chunk.copy_from_slice(bytes.and_then(|bytes| bytes.get(..chunk.len())).unwrap_or_default());
+            }
+            Source::File { file, .. } => read_exact_at(file, chunk, self.offset)?,
+        }
+        self.offset += chunk.len() as u64;
+        self.hashers.iter_mut().for_each(|hasher| hasher.update(chunk));
+        Ok(())
+    }
+
+    fn finish(self) -> Vec<Digest> {
+        self.hashers.into_iter().map(Hasher::finish).collect()
+    }
+}
+
+#[cfg(unix)]
+fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
+    while !buffer.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, buffer, offset)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => {
+                buffer = buffer.get_mut(read..).unwrap_or_default();
+                offset += read as u64;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    spawn_blocking(work).await.map_err(io::Error::other)?
+}
+
+/// Why a file cannot be sent.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PayloadError {
+    /// It is not there, or may not be read.
+    #[error("cannot open {}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A folder, a device, a pipe or a socket.
+    #[error("{} is {}, not a file", path.display(), if *folder { "a folder" } else { "something else" })]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+        /// Whether it is a folder.
+        folder: bool,
+    },
+    /// It could be opened and cannot be read.
+    #[error("cannot read {name}")]
+    Read {
+        /// The file.
+        name: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Its bytes are no longer those that were hashed.
+    #[error("{name} changed while it was being sent")]
+    Changed {
+        /// The file.
+        name: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn all(payload: &Payload, digest: Digest) -> Result<Vec<u8>, PayloadError> {
+        let (mut bytes, mut chunks) = (Vec::new(), payload.verified(digest));
+        loop {
+            match chunks.next(Vec::new()).await? {
+                chunk if chunk.is_empty() => return Ok(bytes),
+                chunk => bytes.extend(chunk),
+            }
+        }
+    }
+
+    fn temporary(bytes: &[u8]) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, bytes).unwrap();
+        file
+    }
+
+    #[tokio::test]
+    async fn a_file_is_served_as_it_was_hashed_whatever_its_length() {
+        for len in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK] {
+            let bytes: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
+            let file = temporary(&bytes);
+            for payload in [Payload::open(&file).await.unwrap(), Payload::from_bytes("x", bytes.clone())] {
+                let digest = payload.digest(Algorithm::Sha1).await.unwrap();
+                assert_eq!(digest, Digest::of(Algorithm::Sha1, &bytes));
+                assert_eq!(all(&payload, digest).await.unwrap(), bytes);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_last_chunk_of_a_file_that_changed_is_never_given_out() {
+        let file = temporary(&vec![7; 2 * CHUNK]);
+        let payload = Payload::open(&file).await.unwrap();
+        let digest = payload.digest(Algorithm::Sha256).await.unwrap();
+        let mut changed = vec![7; 2 * CHUNK];
+        changed[5] = 8;
+        std::fs::write(&file, changed).unwrap();
+        let mut chunks = payload.verified(digest);
+        assert_eq!(chunks.next(Vec::new()).await.unwrap().len(), CHUNK);
+        assert!(matches!(chunks.next(Vec::new()).await, Err(PayloadError::Changed { .. })));
+        assert!(chunks.next(Vec::new()).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_shrinks_is_a_change_and_not_a_short_delivery() {
+        let file = temporary(b"print('hello')");
+        let payload = Payload::open(&file).await.unwrap();
+        let digest = payload.digest(Algorithm::Sha1).await.unwrap();
+        std::fs::write(&file, b"print(").unwrap();
+        assert!(matches!(all(&payload, digest).await, Err(PayloadError::Changed { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_file_replaced_by_rename_is_still_sent_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, new) = (folder.path().join("main.py"), folder.path().join("new"));
+        std::fs::write(&path, b"old").unwrap();
+        std::fs::write(&new, b"new").unwrap();
+        let payload = Payload::open(&path).await.unwrap();
+        let digest = payload.digest(Algorithm::Sha1).await.unwrap();
+        std::fs::rename(&new, &path).unwrap();
+        assert_eq!(all(&payload, digest).await.unwrap(), b"old");
+    }
+
+    #[tokio::test]
+    async fn two_digests_of_one_payload_are_of_the_same_bytes() {
+        let file = temporary(b"one");
+        let payload = Payload::open(&file).await.unwrap();
+        payload.digest(Algorithm::Sha1).await.unwrap();
+        std::fs::write(&file, b"two").unwrap();
+        assert!(matches!(payload.digest(Algorithm::Sha256).await, Err(PayloadError::Changed { .. })));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = Payload::open(folder.path().join("missing")).await;
+        assert!(matches!(missing, Err(PayloadError::Open { .. })));
+        let folder = Payload::open(folder.path()).await;
+        assert!(matches!(folder, Err(PayloadError::NotAFile { folder: true, .. })));
+    }
+}

@@ -1,0 +1,27 @@
+//! The wire: what passes between sender, device and broker, as validated types.
+//!
+//! Nothing here opens a socket or reads a clock: bytes in, values out. The normative text is
+//! `docs/protocol.md`; every rule that a type enforces is stated there under the same name.
+
+mod announcement;
+mod digest;
+mod host;
+mod name;
+mod offer;
+mod path;
+mod status;
+
+pub use announcement::{Announcement, AnnouncementError};
+pub use digest::{Algorithm, Digest, DigestError, Hasher};
+pub use host::{Host, HostError};
+pub use name::{DeviceName, NameError};
+pub use offer::{Offer, OfferError};
+pub use path::{DevicePath, PathError, STATE_FOLDER};
+pub use status::{Reason, State, Status, StatusError};
+
+/// Separates the fields of every message.
+pub(crate) const SEPARATOR: char = '|';
+
+/// The longest message that is looked at, in bytes. The longest valid offer has 455 bytes; a device
+/// with 30 KB of heap must be able to hold any message whole.
+pub const MAX_MESSAGE: usize = 1024;

@@ -1,0 +1,200 @@
+use std::fmt;
+use std::net::IpAddr;
+
+use super::{Algorithm, MAX_MESSAGE, SEPARATOR};
+
+/// What a device says of itself, retained: `v=1|client=…|sys=…|addr=…|free=…|hash=…|set=…|boots=…`.
+///
+/// The fields are `key=value` in any order; unknown keys are ignored, of a key that is there twice the
+/// first counts. Only `v` is required. Texts came from a peer; make them safe before they reach a
+/// terminal.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Announcement {
+    /// `v`: the version of the announcement, 1 or higher. A higher one only adds.
+    pub version: u32,
+    /// `client`: the name and version of the device's client.
+    pub client: Option<String>,
+    /// `sys`: the port and version of the device's system, such as `esp8266 1.25.0`.
+    pub system: Option<String>,
+    /// `addr`: the device's address in its own network.
+    pub address: Option<IpAddr>,
+    /// `free`: free space on the device's file system, in bytes.
+    pub free: Option<u64>,
+    /// `hash`: the hash functions that the device has. Empty where it does not say.
+    pub algorithms: Vec<Algorithm>,
+    /// `set`: the hash that names the whole installed state; empty where there is none.
+    pub set: Option<String>,
+    /// `boots`: how often the device has booted what it runs now.
+    pub boots: Option<u32>,
+}
+
+impl Announcement {
+    /// The version that this library writes.
+    pub const VERSION: u32 = 1;
+
+    /// An announcement that says nothing but its version.
+    pub fn new() -> Self {
+        Self { version: Self::VERSION, ..Self::default() }
+    }
+
+    /// Reads an announcement as it came off the wire.
+    ///
+    /// # Errors
+    /// The first field that breaks its rule, and the rule.
+    pub fn parse(message: &[u8]) -> Result<Self, AnnouncementError> {
+        if message.len() > MAX_MESSAGE {
+            return Err(AnnouncementError::TooLong { bytes: message.len() });
+        }
+        let text = std::str::from_utf8(message).map_err(|_| AnnouncementError::NotText)?;
+        let field = |key: &str| {
+            text.split(SEPARATOR)
+                .filter_map(|field| field.split_once('='))
+                .find_map(|(name, value)| (name == key).then_some(value))
+        };
+        let invalid = |key| AnnouncementError::Value { key };
+        Ok(Self {
+            version: field("v")
+                .ok_or(AnnouncementError::NoVersion)?
+                .parse()
+                .ok()
+                .filter(|version| *version > 0)
+                .ok_or(invalid("v"))?,
+            client: field("client").map(str::to_owned),
+            system: field("sys").map(str::to_owned),
+            address: parsed(field("addr")).map_err(|()| invalid("addr"))?,
+            free: parsed(field("free")).map_err(|()| invalid("free"))?,
+            algorithms: field("hash")
+                .unwrap_or_default()
+                .split(',')
+                .filter_map(Algorithm::from_code)
+                .collect(),
+            set: field("set").map(str::to_owned),
+            boots: parsed(field("boots")).map_err(|()| invalid("boots"))?,
+        })
+    }
+
+    /// The best hash function that the device has said it has; SHA-1 where it says nothing.
+    pub fn preferred_algorithm(&self) -> Algorithm {
+        self.algorithms.iter().copied().max().unwrap_or(Algorithm::Sha1)
+    }
+}
+
+/// The value of a key that may be missing or empty.
+fn parsed<T: std::str::FromStr>(value: Option<&str>) -> Result<Option<T>, ()> {
+    value.filter(|text| !text.is_empty()).map(|text| text.parse().map_err(|_| ())).transpose()
+}
+
+impl fmt::Display for Announcement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// A value must not end its field; and no line of text has control characters.
+        fn clean(text: &str) -> String {
+            text.replace(|c: char| c == SEPARATOR || c.is_control(), " ")
+        }
+        write!(f, "v={}", self.version)?;
+        if let Some(client) = &self.client {
+            write!(f, "|client={}", clean(client))?;
+        }
+        if let Some(system) = &self.system {
+            write!(f, "|sys={}", clean(system))?;
+        }
+        if let Some(address) = self.address {
+            write!(f, "|addr={address}")?;
+        }
+        if let Some(free) = self.free {
+            write!(f, "|free={free}")?;
+        }
+        if !self.algorithms.is_empty() {
+            let codes: Vec<_> = self.algorithms.iter().map(|a| a.code()).collect();
+            write!(f, "|hash={}", codes.join(","))?;
+        }
+        if let Some(set) = &self.set {
+            write!(f, "|set={}", clean(set))?;
+        }
+        if let Some(boots) = self.boots {
+            write!(f, "|boots={boots}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Why a message is not an [`Announcement`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AnnouncementError {
+    /// Over [`MAX_MESSAGE`].
+    #[error("an announcement has at most {MAX_MESSAGE} bytes, this one has {bytes}")]
+    TooLong {
+        /// The length found.
+        bytes: usize,
+    },
+    /// Not UTF-8.
+    #[error("an announcement is UTF-8 text")]
+    NotText,
+    /// The one required field is missing.
+    #[error("an announcement has a field v=1")]
+    NoVersion,
+    /// A known key with a value that is none.
+    #[error("the announcement's field {key} is not valid")]
+    Value {
+        /// The key.
+        key: &'static str,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_fields_come_in_any_order_and_unknown_ones_are_ignored() {
+        let text = "hash=md5,sha1,sha256|new=x|free=1265664|junk|v=1|addr=192.168.1.7|client=mqtt_ota 0.1.0|sys=esp8266 1.25.0|boots=1|set=|free=7";
+        let read = Announcement::parse(text.as_bytes()).unwrap();
+        assert_eq!(read.address, Some("192.168.1.7".parse().unwrap()));
+        assert_eq!(read.free, Some(1_265_664));
+        assert_eq!(read.algorithms, [Algorithm::Sha1, Algorithm::Sha256]);
+        assert_eq!(read.preferred_algorithm(), Algorithm::Sha256);
+        assert_eq!(read.system.as_deref(), Some("esp8266 1.25.0"));
+        assert_eq!((read.set.as_deref(), read.boots), (Some(""), Some(1)));
+        assert_eq!(Announcement::parse(b"v=1").unwrap().preferred_algorithm(), Algorithm::Sha1);
+    }
+
+    #[test]
+    fn an_error_names_the_field() {
+        for (message, error) in [
+            (&b""[..], AnnouncementError::NoVersion),
+            (b"online", AnnouncementError::NoVersion),
+            (b"v=0", AnnouncementError::Value { key: "v" }),
+            (b"v=x", AnnouncementError::Value { key: "v" }),
+            (b"v=1|addr=nowhere", AnnouncementError::Value { key: "addr" }),
+            (b"v=1|free=-1", AnnouncementError::Value { key: "free" }),
+            (b"v=1|\xff", AnnouncementError::NotText),
+        ] {
+            assert_eq!(Announcement::parse(message), Err(error), "{message:?}");
+        }
+    }
+
+    #[test]
+    fn a_value_cannot_add_a_field() {
+        let mut announcement = Announcement::new();
+        announcement.client = Some("x|free=1\n".to_owned());
+        let read = Announcement::parse(announcement.to_string().as_bytes()).unwrap();
+        assert_eq!((read.free, read.client.as_deref()), (None, Some("x free=1 ")));
+    }
+
+    proptest! {
+        #[test]
+        fn property_any_bytes_are_an_announcement_or_an_error(
+            bytes in prop_oneof![
+                proptest::collection::vec(any::<u8>(), 0..300),
+                "v=1(\\|(client|sys|addr|free|hash|set|boots|x)=.{0,12}){0,8}".prop_map(String::into_bytes),
+            ]
+        ) {
+            if let Ok(read) = Announcement::parse(&bytes) {
+                let again = Announcement::parse(read.to_string().as_bytes());
+                prop_assert!(again.is_ok());
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+/// Where an offer says the file is: an IPv4 address, an IPv6 address (bare, no brackets) or a name that the
+/// device can resolve.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Host(String);
+
+impl Host {
+    /// The longest host name, in bytes (RFC 1035, 2.3.4, less the root's dot).
+    pub const MAX_LEN: usize = 253;
+
+    /// The host as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The address, where the host is one.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.0.parse().ok()
+    }
+}
+
+impl From<IpAddr> for Host {
+    fn from(address: IpAddr) -> Self {
+        Self(address.to_string())
+    }
+}
+
+impl FromStr for Host {
+    type Err = HostError;
+
+    fn from_str(text: &str) -> Result<Self, HostError> {
+        if text.is_empty() {
+            return Err(HostError::Empty);
+        }
+        if text.len() > Self::MAX_LEN {
+            return Err(HostError::TooLong { bytes: text.len() });
+        }
+        if text.parse::<IpAddr>().is_ok() {
+            return Ok(Self(text.to_owned()));
+        }
+        match text.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))) {
+            Some(character) => Err(HostError::Forbidden { character }),
+            None => Ok(Self(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// Why a text is not a [`Host`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HostError {
+    /// Nothing there.
+    #[error("a host must not be empty")]
+    Empty,
+    /// Over [`Host::MAX_LEN`].
+    #[error("a host has at most {} bytes, this one has {bytes}", Host::MAX_LEN)]
+    TooLong {
+        /// The length found.
+        bytes: usize,
+    },
+    /// Neither an address nor a name.
+    #[error(
+        "a host must not contain {character:?}: it is an IPv4 address, a bare IPv6 address or a name of letters, digits, '.', '-' and '_'"
+    )]
+    Forbidden {
+        /// The first such character.
+        character: char,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_an_address_or_a_name() {
+        for good in ["192.168.1.10", "fe80::1", "::1", "nas.lan", "my_host-2"] {
+            assert_eq!(good.parse::<Host>().unwrap().as_str(), good);
+        }
+        for bad in ["", "[::1]", "a b", "a|b", "fe80::1%eth0", "host:80", "é.lan", &"a".repeat(254)] {
+            assert!(bad.parse::<Host>().is_err(), "{bad:?}");
+        }
+    }
+}

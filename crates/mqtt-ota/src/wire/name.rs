@@ -1,0 +1,134 @@
+use std::fmt;
+use std::str::FromStr;
+
+/// A device's name: the first level of its topics.
+///
+/// 1 to 64 bytes of UTF-8, one MQTT topic level: no `/`, `+`, `#` or control character, and no `$` in
+/// front (MQTT 3.1.1, 4.7.2, keeps those topics for the broker). Case-sensitive.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DeviceName(String);
+
+impl DeviceName {
+    /// The longest name, in bytes.
+    pub const MAX_LEN: usize = 64;
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// `NAME/OTA`: where a sender publishes offers.
+    pub fn offer_topic(&self) -> String {
+        format!("{self}/OTA")
+    }
+
+    /// `NAME/OTA/device`: where the device keeps its retained announcement.
+    pub fn announcement_topic(&self) -> String {
+        format!("{self}/OTA/device")
+    }
+
+    /// `NAME/OTA/status`: where the device says what it did with an offer.
+    pub fn status_topic(&self) -> String {
+        format!("{self}/OTA/status")
+    }
+
+    /// The filter that matches the announcement of every device.
+    pub(crate) const ANNOUNCEMENTS: &'static str = "+/OTA/device";
+
+    /// The device whose announcement was published to `topic`.
+    pub(crate) fn from_announcement_topic(topic: &str) -> Option<Self> {
+        topic.strip_suffix("/OTA/device")?.parse().ok()
+    }
+}
+
+impl FromStr for DeviceName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        if text.is_empty() {
+            return Err(NameError::Empty);
+        }
+        if text.len() > Self::MAX_LEN {
+            return Err(NameError::TooLong { bytes: text.len() });
+        }
+        if text.starts_with('$') {
+            return Err(NameError::Reserved);
+        }
+        match text.chars().find(|c| matches!(c, '/' | '+' | '#') || c.is_control()) {
+            Some(character) => Err(NameError::Forbidden { character }),
+            None => Ok(Self(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for DeviceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for DeviceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// Why a text is not a [`DeviceName`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NameError {
+    /// Nothing there.
+    #[error("a device name must not be empty")]
+    Empty,
+    /// Over [`DeviceName::MAX_LEN`].
+    #[error("a device name has at most {} bytes, this one has {bytes}", DeviceName::MAX_LEN)]
+    TooLong {
+        /// The length found.
+        bytes: usize,
+    },
+    /// A `$` in front.
+    #[error("a device name must not begin with '$': such topics belong to the broker")]
+    Reserved,
+    /// A character that MQTT gives a meaning to, or a control character.
+    #[error(
+        "a device name must not contain {character:?}: it is one MQTT topic level, without '/', '+', '#' or control characters"
+    )]
+    Forbidden {
+        /// The first such character.
+        character: char,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_name_is_one_topic_level() {
+        for good in ["NIGHTLAMP", "a", "Küche 1", "lamp-2_b.x", &"x".repeat(64)] {
+            assert_eq!(good.parse::<DeviceName>().unwrap().as_str(), good);
+        }
+        for bad in ["", "a/b", "+", "lamp#", "a\0", "a\nb", "$SYS", &"x".repeat(65)] {
+            assert!(bad.parse::<DeviceName>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_length_limit_counts_bytes_not_characters() {
+        let error = "ü".repeat(33).parse::<DeviceName>().unwrap_err();
+        assert_eq!(error, NameError::TooLong { bytes: 66 });
+    }
+
+    proptest! {
+        #[test]
+        fn property_any_text_is_a_name_or_an_error_and_a_name_round_trips(text in "\\PC{0,70}|.{0,70}") {
+            if let Ok(name) = text.parse::<DeviceName>() {
+                prop_assert_eq!(name.as_str(), &text);
+                let topic = name.announcement_topic();
+                prop_assert_eq!(topic.matches('/').count(), 2);
+                prop_assert_eq!(DeviceName::from_announcement_topic(&topic), Some(name));
+            }
+        }
+    }
+}

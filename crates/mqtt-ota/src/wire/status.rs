@@ -1,0 +1,272 @@
+use std::fmt;
+
+use super::{DevicePath, Digest, MAX_MESSAGE, SEPARATOR};
+
+/// What a device says it did with an offer: `state|file|hash|detail`.
+///
+/// `file` and `hash` repeat the offer's fields, so they stay plain text here: a device that was sent
+/// nonsense answers with that nonsense. Everything in a status came from a peer; make it safe before it
+/// reaches a terminal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// What happened.
+    pub state: State,
+    /// The offer's file.
+    pub path: String,
+    /// The offer's hash.
+    pub digest: String,
+    /// More about it: a reason code and free text for [`State::Failed`], `unchanged` for a file that was
+    /// already there, else mostly empty.
+    pub detail: String,
+}
+
+impl Status {
+    /// The detail of [`State::Installed`] where the file already had the offered hash.
+    pub const UNCHANGED: &'static str = "unchanged";
+
+    /// The longest detail that is written, in bytes; the rest is cut off.
+    pub const MAX_DETAIL: usize = 256;
+
+    /// The status of an offer that was valid.
+    pub fn new(state: State, path: &DevicePath, digest: &Digest, detail: impl Into<String>) -> Self {
+        Self { state, path: path.to_string(), digest: digest.to_string(), detail: detail.into() }
+    }
+
+    /// Reads a status as it came off the wire. The detail may be missing, and may contain anything.
+    ///
+    /// # Errors
+    /// The first field that breaks its rule, and the rule.
+    pub fn parse(message: &[u8]) -> Result<Self, StatusError> {
+        if message.len() > MAX_MESSAGE {
+            return Err(StatusError::TooLong { bytes: message.len() });
+        }
+        let text = std::str::from_utf8(message).map_err(|_| StatusError::NotText)?;
+        let mut fields = text.splitn(4, SEPARATOR);
+        let (Some(state), Some(path), Some(digest)) = (fields.next(), fields.next(), fields.next()) else {
+            return Err(StatusError::Fields { count: text.split(SEPARATOR).count() });
+        };
+        Ok(Self {
+            state: State::from_code(state).ok_or(StatusError::State)?,
+            path: path.to_owned(),
+            digest: digest.to_owned(),
+            detail: fields.next().unwrap_or_default().to_owned(),
+        })
+    }
+
+    /// Whether this answers an offer of that file with that hash.
+    pub fn answers(&self, path: &DevicePath, digest: &Digest) -> bool {
+        self.path == path.as_str() && self.digest == digest.to_string()
+    }
+
+    /// The reason code and the free text of a detail that has them: `connect 192.168.1.10:40123 refused`.
+    pub fn reason(&self) -> (Reason, &str) {
+        let (code, text) = self.detail.split_once(' ').unwrap_or((&self.detail, ""));
+        (Reason::from_code(code), text.trim())
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let detail = cut(&self.detail, Self::MAX_DETAIL);
+        write!(f, "{}|{}|{}|{detail}", self.state.code(), self.path, self.digest)
+    }
+}
+
+/// What a device did with an offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum State {
+    /// It takes the offer and connects next.
+    Receiving,
+    /// The file is in place and has the offered hash.
+    Installed,
+    /// It is not, and the old file is untouched.
+    Failed,
+    /// After the boot: what was installed runs.
+    Running,
+    /// After the boot: what was installed did not work and the old state is back.
+    RolledBack,
+}
+
+impl State {
+    const ALL: [Self; 5] = [Self::Receiving, Self::Installed, Self::Failed, Self::Running, Self::RolledBack];
+
+    /// The word on the wire.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Receiving => "receiving",
+            Self::Installed => "installed",
+            Self::Failed => "failed",
+            Self::Running => "running",
+            Self::RolledBack => "rolled-back",
+        }
+    }
+
+    fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.code() == code)
+    }
+}
+
+/// Why a device did not install a file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The bytes that came have another hash.
+    HashMismatch,
+    /// No connection to the offered address; the text has the address and the error.
+    Connect,
+    /// The sender stopped sending.
+    Timeout,
+    /// The stream broke before its end.
+    Short,
+    /// The file does not fit.
+    NoSpace,
+    /// The message is no offer.
+    BadOffer,
+    /// The file's name is refused.
+    BadName,
+    /// The flash or the file system refused.
+    Write,
+    /// The device has a key and the offer is not signed with it.
+    Unauthorised,
+    /// A code that this version does not know.
+    Other(String),
+}
+
+impl Reason {
+    const KNOWN: [Self; 9] = [
+        Self::HashMismatch,
+        Self::Connect,
+        Self::Timeout,
+        Self::Short,
+        Self::NoSpace,
+        Self::BadOffer,
+        Self::BadName,
+        Self::Write,
+        Self::Unauthorised,
+    ];
+
+    /// The word on the wire.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::HashMismatch => "hash-mismatch",
+            Self::Connect => "connect",
+            Self::Timeout => "timeout",
+            Self::Short => "short",
+            Self::NoSpace => "no-space",
+            Self::BadOffer => "bad-offer",
+            Self::BadName => "bad-name",
+            Self::Write => "write",
+            Self::Unauthorised => "unauthorised",
+            Self::Other(code) => code,
+        }
+    }
+
+    fn from_code(code: &str) -> Self {
+        Self::KNOWN
+            .into_iter()
+            .find(|reason| reason.code() == code)
+            .unwrap_or_else(|| Self::Other(code.to_owned()))
+    }
+
+    /// Whether the same offer may succeed a moment later: what the link did, not what the device decided.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Connect | Self::Timeout | Self::Short | Self::HashMismatch)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+/// Why a message is not a [`Status`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StatusError {
+    /// Over [`MAX_MESSAGE`].
+    #[error("a status has at most {MAX_MESSAGE} bytes, this one has {bytes}")]
+    TooLong {
+        /// The length found.
+        bytes: usize,
+    },
+    /// Not UTF-8.
+    #[error("a status is UTF-8 text")]
+    NotText,
+    /// Fewer than three.
+    #[error("a status has four fields (state|file|hash|detail), this one has {count}")]
+    Fields {
+        /// How many there are.
+        count: usize,
+    },
+    /// The first field.
+    #[error("the status' state is none of receiving, installed, failed, running, rolled-back")]
+    State,
+}
+
+/// At most `limit` bytes of `text`, whole characters only.
+fn cut(text: &str, limit: usize) -> &str {
+    let end = (0..=limit.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    end.and_then(|end| text.get(..end)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_status_is_read_field_by_field() {
+        let status = Status::parse(b"failed|main.py|00ff|connect 192.168.1.10:4|x ECONNREFUSED").unwrap();
+        assert_eq!(status.state, State::Failed);
+        assert_eq!(status.reason(), (Reason::Connect, "192.168.1.10:4|x ECONNREFUSED"));
+        assert_eq!(Status::parse(b"installed|f|h").unwrap().detail, "");
+        assert_eq!(Status::parse(b"failed|f|h|low-battery 2.9 V").unwrap().reason().0.code(), "low-battery");
+    }
+
+    #[test]
+    fn hostile_statuses_are_errors() {
+        assert_eq!(Status::parse(b""), Err(StatusError::Fields { count: 1 }));
+        assert_eq!(Status::parse(b"installed"), Err(StatusError::Fields { count: 1 }));
+        assert_eq!(Status::parse(b"done|f|h|"), Err(StatusError::State));
+        assert_eq!(Status::parse(b"installed|\xff|h|"), Err(StatusError::NotText));
+        assert_eq!(Status::parse(&vec![b'x'; 1 << 20]), Err(StatusError::TooLong { bytes: 1 << 20 }));
+    }
+
+    #[test]
+    fn a_long_detail_is_cut_at_a_character() {
+        let status = Status {
+            state: State::Failed,
+            path: "f".into(),
+            digest: "h".into(),
+            detail: format!("write {}", "é".repeat(300)),
+        };
+        let text = status.to_string();
+        assert_eq!(text.len(), "failed|f|h|".len() + 256);
+        assert!(Status::parse(text.as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn only_what_the_link_did_may_pass_by_itself() {
+        let passing: Vec<_> = Reason::KNOWN.into_iter().filter(Reason::may_pass).collect();
+        assert_eq!(passing, [Reason::HashMismatch, Reason::Connect, Reason::Timeout, Reason::Short]);
+    }
+
+    proptest! {
+        #[test]
+        fn property_any_bytes_are_a_status_or_an_error(
+            bytes in prop_oneof![
+                proptest::collection::vec(any::<u8>(), 0..300),
+                "(installed|failed|running)(\\|.{0,40}){0,5}".prop_map(String::into_bytes),
+            ]
+        ) {
+            if let Ok(status) = Status::parse(&bytes) {
+                let _ = status.reason();
+                if status.detail.len() <= Status::MAX_DETAIL {
+                    prop_assert_eq!(Status::parse(status.to_string().as_bytes()), Ok(status));
+                }
+            }
+        }
+    }
+}
