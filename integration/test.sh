@@ -1,0 +1,135 @@
+#!/usr/bin/env bash
+# The test command: installs what the tests need (Debian 12 or later), then runs every check that a
+# change has to pass, and stops at the first that fails. Needs Rust with rustfmt and clippy; root or
+# sudo only where something is missing. Elsewhere: install Mosquitto yourself, and run it all the same.
+#
+#   PROPERTY_CASES   cases for each property test of the wire (default 100000)
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+cache=$here/.cache
+cd "$here/.."
+
+property_cases=${PROPERTY_CASES:-100000}
+deny_version=0.20.2
+started=$SECONDS
+
+headline() { printf '\n== %s (after %d s)\n' "$*" "$((SECONDS - started))"; }
+fail() { printf 'test.sh: %s\n' "$*" >&2; exit 1; }
+have() { command -v "$1" >/dev/null; }
+
+# Debian keeps Mosquitto where only root's PATH looks.
+export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif ! have sudo; then
+        fail "neither root nor sudo, to run: $*"
+    elif [ -t 0 ]; then
+        sudo "$@"
+    else
+        sudo -n "$@"
+    fi
+}
+
+install_packages() {
+    local missing=()
+    have mosquitto && have mosquitto_passwd || missing+=(mosquitto)
+    have git || missing+=(git)
+    have cc || missing+=(gcc libc6-dev)
+    [ ${#missing[@]} -gt 0 ] || return 0
+
+    have apt-get || fail "missing, and there is no apt-get to install them with: ${missing[*]}"
+    as_root apt-get -qq update
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get -qq install -y --no-install-recommends "${missing[@]}" </dev/null
+    # The package starts a broker on the well-known port. The tests start their own on free ports; a
+    # service that was there before is the user's, and stays.
+    case " ${missing[*]} " in *" mosquitto "*)
+        if [ -d /run/systemd/system ]; then
+            as_root systemctl disable --quiet --now mosquitto
+        else
+            as_root service mosquitto stop >/dev/null 2>&1 || true
+        fi ;;
+    esac
+}
+
+install_cargo_deny() {
+    local home=$cache/cargo-deny
+    PATH=$home/bin:$PATH
+    [ "$(cargo-deny --version 2>/dev/null)" != "cargo-deny $deny_version" ] || return 0
+    # Unoptimised, it is built in a minute and checks in three seconds.
+    CARGO_PROFILE_DEV_DEBUG=false CARGO_TARGET_DIR=$home/target \
+        cargo install --quiet --locked --debug --force --root "$home" --version "$deny_version" cargo-deny
+    rm -rf "$home/target"
+}
+
+install_micropython() {
+    if have apt-get && ! apt-get indextargets 'Created-By: Packages' 'Origin: Debian' | grep -q .; then
+        as_root apt-get -qq update
+    fi
+    bash "$here/micropython.sh"
+    export PATH=$cache/micropython/bin:$PATH
+}
+
+check_dependencies() {
+    # The advisory database comes by git from the internet, which not every machine reaches.
+    if GIT_TERMINAL_PROMPT=0 timeout 120 cargo deny fetch db >"$cache/advisory-fetch.log" 2>&1; then
+        cargo deny check --hide-inclusion-graph -A duplicate
+    else
+        cargo deny check --hide-inclusion-graph -A duplicate bans licenses sources
+        printf '\n%s\n%s\n' \
+            'ADVISORIES WERE NOT CHECKED: the advisory database could not be fetched from here:' \
+            "$(sed 's/^/    /' "$cache/advisory-fetch.log")"
+    fi
+}
+
+check_packages() {
+    local log=$cache/package.log dirty=()
+    # A commit's package is what counts in CI; while working, what is there is looked at.
+    [ -n "${CI:-}" ] || dirty=(--allow-dirty)
+    cargo package --locked --workspace --exclude mqtt-ota-integration "${dirty[@]}" 2>&1 | tee "$log"
+    ! grep -q '^warning' "$log" || fail "cargo package warned, see above"
+}
+
+headline "What the tests need"
+for tool in "cargo --version" "cargo fmt --version" "cargo clippy --version"; do
+    $tool || fail "\`$tool\` does not work: install Rust with rustup, with the components rustfmt and clippy"
+done
+mkdir -p "$cache"
+install_packages
+install_micropython
+install_cargo_deny
+mosquitto -h | head -n 1 || true
+micropython -c 'import sys; print(sys.version)'
+cargo-deny --version
+
+headline "cargo fmt"
+cargo fmt --all --check
+
+headline "cargo clippy"
+cargo clippy --locked --workspace --all-targets -- -D warnings
+
+headline "cargo clippy, the command without its broker"
+cargo clippy --locked -p mqtt-ota-cli --no-default-features --all-targets -- -D warnings
+
+headline "cargo doc"
+RUSTDOCFLAGS=-Dwarnings cargo doc --locked --workspace --no-deps
+
+headline "cargo deny"
+check_dependencies
+
+headline "cargo package"
+check_packages
+
+headline "Property tests of the wire, $property_cases cases each"
+cargo test --locked -p mqtt-ota --release --lib --no-run
+PROPTEST_CASES=$property_cases timeout 600 cargo test --locked -p mqtt-ota --release --lib property ||
+    fail "a property failed, or the run took longer than ten minutes (PROPERTY_CASES sets its length)"
+
+headline "The command"
+cargo build --locked -p mqtt-ota-cli
+
+headline "cargo test"
+cargo test --locked --workspace
