@@ -187,8 +187,8 @@ impl Reader {
         chunk.resize(usize::try_from(left).map_or(CHUNK, |left| left.min(CHUNK)), 0);
         match &self.payload.0.source {
             Source::Memory(bytes) => {
-                let bytes = usize::try_from(self.offset).ok().and_then(|start| bytes.get(start..));
-                chunk.copy_from_slice(bytes.and_then(|bytes| bytes.get(..chunk.len())).unwrap_or_default());
+                let rest = usize::try_from(self.offset).ok().and_then(|start| bytes.get(start..));
+                chunk.iter_mut().zip(rest.unwrap_or_default()).for_each(|(to, from)| *to = *from);
             }
             Source::File { file, .. } => read_exact_at(file, chunk, self.offset)?,
         }

@@ -68,9 +68,7 @@ enum Command {
         done: oneshot::Sender<Answer>,
     },
     Subscribe {
-        id: u64,
-        filter: String,
-        messages: mpsc::Sender<Incoming>,
+        subscriber: Subscriber,
         done: oneshot::Sender<bool>,
     },
     Unsubscribe {
@@ -128,24 +126,31 @@ impl Link {
         }
     }
 
-    /// Subscribes with QoS 1 and waits for the broker's acknowledgement.
+    /// Subscribes with QoS 1 to one filter after the other, and waits for the broker's acknowledgements.
     ///
-    /// What the broker has retained comes first. The broker handles one client's packets in order: once a
-    /// later subscription is acknowledged, what was retained for the earlier one has arrived.
+    /// What the broker has retained comes first. It handles one client's packets in order: once this
+    /// returns, what was retained for all filters but the last has arrived.
     ///
     /// Cancellation: the subscription ends.
-    pub(crate) async fn subscribe(&self, filter: &str) -> Result<Subscription, LinkError> {
+    pub(crate) async fn subscribe(&self, filters: &[&str]) -> Result<Subscription, LinkError> {
         let (messages, receiver) = mpsc::channel(BACKLOG);
-        let (done, granted) = oneshot::channel();
         let id = fastrand::u64(..);
         let subscription = Subscription { id, messages: receiver, commands: self.commands.clone() };
-        let command = Command::Subscribe { id, filter: filter.to_owned(), messages, done };
-        self.commands.send(command).map_err(|_| LinkError::Lost)?;
-        match granted.await {
-            Ok(true) => Ok(subscription),
-            Ok(false) => Err(LinkError::SubscribeRefused { topic: filter.to_owned() }),
-            Err(_) => Err(LinkError::Lost),
+        let mut answers = Vec::with_capacity(filters.len());
+        for filter in filters {
+            let (done, granted) = oneshot::channel();
+            let subscriber = Subscriber { id, filter: (*filter).to_owned(), messages: messages.clone() };
+            self.commands.send(Command::Subscribe { subscriber, done }).map_err(|_| LinkError::Lost)?;
+            answers.push((filter, granted));
         }
+        for (filter, granted) in answers {
+            match granted.await {
+                Ok(true) => {}
+                Ok(false) => return Err(LinkError::SubscribeRefused { topic: (*filter).to_owned() }),
+                Err(_) => return Err(LinkError::Lost),
+            }
+        }
+        Ok(subscription)
     }
 
     /// Sends what is queued, says goodbye and ends the connection; gives up after half a second.
@@ -200,7 +205,9 @@ async fn established(
     }
 }
 
+/// One filter of a [`Subscription`].
 struct Subscriber {
+    id: u64,
     filter: String,
     messages: mpsc::Sender<Incoming>,
 }
@@ -209,7 +216,7 @@ struct Subscriber {
 /// in which rumqttc reports their packet ids.
 struct Driver {
     client: Client,
-    subscribers: HashMap<u64, Subscriber>,
+    subscribers: Vec<Subscriber>,
     /// Commands that came while there was no connection.
     waiting: VecDeque<Command>,
     publishes_queued: VecDeque<oneshot::Sender<Answer>>,
@@ -224,7 +231,7 @@ impl Driver {
     fn new(client: Client) -> Self {
         Self {
             client,
-            subscribers: HashMap::new(),
+            subscribers: Vec::new(),
             waiting: VecDeque::new(),
             publishes_queued: VecDeque::new(),
             publishes_sent: HashMap::new(),
@@ -282,19 +289,20 @@ impl Driver {
                     self.publishes_queued.push_back(done);
                 }
             }
-            Command::Subscribe { id, filter, messages, done } if self.connected => {
-                if self.client.subscribe(&filter) {
+            Command::Subscribe { subscriber, done } if self.connected => {
+                if self.client.subscribe(&subscriber.filter) {
                     self.subscribes_queued.push_back(Some(done));
-                    self.subscribers.insert(id, Subscriber { filter, messages });
+                    self.subscribers.push(subscriber);
                 }
             }
             Command::Unsubscribe { id } => {
-                self.waiting.retain(|c| !matches!(c, Command::Subscribe { id: waiting, .. } if *waiting == id));
-                if let Some(ended) = self.subscribers.remove(&id)
-                    && self.connected
-                    && self.subscribers.values().all(|other| other.filter != ended.filter)
-                {
-                    self.client.unsubscribe(&ended.filter);
+                self.waiting
+                    .retain(|c| !matches!(c, Command::Subscribe { subscriber, .. } if subscriber.id == id));
+                let ended: Vec<_> = self.subscribers.extract_if(.., |s| s.id == id).collect();
+                for Subscriber { filter, .. } in ended {
+                    if self.connected && self.subscribers.iter().all(|other| other.filter != filter) {
+                        self.client.unsubscribe(&filter);
+                    }
                 }
             }
             Command::Goodbye => {
@@ -333,7 +341,7 @@ impl Driver {
     }
 
     fn deliver(&self, message: &Message) {
-        for subscriber in self.subscribers.values() {
+        for subscriber in &self.subscribers {
             if rumqttc::matches(&message.topic, &subscriber.filter)
                 && subscriber.messages.try_send(Incoming::Message(message.clone())).is_err()
             {
@@ -353,7 +361,7 @@ impl Driver {
 
     fn reconnected(&mut self) {
         self.connected = true;
-        let mut filters: Vec<_> = self.subscribers.values().map(|s| s.filter.as_str()).collect();
+        let mut filters: Vec<_> = self.subscribers.iter().map(|s| s.filter.as_str()).collect();
         filters.sort_unstable();
         filters.dedup();
         for filter in filters {
@@ -361,9 +369,10 @@ impl Driver {
                 self.subscribes_queued.push_back(None);
             }
         }
-        for subscriber in self.subscribers.values() {
-            let _ = subscriber.messages.try_send(Incoming::Reconnected);
-        }
+        self.subscribers
+            .chunk_by(|one, next| one.id == next.id)
+            .filter_map(<[Subscriber]>::first)
+            .for_each(|subscriber| drop(subscriber.messages.try_send(Incoming::Reconnected)));
         for command in std::mem::take(&mut self.waiting) {
             self.take(command);
         }

@@ -1,0 +1,320 @@
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::num::NonZeroU16;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use crate::wire::{Host, HostError};
+
+/// Where the sender listens: `ADDR`, `ADDR:PORT`, `ADDR:FIRST-LAST`, `PORT` or `FIRST-LAST`; an IPv6 address
+/// in brackets. The default is any address and any free port. A fixed port or a range is for firewalls and
+/// containers; a range bounds how many files are served at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    address: Option<IpAddr>,
+    ports: RangeInclusive<u16>,
+}
+
+impl Listen {
+    /// Any address, this port.
+    pub fn on_port(port: NonZeroU16) -> Self {
+        Self { address: None, ports: port.get()..=port.get() }
+    }
+
+    /// The local address; None where any will do.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
+    /// The ports to try in turn; `0..=0` where any free one will do.
+    pub fn ports(&self) -> RangeInclusive<u16> {
+        self.ports.clone()
+    }
+
+    pub(crate) fn any_port(&self) -> bool {
+        self.ports == (0..=0)
+    }
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self { address: None, ports: 0..=0 }
+    }
+}
+
+impl FromStr for Listen {
+    type Err = ListenError;
+
+    fn from_str(text: &str) -> Result<Self, ListenError> {
+        let invalid = || ListenError { text: text.to_owned() };
+        let ports = |ports: &str| -> Option<RangeInclusive<u16>> {
+            let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+            let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+            (first <= last && (first > 0 || last == 0)).then_some(first..=last)
+        };
+        let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+        if let Ok(address) = bare.parse() {
+            return Ok(Self { address: Some(address), ports: 0..=0 });
+        }
+        match text.rsplit_once(':') {
+            None => Ok(Self { address: None, ports: ports(text).ok_or_else(invalid)? }),
+            Some((address, range)) => {
+                let address = match address.strip_prefix('[').and_then(|a| a.strip_suffix(']')) {
+                    Some(v6) => v6.parse().map(IpAddr::V6),
+                    None => address.parse().map(IpAddr::V4),
+                };
+                let address = Some(address.map_err(|_| invalid())?);
+                Ok(Self { address, ports: ports(range).ok_or_else(invalid)? })
+            }
+        }
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (first, last) = (self.ports.start(), self.ports.end());
+        match self.address {
+            Some(IpAddr::V6(address)) => write!(f, "[{address}]:")?,
+            Some(address) => write!(f, "{address}:")?,
+            None => {}
+        }
+        if first == last { write!(f, "{first}") } else { write!(f, "{first}-{last}") }
+    }
+}
+
+/// A text that is no [`Listen`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is no address to listen on: give ADDR:PORT, ADDR:FIRST-LAST, PORT or FIRST-LAST")]
+pub struct ListenError {
+    text: String,
+}
+
+/// What the offer shall say instead of an address of this machine: `HOST` or `HOST:PORT`. For a container or
+/// a router that forwards the port. An IPv6 address with a port stands in brackets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advertise {
+    /// The host that devices connect to.
+    pub host: Host,
+    /// The port that devices connect to; None: the one that is listened on.
+    pub port: Option<NonZeroU16>,
+}
+
+impl FromStr for Advertise {
+    type Err = AdvertiseError;
+
+    fn from_str(text: &str) -> Result<Self, AdvertiseError> {
+        let error = |source| AdvertiseError { text: text.to_owned(), source };
+        let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+        if let Ok(address) = bare.parse::<IpAddr>() {
+            return Ok(Self { host: address.into(), port: None });
+        }
+        let (host, port) = match text.rsplit_once(':') {
+            None => (text, None),
+            Some((host, port)) => {
+                let port = port.parse().map_err(|_| error(None))?;
+                (host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host), Some(port))
+            }
+        };
+        Ok(Self { host: host.parse().map_err(|source| error(Some(source)))?, port })
+    }
+}
+
+impl fmt::Display for Advertise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            Some(port) => write_host_port(f, &self.host, port.get()),
+            None => self.host.fmt(f),
+        }
+    }
+}
+
+/// A text that is no [`Advertise`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} cannot be advertised: give HOST or HOST:PORT")]
+pub struct AdvertiseError {
+    text: String,
+    source: Option<HostError>,
+}
+
+/// What an offer says about where the file is, and why it says that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advertised {
+    /// The host in the offer.
+    pub host: Host,
+    /// The port in the offer.
+    pub port: NonZeroU16,
+    /// Why this host.
+    pub why: Why,
+}
+
+impl fmt::Display for Advertised {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_host_port(f, &self.host, self.port.get())
+    }
+}
+
+fn write_host_port(f: &mut fmt::Formatter<'_>, host: &Host, port: u16) -> fmt::Result {
+    match host.address() {
+        Some(IpAddr::V6(address)) => write!(f, "[{address}]:{port}"),
+        _ => write!(f, "{host}:{port}"),
+    }
+}
+
+/// Why an address was chosen, in the order in which the reasons are tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Why {
+    /// The user said so.
+    Told,
+    /// It is the local address that the user listens on.
+    Listening,
+    /// The local address of the route to the address that the device announced.
+    RouteToDevice(IpAddr),
+    /// The local address of the route to the broker.
+    RouteToBroker(IpAddr),
+    /// The local address of the default route.
+    DefaultRoute,
+    /// This machine has no network but itself.
+    OnlyLoopback,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Told => f.write_str("as it was told to"),
+            Self::Listening => f.write_str("the address it listens on"),
+            Self::RouteToDevice(address) => {
+                write!(f, "the local address of the route to the device, which announced {address}")
+            }
+            Self::RouteToBroker(address) => {
+                write!(f, "the local address of the route to the broker at {address}")
+            }
+            Self::DefaultRoute => f.write_str("the local address of the default route"),
+            Self::OnlyLoopback => f.write_str("this machine has no route to any other"),
+        }
+    }
+}
+
+/// Chooses what to advertise. `route` is [`route_to`], or a table in a test.
+pub(crate) fn choose(
+    advertise: Option<&Advertise>,
+    listen: &Listen,
+    device: Option<IpAddr>,
+    broker: Option<IpAddr>,
+    route: impl Fn(IpAddr) -> io::Result<IpAddr>,
+) -> (Host, Why) {
+    if let Some(advertise) = advertise {
+        return (advertise.host.clone(), Why::Told);
+    }
+    if let Some(address) = listen.address().filter(|address| !address.is_unspecified()) {
+        return (address.into(), Why::Listening);
+    }
+    let usable = |address: IpAddr| !address.is_unspecified() && !address.is_multicast();
+    let local = |to: IpAddr| route(to).ok().filter(|local| usable(*local));
+    if let Some((to, local)) = device.filter(|a| usable(*a)).and_then(|to| Some((to, local(to)?))) {
+        return (local.into(), Why::RouteToDevice(to));
+    }
+    if let Some((to, local)) = broker.filter(|a| !a.is_loopback()).and_then(|to| Some((to, local(to)?))) {
+        return (local.into(), Why::RouteToBroker(to));
+    }
+    // Any address beyond the own networks shows the default route: these are kept for documentation
+    // (RFC 5737, RFC 3849).
+    let beyond = [IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1)), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()];
+    match beyond.into_iter().filter_map(local).find(|local| !local.is_loopback()) {
+        Some(local) => (local.into(), Why::DefaultRoute),
+        None => (IpAddr::V4(Ipv4Addr::LOCALHOST).into(), Why::OnlyLoopback),
+    }
+}
+
+/// The local address that faces `to`. Asks the routing table; sends nothing.
+pub(crate) fn route_to(to: IpAddr) -> io::Result<IpAddr> {
+    let any: IpAddr = match to {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.connect(SocketAddr::new(to, 9))?;
+    Ok(socket.local_addr()?.ip())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listen_takes_addresses_ports_and_ranges() {
+        for (text, shown) in [
+            ("8266", "8266"),
+            ("8266-8270", "8266-8270"),
+            ("0.0.0.0", "0.0.0.0:0"),
+            ("192.168.1.10:8266", "192.168.1.10:8266"),
+            ("192.168.1.10:8266-8270", "192.168.1.10:8266-8270"),
+            ("[::]:8266", "[::]:8266"),
+            ("::1", "[::1]:0"),
+            ("[::1]", "[::1]:0"),
+        ] {
+            assert_eq!(text.parse::<Listen>().unwrap().to_string(), shown, "{text:?}");
+        }
+        for bad in ["", "x", "lan:1", "::1:8266-1", "70000", "9-8", "0-5", "1.2.3.4:", "1.2.3.4:x", "-1"] {
+            assert!(bad.parse::<Listen>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn advertise_takes_a_host_and_maybe_a_port() {
+        for text in ["nas.lan", "nas.lan:8266", "192.168.1.10:1", "[fe80::1]:8266", "fe80::1"] {
+            assert_eq!(text.parse::<Advertise>().unwrap().to_string(), text);
+        }
+        for bad in ["", ":80", "nas.lan:0", "nas.lan:x", "a b", "nas.lan:70000"] {
+            assert!(bad.parse::<Advertise>().is_err(), "{bad:?}");
+        }
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    /// A machine in two networks, with a default route through the second.
+    fn two_networks(to: IpAddr) -> io::Result<IpAddr> {
+        Ok(match to {
+            IpAddr::V4(v4) if v4.is_loopback() => ip("127.0.0.1"),
+            IpAddr::V4(v4) if v4.octets().starts_with(&[192, 168, 1]) => ip("192.168.1.10"),
+            IpAddr::V4(_) => ip("10.0.2.15"),
+            IpAddr::V6(_) => return Err(io::ErrorKind::NetworkUnreachable.into()),
+        })
+    }
+
+    #[test]
+    fn the_address_is_the_first_that_somebody_knows() {
+        let any = Listen::default();
+        let (device, broker) = (Some(ip("192.168.1.7")), Some(ip("172.16.0.1")));
+        let told: Advertise = "nas.lan:1".parse().unwrap();
+        let bound: Listen = "192.168.9.1:1".parse().unwrap();
+        for (advertise, listen, device, broker, host, why) in [
+            (Some(&told), &bound, device, broker, "nas.lan", Why::Told),
+            (None, &bound, device, broker, "192.168.9.1", Why::Listening),
+            (None, &any, device, broker, "192.168.1.10", Why::RouteToDevice(ip("192.168.1.7"))),
+            (None, &any, None, broker, "10.0.2.15", Why::RouteToBroker(ip("172.16.0.1"))),
+            (None, &any, Some(ip("0.0.0.0")), broker, "10.0.2.15", Why::RouteToBroker(ip("172.16.0.1"))),
+            (None, &any, Some(ip("fe80::1")), Some(ip("127.0.0.1")), "10.0.2.15", Why::DefaultRoute),
+            (None, &any, None, None, "10.0.2.15", Why::DefaultRoute),
+            (None, &any, Some(ip("127.0.0.1")), None, "127.0.0.1", Why::RouteToDevice(ip("127.0.0.1"))),
+        ] {
+            let chosen = choose(advertise, listen, device, broker, two_networks);
+            assert_eq!(chosen, (host.parse().unwrap(), why));
+        }
+    }
+
+    #[test]
+    fn a_machine_without_a_network_still_serves_itself() {
+        let none = |_| Err(io::ErrorKind::NetworkUnreachable.into());
+        let chosen = choose(None, &Listen::default(), None, Some(ip("127.0.0.1")), none);
+        assert_eq!(chosen, ("127.0.0.1".parse().unwrap(), Why::OnlyLoopback));
+    }
+
+    #[test]
+    fn the_route_to_loopback_is_loopback() {
+        assert!(route_to(ip("127.0.0.1")).unwrap().is_loopback());
+    }
+}

@@ -1,0 +1,74 @@
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::address::Advertised;
+use crate::outcome::Outcome;
+use crate::serve::DropCause;
+use crate::wire::{Announcement, Offer};
+
+/// What happens while a file is sent, in order.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Event {
+    /// The device has announced itself: it reports what it does.
+    Announced(Announcement),
+    /// The port is open.
+    Listening {
+        /// The local address and port.
+        local: SocketAddr,
+        /// What the offer says, and why.
+        advertised: Advertised,
+    },
+    /// The offer is published next.
+    Offered {
+        /// 1 for the first.
+        attempt: u32,
+        /// The offer as it stands on the wire.
+        offer: Offer,
+    },
+    /// The device says that it takes the offer.
+    Receiving,
+    /// Somebody connected.
+    Connected {
+        /// Who.
+        peer: SocketAddr,
+    },
+    /// Bytes were handed to the system for this client.
+    Progress {
+        /// Who takes them.
+        peer: SocketAddr,
+        /// How many, of `total`.
+        sent: u64,
+        /// The file's length in bytes.
+        total: u64,
+    },
+    /// Somebody connected and did not take the whole file; the offer stands.
+    Dropped {
+        /// Who.
+        peer: SocketAddr,
+        /// Bytes sent until then.
+        sent: u64,
+        /// How it ended.
+        cause: DropCause,
+    },
+    /// Somebody took the whole file; the port is closed.
+    Delivered {
+        /// Who.
+        peer: SocketAddr,
+    },
+    /// It did not work, may pass by itself, and is offered again.
+    Retrying {
+        /// The next attempt, from 2.
+        attempt: u32,
+        /// How many there are at most.
+        of: u32,
+        /// The pause before it.
+        after: Duration,
+        /// What the last one came to.
+        because: Outcome,
+    },
+    /// The device says that the file is in place.
+    Installed,
+    /// The device reboots; its next announcement is waited for.
+    WaitingForBoot,
+}

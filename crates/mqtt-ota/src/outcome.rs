@@ -1,0 +1,163 @@
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::address::Advertised;
+use crate::serve::DropCause;
+use crate::wire::{Announcement, DeviceName, DevicePath, Digest, Reason};
+
+/// What became of an offer. Only what the device itself has said counts as installed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The device says that the file is in place and has the offered hash.
+    Installed,
+    /// The device says that it had this very file already; it fetched nothing.
+    Unchanged,
+    /// The device took the whole file. It does not announce itself, so it will not say what became of it.
+    Unconfirmed,
+    /// The device took the whole file, and did not say what became of it although it announced that it
+    /// reports.
+    Silent,
+    /// The device says why it did not install the file. The old file is untouched.
+    Failed {
+        /// The device's reason.
+        reason: Reason,
+        /// The device's own words. Make them safe before they reach a terminal.
+        text: String,
+    },
+    /// The broker says that nobody is subscribed to the device's topic (MQTT 5 brokers only).
+    NotSubscribed {
+        /// The topic.
+        topic: String,
+    },
+    /// The offer was published, and nobody connected.
+    NobodyConnected {
+        /// The address in the offer, and why it was chosen.
+        advertised: Advertised,
+        /// Whether the device had said that it takes the offer.
+        receiving: bool,
+    },
+    /// A client connected and did not take the whole file.
+    Interrupted {
+        /// Bytes that were sent to it.
+        sent: u64,
+        /// The file's length in bytes.
+        total: u64,
+        /// How it ended.
+        cause: DropCause,
+    },
+    /// The device installed the file, and did not come back in time after its reboot.
+    NotBackOnline,
+    /// The device installed the file, which did not work, and is back at the old state.
+    RolledBack {
+        /// The device's own words. Make them safe before they reach a terminal.
+        text: String,
+    },
+}
+
+impl Outcome {
+    /// Whether what was asked is done, as far as this device can tell: installed, unchanged, or delivered to
+    /// a device that does not report.
+    pub fn is_success(&self) -> bool {
+        matches!(self, Self::Installed | Self::Unchanged | Self::Unconfirmed)
+    }
+
+    /// Whether the device itself has said that it has the file.
+    pub fn is_confirmed(&self) -> bool {
+        matches!(self, Self::Installed | Self::Unchanged)
+    }
+
+    /// Whether the same offer may succeed a moment later.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Failed { reason, .. } => reason.may_pass(),
+            Self::Interrupted { .. } | Self::Silent => true,
+            _ => false,
+        }
+    }
+
+    /// What to try next, as a sentence.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NotSubscribed { .. } => {
+                "is the device awake and on this broker, and is its name spelt exactly so, capitals included?".into()
+            }
+            Self::NobodyConnected { advertised, receiving } => format!(
+                "the offer named {advertised}, {}; {}if the device cannot reach that, advertise another address and open the firewall for it (--advertise, --listen)",
+                advertised.why,
+                if *receiving { "" } else { "the device may be asleep or busy; " },
+            ),
+            Self::Failed { reason: Reason::Connect, .. } => {
+                "the device cannot reach the address in the offer: advertise another one, or open the firewall (--advertise, --listen)".into()
+            }
+            Self::Failed { reason: Reason::NoSpace, .. } => "delete something on the device first".into(),
+            Self::Failed { reason: Reason::HashMismatch, .. } | Self::Interrupted { .. } => {
+                "the device keeps its old file; a weak link or a tired flash does this, so try again".into()
+            }
+            Self::Failed { reason: Reason::Unauthorised, .. } => "the device accepts signed offers only".into(),
+            Self::Silent => "ask the device what it runs, or send again: a file that is there already is not sent twice".into(),
+            Self::NotBackOnline => "look at the device's console: the file is in place, and the device has not announced itself since".into(),
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Installed => f.write_str("installed"),
+            Self::Unchanged => f.write_str("unchanged: the device already had this file"),
+            Self::Unconfirmed => f.write_str("delivered, unconfirmed: this device does not report"),
+            Self::Silent => f.write_str("delivered, but the device did not say what became of it"),
+            Self::Failed { reason, text } if text.is_empty() => write!(f, "the device failed: {reason}"),
+            Self::Failed { reason, text } => write!(f, "the device failed: {reason} ({text})"),
+            Self::NotSubscribed { topic } => write!(f, "no device is subscribed to {topic}"),
+            Self::NobodyConnected { advertised, .. } => write!(f, "nobody connected to {advertised}"),
+            Self::Interrupted { sent, total, cause } => {
+                write!(f, "the transfer ended after {sent} of {total} bytes: {cause}")
+            }
+            Self::NotBackOnline => f.write_str("installed, but the device did not come back online"),
+            Self::RolledBack { text } if text.is_empty() => {
+                f.write_str("rolled back: the device is at its old state")
+            }
+            Self::RolledBack { text } => write!(f, "rolled back: the device is at its old state ({text})"),
+        }
+    }
+}
+
+/// What was sent where, and what became of it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Report {
+    /// What became of the offer.
+    pub outcome: Outcome,
+    /// The device.
+    pub device: DeviceName,
+    /// The file's name on the device.
+    pub path: DevicePath,
+    /// The digest in the offer.
+    pub digest: Digest,
+    /// The file's length in bytes.
+    pub bytes: u64,
+    /// How often it was offered, at least once.
+    pub attempts: u32,
+    /// The address in the last offer, and why it was chosen.
+    pub advertised: Advertised,
+    /// Who took the whole file, if anyone did.
+    pub peer: Option<SocketAddr>,
+    /// From the call to the outcome.
+    pub elapsed: Duration,
+    /// The device after its reboot, where that was waited for.
+    pub back_online: Option<BackOnline>,
+}
+
+/// A device that announced itself again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BackOnline {
+    /// What it says of itself now.
+    pub announcement: Announcement,
+    /// How long after the installation.
+    pub after: Duration,
+}

@@ -1,0 +1,245 @@
+use std::future;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::address::Listen;
+use crate::payload::{Payload, PayloadError};
+use crate::wire::Digest;
+
+/// Clients served at once. A device is one; the others are port scans, or a device that lost its link and
+/// connects again before the old connection is known to be dead.
+const CLIENTS: usize = 8;
+/// Bytes that wait in the system to be sent to one client. Whether a client takes anything shows only when
+/// there is room again, so the time-out for a stalled one is in effect a least rate: this over the time-out.
+/// (Linux would let a fast reader's buffer grow to 4 MB, which takes an ESP8266 minutes.)
+const SEND_BUFFER: usize = 64 * 1024;
+/// Progress reports that wait to be read.
+const BACKLOG: usize = 64;
+/// How long after its goodbye a client that never read may still be found out: its reset takes one round
+/// trip. Nobody waits for this who has the device's own word.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// A bound port that serves one file, once.
+pub(crate) struct Server {
+    listener: TcpListener,
+    local: SocketAddr,
+}
+
+/// What happens to the connections.
+#[derive(Debug)]
+pub(crate) enum ServeEvent {
+    Connected { peer: SocketAddr },
+    Progress { peer: SocketAddr, sent: u64 },
+    Dropped { peer: SocketAddr, sent: u64, cause: DropCause },
+    /// The last event: a client took the whole file.
+    Delivered { peer: SocketAddr },
+    /// The last event: the file is not what it was.
+    Spoilt(PayloadError),
+}
+
+/// Why a client was served no longer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DropCause {
+    /// It closed the connection before it had everything.
+    #[error("it closed the connection")]
+    Closed,
+    /// It reset the connection, or the network did.
+    #[error("the connection broke ({0})")]
+    Broke(io::ErrorKind),
+    /// It took nothing for too long.
+    #[error("it took nothing for {0:?}")]
+    Stalled(Duration),
+    /// It sent something. A device that takes a plain offer only reads.
+    #[error("it sent data, which no device does")]
+    Spoke,
+}
+
+impl Server {
+    /// Binds the first free port of `listen`, for clients that connect to `advertised` where that is an
+    /// address.
+    pub(crate) async fn bind(listen: &Listen, advertised: Option<IpAddr>) -> io::Result<Self> {
+        let any: IpAddr = match advertised {
+            Some(IpAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
+            _ => Ipv4Addr::UNSPECIFIED.into(),
+        };
+        let address = listen.address().unwrap_or(any);
+        let mut last = io::ErrorKind::AddrNotAvailable.into();
+        for port in listen.ports() {
+            match TcpListener::bind((address, port)).await {
+                Ok(listener) => return Ok(Self { local: listener.local_addr()?, listener }),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// The port that is listened on.
+    pub(crate) fn port(&self) -> Option<NonZeroU16> {
+        NonZeroU16::new(self.local.port())
+    }
+
+    pub(crate) fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Serves `payload` until one client has taken all of it. Clients that do not get that far are reported
+    /// and forgotten.
+    ///
+    /// The events end with `Delivered` or `Spoilt`, or after `last_call` with the last client; then the port
+    /// is closed. Dropping the future closes it as well.
+    pub(crate) async fn run(
+        self,
+        payload: Payload,
+        digest: Digest,
+        idle: Duration,
+        events: mpsc::Sender<ServeEvent>,
+        last_call: impl Future,
+    ) {
+        let mut clients: JoinSet<Option<ServeEvent>> = JoinSet::new();
+        let mut listener = Some(self.listener);
+        tokio::pin!(last_call);
+        while listener.is_some() || !clients.is_empty() {
+            let accept = async {
+                match &listener {
+                    Some(listener) => listener.accept().await,
+                    None => future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = &mut last_call, if listener.is_some() => listener = None,
+                accepted = accept, if clients.len() < CLIENTS => {
+                    // An error concerns that one client (it has gone again) or passes (no file handles).
+                    let Ok((stream, peer)) = accepted else { sleep(SETTLE).await; continue };
+                    clients.spawn(serve(stream, peer, payload.clone(), digest, idle, events.clone()));
+                }
+                Some(ended) = clients.join_next() => {
+                    if let Ok(Some(last)) = ended {
+                        drop(listener);
+                        let _ = events.send(last).await;
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A channel for the events of [`Server::run`].
+    pub(crate) fn events() -> (mpsc::Sender<ServeEvent>, mpsc::Receiver<ServeEvent>) {
+        mpsc::channel(BACKLOG)
+    }
+}
+
+/// Serves one client; yields what ends the offer, or nothing.
+async fn serve(
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    payload: Payload,
+    digest: Digest,
+    idle: Duration,
+    events: mpsc::Sender<ServeEvent>,
+) -> Option<ServeEvent> {
+    let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
+    let _ = events.send(ServeEvent::Connected { peer }).await;
+    let mut sent = 0;
+    let report = |so_far| {
+        sent = so_far;
+        let _ = events.try_send(ServeEvent::Progress { peer, sent: so_far });
+    };
+    let end = match stream_out(&mut stream, &payload, digest, idle, report).await {
+        Ok(()) => {
+            sleep(SETTLE).await;
+            match stream.take_error() {
+                Ok(None) => return Some(ServeEvent::Delivered { peer }),
+                Ok(Some(error)) | Err(error) => End::Dropped(DropCause::Broke(error.kind())),
+            }
+        }
+        Err(end) => end,
+    };
+    match end {
+        End::Spoilt(error) => Some(ServeEvent::Spoilt(error)),
+        End::Dropped(cause) => {
+            let _ = events.send(ServeEvent::Dropped { peer, sent, cause }).await;
+            None
+        }
+    }
+}
+
+#[derive(Debug)]
+enum End {
+    Dropped(DropCause),
+    Spoilt(PayloadError),
+}
+
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> Self {
+        Self::Dropped(DropCause::Broke(error.kind()))
+    }
+}
+
+/// Writes the whole payload, half-closes, and waits until the client closes in turn. Each of these must make
+/// progress within `idle`. A client that sends anything, or closes before it was sent the end, has not
+/// taken the file.
+async fn stream_out<S: AsyncRead + AsyncWrite>(
+    stream: S,
+    payload: &Payload,
+    digest: Digest,
+    idle: Duration,
+    mut report: impl FnMut(u64),
+) -> Result<(), End> {
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let listen = async {
+        let mut byte = [0];
+        match reader.read(&mut byte).await {
+            Ok(0) => End::Dropped(DropCause::Closed),
+            Ok(_) => End::Dropped(DropCause::Spoke),
+            Err(error) => error.into(),
+        }
+    };
+    tokio::pin!(listen);
+    let send = async {
+        let mut chunks = payload.verified(digest);
+        let (mut chunk, mut sent) = (Vec::new(), 0);
+        loop {
+            chunk = chunks.next(chunk).await.map_err(End::Spoilt)?;
+            if chunk.is_empty() {
+                break;
+            }
+            let mut rest = chunk.as_slice();
+            while !rest.is_empty() {
+                let taken = within(idle, writer.write(rest)).await?;
+                rest = rest.get(taken..).unwrap_or_default();
+                sent += taken as u64;
+                report(sent);
+            }
+        }
+        within(idle, writer.shutdown()).await
+    };
+    tokio::select! {
+        biased;
+        end = &mut listen => return Err(end),
+        sent = send => sent?,
+    }
+    match timeout(idle, listen).await {
+        Ok(End::Dropped(DropCause::Closed)) => Ok(()),
+        Ok(end) => Err(end),
+        Err(_) => Err(End::Dropped(DropCause::Stalled(idle))),
+    }
+}
+
+async fn within<T>(idle: Duration, work: impl Future<Output = io::Result<T>>) -> Result<T, End> {
+    match timeout(idle, work).await {
+        Ok(done) => Ok(done?),
+        Err(_) => Err(End::Dropped(DropCause::Stalled(idle))),
+    }
+}
