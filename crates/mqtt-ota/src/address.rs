@@ -220,7 +220,8 @@ pub(crate) fn choose(
     }
     // Any address beyond the own networks shows the default route: these are kept for documentation
     // (RFC 5737, RFC 3849).
-    let beyond = [IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1)), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()];
+    let beyond =
+        [IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1)), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()];
     match beyond.into_iter().filter_map(local).find(|local| !local.is_loopback()) {
         Some(local) => (local.into(), Why::DefaultRoute),
         None => (IpAddr::V4(Ipv4Addr::LOCALHOST).into(), Why::OnlyLoopback),

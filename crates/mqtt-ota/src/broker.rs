@@ -168,7 +168,8 @@ mod tests {
 
     #[test]
     fn what_is_no_broker_is_an_error() {
-        for bad in ["", "iot.lan", "http://iot.lan", "mqtt://", "mqtt://h/x", "mqtt://h?x", "mqtt://h:99999"] {
+        for bad in ["", "iot.lan", "http://iot.lan", "mqtt://", "mqtt://h/x", "mqtt://h?x", "mqtt://h:99999"]
+        {
             assert!(Broker::parse(bad).is_err(), "{bad:?}");
         }
     }

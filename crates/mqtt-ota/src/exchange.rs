@@ -17,7 +17,10 @@ pub(crate) enum Input {
     /// The device says something, perhaps of another offer.
     Status(Status),
     Connected,
-    Dropped { sent: u64, cause: DropCause },
+    Dropped {
+        sent: u64,
+        cause: DropCause,
+    },
     Delivered,
     /// The time of [`Exchange::patience`] is over.
     Expired,

@@ -37,11 +37,22 @@ pub(crate) struct Server {
 /// What happens to the connections.
 #[derive(Debug)]
 pub(crate) enum ServeEvent {
-    Connected { peer: SocketAddr },
-    Progress { peer: SocketAddr, sent: u64 },
-    Dropped { peer: SocketAddr, sent: u64, cause: DropCause },
+    Connected {
+        peer: SocketAddr,
+    },
+    Progress {
+        peer: SocketAddr,
+        sent: u64,
+    },
+    Dropped {
+        peer: SocketAddr,
+        sent: u64,
+        cause: DropCause,
+    },
     /// The last event: a client took the whole file.
-    Delivered { peer: SocketAddr },
+    Delivered {
+        peer: SocketAddr,
+    },
     /// The last event: the file is not what it was.
     Spoilt(PayloadError),
 }

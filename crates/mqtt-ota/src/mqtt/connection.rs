@@ -122,9 +122,9 @@ impl Client {
     /// Queues a message with QoS 1. False where the queue is full.
     pub(super) fn publish(&self, topic: &str, payload: Bytes, retain: bool) -> bool {
         match self {
-            Self::V5(client) => client
-                .try_publish(topic, v5::mqttbytes::QoS::AtLeastOnce, retain, payload)
-                .is_ok(),
+            Self::V5(client) => {
+                client.try_publish(topic, v5::mqttbytes::QoS::AtLeastOnce, retain, payload).is_ok()
+            }
             Self::V311(client) => {
                 client.try_publish(topic, rumqttc::QoS::AtLeastOnce, retain, payload).is_ok()
             }

@@ -61,19 +61,9 @@ pub(crate) struct Link {
 }
 
 enum Command {
-    Publish {
-        topic: String,
-        payload: Bytes,
-        retain: bool,
-        done: oneshot::Sender<Answer>,
-    },
-    Subscribe {
-        subscriber: Subscriber,
-        done: oneshot::Sender<bool>,
-    },
-    Unsubscribe {
-        id: u64,
-    },
+    Publish { topic: String, payload: Bytes, retain: bool, done: oneshot::Sender<Answer> },
+    Subscribe { subscriber: Subscriber, done: oneshot::Sender<bool> },
+    Unsubscribe { id: u64 },
     Goodbye,
 }
 

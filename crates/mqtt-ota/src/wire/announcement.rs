@@ -76,7 +76,7 @@ impl Announcement {
 
     /// The best hash function that the device has said it has; SHA-1 where it says nothing.
     pub fn preferred_algorithm(&self) -> Algorithm {
-        self.algorithms.iter().copied().max().unwrap_or(Algorithm::Sha1)
+        self.algorithms.iter().copied().max().unwrap_or_default()
     }
 }
 

@@ -5,10 +5,11 @@ use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
 /// A hash function that devices have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[non_exhaustive]
 pub enum Algorithm {
     /// SHA-1: every MicroPython build has it. It guards against accidents, not against an attacker.
+    #[default]
     Sha1,
     /// SHA-256: used wherever the device has announced it.
     Sha256,

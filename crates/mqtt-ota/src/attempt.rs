@@ -1,0 +1,150 @@
+use std::net::SocketAddr;
+use std::pin::pin;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until};
+
+use crate::address::Advertised;
+use crate::event::Event;
+use crate::exchange::{Exchange, Input, Patience};
+use crate::mqtt::{Ack, Incoming, Link, Subscription};
+use crate::outcome::Outcome;
+use crate::payload::Payload;
+use crate::sender::{SendError, SendOptions, announcement, patiently};
+use crate::serve::{ServeEvent, Server};
+use crate::wire::{Announcement, DeviceName, Offer, State, Status};
+
+/// One offer, published and served: the sockets and the clock around an [`Exchange`].
+pub(crate) struct Attempt<'a> {
+    pub(crate) link: &'a Link,
+    pub(crate) device: &'a DeviceName,
+    pub(crate) payload: &'a Payload,
+    pub(crate) offer: &'a Offer,
+    pub(crate) advertised: &'a Advertised,
+    pub(crate) options: &'a SendOptions,
+}
+
+/// What became of it, and who took the file.
+pub(crate) struct Delivery {
+    pub(crate) outcome: Outcome,
+    pub(crate) peer: Option<SocketAddr>,
+}
+
+impl Attempt<'_> {
+    /// Publishes the offer, and serves it until there is an outcome.
+    ///
+    /// Cancellation: the port is closed.
+    pub(crate) async fn run(
+        &self,
+        server: Server,
+        subscription: &mut Subscription,
+        announced: &mut Option<Announcement>,
+    ) -> Result<Delivery, SendError> {
+        let Self { payload, offer, options, .. } = *self;
+        let (topic, message) = (self.device.offer_topic(), offer.to_string());
+        let file = (offer.path.clone(), offer.digest, payload.len());
+        let mut exchange = Exchange::new(file, topic.clone(), self.advertised.clone(), announced.is_some());
+
+        let (last_call, called) = oneshot::channel::<()>();
+        let mut last_call = Some(last_call);
+        let (events, mut served) = Server::events();
+        let mut serving =
+            pin!(server.run(payload.clone(), offer.digest, options.idle_timeout, events, called));
+        let mut publishing = pin!(patiently(|| self.link.publish(&topic, message.clone(), false)));
+        let (mut is_serving, mut is_published, mut is_heard) = (true, false, true);
+        let (mut connect_by, mut confirm_by) = (None, None);
+        let mut peer = None;
+        let outcome = loop {
+            let input = tokio::select! {
+                () = &mut serving, if is_serving => {
+                    is_serving = false;
+                    continue;
+                }
+                event = served.recv(), if is_heard => match event {
+                    Some(ServeEvent::Delivered { peer: taker }) => {
+                        peer = Some(taker);
+                        confirm_by = Some(Instant::now() + options.confirm_timeout);
+                        options.tell(Event::Delivered { peer: taker });
+                        Input::Delivered
+                    }
+                    Some(event) => match self.served(event)? {
+                        Some(input) => input,
+                        None => continue,
+                    },
+                    None => {
+                        is_heard = false;
+                        if peer.is_some() { continue } else { Input::Expired }
+                    }
+                },
+                acknowledged = &mut publishing, if !is_published => {
+                    is_published = true;
+                    connect_by = Some(Instant::now() + options.connect_timeout);
+                    match acknowledged {
+                        // Whoever came knows the offer, whether or not the broker could still say so.
+                        Err(_) if exchange.patience() != Patience::Connection => {
+                            Input::Acknowledged(Ack::Accepted)
+                        }
+                        answer => Input::Acknowledged(answer?),
+                    }
+                }
+                Some(incoming) = subscription.next() => match self.heard(incoming, announced) {
+                    Some(input) => {
+                        if matches!(&input, Input::Status(status) if status.state == State::Receiving) {
+                            connect_by = Some(Instant::now() + options.connect_timeout);
+                        }
+                        input
+                    }
+                    None => continue,
+                },
+                () = at(confirm_by), if confirm_by.is_some() => Input::Expired,
+                () = at(connect_by), if connect_by.is_some() && confirm_by.is_none() => {
+                    connect_by = None;
+                    last_call = None;
+                    Input::Expired
+                }
+            };
+            if let Some(outcome) = exchange.step(input) {
+                break outcome;
+            }
+        };
+        drop(last_call);
+        Ok(Delivery { outcome, peer })
+    }
+
+    fn served(&self, event: ServeEvent) -> Result<Option<Input>, SendError> {
+        let total = self.payload.len();
+        let (event, input) = match event {
+            ServeEvent::Connected { peer } => (Event::Connected { peer }, Some(Input::Connected)),
+            ServeEvent::Progress { peer, sent } => (Event::Progress { peer, sent, total }, None),
+            ServeEvent::Dropped { peer, sent, cause } => {
+                (Event::Dropped { peer, sent, cause: cause.clone() }, Some(Input::Dropped { sent, cause }))
+            }
+            ServeEvent::Delivered { peer } => (Event::Delivered { peer }, Some(Input::Delivered)),
+            ServeEvent::Spoilt(error) => return Err(error.into()),
+        };
+        self.options.tell(event);
+        Ok(input)
+    }
+
+    fn heard(&self, incoming: Incoming, announced: &mut Option<Announcement>) -> Option<Input> {
+        let Incoming::Message(message) = incoming else { return None };
+        if message.topic == self.device.status_topic() {
+            let status = Status::parse(&message.payload)
+                .inspect_err(|error| tracing::warn!(device = %self.device, %error, "a status cannot be read"))
+                .ok()?;
+            if status.state == State::Receiving && status.answers(&self.offer.path, &self.offer.digest) {
+                self.options.tell(Event::Receiving);
+            }
+            return Some(Input::Status(status));
+        }
+        *announced = Some(announcement(&message.topic, &message.payload, &self.device.announcement_topic())?);
+        Some(Input::Announced)
+    }
+}
+
+/// The moment, which is guarded to be there.
+async fn at(moment: Option<Instant>) {
+    if let Some(moment) = moment {
+        sleep_until(moment).await;
+    }
+}

@@ -1,0 +1,108 @@
+use std::io::{self, Write};
+use std::time::Duration;
+
+use tempfile::NamedTempFile;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use super::install::Failure;
+use super::{ReceiverConfig, ReceiverEvent};
+use crate::wire::{Digest, Hasher, Offer, Reason};
+
+/// How much is received before it is hashed and written, in bytes.
+const CHUNK: usize = 128 * 1024;
+
+/// Streams what is offered into `incoming`, and checks its hash. Yields the file and its length.
+///
+/// Cancellation: the temporary file is removed.
+pub(super) async fn fetch(
+    offer: &Offer,
+    incoming: NamedTempFile,
+    config: &ReceiverConfig,
+    events: &mpsc::Sender<ReceiverEvent>,
+) -> Result<(NamedTempFile, u64), Failure> {
+    let address = format!("{}:{}", offer.host, offer.port);
+    let connect = TcpStream::connect((offer.host.as_str(), offer.port.get()));
+    let mut stream = match timeout(config.connect_timeout, connect).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Err(Failure::new(Reason::Connect, format!("{address}: {error}"))),
+        Err(_) => {
+            let text = format!("{address}: no answer in {:?}", config.connect_timeout);
+            return Err(Failure::new(Reason::Connect, text));
+        }
+    };
+    // Two chunks go round: one is received while the other is hashed and written.
+    let (full, to_write) = mpsc::channel(1);
+    let (spare, mut empty) = mpsc::channel(2);
+    for _ in 0..2 {
+        let _ = spare.try_send(vec![0; CHUNK]);
+    }
+    let hasher = Hasher::new(offer.digest.algorithm());
+    let written = spawn_blocking(move || write(incoming, hasher, to_write, &spare));
+    let mut received = 0;
+    // A disk that refuses ends the supply of chunks.
+    while let Some(mut chunk) = empty.recv().await {
+        let filled = fill(&mut stream, &mut chunk, config.idle_timeout, received).await?;
+        received += filled as u64;
+        if received > config.max_size {
+            let text = format!("more than the {} bytes that are allowed", config.max_size);
+            return Err(Failure::new(Reason::NoSpace, text));
+        }
+        let _ = events.try_send(ReceiverEvent::Progress { received });
+        if filled == 0 || full.send((chunk, filled)).await.is_err() {
+            break;
+        }
+    }
+    drop(full);
+    let written = written.await.map_err(io::Error::other).flatten();
+    let (file, digest) = written.map_err(|error| Failure::write(&error))?;
+    if digest == offer.digest {
+        Ok((file, received))
+    } else {
+        Err(Failure::new(Reason::HashMismatch, format!("{digest} after {received} bytes")))
+    }
+}
+
+/// Reads until the chunk is full or the stream ends; yields how much it read.
+async fn fill(
+    stream: &mut TcpStream,
+    chunk: &mut [u8],
+    idle: Duration,
+    before: u64,
+) -> Result<usize, Failure> {
+    let mut filled = 0;
+    while let Some(rest) = chunk.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        let so_far = before + filled as u64;
+        match timeout(idle, stream.read(rest)).await {
+            Ok(Ok(0)) => break,
+            Ok(Ok(read)) => filled += read,
+            Ok(Err(error)) => {
+                return Err(Failure::new(Reason::Short, format!("after {so_far} bytes: {error}")));
+            }
+            Err(_) => {
+                let text = format!("nothing came for {idle:?} after {so_far} bytes");
+                return Err(Failure::new(Reason::Timeout, text));
+            }
+        }
+    }
+    Ok(filled)
+}
+
+/// Hashes and writes what comes, and hands the chunks back. Blocking; ends with the channel.
+fn write(
+    mut file: NamedTempFile,
+    mut hasher: Hasher,
+    mut chunks: mpsc::Receiver<(Vec<u8>, usize)>,
+    spare: &mpsc::Sender<Vec<u8>>,
+) -> io::Result<(NamedTempFile, Digest)> {
+    while let Some((chunk, filled)) = chunks.blocking_recv() {
+        let bytes = chunk.get(..filled).unwrap_or_default();
+        hasher.update(bytes);
+        file.write_all(bytes)?;
+        let _ = spare.blocking_send(chunk);
+    }
+    Ok((file, hasher.finish()))
+}
