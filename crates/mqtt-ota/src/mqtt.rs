@@ -1,13 +1,20 @@
 //! The connection to the broker: one, shared by everything a sender or receiver does.
 //!
-//! `connection` makes MQTT 5 and MQTT 3.1.1 look the same, `link` runs one in a task and brings it back
-//! when it is lost, `tls` says whom to trust.
+//! The packets are rumqttc's; `packet` makes MQTT 5 and MQTT 3.1.1 look the same. `stream` is the network
+//! below them, `tls` says whom to trust. `session` is one accepted connection, and `link` keeps one in a
+//! task and brings it back when it is lost.
+//!
+//! rumqttc's own event loop is not used: it hides its socket, which must confirm at once what arrives (see
+//! `stream`), and its TLS depends on crates with known vulnerabilities.
 
-mod connection;
 mod error;
 mod link;
+mod packet;
+mod session;
+mod stream;
 mod tls;
 
-pub use connection::Protocol;
 pub use error::{ConnectError, LinkError};
-pub(crate) use link::{Ack, Incoming, Link, LinkConfig, Message, Subscription};
+pub use packet::Protocol;
+
+pub(crate) use link::{Ack, Incoming, Link, LinkConfig, Subscription};

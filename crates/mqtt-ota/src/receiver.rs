@@ -4,12 +4,10 @@ mod fetch;
 mod install;
 
 use std::io;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::net::lookup_host;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -123,7 +121,7 @@ impl Receiver {
         let (events, receiver) = mpsc::channel(BACKLOG);
         let (rebooted, reboots) = mpsc::channel(1);
         let (stop, stopped) = tokio::sync::oneshot::channel();
-        let device = Device { link, broker, name, root, config, events, reboot_due: false, last: None };
+        let device = Device { link, name, root, config, events, reboot_due: false, last: None };
         device.announce().await?;
         let task = tokio::spawn(async move {
             let Device { link, .. } = device.run(offers, reboots, stopped).await;
@@ -183,7 +181,6 @@ pub enum ReceiverError {
 /// The task behind a [`Receiver`].
 struct Device {
     link: Link,
-    broker: Broker,
     name: DeviceName,
     root: Root,
     config: ReceiverConfig,
@@ -224,18 +221,13 @@ impl Device {
         let mut announcement = Announcement::new();
         announcement.client = Some(concat!("mqtt-ota ", env!("CARGO_PKG_VERSION")).to_owned());
         announcement.system = Some(format!("{} {}", std::env::consts::OS, std::env::consts::ARCH));
-        announcement.address = self.address().await;
+        // The local address that faces the broker: where the network is in which senders are.
+        announcement.address = self.link.peer().and_then(|broker| route_to(broker).ok());
         announcement.algorithms = vec![Algorithm::Sha1, Algorithm::Sha256];
         let topic = self.name.announcement_topic();
         patiently(|| self.link.publish(&topic, announcement.to_string(), true)).await?;
         self.tell(ReceiverEvent::Online(announcement)).await;
         Ok(())
-    }
-
-    /// The local address that faces the broker: where the network is in which senders are.
-    async fn address(&self) -> Option<IpAddr> {
-        let mut addresses = lookup_host((self.broker.host(), self.broker.port())).await.ok()?;
-        route_to(addresses.next()?.ip()).ok()
     }
 
     /// Takes one offer from its message to its status. Nothing that it says can end the receiver.
@@ -285,12 +277,16 @@ impl Device {
         if place.holds(offer.digest).await {
             return Ok(None);
         }
-        self.say(State::Receiving, offer, "").await;
-        self.tell(ReceiverEvent::Receiving(offer.clone())).await;
-        let incoming = self.root.incoming().await?;
-        let (incoming, bytes) = fetch(offer, incoming, &self.config, &self.events).await?;
-        place.install(incoming).await?;
-        Ok(Some(bytes))
+        let install = async {
+            self.tell(ReceiverEvent::Receiving(offer.clone())).await;
+            let incoming = self.root.incoming().await?;
+            let (incoming, bytes) = fetch(offer, incoming, &self.config, &self.events).await?;
+            place.install(incoming).await?;
+            Ok(Some(bytes))
+        };
+        // The broker may take its time to acknowledge what it is told first.
+        let ((), installed) = tokio::join!(self.say(State::Receiving, offer, ""), install);
+        installed
     }
 
     async fn failed(&self, path: &str, digest: &str, reason: Reason, text: String) {

@@ -27,6 +27,20 @@ pub enum ConnectError {
         /// The broker's URL, without a password.
         broker: String,
     },
+    /// The connection broke before it answered.
+    #[error("the connection to the broker at {broker} broke")]
+    Broken {
+        /// The broker's URL, without a password.
+        broker: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// It speaks another version of MQTT only.
+    #[error("the broker at {broker} does not speak this version of MQTT")]
+    Version {
+        /// The broker's URL, without a password.
+        broker: String,
+    },
     /// It does not let this user in.
     #[error("the broker at {broker} refuses the login {}", match user { Some(user) => format!("of {user:?}"), None => "of a client without a user".to_owned() })]
     NotAuthorised {
@@ -79,7 +93,7 @@ impl ConnectError {
             }
             Self::Unreachable { .. } => "check the broker's name and the network",
             Self::Timeout { .. } => "check the address, and the firewalls between here and there",
-            Self::Closed { .. } => {
+            Self::Closed { .. } | Self::Broken { .. } => {
                 "some brokers answer a wrong user or password in this way; and a TLS port wants mqtts://"
             }
             Self::NotAuthorised { user: None, .. } => "give a user and a password",
@@ -89,21 +103,16 @@ impl ConnectError {
                 "give the certificate authority that signed the broker's certificate, and the name that is in it"
             }
             Self::NoSystemRoots => "install the system's ca-certificates, or give a file of authorities",
-            Self::Refused { .. } | Self::CaFile { .. } => return None,
+            Self::Refused { .. } | Self::Version { .. } | Self::CaFile { .. } => return None,
         })
     }
 
     /// Whether a broker that only speaks MQTT 3.1.1 may answer MQTT 5 in this way.
     pub(super) fn may_be_the_protocol(&self) -> bool {
-        match self {
-            Self::Closed { .. } | Self::NotMqtt { .. } => true,
-            Self::Unreachable { source, .. } => matches!(
-                source.kind(),
-                io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted
-            ),
-            Self::Refused { reason, .. } => reason.contains("ProtocolVersion"),
-            _ => false,
-        }
+        matches!(
+            self,
+            Self::Closed { .. } | Self::Broken { .. } | Self::NotMqtt { .. } | Self::Version { .. }
+        )
     }
 }
 

@@ -1,33 +1,29 @@
 use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{sleep, timeout};
 
-use super::connection::{self, Answer, Client, Event, Events};
+use super::packet::{Answer, Message, Reply, Request};
+use super::session::Session;
 use super::{ConnectError, LinkError, Protocol};
 use crate::Broker;
 
-/// The pause before the first attempt to reconnect; each further one doubles it. (rumqttc itself makes none.)
+/// The pause before the first attempt to reconnect; each further one doubles it.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Messages that wait for one subscriber. One that does not read loses what comes after.
 const BACKLOG: usize = 1024;
+/// Requests that wait for a connection.
+const REQUESTS: usize = 256;
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_millis(500);
-
-/// A message as it was received.
-#[derive(Debug, Clone)]
-pub(crate) struct Message {
-    pub(crate) topic: String,
-    pub(crate) payload: Bytes,
-    /// Stored by the broker before we subscribed, rather than published now.
-    pub(crate) retained: bool,
-}
 
 /// What a subscription yields.
 #[derive(Debug)]
@@ -57,6 +53,7 @@ pub(crate) struct LinkConfig {
 pub(crate) struct Link {
     commands: mpsc::UnboundedSender<Command>,
     protocol: Protocol,
+    peer: Option<IpAddr>,
     task: JoinHandle<()>,
 }
 
@@ -72,19 +69,26 @@ impl Link {
     ///
     /// Cancellation: nothing is left behind.
     pub(crate) async fn connect(broker: &Broker, config: LinkConfig) -> Result<Self, ConnectError> {
-        let first = config.protocol.unwrap_or(Protocol::V5);
-        let (client, events, protocol) = match established(broker, first, &config.client_id).await {
-            Err(error) if config.protocol.is_none() && error.may_be_the_protocol() => {
-                let protocol = Protocol::V311;
-                let (client, events) = established(broker, protocol, &config.client_id).await?;
-                (client, events, protocol)
+        let LinkConfig { client_id, protocol } = config;
+        let first = protocol.unwrap_or(Protocol::V5);
+        let (session, protocol) = match Session::open(broker, first, &client_id).await {
+            Err(error) if protocol.is_none() && error.may_be_the_protocol() => {
+                (Session::open(broker, Protocol::V311, &client_id).await?, Protocol::V311)
             }
-            other => other.map(|(client, events)| (client, events, first))?,
+            session => (session?, first),
         };
         tracing::debug!(%broker, ?protocol, "connected to the broker");
+        let peer = session.peer;
         let (commands, receiver) = mpsc::unbounded_channel();
-        let task = tokio::spawn(Driver::new(client).run(events, receiver));
-        Ok(Self { commands, protocol, task })
+        let driver = Driver::new(session.in_flight);
+        let reopen = Reopen { broker: broker.clone(), protocol, client_id };
+        let task = tokio::spawn(driver.run(session, reopen, receiver));
+        Ok(Self { commands, protocol, peer, task })
+    }
+
+    /// The broker's address, as it was first reached.
+    pub(crate) fn peer(&self) -> Option<IpAddr> {
+        self.peer
     }
 
     pub(crate) fn protocol(&self) -> Protocol {
@@ -181,20 +185,6 @@ impl Drop for Subscription {
     }
 }
 
-/// A connection that the broker has accepted.
-async fn established(
-    broker: &Broker,
-    protocol: Protocol,
-    client_id: &str,
-) -> Result<(Client, Events), ConnectError> {
-    let (client, mut events) = connection::open(broker, protocol, client_id).await?;
-    loop {
-        if let Event::Connected = events.next().await? {
-            return Ok((client, events));
-        }
-    }
-}
-
 /// One filter of a [`Subscription`].
 struct Subscriber {
     id: u64,
@@ -202,132 +192,188 @@ struct Subscriber {
     messages: mpsc::Sender<Incoming>,
 }
 
-/// The task behind a [`Link`]. It alone queues requests, so the order in which it queues them is the order
-/// in which rumqttc reports their packet ids.
+/// How to connect again.
+struct Reopen {
+    broker: Broker,
+    protocol: Protocol,
+    client_id: String,
+}
+
+impl Reopen {
+    /// Tries until there is a session, with growing pauses.
+    async fn session(&self) -> Session {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            // Clients that lost one broker do not come back in step.
+            sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+            match Session::open(&self.broker, self.protocol, &self.client_id).await {
+                Ok(session) => return session,
+                Err(error) => tracing::debug!(%error, "no connection to the broker"),
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+/// The state of the task behind a [`Link`]: who waits for what.
 struct Driver {
-    client: Client,
     subscribers: Vec<Subscriber>,
-    /// Commands that came while there was no connection.
+    /// Commands that came while there was no connection, or too many messages were in flight.
     waiting: VecDeque<Command>,
-    publishes_queued: VecDeque<oneshot::Sender<Answer>>,
-    publishes_sent: HashMap<u16, oneshot::Sender<Answer>>,
+    publishes: HashMap<u16, oneshot::Sender<Answer>>,
     /// None: a filter subscribed again after a reconnect, which nobody waits for.
-    subscribes_queued: VecDeque<Option<oneshot::Sender<bool>>>,
-    subscribes_sent: HashMap<u16, Option<oneshot::Sender<bool>>>,
-    connected: bool,
+    subscribes: HashMap<u16, Option<oneshot::Sender<bool>>>,
+    last_id: u16,
+    in_flight: u16,
 }
 
 impl Driver {
-    fn new(client: Client) -> Self {
+    fn new(in_flight: u16) -> Self {
         Self {
-            client,
             subscribers: Vec::new(),
             waiting: VecDeque::new(),
-            publishes_queued: VecDeque::new(),
-            publishes_sent: HashMap::new(),
-            subscribes_queued: VecDeque::new(),
-            subscribes_sent: HashMap::new(),
-            connected: true,
+            publishes: HashMap::new(),
+            subscribes: HashMap::new(),
+            last_id: 0,
+            in_flight,
         }
     }
 
-    async fn run(mut self, mut events: Events, mut commands: mpsc::UnboundedReceiver<Command>) {
-        let mut pause = FIRST_PAUSE;
-        let mut not_before: Option<Instant> = None;
+    async fn run(
+        mut self,
+        mut session: Session,
+        reopen: Reopen,
+        mut commands: mpsc::UnboundedReceiver<Command>,
+    ) {
         loop {
-            let wake = not_before.take();
-            // One poll is never cancelled: a connection attempt would start over.
-            let mut next = pin!(async {
-                if let Some(instant) = wake {
-                    sleep_until(instant).await;
-                }
-                events.next().await
-            });
-            let event = loop {
+            match self.serve(&mut session, &mut commands).await {
+                Ok(()) => return,
+                Err(error) => tracing::debug!(%error, "the connection to the broker is lost"),
+            }
+            // The session is clean: what was in flight is gone.
+            self.publishes.clear();
+            self.subscribes.clear();
+            let mut opening = pin!(reopen.session());
+            session = loop {
                 tokio::select! {
-                    event = &mut next => break event,
+                    session = &mut opening => break session,
                     command = commands.recv() => match command {
-                        Some(Command::Goodbye) if !self.connected => return,
-                        Some(command) => self.take(command),
-                        None => return,
+                        None | Some(Command::Goodbye) => return,
+                        Some(Command::Unsubscribe { id }) => drop(self.forget(id)),
+                        Some(command) => self.keep(command),
                     },
                 }
             };
-            match event {
-                Ok(Event::Goodbye) => return,
-                Ok(Event::Connected) => {
-                    pause = FIRST_PAUSE;
-                    self.reconnected();
-                }
-                Ok(event) => self.handle(event),
-                Err(error) => {
-                    tracing::debug!(%error, again_in = ?pause, "no connection to the broker");
-                    self.lost();
-                    not_before = Some(Instant::now() + pause.mul_f64(0.5 + fastrand::f64() / 2.0));
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                }
+            self.in_flight = session.in_flight;
+            for subscriber in
+                self.subscribers.chunk_by(|one, next| one.id == next.id).filter_map(<[_]>::first)
+            {
+                let _ = subscriber.messages.try_send(Incoming::Reconnected);
             }
         }
     }
 
-    /// Does what was asked, or keeps it until there is a connection. What does not fit the queue is
-    /// dropped, and whoever waits for it hears so.
-    fn take(&mut self, command: Command) {
-        match command {
-            Command::Publish { topic, payload, retain, done } if self.connected => {
-                if self.client.publish(&topic, payload, retain) {
-                    self.publishes_queued.push_back(done);
-                }
+    /// Runs one session until it breaks, or until the link is closed.
+    async fn serve(
+        &mut self,
+        session: &mut Session,
+        commands: &mut mpsc::UnboundedReceiver<Command>,
+    ) -> io::Result<()> {
+        let mut filters: Vec<_> = self.subscribers.iter().map(|s| s.filter.clone()).collect();
+        filters.sort_unstable();
+        filters.dedup();
+        for filter in filters {
+            let id = self.next_id();
+            self.subscribes.insert(id, None);
+            session.send(Request::Subscribe { id, filter }).await?;
+        }
+        loop {
+            while let Some(command) = self.ready() {
+                self.take(command, session).await?;
             }
-            Command::Subscribe { subscriber, done } if self.connected => {
-                if self.client.subscribe(&subscriber.filter) {
-                    self.subscribes_queued.push_back(Some(done));
-                    self.subscribers.push(subscriber);
-                }
+            tokio::select! {
+                reply = session.next() => match reply? {
+                    Reply::Message { message, receipt } => {
+                        self.deliver(&message);
+                        if let Some(id) = receipt {
+                            session.send(Request::Receipt { id }).await?;
+                        }
+                    }
+                    Reply::PublishAcknowledged { id, answer } => {
+                        if let Some(done) = self.publishes.remove(&id) {
+                            let _ = done.send(answer);
+                        }
+                    }
+                    Reply::SubscribeAcknowledged { id, granted } => {
+                        if let Some(Some(done)) = self.subscribes.remove(&id) {
+                            let _ = done.send(granted);
+                        }
+                    }
+                    Reply::Goodbye(reason) => return Err(io::Error::other(reason)),
+                    Reply::Accepted { .. } | Reply::Refused(_) | Reply::Other => {}
+                },
+                command = commands.recv() => match command {
+                    Some(Command::Goodbye) => {
+                        session.send(Request::Goodbye).await?;
+                        // The broker closes next, and may still have to write to us until then.
+                        while session.next().await.is_ok() {}
+                        return Ok(());
+                    }
+                    Some(command) => self.keep(command),
+                    None => return Ok(()),
+                },
+            }
+        }
+    }
+
+    /// Keeps a command until it can be done. One too many is dropped, and whoever waits for it hears so.
+    fn keep(&mut self, command: Command) {
+        if self.waiting.len() < REQUESTS || matches!(command, Command::Unsubscribe { .. }) {
+            self.waiting.push_back(command);
+        }
+    }
+
+    /// The next command that can be done now.
+    fn ready(&mut self) -> Option<Command> {
+        let full = self.publishes.len() >= self.in_flight.into();
+        let index = self.waiting.iter().position(|c| !full || !matches!(c, Command::Publish { .. }))?;
+        self.waiting.remove(index)
+    }
+
+    async fn take(&mut self, command: Command, session: &mut Session) -> io::Result<()> {
+        match command {
+            // Nobody waits for it any more.
+            Command::Publish { done, .. } if done.is_closed() => Ok(()),
+            Command::Subscribe { done, .. } if done.is_closed() => Ok(()),
+            Command::Publish { topic, payload, retain, done } => {
+                let id = self.next_id();
+                self.publishes.insert(id, done);
+                session.send(Request::Publish { id, topic, payload, retain }).await
+            }
+            Command::Subscribe { subscriber, done } => {
+                let id = self.next_id();
+                let filter = subscriber.filter.clone();
+                self.subscribes.insert(id, Some(done));
+                self.subscribers.push(subscriber);
+                session.send(Request::Subscribe { id, filter }).await
             }
             Command::Unsubscribe { id } => {
-                self.waiting
-                    .retain(|c| !matches!(c, Command::Subscribe { subscriber, .. } if subscriber.id == id));
-                let ended: Vec<_> = self.subscribers.extract_if(.., |s| s.id == id).collect();
-                for Subscriber { filter, .. } in ended {
-                    if self.connected && self.subscribers.iter().all(|other| other.filter != filter) {
-                        self.client.unsubscribe(&filter);
+                for filter in self.forget(id) {
+                    if self.subscribers.iter().all(|other| other.filter != filter) {
+                        let id = self.next_id();
+                        session.send(Request::Unsubscribe { id, filter }).await?;
                     }
                 }
+                Ok(())
             }
-            Command::Goodbye => {
-                self.client.disconnect();
-            }
-            unconnected if self.waiting.len() < connection::REQUESTS => self.waiting.push_back(unconnected),
-            _ => {}
+            Command::Goodbye => Ok(()),
         }
     }
 
-    fn handle(&mut self, event: Event) {
-        match event {
-            Event::Message(message) => self.deliver(&message),
-            Event::PublishSent { id } => {
-                if let Some(done) = self.publishes_queued.pop_front() {
-                    self.publishes_sent.insert(id, done);
-                }
-            }
-            Event::PublishAcknowledged { id, answer } => {
-                if let Some(done) = self.publishes_sent.remove(&id) {
-                    let _ = done.send(answer);
-                }
-            }
-            Event::SubscribeSent { id } => {
-                if let Some(done) = self.subscribes_queued.pop_front() {
-                    self.subscribes_sent.insert(id, done);
-                }
-            }
-            Event::SubscribeAcknowledged { id, granted } => {
-                if let Some(Some(done)) = self.subscribes_sent.remove(&id) {
-                    let _ = done.send(granted);
-                }
-            }
-            Event::Connected | Event::Goodbye | Event::Other => {}
-        }
+    /// Forgets a subscription; yields its filters.
+    fn forget(&mut self, id: u64) -> Vec<String> {
+        self.waiting.retain(|c| !matches!(c, Command::Subscribe { subscriber, .. } if subscriber.id == id));
+        self.subscribers.extract_if(.., |s| s.id == id).map(|s| s.filter).collect()
     }
 
     fn deliver(&self, message: &Message) {
@@ -340,31 +386,13 @@ impl Driver {
         }
     }
 
-    /// The session is clean: what was in flight is gone, and rumqttc forgets it as well.
-    fn lost(&mut self) {
-        self.connected = false;
-        self.publishes_queued.clear();
-        self.publishes_sent.clear();
-        self.subscribes_queued.clear();
-        self.subscribes_sent.clear();
-    }
-
-    fn reconnected(&mut self) {
-        self.connected = true;
-        let mut filters: Vec<_> = self.subscribers.iter().map(|s| s.filter.as_str()).collect();
-        filters.sort_unstable();
-        filters.dedup();
-        for filter in filters {
-            if self.client.subscribe(filter) {
-                self.subscribes_queued.push_back(None);
+    /// A packet id that is not in use; never 0.
+    fn next_id(&mut self) -> u16 {
+        loop {
+            self.last_id = self.last_id.checked_add(1).unwrap_or(1);
+            if !self.publishes.contains_key(&self.last_id) && !self.subscribes.contains_key(&self.last_id) {
+                return self.last_id;
             }
-        }
-        self.subscribers
-            .chunk_by(|one, next| one.id == next.id)
-            .filter_map(<[Subscriber]>::first)
-            .for_each(|subscriber| drop(subscriber.messages.try_send(Incoming::Reconnected)));
-        for command in std::mem::take(&mut self.waiting) {
-            self.take(command);
         }
     }
 }

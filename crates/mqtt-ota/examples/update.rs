@@ -1,0 +1,20 @@
+//! Sends a file to a device and says what became of it:
+//! `cargo run -p mqtt-ota --example update -- mqtt://iot.lan main.py NIGHTLAMP`
+
+use std::error::Error;
+
+use mqtt_ota::{Broker, Config, Payload, SendOptions, Sender};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let (Some(broker), Some(file), Some(device)) = (arguments.next(), arguments.next(), arguments.next())
+    else {
+        return Err("usage: update BROKER FILE DEVICE".into());
+    };
+    let sender = Sender::connect(Broker::parse(&broker)?, Config::default()).await?;
+    let payload = Payload::open(file).await?;
+    let report = sender.send(&payload, &device.parse()?, SendOptions::default()).await?;
+    sender.close().await;
+    if report.outcome.is_success() { Ok(()) } else { Err(report.outcome.to_string().into()) }
+}

@@ -1,0 +1,114 @@
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::codec::Framed;
+
+use super::packet::{Codec, Refusal, Reply, Request};
+use super::stream::Stream;
+use super::{ConnectError, Protocol};
+use crate::Broker;
+
+/// How long to wait for the broker to accept a connection and to answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the broker may take nothing that is written to it.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the broker is pinged; it may take as long to answer.
+const KEEP_ALIVE: u16 = 30;
+/// Messages that may wait for their acknowledgement where the broker does not say how many: MQTT's own
+/// limit is 65,535, and none of us needs as many.
+const IN_FLIGHT: u16 = 64;
+
+/// One connection that the broker has accepted.
+pub(super) struct Session {
+    framed: Framed<Stream, Codec>,
+    /// Messages that may wait for their acknowledgement at once.
+    pub(super) in_flight: u16,
+    /// The broker's address.
+    pub(super) peer: Option<IpAddr>,
+    keep_alive: Duration,
+    ping_at: Instant,
+    /// Something came since the last ping.
+    alive: bool,
+}
+
+impl Session {
+    /// Connects and logs in.
+    ///
+    /// Cancellation: the connection is closed.
+    pub(super) async fn open(
+        broker: &Broker,
+        protocol: Protocol,
+        client_id: &str,
+    ) -> Result<Self, ConnectError> {
+        timeout(CONNECT_TIMEOUT, Self::log_in(broker, protocol, client_id))
+            .await
+            .unwrap_or_else(|_| Err(ConnectError::Timeout { broker: broker.to_string() }))
+    }
+
+    async fn log_in(broker: &Broker, protocol: Protocol, client_id: &str) -> Result<Self, ConnectError> {
+        let stream = Stream::connect(broker).await?;
+        let peer = stream.peer().ok().map(|peer| peer.ip());
+        let mut framed = Framed::new(stream, Codec::new(protocol));
+        let url = || broker.to_string();
+        let broken = |source: io::Error| match source.kind() {
+            io::ErrorKind::InvalidData => ConnectError::NotMqtt { broker: url() },
+            _ => ConnectError::Broken { broker: url(), source },
+        };
+        let login = broker.login().cloned();
+        let connect = Request::Connect { client_id: client_id.to_owned(), keep_alive: KEEP_ALIVE, login };
+        framed.send(connect).await.map_err(broken)?;
+        let (in_flight, keep_alive) = match framed.next().await {
+            Some(Ok(Reply::Accepted { in_flight, keep_alive })) => (in_flight, keep_alive),
+            Some(Ok(Reply::Refused(Refusal::Login))) => {
+                let user = broker.user().map(str::to_owned);
+                return Err(ConnectError::NotAuthorised { broker: url(), user });
+            }
+            Some(Ok(Reply::Refused(Refusal::Version))) => {
+                return Err(ConnectError::Version { broker: url() });
+            }
+            Some(Ok(Reply::Refused(Refusal::Other(reason)) | Reply::Goodbye(reason))) => {
+                return Err(ConnectError::Refused { broker: url(), reason });
+            }
+            Some(Ok(_)) => return Err(ConnectError::NotMqtt { broker: url() }),
+            Some(Err(source)) => return Err(broken(source)),
+            None => return Err(ConnectError::Closed { broker: url() }),
+        };
+        let keep_alive = Duration::from_secs(keep_alive.unwrap_or(KEEP_ALIVE).max(1).into());
+        Ok(Self {
+            framed,
+            in_flight: in_flight.unwrap_or(IN_FLIGHT).clamp(1, IN_FLIGHT),
+            peer,
+            keep_alive,
+            ping_at: Instant::now() + keep_alive,
+            alive: true,
+        })
+    }
+
+    /// The next packet. An error, or a broker that answers no ping, ends the session. Cancel safe.
+    pub(super) async fn next(&mut self) -> io::Result<Reply> {
+        loop {
+            tokio::select! {
+                reply = self.framed.next() => {
+                    self.alive = true;
+                    return reply.unwrap_or_else(|| Err(io::ErrorKind::UnexpectedEof.into()));
+                }
+                () = sleep_until(self.ping_at) => {
+                    if !self.alive {
+                        return Err(io::ErrorKind::TimedOut.into());
+                    }
+                    self.alive = false;
+                    self.ping_at = Instant::now() + self.keep_alive;
+                    self.send(Request::Ping).await?;
+                }
+            }
+        }
+    }
+
+    /// Writes a packet.
+    pub(super) async fn send(&mut self, request: Request) -> io::Result<()> {
+        timeout(WRITE_TIMEOUT, self.framed.send(request)).await?
+    }
+}

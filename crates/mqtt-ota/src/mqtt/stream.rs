@@ -1,0 +1,102 @@
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::{ConnectError, tls};
+use crate::Broker;
+
+/// A connection to the broker, encrypted or not.
+pub(super) enum Stream {
+    Plain(TcpStream),
+    Encrypted(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    /// Connects to the broker; the caller limits the time.
+    pub(super) async fn connect(broker: &Broker) -> Result<Self, ConnectError> {
+        let unreachable = |source| ConnectError::Unreachable { broker: broker.to_string(), source };
+        let tcp = TcpStream::connect((broker.host(), broker.port())).await.map_err(unreachable)?;
+        tcp.set_nodelay(true).map_err(unreachable)?;
+        if !broker.is_tls() {
+            return Ok(Self::Plain(tcp));
+        }
+        let refused = |source| ConnectError::Tls { broker: broker.to_string(), source };
+        let name = ServerName::try_from(broker.host().to_owned()).map_err(|error| refused(error.into()))?;
+        let trusting = broker.clone();
+        let config = tokio::task::spawn_blocking(move || tls::client_config(&trusting))
+            .await
+            .map_err(|error| refused(error.into()))??;
+        let encrypted =
+            TlsConnector::from(config).connect(name, tcp).await.map_err(|error| refused(error.into()))?;
+        Ok(Self::Encrypted(Box::new(encrypted)))
+    }
+
+    /// The broker's address, as it was reached.
+    pub(super) fn peer(&self) -> io::Result<SocketAddr> {
+        self.tcp().peer_addr()
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(tcp) => tcp,
+            Self::Encrypted(tls) => tls.get_ref().0,
+        }
+    }
+
+    /// Confirms to the broker's system what was read, now rather than up to 40 ms later.
+    ///
+    /// A broker that leaves Nagle's algorithm on (Mosquitto does, as it is installed) holds its next small
+    /// packet, a device's answer, until the one before it, the acknowledgement of our offer, is confirmed.
+    /// Linux forgets the setting; other systems do not have it.
+    fn confirm(&self) {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let _ = self.tcp().set_quickack(true);
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = match &mut *self {
+            Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Self::Encrypted(tls) => Pin::new(tls).poll_read(cx, buf),
+        };
+        if read.is_ready() {
+            self.confirm();
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut *self {
+            Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, buf),
+            Self::Encrypted(tls) => Pin::new(tls).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
+            Self::Encrypted(tls) => Pin::new(tls).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Self::Encrypted(tls) => Pin::new(tls).poll_shutdown(cx),
+        }
+    }
+}
