@@ -1,1 +1,58 @@
-//! Test harness.
+//! What the tests in `tests/` are written with: the real broker, the real command, and devices that
+//! behave well or badly on purpose.
+//!
+//! | noun | is |
+//! |---|---|
+//! | [`Mosquitto`] | the real broker, on a free port, with a password, TLS or more settings |
+//! | [`Gate`] | a way to a broker that speaks MQTT 3.1.1 only, or that a test can cut |
+//! | [`MqttOta`] | the real `mqtt-ota` binary with an environment of its own |
+//! | [`Process`], [`Finished`] | a running child, its output as events, and how it ended |
+//! | [`Client`] | an MQTT client for whatever else a test wants to say or hear |
+//! | [`Feeder`] | a sender's listening side, for tests of devices |
+//! | [`RawDevice`], [`RawOffer`], [`Link`] | a device that a test drives step by step, into any misbehaviour |
+//! | [`OriginalDevice`] | the firmware of 2018: four fields, no status |
+//! | [`DemoDevice`] | the MicroPython script that `mqtt-ota demo` runs |
+//!
+//! Everything blocks, and so a test reads from top to bottom. Nothing sleeps: what is waited for is
+//! an event, and [`GUARD`] only ends what has gone wrong. Whatever a test started ends with it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "this is test support: a surprise ends the test, with its message"
+)]
+
+mod authority;
+mod client;
+mod command;
+mod demo_device;
+mod endpoint;
+mod feeder;
+mod gate;
+mod link;
+mod mosquitto;
+mod offer;
+mod original;
+mod port;
+mod process;
+mod raw_device;
+mod runtime;
+mod transcript;
+
+pub use authority::Authority;
+pub use client::{Client, Message};
+pub use command::{MqttOta, binary};
+pub use demo_device::{DemoDevice, Interpreter};
+pub use endpoint::Endpoint;
+pub use feeder::Feeder;
+pub use gate::{Gate, Passes};
+pub use link::Link;
+pub use mosquitto::{Mosquitto, Settings};
+pub use offer::RawOffer;
+pub use original::{OriginalDevice, Step};
+pub use port::{TakenPort, free_port};
+pub use process::{Finished, Process};
+pub use raw_device::{RawDevice, sha1_hex};
+pub use runtime::GUARD;
+pub use transcript::Transcript;

@@ -1,0 +1,132 @@
+use std::env;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use tempfile::TempDir;
+
+use crate::endpoint::Endpoint;
+use crate::process::{Finished, Process, captured};
+
+/// The only variables of the tester's that the command sees: what a system needs to start a program.
+const KEPT: [&str; 6] = ["PATH", "SYSTEMROOT", "TMPDIR", "TEMP", "TMP", "LLVM_PROFILE_FILE"];
+
+/// The real `mqtt-ota`, about to be run, with a home of its own and without the tester's settings.
+#[derive(Debug)]
+pub struct MqttOta {
+    command: Command,
+    shown: String,
+    home: TempDir,
+}
+
+impl MqttOta {
+    /// `mqtt-ota` and its first argument, the subcommand.
+    pub fn run(subcommand: &str) -> Self {
+        let home = tempfile::tempdir().expect("a temporary folder");
+        let mut command = Command::new(binary());
+        command.env_clear();
+        for name in KEPT {
+            if let Some(value) = env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        command.env("HOME", home.path()).env("XDG_CONFIG_HOME", home.path().join(".config"));
+        command.env("APPDATA", home.path());
+        command.current_dir(home.path());
+        captured(&mut command);
+        Self { command, shown: "mqtt-ota".to_owned(), home }.arg(subcommand)
+    }
+
+    /// One more argument.
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.shown.push(' ');
+        self.shown.push_str(&arg.as_ref().to_string_lossy());
+        self.command.arg(arg);
+        self
+    }
+
+    /// More arguments.
+    pub fn args<A: AsRef<OsStr>>(self, args: impl IntoIterator<Item = A>) -> Self {
+        args.into_iter().fold(self, Self::arg)
+    }
+
+    /// Points it at `broker`, with its login, by the environment.
+    pub fn broker(self, broker: &impl Endpoint) -> Self {
+        let url = broker.url();
+        match broker.login() {
+            None => self.env("MQTT_OTA_BROKER", url),
+            Some((user, password)) => {
+                self.env("MQTT_OTA_BROKER", url).env("MQTT_OTA_USER", user).env("MQTT_OTA_PASSWORD", password)
+            }
+        }
+    }
+
+    /// A variable of its environment.
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// The folder that it starts in; its own home otherwise.
+    pub fn in_folder(mut self, folder: &Path) -> Self {
+        self.command.current_dir(folder);
+        self
+    }
+
+    /// The home folder that it sees, to put settings into; lives as long as this.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// Lets it write to a pipe that nobody reads, as after `| head -0`.
+    #[allow(clippy::missing_panics_doc, reason = "test support")]
+    pub fn stdout_closed(mut self) -> Self {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        self.command.stdout(Stdio::from(writer));
+        self
+    }
+
+    /// Starts it.
+    pub fn start(self) -> (Process, TempDir) {
+        (Process::start(self.shown, self.command), self.home)
+    }
+
+    /// Starts it, and waits for its end.
+    pub fn finish(self) -> Finished {
+        let (process, _home) = self.start();
+        process.wait()
+    }
+}
+
+/// The `mqtt-ota` binary, built once for all tests; or the one that `MQTT_OTA_BINARY` names.
+///
+/// Built as the tests are: optimised for tests and benchmarks that are.
+pub fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| env::var_os("MQTT_OTA_BINARY").map_or_else(build, PathBuf::from))
+}
+
+fn build() -> PathBuf {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args([
+        "build",
+        "--quiet",
+        "--package",
+        "mqtt-ota-cli",
+        "--message-format",
+        "json-render-diagnostics",
+    ]);
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let output = cargo.stderr(Stdio::inherit()).output().expect("cargo starts");
+    assert!(output.status.success(), "mqtt-ota does not build");
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .find_map(|message| message.get("executable")?.as_str().map(PathBuf::from))
+        .expect("cargo names the binary")
+}

@@ -1,0 +1,52 @@
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::endpoint::Endpoint;
+use crate::process::{Process, captured};
+
+/// What runs a [`DemoDevice`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interpreter {
+    /// The unix port of MicroPython 1.25.
+    MicroPython,
+    /// CPython 3.
+    Python3,
+}
+
+impl Interpreter {
+    fn program(self) -> PathBuf {
+        match self {
+            Self::Python3 => PathBuf::from("python3"),
+            Self::MicroPython => {
+                let cached = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/micropython/bin/micropython");
+                if cached.exists() { cached } else { PathBuf::from("micropython") }
+            }
+        }
+    }
+}
+
+/// The script that `mqtt-ota demo` runs, as a device on its own.
+#[derive(Debug)]
+pub struct DemoDevice {
+    process: Process,
+}
+
+impl DemoDevice {
+    /// Boots one called `name` whose flash is the folder `root`, and returns when it takes offers.
+    pub fn boot(interpreter: Interpreter, broker: &impl Endpoint, name: &str, root: &Path) -> Self {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/mqtt-ota-cli/src/demo/device.py");
+        let address = broker.address();
+        let mut command = Command::new(interpreter.program());
+        command.arg(script).arg(address.ip().to_string()).arg(address.port().to_string()).arg(name).arg(root);
+        captured(&mut command);
+        let process = Process::start(format!("device.py on {interpreter:?}"), command);
+        let ready = process.stdout().has_line_before_end("waiting for offers");
+        assert!(ready, "the device does not boot: {process:?}");
+        Self { process }
+    }
+
+    /// The running interpreter; its steps are on its standard output.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+}

@@ -1,0 +1,64 @@
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+
+use crate::runtime::GUARD;
+
+/// A device's TCP connection to the sender, to be used well or badly.
+#[derive(Debug)]
+pub struct Link {
+    stream: TcpStream,
+}
+
+impl Link {
+    /// Connects.
+    ///
+    /// # Panics
+    ///
+    /// When nobody listens there.
+    pub fn to(host: &str, port: u16) -> Self {
+        let stream =
+            TcpStream::connect((host, port)).unwrap_or_else(|error| panic!("{host}:{port}: {error}"));
+        // A device that hangs would hang the test.
+        stream.set_read_timeout(Some(GUARD)).unwrap();
+        stream.set_write_timeout(Some(GUARD)).unwrap();
+        Self { stream }
+    }
+
+    /// Reads exactly `count` bytes.
+    pub fn read(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        self.stream
+            .read_exact(&mut bytes)
+            .unwrap_or_else(|error| panic!("{count} bytes were to come: {error}"));
+        bytes
+    }
+
+    /// Reads to the end of the stream, which has to be an orderly one.
+    pub fn read_to_end(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.stream.read_to_end(&mut bytes).unwrap_or_else(|error| panic!("the stream broke: {error}"));
+        bytes
+    }
+
+    /// Sends what a device of the plain offer never sends.
+    pub fn write(&mut self, bytes: &[u8]) {
+        self.stream
+            .write_all(bytes)
+            .unwrap_or_else(|error| panic!("{} bytes do not go out: {error}", bytes.len()));
+    }
+
+    /// Says that nothing more will be sent, and goes on reading.
+    pub fn half_close(&self) {
+        self.stream.shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// Waits until the sender has closed the connection, orderly or not; returns what came before.
+    pub fn wait_for_close(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        if let Err(error) = self.stream.read_to_end(&mut bytes) {
+            let closed = matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted);
+            assert!(closed, "the connection stays open: {error}");
+        }
+        bytes
+    }
+}

@@ -1,0 +1,183 @@
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::authority::Authority;
+use crate::endpoint::Endpoint;
+use crate::port::free_port;
+use crate::process::{Process, captured};
+
+/// Where Debian and others keep the broker, besides the PATH.
+const FOLDERS: [&str; 4] =
+    ["/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin", "/usr/local/opt/mosquitto/sbin"];
+
+/// How often another port is tried when somebody took the free one first.
+const TRIES: usize = 5;
+
+/// What a [`Mosquitto`] is to ask for and to offer.
+#[derive(Debug, Default)]
+pub struct Settings {
+    /// The one user and password that it lets in. None: everybody.
+    pub login: Option<(&'static str, &'static str)>,
+    /// A second listener, with TLS and a certificate by this authority.
+    pub tls: Option<Authority>,
+    /// More lines for its configuration file.
+    pub lines: Vec<&'static str>,
+    /// The lines of its access control file; none: everything is allowed.
+    pub access: Vec<&'static str>,
+}
+
+/// A real Mosquitto on a free port of the loopback address. Killed when dropped.
+#[derive(Debug)]
+pub struct Mosquitto {
+    settings: Settings,
+    folder: TempDir,
+    address: SocketAddr,
+    tls_address: SocketAddr,
+    process: Option<Process>,
+}
+
+impl Mosquitto {
+    /// Starts one that lets everybody in, and returns when it takes connections.
+    pub fn start() -> Self {
+        Self::with(Settings::default())
+    }
+
+    /// Starts one with `settings`, and returns when it takes connections.
+    pub fn with(settings: Settings) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let mut mosquitto = Self { settings, folder, address: nowhere, tls_address: nowhere, process: None };
+        mosquitto.write_files();
+        for _ in 0..TRIES {
+            mosquitto.address.set_port(free_port());
+            mosquitto.tls_address.set_port(free_port());
+            match mosquitto.run() {
+                Ok(()) => return mosquitto,
+                Err(log) if log.contains("Address already in use") => (),
+                Err(log) => panic!("mosquitto did not start:\n{log}"),
+            }
+        }
+        panic!("no free port for mosquitto in {TRIES} tries");
+    }
+
+    /// Where its TLS listener is.
+    pub fn tls_address(&self) -> SocketAddr {
+        assert!(self.settings.tls.is_some(), "this broker has no TLS listener");
+        self.tls_address
+    }
+
+    /// What a client has to trust to connect to [`Self::tls_address`].
+    pub fn ca_file(&self) -> PathBuf {
+        self.settings.tls.as_ref().expect("a broker with TLS").ca_file()
+    }
+
+    /// Stops it; clients see their connections close. Retained messages are forgotten.
+    pub fn stop(&mut self) {
+        self.process.take().expect("a running broker").kill();
+    }
+
+    /// Starts it again, on the same ports, after [`Self::stop`].
+    pub fn start_again(&mut self) {
+        assert!(self.process.is_none(), "the broker is running");
+        if let Err(log) = self.run() {
+            panic!("mosquitto did not start again:\n{log}");
+        }
+    }
+
+    /// The running broker: its log is on its standard error.
+    pub fn process(&self) -> &Process {
+        self.process.as_ref().expect("a running broker")
+    }
+
+    fn run(&mut self) -> Result<(), String> {
+        fs::write(self.file("mosquitto.conf"), self.configuration()).expect("a file is written");
+        let mut command = Command::new(find());
+        command.arg("-v").arg("-c").arg(self.file("mosquitto.conf"));
+        let process = Process::start("mosquitto", {
+            captured(&mut command);
+            command
+        });
+        // The line comes after all listeners are open; the log ends when it gives up instead.
+        let ready = process.stderr().has_line_before_end(" running");
+        if ready {
+            self.process = Some(process);
+            Ok(())
+        } else {
+            Err(process.stderr().text())
+        }
+    }
+
+    fn configuration(&self) -> String {
+        // Started by root it would become another user, who cannot read this folder.
+        let mut text = String::from("user root\nlog_dest stderr\nlog_timestamp false\n");
+        match self.settings.login {
+            None => text.push_str("allow_anonymous true\n"),
+            Some(_) => {
+                let _ = writeln!(
+                    text,
+                    "allow_anonymous false\npassword_file {}",
+                    self.file("passwords").display()
+                );
+            }
+        }
+        if !self.settings.access.is_empty() {
+            let _ = writeln!(text, "acl_file {}", self.file("access").display());
+        }
+        for line in &self.settings.lines {
+            let _ = writeln!(text, "{line}");
+        }
+        let _ = writeln!(text, "listener {} {}", self.address.port(), self.address.ip());
+        if let Some(authority) = &self.settings.tls {
+            let _ = writeln!(
+                text,
+                "listener {} {}\ncertfile {}\nkeyfile {}",
+                self.tls_address.port(),
+                self.tls_address.ip(),
+                authority.certificate_file().display(),
+                authority.key_file().display(),
+            );
+        }
+        text
+    }
+
+    fn write_files(&self) {
+        if !self.settings.access.is_empty() {
+            fs::write(self.file("access"), self.settings.access.join("\n") + "\n")
+                .expect("a file is written");
+        }
+        if let Some((user, password)) = self.settings.login {
+            let mut command = Command::new("mosquitto_passwd");
+            command.arg("-b").arg("-c").arg(self.file("passwords")).arg(user).arg(password);
+            captured(&mut command);
+            Process::start("mosquitto_passwd", command).wait().assert_status(0);
+        }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+impl Endpoint for Mosquitto {
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn login(&self) -> Option<(&str, &str)> {
+        self.settings.login
+    }
+}
+
+fn find() -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(FOLDERS.iter().map(PathBuf::from))
+        .map(|folder| folder.join("mosquitto"))
+        .find(|file| Path::is_file(file))
+        .expect("Mosquitto is installed: integration/test.sh does that")
+}

@@ -1,0 +1,81 @@
+use sha1::{Digest as _, Sha1};
+
+use crate::client::Client;
+use crate::endpoint::Endpoint;
+use crate::offer::RawOffer;
+
+/// A device that does nothing by itself: the test announces, connects and reports for it, in any order,
+/// well or badly.
+#[derive(Debug)]
+pub struct RawDevice {
+    name: String,
+    client: Client,
+}
+
+impl RawDevice {
+    /// Connects to `broker` and subscribes to the offers for `name`; announces nothing.
+    pub fn join(broker: &impl Endpoint, name: &str) -> Self {
+        let device = Self { name: name.to_owned(), client: Client::connect(broker, &format!("raw-{name}")) };
+        device.client.subscribe(&device.topic(""));
+        device
+    }
+
+    /// Announces a device on this machine that knows SHA-1 and nothing else.
+    pub fn announce(&self) -> &Self {
+        self.announce_as("v=1|client=raw 0|sys=test 0|addr=127.0.0.1|free=1000000|hash=sha1")
+    }
+
+    /// Announces `payload`, retained.
+    pub fn announce_as(&self, payload: &str) -> &Self {
+        self.client.publish_retained(&self.topic("/device"), payload);
+        self
+    }
+
+    /// Waits for the next offer.
+    ///
+    /// # Panics
+    ///
+    /// When none comes, or what comes is none.
+    pub fn offer(&self) -> RawOffer {
+        let message = self.client.next();
+        RawOffer::of(&message).unwrap_or_else(|| panic!("not an offer: {message:?}"))
+    }
+
+    /// The offers that have come and were not asked for.
+    pub fn more_offers(&self) -> Vec<RawOffer> {
+        self.client.pending().iter().filter_map(RawOffer::of).collect()
+    }
+
+    /// Publishes a status with the file and the hash of `offer`.
+    pub fn report(&self, state: &str, offer: &RawOffer, detail: &str) -> &Self {
+        self.say(format!("{state}|{}|{}|{detail}", offer.file, offer.hash))
+    }
+
+    /// Publishes anything at all as a status.
+    pub fn say(&self, payload: impl Into<Vec<u8>>) -> &Self {
+        self.client.publish(&self.topic("/status"), payload);
+        self
+    }
+
+    /// Does with `offer` what a good device does: takes it, checks it, reports it. Returns the file.
+    ///
+    /// # Panics
+    ///
+    /// When the bytes are not those that the offer's hash names.
+    pub fn install(&self, offer: &RawOffer) -> Vec<u8> {
+        self.report("receiving", offer, "");
+        let bytes = offer.connect().read_to_end();
+        assert_eq!(sha1_hex(&bytes), offer.hash, "{offer:?}");
+        self.report("installed", offer, "");
+        bytes
+    }
+
+    fn topic(&self, end: &str) -> String {
+        format!("{}/OTA{end}", self.name)
+    }
+}
+
+/// SHA-1 in lower-case hex.
+pub fn sha1_hex(bytes: &[u8]) -> String {
+    Sha1::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
