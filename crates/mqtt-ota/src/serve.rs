@@ -254,3 +254,173 @@ async fn within<T>(idle: Duration, work: impl Future<Output = io::Result<T>>) ->
         Err(_) => Err(End::Dropped(DropCause::Stalled(idle))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Algorithm;
+    use tokio::io::duplex;
+
+    const IDLE: Duration = Duration::from_secs(5);
+
+    /// Serves `bytes` over a pipe of eight bytes to a client that does `act`.
+    async fn through_a_narrow_pipe<F: Future<Output = T>, T>(
+        bytes: &'static [u8],
+        act: impl FnOnce(tokio::io::DuplexStream) -> F,
+    ) -> (Result<(), End>, T, u64) {
+        let payload = Payload::from_bytes("main.py", bytes);
+        let digest = payload.digest(Algorithm::Sha1).await.unwrap();
+        let (ours, theirs) = duplex(8);
+        let mut sent = 0;
+        let (served, acted) =
+            tokio::join!(stream_out(ours, &payload, digest, IDLE, |so_far| sent = so_far), act(theirs));
+        (served, acted, sent)
+    }
+
+    fn cause(served: Result<(), End>) -> DropCause {
+        match served {
+            Err(End::Dropped(cause)) => cause,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_reads_to_the_end_and_closes_has_taken_the_file() {
+        for bytes in [&b""[..], b"x", b"print('exactly this, byte by byte')\n"] {
+            let (served, read, sent) = through_a_narrow_pipe(bytes, async |mut client| {
+                let mut read = Vec::new();
+                client.read_to_end(&mut read).await.unwrap();
+                read
+            })
+            .await;
+            assert!(served.is_ok());
+            assert_eq!((read.as_slice(), sent), (bytes, bytes.len() as u64));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_reads_a_byte_and_leaves_has_not() {
+        let (served, (), _) = through_a_narrow_pipe(b"print('hello')", async |mut client| {
+            client.read_u8().await.unwrap();
+        })
+        .await;
+        assert!(matches!(cause(served), DropCause::Closed | DropCause::Broke(_)));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_sends_anything_has_not_even_if_it_reads_on() {
+        let (served, _, _) = through_a_narrow_pipe(b"print('hello')", async |mut client| {
+            client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.ok();
+            client.read_to_end(&mut Vec::new()).await
+        })
+        .await;
+        assert_eq!(cause(served), DropCause::Spoke);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_stalls_is_dropped_after_the_idle_time() {
+        let started = tokio::time::Instant::now();
+        let (served, _client, _) = through_a_narrow_pipe(b"print('hello')", async |client| client).await;
+        assert_eq!(cause(served), DropCause::Stalled(IDLE));
+        assert_eq!(started.elapsed(), IDLE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn progress_renews_the_idle_time() {
+        let (served, read, _) = through_a_narrow_pipe(&[7; 64], async |mut client| {
+            let mut read = 0;
+            while client.read_u8().await.is_ok() {
+                read += 1;
+                sleep(IDLE / 10).await;
+            }
+            read
+        })
+        .await;
+        assert!(served.is_ok());
+        assert_eq!(read, 64);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_has_everything_and_does_not_close_is_dropped() {
+        let (served, _client, _) = through_a_narrow_pipe(b"x", async |mut client| {
+            client.read_to_end(&mut Vec::new()).await.unwrap();
+            client
+        })
+        .await;
+        assert_eq!(cause(served), DropCause::Stalled(IDLE));
+    }
+
+    struct Running {
+        address: SocketAddr,
+        events: mpsc::Receiver<ServeEvent>,
+        last_call: tokio::sync::oneshot::Sender<()>,
+        task: tokio::task::JoinHandle<()>,
+    }
+
+    async fn running(bytes: Vec<u8>) -> Running {
+        let payload = Payload::from_bytes("main.py", bytes);
+        let digest = payload.digest(Algorithm::Sha1).await.unwrap();
+        let server = Server::bind(&"127.0.0.1:0".parse().unwrap(), None).await.unwrap();
+        let address = server.local();
+        let (events, receiver) = Server::events();
+        let (last_call, called) = tokio::sync::oneshot::channel();
+        let task = tokio::spawn(server.run(payload, digest, IDLE, events, called));
+        Running { address, events: receiver, last_call, task }
+    }
+
+    impl Running {
+        async fn until(&mut self, wanted: impl Fn(&ServeEvent) -> bool) -> ServeEvent {
+            loop {
+                match self.events.recv().await.expect("the server ended") {
+                    event if wanted(&event) => return event,
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn scans_do_not_use_the_offer_up_and_the_port_closes_after_the_delivery() {
+        let file = vec![3; 300_000];
+        let mut server = running(file.clone()).await;
+        // One that stalls, one that leaves at once, one that sends garbage: then the device.
+        let stalling = TcpStream::connect(server.address).await.unwrap();
+        drop(TcpStream::connect(server.address).await.unwrap());
+        server.until(|event| matches!(event, ServeEvent::Dropped { .. })).await;
+        let mut garbage = TcpStream::connect(server.address).await.unwrap();
+        garbage.write_all(b"\x16\x03\x01").await.unwrap();
+        let spoke = |event: &ServeEvent| matches!(event, ServeEvent::Dropped { cause: DropCause::Spoke, .. });
+        server.until(spoke).await;
+        let mut read = Vec::new();
+        TcpStream::connect(server.address).await.unwrap().read_to_end(&mut read).await.unwrap();
+        assert!(read == file);
+        server.until(|event| matches!(event, ServeEvent::Delivered { .. })).await;
+        assert!(TcpStream::connect(server.address).await.is_err());
+        drop(stalling);
+    }
+
+    #[tokio::test]
+    async fn after_the_last_call_nobody_new_is_served_and_who_is_there_may_finish() {
+        let mut server = running(vec![3; 2_000_000]).await;
+        let mut device = TcpStream::connect(server.address).await.unwrap();
+        server.until(|event| matches!(event, ServeEvent::Connected { .. })).await;
+        server.last_call.send(()).unwrap();
+        while TcpStream::connect(server.address).await.is_ok() {}
+        let mut read = Vec::new();
+        device.read_to_end(&mut read).await.unwrap();
+        assert_eq!(read.len(), 2_000_000);
+        drop(device);
+        while !matches!(server.events.recv().await, Some(ServeEvent::Delivered { .. })) {}
+        server.task.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_range_of_ports_is_tried_in_turn_and_a_taken_port_is_an_error() {
+        let first = Server::bind(&Listen::default(), None).await.unwrap();
+        let taken = first.port().unwrap();
+        let error = Server::bind(&Listen::on_port(taken), None).await.err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        let range = format!("{taken}-{}", taken.saturating_add(20)).parse().unwrap();
+        assert_ne!(Server::bind(&range, None).await.unwrap().port(), Some(taken));
+    }
+}
