@@ -1,0 +1,45 @@
+//! Everything that a client can make grow, and everything that it can make the broker wait for.
+
+use std::time::Duration;
+
+/// Clients at once where the caller names no number. A connected client takes about 50 KB, so that is 50 MB
+/// at most; a home has some hundred devices.
+pub(crate) const CONNECTIONS: usize = 1_000;
+
+/// The longest packet that is read, in bytes, where the caller names none. An offer takes less than 1 KiB, an
+/// announcement less than 512 bytes; other programs' messages on a home's broker are rarely above 16 KiB.
+pub(crate) const PACKET: usize = 64 * 1024;
+
+/// Retained messages in all. What goes beyond is delivered to those who listen, and not kept.
+pub(crate) const RETAINED: usize = 10_000;
+
+/// Subscriptions of one client: two for each device of a fleet of 2,000. The router never forgets a filter.
+pub(crate) const SUBSCRIPTIONS: usize = 4_096;
+
+/// Messages with QoS 2 of one client that are received and not yet released by it.
+pub(crate) const UNRELEASED: usize = 100;
+
+/// Bytes of one part of a filter's log. The router keeps the last messages of every filter in memory for
+/// subscribers that lag or are away: `SEGMENT * SEGMENTS` is 256 KiB, some 1,000 offers.
+pub(crate) const SEGMENT: usize = 64 * 1024;
+/// Parts of a filter's log.
+pub(crate) const SEGMENTS: usize = 4;
+
+/// How long a new connection may take to say who it is.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a client may leave what it is sent unread, once its socket's buffer is full.
+pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What is collected, in bytes, before it is written to a client's socket.
+pub(crate) const BATCH: usize = 64 * 1024;
+
+/// How long to leave new connections alone after one could not be accepted: mostly for want of file
+/// descriptors, and those do not come back faster by asking.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long the broker may take to deliver a message to itself over TCP, when it starts. About 1 ms is usual.
+pub(crate) const READY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a refused client may take to read the answer and to close.
+pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);

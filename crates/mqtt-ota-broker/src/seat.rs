@@ -1,0 +1,97 @@
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{OwnedMutexGuard, watch};
+
+/// Who is connected under which name: one at a time, and a newcomer sends away whoever is there.
+#[derive(Debug, Default)]
+pub(crate) struct Seats {
+    seats: Mutex<HashMap<String, Arc<Seat>>>,
+}
+
+#[derive(Debug, Default)]
+struct Seat {
+    /// How many have asked for it so far.
+    asked: watch::Sender<u64>,
+    taken: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// A name that nobody else has while this lives.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    seats: Arc<Seats>,
+    name: String,
+    /// `None` once it has been given up.
+    seat: Option<(Arc<Seat>, OwnedMutexGuard<()>)>,
+    ticket: u64,
+}
+
+impl Seats {
+    /// Sends away whoever has the name, and waits until they are gone.
+    pub(crate) async fn claim(self: &Arc<Self>, name: &str) -> Claim {
+        let seat = Arc::clone(
+            self.seats.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default(),
+        );
+        let mut ticket = 0;
+        seat.asked.send_modify(|asked| {
+            *asked += 1;
+            ticket = *asked;
+        });
+        let guard = Arc::clone(&seat.taken).lock_owned().await;
+        Claim { seats: Arc::clone(self), name: name.to_owned(), seat: Some((seat, guard)), ticket }
+    }
+}
+
+impl Claim {
+    /// Waits until somebody else wants the name. Cancellation safe.
+    pub(crate) async fn superseded(&self) {
+        if let Some((seat, _)) = &self.seat {
+            let mut asked = seat.asked.subscribe();
+            let _ = asked.wait_for(|asked| *asked > self.ticket).await;
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut seats = self.seats.seats.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((seat, guard)) = self.seat.take() {
+            drop(guard);
+            // The map's and this one: nobody waits.
+            if Arc::strong_count(&seat) == 2 {
+                seats.remove(&self.name);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_newcomer_waits_until_the_one_before_is_gone() {
+        let seats = Arc::new(Seats::default());
+        let first = seats.claim("desk").await;
+        let second = tokio::spawn({
+            let seats = Arc::clone(&seats);
+            async move { seats.claim("desk").await }
+        });
+        first.superseded().await;
+        assert!(!second.is_finished());
+        drop(first);
+        let second = second.await.unwrap();
+        drop(second);
+        assert!(seats.seats.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn another_name_disturbs_nobody() {
+        let seats = Arc::new(Seats::default());
+        let desk = seats.claim("desk").await;
+        let _lamp = seats.claim("lamp").await;
+        let mut superseded = std::pin::pin!(desk.superseded());
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(superseded.as_mut().poll(&mut context).is_pending());
+    }
+}

@@ -1,0 +1,84 @@
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::sleep;
+
+use crate::client::{self, Hall};
+use crate::link::Router;
+use crate::{BrokerConfig, BrokerError, limits, probe};
+
+/// The broker's own connection to its router. No client has a name with a percent sign that letters follow.
+const INSIDE: &str = "%inside";
+
+/// Runs the broker until it is told to stop, or its router is gone. `ready` is told once it can be used.
+pub(crate) async fn run(
+    config: BrokerConfig,
+    ready: oneshot::Sender<Result<SocketAddr, BrokerError>>,
+    stop: oneshot::Receiver<()>,
+) {
+    let (listener, address) = match bind(config.listen).await {
+        Ok(bound) => bound,
+        Err(error) => return drop(ready.send(Err(error))),
+    };
+    // At its own limit rumqttd is wedged by a client that tries again. So the limit is kept here, and the
+    // router has room to spare.
+    let connections = config.max_connections.min(Semaphore::MAX_PERMITS / 2);
+    let router = Router::start(connections.saturating_add(2));
+    let Ok((mut inside, _)) = router.open(INSIDE, true) else {
+        return drop(ready.send(Err(BrokerError::Died)));
+    };
+    let hall = Arc::new(Hall {
+        router,
+        config,
+        seats: Arc::default(),
+        nameless: std::sync::atomic::AtomicU64::default(),
+    });
+    tokio::spawn(accept(listener, connections, Arc::clone(&hall)));
+    if let Err(source) = probe::reaches(address, hall.config.credentials.as_ref(), &mut inside).await {
+        return drop(ready.send(Err(BrokerError::NotReady { address, source })));
+    }
+    tracing::info!(%address, "the broker is ready");
+    if ready.send(Ok(address)).is_err() {
+        return;
+    }
+    tokio::select! {
+        _ = stop => {}
+        // Nothing is published to it any more: it ends with the router, and not before.
+        () = async { while inside.next().await.is_ok() {} } => tracing::error!("the broker's router is gone"),
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BrokerError> {
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::AddrInUse => BrokerError::PortTaken { address, source },
+        _ => BrokerError::Bind { address, source },
+    };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+async fn accept(listener: TcpListener, connections: usize, hall: Arc<Hall>) {
+    let places = Arc::new(Semaphore::new(connections));
+    loop {
+        match listener.accept().await {
+            Ok((socket, from)) => match Arc::clone(&places).try_acquire_owned() {
+                Ok(place) => {
+                    let hall = Arc::clone(&hall);
+                    tokio::spawn(async move {
+                        client::serve(socket, hall).await;
+                        drop(place);
+                    });
+                }
+                Err(_) => tracing::warn!(%from, limit = connections, "a connection is closed: too many"),
+            },
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                sleep(limits::ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}

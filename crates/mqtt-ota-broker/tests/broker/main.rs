@@ -1,0 +1,8 @@
+//! The broker, with real clients on loopback.
+
+mod clients;
+mod login;
+#[cfg(test)]
+mod peer;
+mod start;
+mod traps;
