@@ -1,2 +1,45 @@
-//! The command.
-fn main() {}
+//! The command `mqtt-ota`: see `mqtt-ota --help`.
+
+mod args;
+mod commands;
+mod files;
+mod interrupt;
+mod line;
+mod log;
+mod printer;
+mod problem;
+mod progress;
+mod report;
+mod sanitize;
+mod settings;
+mod table;
+mod targets;
+mod units;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use args::Cli;
+use printer::Printer;
+use problem::Exit;
+
+fn main() -> ExitCode {
+    let cli = match Cli::read(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(message) => {
+            // Help on standard output, or a usage error on standard error; either may be closed.
+            let _ = message.print();
+            return if message.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
+        }
+    };
+    let printer = Arc::new(Printer::new(cli.general.color(), cli.general.verbosity(), cli.json()));
+    log::start(&printer);
+    match commands::run(cli, &printer) {
+        Ok(exit) => exit.into(),
+        Err(problem) if problem.is_closed_output() => Exit::Done.into(),
+        Err(problem) => {
+            printer.problem(&problem);
+            problem.exit.into()
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! The command line.
+
+mod help;
+mod options;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use anstream::ColorChoice;
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+#[cfg(feature = "broker")]
+pub(crate) use options::Login;
+pub(crate) use options::{Connection, Serving, Timing};
+
+use crate::printer::Verbosity;
+
+/// Push files to MicroPython boards: a short offer over MQTT, the bytes over one TCP stream, and an answer
+/// from the device that says whether they were installed.
+#[derive(Debug, Parser)]
+#[command(
+    name = "mqtt-ota",
+    version,
+    propagate_version = true,
+    disable_help_subcommand = true,
+    max_term_width = 100,
+    after_help = "Try `mqtt-ota demo` first: it needs no broker and no board. More: mqtt-ota --help",
+    after_long_help = help::MAIN
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) general: General,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command understands.
+#[derive(Debug, Args)]
+pub(crate) struct General {
+    /// Read the settings from FILE [env: MQTT_OTA_CONFIG]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "General")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Say more: -v each step and the advertised address, -vv the library, -vvv everything
+    #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "General")]
+    verbose: u8,
+
+    /// Say nothing but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "General")]
+    quiet: bool,
+
+    /// When to use colour; `auto` heeds NO_COLOR and TERM=dumb
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t, help_heading = "General")]
+    color: Color,
+}
+
+impl General {
+    pub(crate) fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (false, 0) => Verbosity::Normal,
+            (false, 1) => Verbosity::Steps,
+            (false, 2) => Verbosity::Debug,
+            (false, _) => Verbosity::Trace,
+        }
+    }
+
+    pub(crate) fn color(&self) -> ColorChoice {
+        match self.color {
+            Color::Auto => ColorChoice::Auto,
+            Color::Always => ColorChoice::Always,
+            Color::Never => ColorChoice::Never,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum Color {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Send files to devices and wait until they say what became of them
+    #[command(after_long_help = help::SEND)]
+    Send(Send),
+    /// List the devices that have announced themselves to the broker
+    #[command(after_long_help = help::DEVICES)]
+    Devices(Devices),
+    /// Be a device: take what is offered and install it below a folder
+    #[command(after_long_help = help::RECEIVE)]
+    Receive(Receive),
+    /// Run a small MQTT broker, for a home network that has none
+    #[cfg(feature = "broker")]
+    #[command(after_long_help = help::BROKER)]
+    Broker(Broker),
+    /// Show a delivery from beginning to end on this machine: broker, sender and device in one process
+    #[cfg(feature = "broker")]
+    #[command(after_long_help = help::DEMO)]
+    Demo(Demo),
+    /// Show every setting and where it comes from
+    #[command(after_long_help = help::CONFIG)]
+    Config(Config),
+    /// Print a completion script for a shell
+    #[command(after_long_help = help::COMPLETIONS)]
+    Completions(Completions),
+    /// Print the manual page, or write all of them to a folder
+    #[command(after_long_help = help::MAN)]
+    Man(Man),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Send {
+    /// The files, sent in this order
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+
+    /// The devices: names or @groups, separated by commas; may be repeated
+    #[arg(short, long, required = true, value_name = "DEVICE", value_delimiter = ',')]
+    pub(crate) to: Vec<String>,
+
+    /// The name on the device; a folder there if it ends in `/`, as it must with several files
+    #[arg(long = "as", value_name = "PATH")]
+    pub(crate) path: Option<String>,
+
+    /// Do not let the device reboot once the files are in place
+    #[arg(long)]
+    pub(crate) no_reboot: bool,
+
+    /// Wait until the device has rebooted and is back online
+    #[arg(long, conflicts_with = "no_reboot")]
+    pub(crate) wait_boot: bool,
+
+    /// Take it for a failure if a device cannot confirm that it installed the file
+    #[arg(long)]
+    pub(crate) require_confirmation: bool,
+
+    /// Print events and results as JSON, one object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    #[command(flatten)]
+    pub(crate) serving: Serving,
+    #[command(flatten)]
+    pub(crate) timing: Timing,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Devices {
+    /// Print the devices as JSON, one object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Receive {
+    /// The name to be a device under
+    #[arg(long = "as", value_name = "NAME")]
+    pub(crate) name: String,
+
+    /// The folder that holds what is installed
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: PathBuf,
+
+    /// Run this shell command, in DIR, where a board would reboot
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) exec: Option<String>,
+
+    /// Print what happens as JSON, one object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+}
+
+#[cfg(feature = "broker")]
+#[derive(Debug, Args)]
+pub(crate) struct Broker {
+    /// The address and port to listen on
+    #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:1883")]
+    pub(crate) listen: String,
+
+    #[command(flatten)]
+    pub(crate) login: Login,
+}
+
+#[cfg(feature = "broker")]
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// A file of your own to send; without it, a small main.py
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// The MicroPython that plays the device [env: MQTT_OTA_MICROPYTHON]
+    ///
+    /// Without it, `micropython` is looked for in PATH; where there is none, the receiver that is built in
+    /// plays the device.
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) micropython: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Config {
+    /// Print the settings as JSON, one object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    #[command(flatten)]
+    pub(crate) serving: Serving,
+    #[command(flatten)]
+    pub(crate) timing: Timing,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// Print the page of this command
+    #[arg(value_name = "COMMAND", conflicts_with = "dir")]
+    pub(crate) command: Option<String>,
+
+    /// Write the pages of all commands to this folder, which must exist
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+impl Cli {
+    /// Reads the command line.
+    ///
+    /// # Errors
+    /// A wrong one, or a request for `--help` or `--version`: both know their text and exit status.
+    pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let arguments: Vec<_> = arguments.into_iter().collect();
+        let mut command = Self::command().color(color_of_help(&arguments));
+        let matches = command.try_get_matches_from_mut(arguments)?;
+        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    }
+
+    /// Whether standard output carries JSON.
+    pub(crate) fn json(&self) -> bool {
+        match &self.command {
+            Command::Send(args) => args.json,
+            Command::Devices(args) => args.json,
+            Command::Receive(args) => args.json,
+            Command::Config(args) => args.json,
+            _ => false,
+        }
+    }
+}
+
+/// Help and usage errors are written before `--color` has been understood, so it is looked for by hand.
+fn color_of_help(arguments: &[OsString]) -> clap::ColorChoice {
+    let after = arguments.iter().skip_while(|argument| *argument != "--color").nth(1);
+    let joined = arguments.iter().find_map(|argument| argument.to_str()?.strip_prefix("--color="));
+    match joined.or_else(|| after?.to_str()) {
+        Some("always") => clap::ColorChoice::Always,
+        Some("never") => clap::ColorChoice::Never,
+        _ => clap::ColorChoice::Auto,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Cli, clap::Error> {
+        Cli::read(line.split(' ').map(OsString::from))
+    }
+
+    #[test]
+    fn the_definition_of_the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn devices_may_be_separated_by_commas_or_repeated() {
+        let cli = read("mqtt-ota send a.py b.py --to A,@lamps --to C").unwrap();
+        let Command::Send(send) = cli.command else { panic!("not a send") };
+        assert_eq!(send.to, ["A", "@lamps", "C"]);
+        assert_eq!(send.files, [PathBuf::from("a.py"), PathBuf::from("b.py")]);
+    }
+
+    #[test]
+    fn general_options_stand_before_or_after_the_command() {
+        for line in ["mqtt-ota -vv --color never devices", "mqtt-ota devices --color=never -v -v"] {
+            let cli = read(line).unwrap();
+            assert_eq!(cli.general.verbosity(), Verbosity::Debug);
+            assert_eq!(cli.general.color(), ColorChoice::Never);
+        }
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_a_usage_error() {
+        for line in [
+            "mqtt-ota",
+            "mqtt-ota send main.py",
+            "mqtt-ota send --to A",
+            "mqtt-ota send main.py --to A --no-reboot --wait-boot",
+            "mqtt-ota send main.py --to A --password x",
+            "mqtt-ota devices -q -v",
+            "mqtt-ota receive --as A",
+            "mqtt-ota nonsense",
+        ] {
+            assert_eq!(read(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn help_says_which_exit_statuses_there_are() {
+        let help = Cli::command().render_long_help().to_string();
+        for status in ["  0 ", "  1 ", "  2 ", "130 "] {
+            assert!(help.contains(status), "{status:?} in {help}");
+        }
+    }
+
+    #[test]
+    fn every_command_teaches_by_example() {
+        for command in Cli::command().get_subcommands_mut() {
+            let help = command.render_long_help().to_string();
+            let example = format!("mqtt-ota {}", command.get_name());
+            assert!(help.contains("Example"), "{}", command.get_name());
+            assert!(help.matches(&example).count() > 1, "{}", command.get_name());
+        }
+    }
+}

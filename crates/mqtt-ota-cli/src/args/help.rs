@@ -1,0 +1,191 @@
+//! What `--help` and the manual pages say beyond the list of options.
+
+pub(super) const MAIN: &str = "\
+Examples:
+  mqtt-ota demo
+      See a delivery from beginning to end. Needs no broker and no board.
+  mqtt-ota send main.py --to NIGHTLAMP --broker mqtt://iot.lan
+      Send a file; the device verifies it, installs it, says so and reboots.
+  mqtt-ota send lib/*.py --as lib/ --to @lamps
+      Send several files into a folder of each device of a group; one reboot at the end.
+  mqtt-ota devices
+      Who is there?
+
+Settings:
+  A flag goes before an environment variable (MQTT_OTA_BROKER, MQTT_OTA_USER, …), which goes before
+  the settings file; `mqtt-ota config` shows what holds, where it comes from and where the file is:
+
+      broker = \"mqtts://iot.lan\"
+      user = \"me\"
+      password-file = \"password.txt\"
+      retries = 5
+
+      [groups]
+      lamps = [\"NIGHTLAMP\", \"HALL\"]
+
+Exit status:
+  0    What was asked is done, and confirmed by the device where it can confirm
+  1    It failed, for the reason on standard error
+  2    The command line or a setting is wrong; nothing was sent
+  130  Interrupted with Ctrl-C; the port is closed
+
+Output:
+  Results go to standard output; progress, logs and errors to standard error.";
+
+pub(super) const SEND: &str = "\
+Every file, name and device is checked before anything is sent. The files go to a device in the order
+in which they stand, and it reboots once, after the last one. If one fails, the device gets none after
+it and is not rebooted. A failed transfer leaves the device's old file as it was.
+
+Examples:
+  mqtt-ota send main.py --to NIGHTLAMP
+  mqtt-ota send build/lamp.py --as main.py --to NIGHTLAMP,HALL --wait-boot
+  mqtt-ota send *.py --to @lamps --no-reboot
+  mqtt-ota send main.py --to NIGHTLAMP --advertise 192.168.1.10:8266 --listen 8266
+      From a container, or through a firewall: a port that is known, and the address that devices see.
+  mqtt-ota send main.py --to NIGHTLAMP --json | jq 'select(.event == \"result\")'
+
+Outcomes:
+  installed         The device says that the file is in place
+  unchanged         The device already had this very file; nothing was sent
+  unconfirmed       The device took the whole file; it is of a kind that does not report
+  silent            The device took the whole file and should have reported, but did not
+  failed            The device says why it did not install the file
+  not-subscribed    The broker says that no such device is there (brokers that speak MQTT 5)
+  nobody-connected  No device came for the file
+  interrupted       A device came and did not take the whole file
+  not-back-online   With --wait-boot: installed, but the device did not come back in time
+  rolled-back       With --wait-boot: it came back with the old files, as the new ones did not work
+
+JSON:
+  With --json each line is an object with the key `event`, and `device` and `path` (the name there):
+    announced   version client system address free hashes set boots
+    listening   local advertised why
+    offered     attempt offer
+    receiving
+    connected   peer
+    progress    peer sent total (at most ten a second)
+    dropped     peer sent cause
+    delivered   peer
+    retrying    attempt of after because
+    installed, waiting-for-boot
+    result      outcome ok confirmed message hint reason bytes hash attempts seconds peer advertised why
+                back_online_after
+    skipped     because
+  and at the end one `summary` with ok, devices, devices_ok, installed, unchanged, unconfirmed, failed
+  and skipped. `outcome` is one of the above, or `error` for what went wrong on this side. Times are in
+  seconds. New keys and new events may be added.
+
+Exit status:
+  0    Every file is installed, unchanged, or delivered to a device that cannot confirm
+       (with --require-confirmation that last one is 1)
+  1    Something failed; the summary says what is where
+  2    The command line or a setting is wrong; nothing was sent
+  130  Interrupted with Ctrl-C; the ports are closed. A device that has taken the whole file installs it";
+
+pub(super) const DEVICES: &str = "\
+Lists the devices whose announcement the broker keeps: they may be asleep or gone meanwhile. A device
+that announces nothing can be sent to all the same.
+
+Examples:
+  mqtt-ota devices --broker mqtt://iot.lan
+  mqtt-ota devices --json | jq -r 'select(.system | startswith(\"esp8266\")) | .device'
+
+JSON:
+  An object a device: device, version, client, system, address, free (bytes), hashes, set, boots. What
+  the device did not say is null.
+
+Exit status:
+  0    The list is whole, even if it is empty
+  1    The broker could not be asked
+  2    The command line or a setting is wrong
+  130  Interrupted with Ctrl-C";
+
+pub(super) const RECEIVE: &str = "\
+Makes this machine a device: it announces itself, takes what it is offered, verifies it and puts it in
+place below DIR with one atomic rename. Nothing outside DIR is written. It runs until it is stopped,
+and reconnects to the broker by itself.
+
+Examples:
+  mqtt-ota receive --as GATEWAY --root /srv/gateway --exec 'systemctl restart gateway'
+  mqtt-ota receive --as TEST --root /tmp/test --broker mqtt://localhost -v
+
+JSON:
+  With --json each line is an object with the key `event`:
+    online      address system
+    receiving   path offer
+    progress    received (bytes, at most ten a second)
+    installed   path hash bytes
+    unchanged   path
+    failed      path reason text
+    reboot
+    ran         ok status (what --exec ran has ended)
+
+Exit status:
+  0    Stopped by a service manager (SIGTERM)
+  1    It could not start, or not go on
+  2    The command line or a setting is wrong
+  130  Stopped with Ctrl-C";
+
+#[cfg(feature = "broker")]
+pub(super) const BROKER: &str = "\
+Runs the broker that is built in until it is stopped: MQTT 3.1.1, in memory, for trying things out and for
+a home network that is trusted. Whoever reaches it can send files to your devices, so give it a user
+and a password. For more devices, TLS or access lists, use a broker such as Mosquitto.
+
+Examples:
+  mqtt-ota broker
+  mqtt-ota broker --listen 192.168.1.10:1883 --user me --password-file password.txt
+
+Exit status:
+  0    Stopped by a service manager (SIGTERM)
+  1    It could not start: the port is taken, for instance
+  2    The command line or a setting is wrong
+  130  Stopped with Ctrl-C";
+
+#[cfg(feature = "broker")]
+pub(super) const DEMO: &str = "\
+Everything runs on this machine, on loopback, with free ports and a temporary folder that is removed
+at the end. The file, the messages and the transfer are real, and the result is compared byte by byte.
+
+Examples:
+  mqtt-ota demo
+  mqtt-ota demo src/main.py
+  mqtt-ota demo --micropython ~/micropython/ports/unix/build-standard/micropython
+
+Exit status:
+  0    The file arrived as it was sent
+  1    It did not
+  2    The command line is wrong
+  130  Interrupted with Ctrl-C";
+
+pub(super) const CONFIG: &str = "\
+Takes the same options as `mqtt-ota send` and shows what they, the environment and the settings file
+come to together. The password is never shown.
+
+Examples:
+  mqtt-ota config
+  mqtt-ota config --json | jq 'select(.name == \"broker\")'
+  MQTT_OTA_BROKER=iot.lan mqtt-ota config --retries 5
+
+JSON:
+  An object a setting: name, value, source (flag, environment, file or default), from (the flag, the
+  variable or the key) and file (where it comes from one). Groups have the name `@NAME`.
+
+Exit status:
+  0    The settings are in order
+  1    The settings file cannot be read
+  2    The command line or a setting is wrong";
+
+pub(super) const COMPLETIONS: &str = "\
+Examples:
+  mqtt-ota completions bash > ~/.local/share/bash-completion/completions/mqtt-ota
+  mqtt-ota completions zsh > ~/.zfunc/_mqtt-ota
+  mqtt-ota completions fish > ~/.config/fish/completions/mqtt-ota.fish
+  mqtt-ota completions powershell >> $PROFILE";
+
+pub(super) const MAN: &str = "\
+Examples:
+  mqtt-ota man | man -l -
+  mqtt-ota man send | man -l -
+  mqtt-ota man --dir ~/.local/share/man/man1";

@@ -1,0 +1,134 @@
+//! Options that several commands share. Each is also a variable and a key of the settings file, so they
+//! stay text here: [`crate::settings`] gives them their meaning, wherever they come from.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::settings::Flags;
+
+/// How to reach the broker.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Broker")]
+pub(crate) struct Connection {
+    /// The broker: mqtt://HOST[:PORT], or mqtts:// for TLS [env: MQTT_OTA_BROKER] [default:
+    /// mqtt://localhost]
+    #[arg(short, long, value_name = "URL")]
+    broker: Option<String>,
+
+    #[command(flatten)]
+    login: Login,
+
+    /// Trust the authorities in this PEM file, not the system's [env: MQTT_OTA_CA_FILE]
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+}
+
+/// The user and the password of the broker.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Broker")]
+pub(crate) struct Login {
+    /// The user to log in as [env: MQTT_OTA_USER]
+    #[arg(short, long, value_name = "USER")]
+    user: Option<String>,
+
+    /// Read the password from the first line of FILE [env: MQTT_OTA_PASSWORD_FILE; MQTT_OTA_PASSWORD has
+    /// the password itself]
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+}
+
+/// Where the file is served, and what devices are told of it.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Serving the file")]
+pub(crate) struct Serving {
+    /// Serve on this address and port, or the first free port of a range [env: MQTT_OTA_LISTEN] [default:
+    /// any free port]
+    #[arg(long, value_name = "[ADDR:]PORT[-PORT]")]
+    listen: Option<String>,
+
+    /// Tell devices this address, where they reach this machine by another than it knows [env:
+    /// MQTT_OTA_ADVERTISE]
+    #[arg(long, value_name = "HOST[:PORT]")]
+    advertise: Option<String>,
+
+    /// Send to at most this many devices at once [env: MQTT_OTA_PARALLEL] [default: 8]
+    #[arg(long, value_name = "N")]
+    parallel: Option<String>,
+}
+
+/// How long to wait, and how often to try. Durations are written as 500ms, 30s or 2m; a bare number is
+/// seconds.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Patience")]
+pub(crate) struct Timing {
+    /// Offer again, at most N times, what may pass by itself [env: MQTT_OTA_RETRIES]
+    #[arg(long, value_name = "N")]
+    retries: Option<String>,
+
+    /// Wait this long before the next offer [env: MQTT_OTA_RETRY_PAUSE]
+    #[arg(long, value_name = "TIME")]
+    retry_pause: Option<String>,
+
+    /// How long a device may take to connect after the offer [env: MQTT_OTA_CONNECT_TIMEOUT]
+    #[arg(long, value_name = "TIME")]
+    connect_timeout: Option<String>,
+
+    /// How long a transfer may stand still [env: MQTT_OTA_IDLE_TIMEOUT]
+    #[arg(long, value_name = "TIME")]
+    idle_timeout: Option<String>,
+
+    /// How long a device may take to report after the last byte [env: MQTT_OTA_CONFIRM_TIMEOUT]
+    #[arg(long, value_name = "TIME")]
+    confirm_timeout: Option<String>,
+
+    /// How long a device may take to come back with --wait-boot [env: MQTT_OTA_BOOT_TIMEOUT]
+    #[arg(long, value_name = "TIME")]
+    boot_timeout: Option<String>,
+}
+
+impl Connection {
+    pub(crate) fn flags(&self) -> Flags {
+        let Self { broker, login, ca_file } = self;
+        login
+            .flags()
+            .with("broker", broker.as_ref().map(OsString::from))
+            .with("ca-file", ca_file.as_ref().map(OsString::from))
+    }
+}
+
+impl Login {
+    pub(crate) fn flags(&self) -> Flags {
+        let Self { user, password_file } = self;
+        Flags::default()
+            .with("user", user.as_ref().map(OsString::from))
+            .with("password-file", password_file.as_ref().map(OsString::from))
+    }
+}
+
+impl Serving {
+    pub(crate) fn add_to(&self, flags: Flags) -> Flags {
+        let Self { listen, advertise, parallel } = self;
+        [("listen", listen), ("advertise", advertise), ("parallel", parallel)]
+            .into_iter()
+            .fold(flags, |flags, (key, value)| flags.with(key, value.as_ref().map(OsString::from)))
+    }
+}
+
+impl Timing {
+    pub(crate) fn add_to(&self, flags: Flags) -> Flags {
+        let Self { retries, retry_pause, connect_timeout, idle_timeout, confirm_timeout, boot_timeout } =
+            self;
+        [
+            ("retries", retries),
+            ("retry-pause", retry_pause),
+            ("connect-timeout", connect_timeout),
+            ("idle-timeout", idle_timeout),
+            ("confirm-timeout", confirm_timeout),
+            ("boot-timeout", boot_timeout),
+        ]
+        .into_iter()
+        .fold(flags, |flags, (key, value)| flags.with(key, value.as_ref().map(OsString::from)))
+    }
+}

@@ -1,0 +1,125 @@
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use mqtt_ota_broker::{Broker, BrokerConfig, BrokerError, Credentials};
+
+use crate::args;
+use crate::interrupt::{Interrupt, Signal};
+use crate::line::Line;
+use crate::printer::Printer;
+use crate::problem::{Exit, Problem};
+
+/// How long the end may take.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+/// Runs the embedded broker until it is told to stop.
+pub(super) fn run(
+    args: &args::Broker,
+    config: Option<&std::path::Path>,
+    printer: &Printer,
+) -> Result<Exit, Problem> {
+    let listen = address(&args.listen)?;
+    let settings = super::settings(args.login.flags(), config)?;
+    let login = settings.login(None)?;
+    let credentials = match &login {
+        None => None,
+        Some((user, password)) => Some(Credentials::new(user, password).map_err(|error| {
+            Problem::usage(format!("the login of {user:?} cannot be asked for"))
+                .caused_by(error)
+                .hint("give --user, and --password-file or MQTT_OTA_PASSWORD")
+        })?),
+    };
+    super::block_on(serve(BrokerConfig { listen, credentials, ..BrokerConfig::default() }, printer))
+}
+
+/// `ADDR:PORT`, or a port alone for all addresses.
+fn address(text: &str) -> Result<SocketAddr, Problem> {
+    let port = text.parse().map(|port: u16| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)));
+    port.or_else(|_| text.parse()).map_err(|error: std::net::AddrParseError| {
+        Problem::usage(format!("{text:?} is no address to listen on"))
+            .caused_by(error)
+            .hint("give ADDR:PORT such as 0.0.0.0:1883, or a port alone")
+    })
+}
+
+async fn serve(config: BrokerConfig, printer: &Printer) -> Result<Exit, Problem> {
+    let mut interrupt = Interrupt::service().map_err(Problem::no_signals)?;
+    let open = config.credentials.is_none();
+    let Ok(started) = interrupt.during(Broker::start(config)).await else { return Ok(Exit::Interrupted) };
+    let broker = started?;
+    announce(broker.address(), open, printer);
+    match interrupt.during(broker.stopped()).await {
+        Ok(error) => Err(error.into()),
+        Err(signal) => {
+            let _ = tokio::time::timeout(GOODBYE, broker.stop()).await;
+            Ok(match signal {
+                Signal::Terminate => Exit::Done,
+                Signal::Interrupt => Exit::Interrupted,
+            })
+        }
+    }
+}
+
+/// Says that it is ready, and how it is reached.
+fn announce(address: SocketAddr, open: bool, printer: &Printer) {
+    printer.note(&Line::new().good("ready").plain(format!(" on {address}, for MQTT 3.1.1; Ctrl-C stops it")));
+    let reachable = reachable(address.ip());
+    for ip in &reachable {
+        let url = format!("mqtt://{}", SocketAddr::new(*ip, address.port()));
+        printer.note(&Line::new().plain("  devices reach it at ").strong(url));
+    }
+    if reachable.is_empty() {
+        let url = format!("mqtt://{address}");
+        printer.note(&Line::new().plain("  only this machine reaches it, at ").strong(url));
+    } else if open {
+        printer.warning("whoever reaches it can send files to your devices");
+        printer.hint("--user and --password-file ask for a login");
+    }
+}
+
+/// The addresses at which other machines find us.
+fn reachable(listening: IpAddr) -> Vec<IpAddr> {
+    if listening.is_loopback() {
+        return Vec::new();
+    }
+    if !listening.is_unspecified() {
+        return vec![listening];
+    }
+    let of_other_machines = |ip: &IpAddr| match ip {
+        IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_link_local(),
+        IpAddr::V6(ip) => listening.is_ipv6() && !ip.is_loopback() && !ip.is_unicast_link_local(),
+    };
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    interfaces.iter().map(if_addrs::Interface::ip).filter(of_other_machines).collect()
+}
+
+impl From<BrokerError> for Problem {
+    fn from(error: BrokerError) -> Self {
+        let hint = match &error {
+            BrokerError::PortTaken { .. } | BrokerError::NotReady { .. } => {
+                "another broker seems to run there: use that one, or choose another port with --listen"
+            }
+            other => other.hint(),
+        };
+        Self { exit: Exit::Failed, hint: Some(hint.to_owned()), error: error.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_alone_is_that_port_on_every_address() {
+        assert_eq!(address("1884").unwrap(), "0.0.0.0:1884".parse().unwrap());
+        assert_eq!(address("[::1]:0").unwrap(), "[::1]:0".parse().unwrap());
+        assert!(address("lan:1883").unwrap_err().hint.is_some());
+    }
+
+    #[test]
+    fn a_broker_on_loopback_is_reached_by_nobody_else() {
+        assert!(reachable(IpAddr::V4(Ipv4Addr::LOCALHOST)).is_empty());
+        let own = IpAddr::V4(Ipv4Addr::new(192, 168, 1, 10));
+        assert_eq!(reachable(own), [own]);
+    }
+}

@@ -1,0 +1,158 @@
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use mqtt_ota::wire::DeviceName;
+use mqtt_ota::{Broker, Receiver, ReceiverConfig, ReceiverEvent};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+
+use super::stage::Stage;
+use crate::problem::{Exit, Problem};
+use crate::settings::process_environment;
+
+/// The program that MicroPython runs as the device.
+const SCRIPT: &str = include_str!("../../demo/device.py");
+
+/// What the program's line begins with when it has announced itself.
+const BOOTED: &str = "booted";
+
+/// Where the device lives.
+pub(super) struct Home<'a> {
+    pub(super) broker: &'a Broker,
+    pub(super) name: &'a DeviceName,
+    /// Its disk.
+    pub(super) root: &'a Path,
+    /// Where the program may be written.
+    pub(super) script: PathBuf,
+}
+
+/// The device: real MicroPython where there is one, else the receiver that is built in.
+pub(super) enum Device {
+    MicroPython(Box<MicroPython>),
+    Receiver(Receiver),
+}
+
+impl Device {
+    /// `told`: the MicroPython that the user wants.
+    pub(super) async fn start(told: Option<&Path>, home: Home<'_>, stage: &Stage) -> Result<Self, Problem> {
+        let told = told.map(Path::to_owned);
+        let told = told.or_else(|| process_environment("MQTT_OTA_MICROPYTHON").map(PathBuf::from));
+        if let Some(program) = told.or_else(|| in_path("micropython")) {
+            let device = MicroPython::start(&program, home)?;
+            stage.says("device", format!("is {}, with a program of 200 lines", program.display()));
+            return Ok(Self::MicroPython(Box::new(device)));
+        }
+        let Home { broker, name, root, .. } = home;
+        let receiver = Receiver::start(broker.clone(), name.clone(), root, ReceiverConfig::default())
+            .await
+            .map_err(|error| Problem { exit: Exit::Failed, error: error.into(), hint: None })?;
+        stage.says("device", "is the receiver that is built in, as there is no micropython in PATH");
+        Ok(Self::Receiver(receiver))
+    }
+
+    /// Shows what the device does, until it ends, which it should not.
+    pub(super) async fn run(&mut self, stage: &Stage) -> Problem {
+        match self {
+            Self::MicroPython(device) => device.run(stage).await,
+            Self::Receiver(receiver) => {
+                while let Some(event) = receiver.next().await {
+                    show(&event, stage);
+                    if matches!(event, ReceiverEvent::Reboot) {
+                        receiver.rebooted().await;
+                    }
+                }
+                Problem::failed("the device has ended")
+            }
+        }
+    }
+
+    pub(super) async fn stop(self) {
+        match self {
+            Self::MicroPython(mut device) => drop(device.child.kill().await),
+            Self::Receiver(receiver) => receiver.stop().await,
+        }
+    }
+}
+
+fn show(event: &ReceiverEvent, stage: &Stage) {
+    match event {
+        ReceiverEvent::Online(_) => {
+            stage.says("device", "has announced itself, waits for offers");
+            stage.device_ready();
+        }
+        ReceiverEvent::Receiving(offer) => {
+            stage.says("device", format!("fetches {} from {}:{}", offer.path, offer.host, offer.port));
+        }
+        ReceiverEvent::Installed { path, .. } => stage.says("device", format!("has installed {path}")),
+        ReceiverEvent::Unchanged { path } => stage.says("device", format!("has {path} already")),
+        ReceiverEvent::Failed { reason, text, .. } => {
+            stage.says("device", format!("failed: {reason} {text}"));
+        }
+        ReceiverEvent::Reboot => stage.says("device", "reboots"),
+        _ => {}
+    }
+}
+
+/// A MicroPython process that runs the device's program.
+pub(super) struct MicroPython {
+    child: Child,
+    output: Lines<BufReader<ChildStdout>>,
+    errors: Lines<BufReader<ChildStderr>>,
+}
+
+impl MicroPython {
+    fn start(program: &Path, home: Home<'_>) -> Result<Self, Problem> {
+        let Home { broker, name, root, script } = home;
+        let script = super::write(script, SCRIPT)?;
+        let mut child = Command::new(program)
+            .arg(script)
+            .args([broker.host(), &broker.port().to_string(), name.as_str()])
+            .arg(root)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| {
+                Problem::failed(format!("cannot run {}", program.display()))
+                    .caused_by(error)
+                    .hint("--micropython and MQTT_OTA_MICROPYTHON name a MicroPython program")
+            })?;
+        let (Some(output), Some(errors)) = (child.stdout.take(), child.stderr.take()) else {
+            return Err(Problem::failed("the device has no output"));
+        };
+        Ok(Self { child, output: BufReader::new(output).lines(), errors: BufReader::new(errors).lines() })
+    }
+
+    /// Shows its lines until it ends.
+    async fn run(&mut self, stage: &Stage) -> Problem {
+        let (mut talks, mut complains) = (true, true);
+        while talks || complains {
+            tokio::select! {
+                line = self.output.next_line(), if talks => match line {
+                    Ok(Some(line)) => {
+                        stage.says("device", line.trim_end());
+                        if line.starts_with(BOOTED) {
+                            stage.device_ready();
+                        }
+                    }
+                    _ => talks = false,
+                },
+                line = self.errors.next_line(), if complains => match line {
+                    Ok(Some(line)) => stage.says("device", line.trim_end()),
+                    _ => complains = false,
+                },
+            }
+        }
+        let status =
+            self.child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string());
+        Problem::failed(format!("the device's program has ended: {status}"))
+            .hint("it runs on MicroPython 1.25; --micropython names another one")
+    }
+}
+
+fn in_path(program: &str) -> Option<PathBuf> {
+    let name = format!("{program}{}", std::env::consts::EXE_SUFFIX);
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(&name)).find(|file| file.is_file())
+}

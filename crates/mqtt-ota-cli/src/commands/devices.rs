@@ -1,0 +1,76 @@
+use std::path::Path;
+
+use mqtt_ota::wire::{Announcement, DeviceName};
+use mqtt_ota::{Config, Sender};
+use serde::Serialize;
+
+use crate::args::Devices;
+use crate::interrupt::Interrupt;
+use crate::line::Line;
+use crate::printer::Printer;
+use crate::problem::{Exit, Problem};
+use crate::report::Announced;
+use crate::settings::Settings;
+use crate::{table, units};
+
+/// Lists the announced devices.
+pub(super) fn run(args: &Devices, config: Option<&Path>, printer: &Printer) -> Result<Exit, Problem> {
+    let settings = super::settings(args.connection.flags(), config)?;
+    super::block_on(list(&settings, printer))
+}
+
+async fn list(settings: &Settings, printer: &Printer) -> Result<Exit, Problem> {
+    let broker = settings.broker()?;
+    let mut interrupt = Interrupt::ctrl_c().map_err(Problem::no_signals)?;
+    let asked = interrupt
+        .during(async {
+            let sender = Sender::connect(broker, Config::default())
+                .await
+                .map_err(|error| Problem::from(error).with_settings(settings))?;
+            let devices = sender.devices().await;
+            sender.close().await;
+            Ok::<_, Problem>(devices?)
+        })
+        .await;
+    let Ok(devices) = asked else { return Ok(Exit::Interrupted) };
+    let devices = devices?;
+    if printer.json() {
+        for (name, announcement) in &devices {
+            printer.object(&Object { device: name.as_str(), announced: announcement.into() });
+        }
+    } else if devices.is_empty() {
+        let none = format!("no device has announced itself at {}", settings.broker.value);
+        printer.note(&Line::new().plain(none));
+    } else {
+        show(&devices, printer);
+    }
+    printer.finish()?;
+    Ok(Exit::Done)
+}
+
+#[derive(Serialize)]
+struct Object<'a> {
+    device: &'a str,
+    #[serde(flatten)]
+    announced: Announced,
+}
+
+fn show(devices: &[(DeviceName, Announcement)], printer: &Printer) {
+    let mut rows =
+        vec![["DEVICE", "ADDRESS", "SYSTEM", "CLIENT", "FREE", "HASHES", "BOOTS"].map(str::to_owned)];
+    for (name, announcement) in devices {
+        let or_dash =
+            |text: Option<String>| text.filter(|text| !text.is_empty()).unwrap_or_else(|| "-".into());
+        let hashes: Vec<_> = announcement.algorithms.iter().map(|algorithm| algorithm.code()).collect();
+        rows.push([
+            name.to_string(),
+            or_dash(announcement.address.map(|address| address.to_string())),
+            or_dash(announcement.system.clone()),
+            or_dash(announcement.client.clone()),
+            or_dash(announcement.free.map(units::size)),
+            or_dash(Some(hashes.join(","))),
+            or_dash(announcement.boots.map(|boots| boots.to_string())),
+        ]);
+    }
+    table::print(printer, rows);
+}

@@ -1,0 +1,248 @@
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use mqtt_ota::wire::{DeviceName, NameError};
+use mqtt_ota::{Receiver, ReceiverConfig, ReceiverError, ReceiverEvent};
+use serde::Serialize;
+use tokio::process::{Child, Command};
+
+use crate::args::Receive;
+use crate::interrupt::{Interrupt, Signal};
+use crate::line::Line;
+use crate::printer::Printer;
+use crate::problem::{Exit, Problem};
+use crate::settings::Settings;
+use crate::units::size;
+
+/// How long the goodbye to the broker may take.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+/// The shortest time between two `progress` objects.
+const PROGRESS_PAUSE: Duration = Duration::from_millis(100);
+
+/// Is a device.
+pub(super) fn run(args: &Receive, config: Option<&Path>, printer: &Printer) -> Result<Exit, Problem> {
+    let settings = super::settings(args.connection.flags(), config)?;
+    let name = args.name.parse::<DeviceName>().map_err(|error: NameError| {
+        Problem::usage(format!("{:?} in --as is no device name", args.name)).caused_by(error)
+    })?;
+    super::block_on(receive(args, &settings, name, printer))
+}
+
+async fn receive(
+    args: &Receive,
+    settings: &Settings,
+    name: DeviceName,
+    printer: &Printer,
+) -> Result<Exit, Problem> {
+    let mut interrupt = Interrupt::service().map_err(Problem::no_signals)?;
+    let starting = Receiver::start(settings.broker()?, name.clone(), &args.root, ReceiverConfig::default());
+    let receiver = match interrupt.during(starting).await {
+        Ok(started) => started.map_err(|error| problem(error, settings))?,
+        Err(signal) => return Ok(exit(signal)),
+    };
+    let mut device =
+        Device { args, name, printer, receiver, running: None, again: false, last_progress: None };
+    match interrupt.during(device.run()).await {
+        Ok(problem) => Err(problem),
+        Err(signal) => {
+            let _ = tokio::time::timeout(GOODBYE, device.receiver.stop()).await;
+            Ok(exit(signal))
+        }
+    }
+}
+
+/// A service manager's request to stop is what a service is meant to follow; Ctrl-C is an interruption.
+fn exit(signal: Signal) -> Exit {
+    match signal {
+        Signal::Terminate => Exit::Done,
+        Signal::Interrupt => Exit::Interrupted,
+    }
+}
+
+fn problem(error: ReceiverError, settings: &Settings) -> Problem {
+    match error {
+        ReceiverError::Connect(error) => Problem::from(error).with_settings(settings),
+        ReceiverError::Root { path, source } => {
+            Problem::failed(format!("cannot keep a device's files in {}", path.display()))
+                .caused_by(source)
+                .hint("--root names a folder that can be made, and written to")
+        }
+        other => Problem { exit: Exit::Failed, error: other.into(), hint: None },
+    }
+}
+
+struct Device<'a> {
+    args: &'a Receive,
+    name: DeviceName,
+    printer: &'a Printer,
+    receiver: Receiver,
+    /// What --exec runs at the moment.
+    running: Option<Child>,
+    /// Another reboot is due once that has ended.
+    again: bool,
+    last_progress: Option<Instant>,
+}
+
+impl Device<'_> {
+    /// Runs until the receiver ends, which it does only when it cannot go on.
+    async fn run(&mut self) -> Problem {
+        loop {
+            tokio::select! {
+                event = self.receiver.next() => match event {
+                    None => return Problem::failed("the connection to the broker is lost for good"),
+                    Some(event) => {
+                        self.show(&event);
+                        if matches!(event, ReceiverEvent::Reboot) {
+                            self.reboot().await;
+                        }
+                    }
+                },
+                ended = ended(&mut self.running) => {
+                    self.running = None;
+                    self.ran(ended).await;
+                }
+            }
+            if let Err(error) = self.printer.finish() {
+                return error.into();
+            }
+        }
+    }
+
+    /// Runs what stands for a reboot.
+    async fn reboot(&mut self) {
+        let Some(command) = &self.args.exec else { return self.receiver.rebooted().await };
+        if self.running.is_some() {
+            self.again = true;
+            return;
+        }
+        match shell(command).current_dir(&self.args.root).spawn() {
+            Ok(child) => self.running = Some(child),
+            Err(error) => {
+                let what = format!("cannot run {command:?} of --exec");
+                self.printer.problem(&Problem::failed(what).caused_by(error));
+            }
+        }
+    }
+
+    /// Only a command that worked counts as a boot: else a sender that waits for it hears nothing.
+    async fn ran(&mut self, ended: std::io::Result<ExitStatus>) {
+        let ok = ended.as_ref().is_ok_and(ExitStatus::success);
+        let status = match ended {
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
+        };
+        if self.printer.json() {
+            self.printer.object(&Object::Ran { ok, status: status.clone() });
+        }
+        if !ok {
+            self.printer.warning(format!("what --exec ran has failed: {status}"));
+        }
+        if std::mem::take(&mut self.again) {
+            self.reboot().await;
+        } else if ok {
+            self.receiver.rebooted().await;
+        }
+    }
+
+    fn show(&mut self, event: &ReceiverEvent) {
+        if self.printer.json() {
+            if let Some(object) = self.object(event) {
+                self.printer.object(&object);
+            }
+            return;
+        }
+        let about = Line::new().strong(&self.name).plain(": ");
+        let line = match event {
+            ReceiverEvent::Online(_) => {
+                about.plain(format!("online; files are in {}", self.args.root.display()))
+            }
+            ReceiverEvent::Receiving(offer) => {
+                let line =
+                    about.plain(format!("receiving {} from {} port {}", offer.path, offer.host, offer.port));
+                self.printer.step(&Line::new().strong(&self.name).plain(": offered ").faint(offer));
+                line
+            }
+            ReceiverEvent::Installed { path, bytes, .. } => {
+                about.plain(format!("{path} ")).good("installed").plain(format!(" ({})", size(*bytes)))
+            }
+            ReceiverEvent::Unchanged { path } => about.plain(format!("{path} ")).good("unchanged"),
+            ReceiverEvent::Failed { path, reason, text } => {
+                about.plain(format!("{path} ")).bad("failed").plain(format!(": {reason} {text}"))
+            }
+            ReceiverEvent::Reboot => match &self.args.exec {
+                Some(command) => about.plain(format!("running {command:?}")),
+                None => about.plain("a board would reboot now"),
+            },
+            _ => return,
+        };
+        self.printer.note(&line);
+    }
+
+    fn object(&mut self, event: &ReceiverEvent) -> Option<Object> {
+        Some(match event {
+            ReceiverEvent::Online(announcement) => Object::Online {
+                address: announcement.address.map(|address| address.to_string()),
+                system: announcement.system.clone(),
+            },
+            ReceiverEvent::Receiving(offer) => {
+                Object::Receiving { path: offer.path.to_string(), offer: offer.to_string() }
+            }
+            ReceiverEvent::Progress { received } => {
+                if self.last_progress.is_some_and(|last| last.elapsed() < PROGRESS_PAUSE) {
+                    return None;
+                }
+                self.last_progress = Some(Instant::now());
+                Object::Progress { received: *received }
+            }
+            ReceiverEvent::Installed { path, digest, bytes } => {
+                Object::Installed { path: path.to_string(), hash: digest.to_string(), bytes: *bytes }
+            }
+            ReceiverEvent::Unchanged { path } => Object::Unchanged { path: path.to_string() },
+            ReceiverEvent::Failed { path, reason, text } => {
+                Object::Failed { path: path.clone(), reason: reason.to_string(), text: text.clone() }
+            }
+            ReceiverEvent::Reboot => Object::Reboot,
+            _ => return None,
+        })
+    }
+}
+
+async fn ended(running: &mut Option<Child>) -> std::io::Result<ExitStatus> {
+    match running {
+        Some(child) => child.wait().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The command in the system's shell. What it prints goes to standard error: standard output is ours.
+fn shell(command: &str) -> Command {
+    #[cfg(windows)]
+    let mut shell = {
+        let mut shell = Command::new("cmd");
+        shell.arg("/C").raw_arg(command);
+        shell
+    };
+    #[cfg(not(windows))]
+    let mut shell = {
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(command);
+        shell
+    };
+    shell.stdin(Stdio::null()).stdout(std::io::stderr());
+    shell
+}
+
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+enum Object {
+    Online { address: Option<String>, system: Option<String> },
+    Receiving { path: String, offer: String },
+    Progress { received: u64 },
+    Installed { path: String, hash: String, bytes: u64 },
+    Unchanged { path: String },
+    Failed { path: String, reason: String, text: String },
+    Reboot,
+    Ran { ok: bool, status: String },
+}

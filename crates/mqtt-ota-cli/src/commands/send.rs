@@ -1,0 +1,218 @@
+use std::cell::Cell;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use mqtt_ota::wire::DeviceName;
+use mqtt_ota::{Config, LinkError, Outcome, Payload, Report, SendError, SendOptions, Sender};
+
+use crate::args::Send;
+use crate::files::{self, Named};
+use crate::interrupt::Interrupt;
+use crate::line::Line;
+use crate::printer::Printer;
+use crate::problem::{Exit, Problem};
+use crate::progress::Bar;
+use crate::report::{Summary, Track};
+use crate::settings::Settings;
+use crate::targets;
+use crate::units::count;
+
+/// How long the goodbye to the broker may take after Ctrl-C.
+const GOODBYE: Duration = Duration::from_millis(300);
+
+/// Sends files to devices.
+pub(super) fn run(args: Send, config: Option<&Path>, printer: &Arc<Printer>) -> Result<Exit, Problem> {
+    let flags = args.timing.add_to(args.serving.add_to(args.connection.flags()));
+    let settings = super::settings(flags, config)?;
+    let devices = targets::resolve(&args.to, &settings.groups)?;
+    let named = files::name(&args.files, args.path.as_deref())?;
+    super::block_on(send(&args, &settings, &devices, &named, printer))
+}
+
+async fn send(
+    args: &Send,
+    settings: &Settings,
+    devices: &[DeviceName],
+    named: &[Named],
+    printer: &Arc<Printer>,
+) -> Result<Exit, Problem> {
+    let mut interrupt = Interrupt::ctrl_c().map_err(Problem::no_signals)?;
+    let broker = settings.broker()?;
+    let connecting = async {
+        let payloads = files::open(named).await?;
+        let listen = settings.listen.value.clone();
+        let advertise = settings.advertise.value.clone();
+        let config = Config { listen, advertise, ..Config::default() };
+        let sender = Sender::connect(broker, config)
+            .await
+            .map_err(|error| Problem::from(error).with_settings(settings))?;
+        Ok::<_, Problem>((payloads, sender))
+    };
+    let Ok(connected) = interrupt.during(connecting).await else { return Ok(Exit::Interrupted) };
+    let (payloads, sender) = connected?;
+    let connection = format!("connected to {}, {:?}", settings.broker.value, sender.protocol());
+    printer.step(&Line::new().plain(connection));
+
+    let delivery = Delivery {
+        args,
+        settings,
+        named,
+        payloads: &payloads,
+        sender: &sender,
+        printer,
+        lost: Cell::new(false),
+    };
+    let width = devices.iter().map(|device| device.as_str().len()).max().unwrap_or_default();
+    let all = futures_util::stream::iter(devices)
+        .map(|device| delivery.to_device(device, width))
+        .buffered(settings.parallel.value)
+        .collect::<Vec<_>>();
+    let Ok(results) = interrupt.during(all).await else {
+        let _ = tokio::time::timeout(GOODBYE, sender.close()).await;
+        return Ok(Exit::Interrupted);
+    };
+    let ok = summarise(&results, named.len(), args, printer);
+    let _ = tokio::time::timeout(GOODBYE, sender.close()).await;
+    match printer.finish().map_err(Problem::from) {
+        // What was asked for is the delivery; that nobody reads on does not undo it.
+        Err(problem) if !problem.is_closed_output() => Err(problem),
+        _ if ok => Ok(Exit::Done),
+        _ => Ok(Exit::Failed),
+    }
+}
+
+struct Delivery<'a> {
+    args: &'a Send,
+    settings: &'a Settings,
+    named: &'a [Named],
+    payloads: &'a [Payload],
+    sender: &'a Sender,
+    printer: &'a Arc<Printer>,
+    /// The broker is gone for good: what comes next would only wait for it again.
+    lost: Cell<bool>,
+}
+
+/// What one device got.
+struct Received<'a> {
+    device: &'a DeviceName,
+    ok: bool,
+    /// The names of the files that are there now, of the one that failed, and of those not tried.
+    there: Vec<&'a str>,
+    failed: Option<&'a str>,
+    skipped: Vec<&'a str>,
+    summary: Summary,
+}
+
+impl<'a> Delivery<'a> {
+    /// Sends all files, in order, until one fails.
+    async fn to_device(&self, device: &'a DeviceName, width: usize) -> Received<'a> {
+        let bar = Arc::new(Bar::new(self.printer, device, width));
+        let mut received = Received {
+            device,
+            ok: true,
+            there: Vec::new(),
+            failed: None,
+            skipped: Vec::new(),
+            summary: Summary::default(),
+        };
+        for (index, (named, payload)) in self.named.iter().zip(self.payloads).enumerate() {
+            let (path, bytes) = (named.path.clone(), payload.len());
+            let track = Track::new(Arc::clone(self.printer), Arc::clone(&bar), device.clone(), path, bytes);
+            if !received.ok || self.lost.get() {
+                let because = if self.lost.get() { "the broker is gone" } else { "a file before it failed" };
+                track.skipped(because);
+                received.ok = false;
+                received.skipped.push(named.path.as_str());
+                received.summary.skipped += 1;
+                continue;
+            }
+            let last = index + 1 == self.named.len();
+            let result = self.send(Arc::new(track), payload, last).await;
+            let ok = result.as_ref().is_ok_and(|report| self.is_done(report));
+            self.lost.set(self.lost.get() || matches!(result, Err(SendError::Broker(LinkError::Lost))));
+            received.summary.add(&result, ok);
+            received.ok = ok;
+            if ok {
+                received.there.push(named.path.as_str());
+            } else {
+                received.failed = Some(named.path.as_str());
+            }
+        }
+        received
+    }
+
+    async fn send(&self, track: Arc<Track>, payload: &Payload, last: bool) -> Result<Report, SendError> {
+        let mut options = SendOptions::default();
+        options.path = Some(track.path.clone());
+        options.reboot = last && !self.args.no_reboot;
+        options.wait_for_boot = last && self.args.wait_boot;
+        options.retries = self.settings.retries.value;
+        options.retry_pause = self.settings.retry_pause.value;
+        options.connect_timeout = self.settings.connect_timeout.value;
+        options.idle_timeout = self.settings.idle_timeout.value;
+        options.confirm_timeout = self.settings.confirm_timeout.value;
+        options.boot_timeout = self.settings.boot_timeout.value;
+        let rebooting = options.reboot;
+        let observer = Arc::clone(&track);
+        let options = options.on_event(move |event| observer.event(&event));
+        let result = self.sender.send(payload, &track.device, options).await;
+        let ok = result.as_ref().is_ok_and(|report| self.is_done(report));
+        track.done(&result, ok, rebooting);
+        result
+    }
+
+    fn is_done(&self, report: &Report) -> bool {
+        match report.outcome {
+            Outcome::Unconfirmed => !self.args.require_confirmation,
+            ref outcome => outcome.is_success(),
+        }
+    }
+}
+
+/// Says what is where now; for one file to one device that has been said. Returns whether all is done.
+fn summarise(results: &[Received<'_>], files: usize, args: &Send, printer: &Printer) -> bool {
+    let mut total = Summary { devices: results.len(), ..Summary::default() };
+    for received in results {
+        total.devices_ok += usize::from(received.ok);
+        total.installed += received.summary.installed;
+        total.unchanged += received.summary.unchanged;
+        total.unconfirmed += received.summary.unconfirmed;
+        total.failed += received.summary.failed;
+        total.skipped += received.summary.skipped;
+    }
+    total.ok = total.devices_ok == total.devices;
+    if printer.json() {
+        printer.object(&total);
+    } else if results.len() > 1 || files > 1 {
+        for received in results.iter().filter(|received| !received.ok) {
+            printer.result(&what_is_there(received, args));
+        }
+        let devices = count(results.len(), "device");
+        let line = if total.ok {
+            Line::new().good("done").plain(format!(": {} on {devices}", count(files, "file")))
+        } else {
+            let failed = total.devices - total.devices_ok;
+            Line::new().bad(format!("{failed} of {devices} failed"))
+        };
+        printer.result(&line);
+    }
+    total.ok
+}
+
+fn what_is_there(received: &Received<'_>, args: &Send) -> Line {
+    let mut parts = Vec::new();
+    if !received.there.is_empty() {
+        parts.push(format!("has {}", received.there.join(", ")));
+    }
+    parts.extend(received.failed.map(|path| format!("{path} failed")));
+    if !received.skipped.is_empty() {
+        parts.push(format!("not sent: {}", received.skipped.join(", ")));
+    }
+    let rebooted = match (received.there.is_empty(), args.no_reboot) {
+        (false, false) => "; it was not rebooted, so it still runs what it ran",
+        _ => "",
+    };
+    Line::new().strong(received.device).plain(": ").plain(parts.join("; ")).plain(rebooted)
+}

@@ -1,0 +1,163 @@
+//! Why the command ends with another status than 0.
+
+use std::process::ExitCode;
+use std::{fmt, io};
+
+use mqtt_ota::{ConnectError, PayloadError, SendError};
+
+use crate::settings::{Settings, Source};
+
+/// The statuses that the command ends with; `--help` documents them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// What was asked is done, and confirmed where the device can confirm.
+    Done,
+    /// It failed, for a reason that has been given.
+    Failed,
+    /// The command line or the settings are wrong; nothing was done.
+    Usage,
+    /// Ctrl-C.
+    Interrupted,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Done => Self::SUCCESS,
+            Exit::Failed => Self::FAILURE,
+            Exit::Usage => Self::from(2),
+            // 128 and the number of SIGINT, as a shell reports it.
+            Exit::Interrupted => Self::from(130),
+        }
+    }
+}
+
+/// An error on its way to the user: the chain of causes, what to do about it, and the exit status.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    pub(crate) exit: Exit,
+    pub(crate) error: anyhow::Error,
+    pub(crate) hint: Option<String>,
+}
+
+impl Problem {
+    /// The command line or the settings are wrong.
+    pub(crate) fn usage(message: impl fmt::Display + fmt::Debug + Send + Sync + 'static) -> Self {
+        Self { exit: Exit::Usage, error: anyhow::Error::msg(message), hint: None }
+    }
+
+    /// What was asked cannot be done.
+    pub(crate) fn failed(message: impl fmt::Display + fmt::Debug + Send + Sync + 'static) -> Self {
+        Self { exit: Exit::Failed, error: anyhow::Error::msg(message), hint: None }
+    }
+
+    /// The error below another one that says what was attempted.
+    pub(crate) fn caused_by(self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        let message = self.error.to_string();
+        Self { error: anyhow::Error::new(source).context(message), ..self }
+    }
+
+    /// What the user can do about it.
+    pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// The same, where there is something to say.
+    pub(crate) fn maybe_hint(self, hint: Option<String>) -> Self {
+        Self { hint: hint.or(self.hint), ..self }
+    }
+
+    /// There is no way to hear of Ctrl-C.
+    pub(crate) fn no_signals(error: io::Error) -> Self {
+        Self::failed("cannot listen for Ctrl-C").caused_by(error)
+    }
+
+    /// A connection that failed, told to somebody who may not know which settings there are.
+    pub(crate) fn with_settings(self, settings: &Settings) -> Self {
+        let hint = match self.error.downcast_ref::<ConnectError>() {
+            Some(ConnectError::Unreachable { .. }) if settings.broker.source == Source::Default => {
+                "no broker was named, so this machine was tried: --broker URL names one, `mqtt-ota broker` starts one"
+            }
+            Some(ConnectError::NotAuthorised { user: None, .. }) => {
+                "give --user, and --password-file or MQTT_OTA_PASSWORD"
+            }
+            Some(ConnectError::Tls { .. }) => {
+                "give the authority that signed the broker's certificate (--ca-file), and the name that is in it (--broker)"
+            }
+            Some(ConnectError::NoSystemRoots) => "install the system's ca-certificates, or give --ca-file",
+            _ => return self,
+        };
+        self.hint(hint)
+    }
+
+    /// Whether the reader of our output has gone, as `head` does: no reason to complain.
+    pub(crate) fn is_closed_output(&self) -> bool {
+        self.error
+            .downcast_ref::<OutputError>()
+            .is_some_and(|error| error.0.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+/// Standard output could not be written.
+///
+/// A type of its own: a broken pipe to the broker is a failure, a broken pipe of the output is not.
+#[derive(Debug)]
+pub(crate) struct OutputError(pub(crate) io::Error);
+
+impl fmt::Display for OutputError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("cannot write to standard output")
+    }
+}
+
+impl std::error::Error for OutputError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+impl From<OutputError> for Problem {
+    fn from(error: OutputError) -> Self {
+        Self { exit: Exit::Failed, error: error.into(), hint: None }
+    }
+}
+
+impl From<ConnectError> for Problem {
+    fn from(error: ConnectError) -> Self {
+        let hint = error.hint().map(str::to_owned);
+        Self { exit: Exit::Failed, error: error.into(), hint }
+    }
+}
+
+impl From<SendError> for Problem {
+    fn from(error: SendError) -> Self {
+        let hint = error.hint().map(str::to_owned);
+        Self { exit: Exit::Failed, error: error.into(), hint }
+    }
+}
+
+impl From<PayloadError> for Problem {
+    fn from(error: PayloadError) -> Self {
+        Self { exit: Exit::Failed, error: error.into(), hint: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_reader_is_no_failure_but_a_lost_broker_is() {
+        let pipe = || io::Error::from(io::ErrorKind::BrokenPipe);
+        assert!(Problem::from(OutputError(pipe())).is_closed_output());
+        assert!(!Problem::failed("the broker is gone").caused_by(pipe()).is_closed_output());
+        assert!(!Problem::from(OutputError(io::ErrorKind::StorageFull.into())).is_closed_output());
+    }
+
+    #[test]
+    fn the_cause_comes_below_what_was_attempted() {
+        let problem = Problem::failed("cannot read x").caused_by(io::Error::other("no"));
+        let chain: Vec<_> = problem.error.chain().map(ToString::to_string).collect();
+        assert_eq!(chain, ["cannot read x", "no"]);
+    }
+}

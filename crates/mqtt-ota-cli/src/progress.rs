@@ -1,0 +1,75 @@
+//! Progress bars, one a device; hidden where there is no terminal.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use mqtt_ota::wire::DeviceName;
+
+use crate::printer::Printer;
+use crate::sanitize;
+
+/// How often a bar moves although nothing happens, so that it is seen to live.
+const TICK: Duration = Duration::from_millis(120);
+
+const WAITING: &str = "{prefix}  {spinner} {wide_msg} {elapsed:>4}";
+const MOVING: &str = "{prefix}  {msg} {wide_bar} {bytes:>10}/{total_bytes} {bytes_per_sec:>12} eta {eta:>3}";
+
+/// The bar of one device. Removed from the screen when it is dropped.
+pub(crate) struct Bar {
+    bar: ProgressBar,
+    moving: AtomicBool,
+}
+
+impl Bar {
+    /// `width`: of the longest name, so that the bars stand below each other.
+    pub(crate) fn new(printer: &Printer, device: &DeviceName, width: usize) -> Self {
+        let bar = ProgressBar::with_draw_target(None, indicatif::ProgressDrawTarget::hidden());
+        let moving = AtomicBool::new(false);
+        if !printer.shows_bars() {
+            return Self { bar, moving };
+        }
+        let bar = printer.bars().add(bar);
+        let name = sanitize::for_terminal(device.as_str()).into_owned();
+        bar.set_prefix(format!("{name:width$}"));
+        bar.enable_steady_tick(TICK);
+        Self { bar, moving }
+    }
+
+    /// Shows what is waited for.
+    pub(crate) fn waiting(&self, what: &str) {
+        self.moving.store(false, Ordering::Relaxed);
+        self.styled(WAITING);
+        self.bar.reset_elapsed();
+        self.bar.set_message(sanitize::for_terminal(what).into_owned());
+    }
+
+    /// Shows how far a file is.
+    pub(crate) fn moving(&self, file: &str, sent: u64, total: u64) {
+        if !self.moving.swap(true, Ordering::Relaxed) {
+            self.bar.set_message(sanitize::for_terminal(file).into_owned());
+            self.bar.set_length(total);
+            self.bar.reset_eta();
+            self.styled(MOVING);
+        }
+        self.bar.set_position(sent);
+    }
+
+    fn styled(&self, template: &str) {
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            self.bar.set_style(style.progress_chars("━╸─"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_templates_are_sound() {
+        for template in [WAITING, MOVING] {
+            assert!(ProgressStyle::with_template(template).is_ok());
+        }
+    }
+}

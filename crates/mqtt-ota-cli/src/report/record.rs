@@ -1,0 +1,245 @@
+//! The JSON of a delivery; `mqtt-ota send --help` documents it.
+
+use std::fmt;
+use std::time::Duration;
+
+use mqtt_ota::wire::Announcement;
+use mqtt_ota::{Event, Outcome, Report, SendError};
+use serde::Serialize;
+
+/// One line: what happened to which file on which device.
+#[derive(Debug, Serialize)]
+pub(crate) struct Record<'a> {
+    pub(crate) device: &'a str,
+    pub(crate) path: &'a str,
+    #[serde(flatten)]
+    pub(crate) step: Step,
+}
+
+/// What happened.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub(crate) enum Step {
+    Announced(Announced),
+    Listening { local: String, advertised: String, why: String },
+    Offered { attempt: u32, offer: String },
+    Receiving,
+    Connected { peer: String },
+    Progress { peer: String, sent: u64, total: u64 },
+    Dropped { peer: String, sent: u64, cause: String },
+    Delivered { peer: String },
+    Retrying { attempt: u32, of: u32, after: f64, because: String },
+    Installed,
+    WaitingForBoot,
+    Result(Box<Result>),
+    Skipped { because: &'static str },
+}
+
+/// What a device says of itself.
+#[derive(Debug, Serialize)]
+pub(crate) struct Announced {
+    version: u32,
+    client: Option<String>,
+    system: Option<String>,
+    address: Option<String>,
+    free: Option<u64>,
+    hashes: Vec<&'static str>,
+    set: Option<String>,
+    boots: Option<u32>,
+}
+
+impl From<&Announcement> for Announced {
+    fn from(announcement: &Announcement) -> Self {
+        Self {
+            version: announcement.version,
+            client: announcement.client.clone(),
+            system: announcement.system.clone(),
+            address: announcement.address.map(|address| address.to_string()),
+            free: announcement.free,
+            hashes: announcement.algorithms.iter().map(|algorithm| algorithm.code()).collect(),
+            set: announcement.set.clone(),
+            boots: announcement.boots,
+        }
+    }
+}
+
+/// What became of a file.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Result {
+    outcome: &'static str,
+    ok: bool,
+    confirmed: bool,
+    message: String,
+    hint: Option<String>,
+    reason: Option<String>,
+    bytes: u64,
+    hash: Option<String>,
+    attempts: Option<u32>,
+    seconds: Option<f64>,
+    peer: Option<String>,
+    advertised: Option<String>,
+    why: Option<String>,
+    back_online_after: Option<f64>,
+}
+
+impl Step {
+    /// The JSON of an event; none for one that this version does not know.
+    pub(super) fn of(event: &Event) -> Option<Self> {
+        Some(match event {
+            Event::Announced(announcement) => Self::Announced(announcement.into()),
+            Event::Listening { local, advertised } => Self::Listening {
+                local: local.to_string(),
+                advertised: advertised.to_string(),
+                why: advertised.why.to_string(),
+            },
+            Event::Offered { attempt, offer } => {
+                Self::Offered { attempt: *attempt, offer: offer.to_string() }
+            }
+            Event::Receiving => Self::Receiving,
+            Event::Connected { peer } => Self::Connected { peer: peer.to_string() },
+            Event::Progress { peer, sent, total } => {
+                Self::Progress { peer: peer.to_string(), sent: *sent, total: *total }
+            }
+            Event::Dropped { peer, sent, cause } => {
+                Self::Dropped { peer: peer.to_string(), sent: *sent, cause: cause.to_string() }
+            }
+            Event::Delivered { peer } => Self::Delivered { peer: peer.to_string() },
+            Event::Retrying { attempt, of, after, because } => Self::Retrying {
+                attempt: *attempt,
+                of: *of,
+                after: seconds(*after),
+                because: because.to_string(),
+            },
+            Event::Installed => Self::Installed,
+            Event::WaitingForBoot => Self::WaitingForBoot,
+            _ => return None,
+        })
+    }
+
+    pub(super) fn result(report: &Report, ok: bool) -> Self {
+        let reason = match &report.outcome {
+            Outcome::Failed { reason, .. } => Some(reason.to_string()),
+            _ => None,
+        };
+        Self::Result(Box::new(Result {
+            outcome: code(&report.outcome),
+            ok,
+            confirmed: report.outcome.is_confirmed(),
+            message: report.outcome.to_string(),
+            hint: report.outcome.hint(),
+            reason,
+            bytes: report.bytes,
+            hash: Some(report.digest.to_string()),
+            attempts: Some(report.attempts),
+            seconds: Some(seconds(report.elapsed)),
+            peer: report.peer.map(|peer| peer.to_string()),
+            advertised: Some(report.advertised.to_string()),
+            why: Some(report.advertised.why.to_string()),
+            back_online_after: report.back_online.as_ref().map(|back| seconds(back.after)),
+        }))
+    }
+
+    pub(super) fn error(error: &SendError, bytes: u64) -> Self {
+        Self::Result(Box::new(Result {
+            outcome: "error",
+            message: Described::of(error).to_string(),
+            hint: error.hint().map(str::to_owned),
+            bytes,
+            ..Result::default()
+        }))
+    }
+}
+
+/// The word for an outcome.
+pub(crate) fn code(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Installed => "installed",
+        Outcome::Unchanged => "unchanged",
+        Outcome::Unconfirmed => "unconfirmed",
+        Outcome::Silent => "silent",
+        Outcome::Failed { .. } => "failed",
+        Outcome::NotSubscribed { .. } => "not-subscribed",
+        Outcome::NobodyConnected { .. } => "nobody-connected",
+        Outcome::Interrupted { .. } => "interrupted",
+        Outcome::NotBackOnline => "not-back-online",
+        Outcome::RolledBack { .. } => "rolled-back",
+        _ => "other",
+    }
+}
+
+/// To the millisecond.
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e3).round() / 1e3
+}
+
+/// All files on all devices, counted.
+#[derive(Debug, Default, Clone, Copy, Serialize)]
+#[serde(tag = "event", rename = "summary")]
+pub(crate) struct Summary {
+    pub(crate) ok: bool,
+    pub(crate) devices: usize,
+    pub(crate) devices_ok: usize,
+    pub(crate) installed: usize,
+    pub(crate) unchanged: usize,
+    pub(crate) unconfirmed: usize,
+    pub(crate) failed: usize,
+    pub(crate) skipped: usize,
+}
+
+impl Summary {
+    /// Counts one result.
+    pub(crate) fn add(&mut self, result: &std::result::Result<Report, SendError>, ok: bool) {
+        match result {
+            Ok(Report { outcome: Outcome::Unconfirmed, .. }) => self.unconfirmed += 1,
+            Ok(Report { outcome: Outcome::Unchanged, .. }) if ok => self.unchanged += 1,
+            Ok(_) if ok => self.installed += 1,
+            _ => self.failed += 1,
+        }
+    }
+}
+
+/// An error and its causes as text, for where the error itself cannot be kept.
+#[derive(Debug)]
+pub(crate) struct Described(String);
+
+impl Described {
+    pub(crate) fn of(error: &dyn std::error::Error) -> Self {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            text.push_str(": ");
+            text.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        Self(text)
+    }
+}
+
+impl fmt::Display for Described {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Described {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_what_happened_to_which_file_on_which_device() {
+        let step = Step::of(&Event::Connected { peer: "127.0.0.1:5".parse().unwrap() }).unwrap();
+        let line = serde_json::to_string(&Record { device: "LAMP", path: "main.py", step }).unwrap();
+        assert_eq!(line, r#"{"device":"LAMP","path":"main.py","event":"connected","peer":"127.0.0.1:5"}"#);
+        let step = Step::of(&Event::WaitingForBoot).unwrap();
+        let line = serde_json::to_string(&Record { device: "LAMP", path: "main.py", step }).unwrap();
+        assert_eq!(line, r#"{"device":"LAMP","path":"main.py","event":"waiting-for-boot"}"#);
+    }
+
+    #[test]
+    fn a_summary_is_an_event_like_the_others() {
+        let line = serde_json::to_string(&Summary { ok: true, devices: 2, ..Summary::default() }).unwrap();
+        assert!(line.starts_with(r#"{"event":"summary","ok":true,"devices":2,"#), "{line}");
+    }
+}

@@ -1,0 +1,188 @@
+//! The settings: flags, then `MQTT_OTA_*` variables, then the settings file, then the default. Each value
+//! remembers where it came from.
+
+mod file;
+mod password;
+mod source;
+mod value;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mqtt_ota::{Advertise, Broker, Listen, SendOptions};
+
+pub(crate) use file::SettingsFile;
+use password::read_password_file;
+pub(crate) use source::{Environment, Flags, Setting, Source};
+
+use crate::problem::Problem;
+use source::Sources;
+
+/// How many devices are sent to at once where nothing is said: enough for a home, and few enough that
+/// neither a radio nor a broker is flooded.
+const PARALLEL: usize = 8;
+
+/// Every setting, with its origin.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// The settings file, and whether it is there.
+    pub(crate) file: PathBuf,
+    pub(crate) file_found: bool,
+    /// The broker, without the login.
+    pub(crate) broker: Setting<Broker>,
+    pub(crate) user: Setting<Option<String>>,
+    /// The password's value is read from its file only when it is needed.
+    pub(crate) password: Setting<Option<Password>>,
+    pub(crate) ca_file: Setting<Option<PathBuf>>,
+    pub(crate) listen: Setting<Listen>,
+    pub(crate) advertise: Setting<Option<Advertise>>,
+    pub(crate) parallel: Setting<usize>,
+    pub(crate) retries: Setting<u32>,
+    pub(crate) retry_pause: Setting<Duration>,
+    pub(crate) connect_timeout: Setting<Duration>,
+    pub(crate) idle_timeout: Setting<Duration>,
+    pub(crate) confirm_timeout: Setting<Duration>,
+    pub(crate) boot_timeout: Setting<Duration>,
+    pub(crate) groups: BTreeMap<String, Vec<String>>,
+}
+
+/// A password, or where it is written.
+#[derive(Clone)]
+pub(crate) enum Password {
+    Given(String),
+    InFile(PathBuf),
+}
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Given(_) => f.write_str("Given(…)"),
+            Self::InFile(path) => write!(f, "InFile({})", path.display()),
+        }
+    }
+}
+
+impl Settings {
+    /// Puts the settings together.
+    ///
+    /// # Errors
+    /// A settings file that cannot be read or has something wrong in it; a value that breaks its rule, with
+    /// the flag, the variable or the key that it came from.
+    pub(crate) fn resolve(
+        flags: Flags,
+        config: Option<&std::path::Path>,
+        environment: &Environment<'_>,
+    ) -> Result<Self, Problem> {
+        let file = SettingsFile::load(config, environment)?;
+        let sources = Sources { flags: &flags, environment, file: &file };
+        let defaults = SendOptions::default();
+        let duration = |key, default| sources.one(key, default, value::duration, value::show_duration);
+        let broker = sources.one("broker", value::default_broker()?, value::broker, Broker::to_string)?;
+        if matches!(broker.source, Source::Flag(_)) && flags.get("broker").is_some_and(value::has_password) {
+            return Err(Problem::usage("the broker's password must not stand in --broker").hint(
+                "everybody on this machine can read it there: use --password-file or MQTT_OTA_PASSWORD",
+            ));
+        }
+        Ok(Self {
+            broker,
+            user: sources.optional("user", value::text, String::clone)?,
+            password: password::find(&sources)?,
+            ca_file: sources.path("ca-file")?,
+            listen: sources.one("listen", Listen::default(), str::parse, value::show_listen)?,
+            advertise: sources.optional("advertise", str::parse, Advertise::to_string)?,
+            parallel: sources.one("parallel", PARALLEL, value::at_least_one, usize::to_string)?,
+            retries: sources.one("retries", defaults.retries, value::count, u32::to_string)?,
+            retry_pause: sources.one(
+                "retry-pause",
+                defaults.retry_pause,
+                value::pause,
+                value::show_duration,
+            )?,
+            connect_timeout: duration("connect-timeout", defaults.connect_timeout)?,
+            idle_timeout: duration("idle-timeout", defaults.idle_timeout)?,
+            confirm_timeout: duration("confirm-timeout", defaults.confirm_timeout)?,
+            boot_timeout: duration("boot-timeout", defaults.boot_timeout)?,
+            groups: file.groups.clone(),
+            file: file.path,
+            file_found: file.found,
+        })
+    }
+
+    /// The broker with its login and its authorities.
+    ///
+    /// # Errors
+    /// A password file that cannot be read, a password without a user.
+    pub(crate) fn broker(&self) -> Result<Broker, Problem> {
+        let mut broker = self.broker.value.clone();
+        if let Some(path) = &self.ca_file.value {
+            broker = broker.with_ca_file(path);
+        }
+        Ok(match self.login(broker.user())? {
+            Some((user, password)) => broker.with_login(user, password),
+            None => broker,
+        })
+    }
+
+    /// The user and the password, which is empty where only a user was given.
+    ///
+    /// # Errors
+    /// A password file that cannot be read, a password without a user.
+    pub(crate) fn login(&self, user_in_url: Option<&str>) -> Result<Option<(String, String)>, Problem> {
+        let password = match &self.password.value {
+            None => None,
+            Some(Password::Given(password)) => Some(password.clone()),
+            Some(Password::InFile(path)) => Some(read_password_file(path)?),
+        };
+        match (self.user.value.as_deref(), user_in_url, password) {
+            (Some(user), _, password) => Ok(Some((user.to_owned(), password.unwrap_or_default()))),
+            (None, Some(user), Some(password)) => Ok(Some((user.to_owned(), password))),
+            (None, _, None) => Ok(None),
+            (None, None, Some(_)) => {
+                Err(Problem::usage(format!("there is a password ({}) but no user", self.password.source))
+                    .hint(
+                        "give the user too: --user USER, MQTT_OTA_USER, or user = \"…\" in the settings file",
+                    ))
+            }
+        }
+    }
+
+    /// The name, value and origin of every setting, in the order in which they are shown. No secrets.
+    pub(crate) fn listed(&self) -> Vec<Listed<'_>> {
+        fn row<'a, T>(name: &'static str, setting: &'a Setting<T>) -> Listed<'a> {
+            Listed { name, value: &setting.shown, source: &setting.source }
+        }
+        vec![
+            row("broker", &self.broker),
+            row("user", &self.user),
+            row("password", &self.password),
+            row("ca-file", &self.ca_file),
+            row("listen", &self.listen),
+            row("advertise", &self.advertise),
+            row("parallel", &self.parallel),
+            row("retries", &self.retries),
+            row("retry-pause", &self.retry_pause),
+            row("connect-timeout", &self.connect_timeout),
+            row("idle-timeout", &self.idle_timeout),
+            row("confirm-timeout", &self.confirm_timeout),
+            row("boot-timeout", &self.boot_timeout),
+        ]
+    }
+}
+
+/// One setting as `mqtt-ota config` shows it.
+#[derive(Debug)]
+pub(crate) struct Listed<'a> {
+    pub(crate) name: &'static str,
+    pub(crate) value: &'a str,
+    pub(crate) source: &'a Source,
+}
+
+/// The variables of the process that are settings; an empty one is not set.
+pub(crate) fn process_environment(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests;

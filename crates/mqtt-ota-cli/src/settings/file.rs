@@ -1,0 +1,126 @@
+//! The settings file, `config.toml`.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use etcetera::BaseStrategy;
+use toml::{Table, Value};
+
+use super::source::Environment;
+use crate::problem::Problem;
+
+/// The keys that may stand at the top of the file. `password` is none of them on purpose: a file that is
+/// copied from machine to machine, or into a repository, should only say where the password is.
+const KEYS: [&str; 13] = [
+    "broker",
+    "user",
+    "password-file",
+    "ca-file",
+    "listen",
+    "advertise",
+    "parallel",
+    "retries",
+    "retry-pause",
+    "connect-timeout",
+    "idle-timeout",
+    "confirm-timeout",
+    "boot-timeout",
+];
+
+/// The table of groups of devices.
+const GROUPS: &str = "groups";
+
+/// What the settings file says, as text, not yet understood.
+#[derive(Debug, Default)]
+pub(crate) struct SettingsFile {
+    pub(crate) path: PathBuf,
+    /// Whether there is such a file: the one in the configuration folder may be missing.
+    pub(crate) found: bool,
+    pub(crate) values: BTreeMap<&'static str, String>,
+    pub(crate) groups: BTreeMap<String, Vec<String>>,
+}
+
+impl SettingsFile {
+    /// Reads the file that the user named, by flag or by variable, or the one in the configuration folder.
+    pub(super) fn load(named: Option<&Path>, environment: &Environment<'_>) -> Result<Self, Problem> {
+        let named = named.map(Path::to_owned).or_else(|| environment("MQTT_OTA_CONFIG").map(PathBuf::from));
+        let Some(path) = named.clone().or_else(|| default_path(environment)) else {
+            return Ok(Self::default());
+        };
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && named.is_none() => {
+                return Ok(Self { path, ..Self::default() });
+            }
+            Err(error) => {
+                return Err(Problem::failed(format!("cannot read the settings file {}", path.display()))
+                    .caused_by(error));
+            }
+        };
+        Self::parse(&text, path)
+    }
+
+    fn parse(text: &str, path: PathBuf) -> Result<Self, Problem> {
+        let wrong = |what: String| Problem::usage(format!("{what} in the settings file {}", path.display()));
+        let table: Table = text.parse().map_err(|error: toml::de::Error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            wrong(format!("line {line}: {}", error.message().replace('\n', ", ")))
+        })?;
+        let mut file = Self { path: path.clone(), found: true, ..Self::default() };
+        for (key, value) in table {
+            if key == GROUPS {
+                file.groups = groups(value).map_err(wrong)?;
+                continue;
+            }
+            let Some(known) = KEYS.into_iter().find(|known| *known == key) else {
+                let hint = match key.as_str() {
+                    "password" => {
+                        "write the password to a file of its own, and password-file = \"…\" here".into()
+                    }
+                    _ => format!("known are {}, and the table [{GROUPS}]", KEYS.join(", ")),
+                };
+                return Err(wrong(format!("unknown key {key:?}")).hint(hint));
+            };
+            let text = match value {
+                Value::String(text) => text,
+                Value::Integer(number) => number.to_string(),
+                other => {
+                    return Err(wrong(format!("{key:?} is a {}, not a text or a number", other.type_str())));
+                }
+            };
+            file.values.insert(known, text);
+        }
+        Ok(file)
+    }
+}
+
+fn groups(value: Value) -> Result<BTreeMap<String, Vec<String>>, String> {
+    let Value::Table(table) = value else {
+        return Err(format!("{GROUPS:?} is a {}, not a table", value.type_str()));
+    };
+    let members = |name: &str, value: Value| -> Result<Vec<String>, String> {
+        let wrong = || format!("the group {name:?} is not a list of device names");
+        let Value::Array(values) = value else { return Err(wrong()) };
+        values
+            .into_iter()
+            .map(|value| match value {
+                Value::String(member) => Ok(member),
+                _ => Err(wrong()),
+            })
+            .collect()
+    };
+    table.into_iter().map(|(name, value)| Ok((name.clone(), members(&name, value)?))).collect()
+}
+
+/// `mqtt-ota/config.toml` in the configuration folder: `~/.config` or what `XDG_CONFIG_HOME` says, on
+/// Windows `%APPDATA%`.
+fn default_path(environment: &Environment<'_>) -> Option<PathBuf> {
+    let told = environment("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let folder = match told {
+        Some(folder) if cfg!(unix) => folder,
+        _ => etcetera::choose_base_strategy().ok()?.config_dir(),
+    };
+    Some(folder.join("mqtt-ota").join("config.toml"))
+}

@@ -1,0 +1,53 @@
+//! The password: from a file or the environment, never from an argument.
+
+use std::path::Path;
+
+use super::Password;
+use super::source::{Setting, Source, Sources, variable_of};
+use crate::problem::Problem;
+
+/// A longer password is a wrong file. In bytes.
+const MAX_PASSWORD: u64 = 4096;
+
+/// `--password-file`, then `MQTT_OTA_PASSWORD`, then `MQTT_OTA_PASSWORD_FILE`, then `password-file` in the
+/// settings file: the order of all settings, where the variable with the password itself comes first.
+pub(super) fn find(sources: &Sources<'_>) -> Result<Setting<Option<Password>>, Problem> {
+    let file = sources.path("password-file")?;
+    let variable = variable_of("password");
+    if let (false, Some(password)) =
+        (matches!(file.source, Source::Flag(_)), (sources.environment)(&variable))
+    {
+        let Ok(password) = password.into_string() else {
+            return Err(Problem::usage(format!("the environment variable {variable} is not UTF-8")));
+        };
+        return Ok(Setting {
+            value: Some(Password::Given(password)),
+            shown: "set, not shown".to_owned(),
+            source: Source::Variable(variable),
+        });
+    }
+    let shown =
+        file.value.as_ref().map_or("none".to_owned(), |path| format!("in the file {}", path.display()));
+    Ok(Setting { value: file.value.map(Password::InFile), shown, source: file.source })
+}
+
+/// The first line of the file.
+///
+/// # Errors
+/// The file cannot be read, is empty, is no text or is far too long.
+pub(crate) fn read_password_file(path: &Path) -> Result<String, Problem> {
+    use std::io::Read as _;
+
+    let problem = |why: &str| Problem::failed(format!("the password file {} {why}", path.display()));
+    let mut text = String::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_PASSWORD + 1).read_to_string(&mut text))
+        .map_err(|error| problem("cannot be read").caused_by(error))?;
+    if text.len() as u64 > MAX_PASSWORD {
+        return Err(problem(&format!("has more than {MAX_PASSWORD} bytes")));
+    }
+    match text.lines().next() {
+        Some(password) if !password.is_empty() => Ok(password.to_owned()),
+        _ => Err(problem("has an empty first line").hint("the first line is the password")),
+    }
+}

@@ -1,0 +1,92 @@
+//! How the values of settings are read and shown.
+
+use std::convert::Infallible;
+use std::ffi::OsStr;
+use std::fmt;
+use std::num::ParseIntError;
+use std::time::Duration;
+
+use mqtt_ota::{Broker, BrokerUrlError, Listen};
+
+use crate::problem::Problem;
+
+/// The longest that anything waits: a week. More is a slip of the finger.
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+const DEFAULT_BROKER: &str = "mqtt://localhost";
+
+pub(super) fn default_broker() -> Result<Broker, Problem> {
+    Broker::parse(DEFAULT_BROKER).map_err(|error| Problem::failed("no default broker").caused_by(error))
+}
+
+/// A URL, or a host alone: what people write.
+pub(super) fn broker(text: &str) -> Result<Broker, BrokerUrlError> {
+    if text.contains("://") { Broker::parse(text) } else { Broker::parse(&format!("mqtt://{text}")) }
+}
+
+/// Whether a broker's URL has a password in it.
+pub(super) fn has_password(url: &OsStr) -> bool {
+    let url = url.to_string_lossy();
+    let rest = url.split_once("://").map_or(&*url, |(_, rest)| rest);
+    rest.rsplit_once('@').is_some_and(|(login, _)| login.contains(':'))
+}
+
+pub(super) fn text(text: &str) -> Result<String, Infallible> {
+    Ok(text.to_owned())
+}
+
+pub(super) fn count(text: &str) -> Result<u32, ParseIntError> {
+    text.parse()
+}
+
+pub(super) fn at_least_one(text: &str) -> Result<usize, ParseIntError> {
+    text.parse::<std::num::NonZeroU16>().map(|number| number.get().into())
+}
+
+/// A duration that may be nothing.
+pub(super) fn pause(text: &str) -> Result<Duration, DurationError> {
+    let duration = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => humantime::parse_duration(text).map_err(DurationError::Syntax)?,
+    };
+    if duration > LONGEST { Err(DurationError::TooLong) } else { Ok(duration) }
+}
+
+pub(super) fn duration(text: &str) -> Result<Duration, DurationError> {
+    pause(text).and_then(|duration| if duration.is_zero() { Err(DurationError::Zero) } else { Ok(duration) })
+}
+
+pub(super) fn show_duration(duration: &Duration) -> String {
+    humantime::format_duration(*duration).to_string()
+}
+
+pub(super) fn show_listen(listen: &Listen) -> String {
+    if *listen == Listen::default() { "any free port".to_owned() } else { listen.to_string() }
+}
+
+/// Why a text is not a time to wait.
+#[derive(Debug)]
+pub(super) enum DurationError {
+    Syntax(humantime::DurationError),
+    Zero,
+    TooLong,
+}
+
+impl fmt::Display for DurationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Syntax(_) => f.write_str("a time is written as 500ms, 30s or 2m"),
+            Self::Zero => f.write_str("nothing happens in no time at all"),
+            Self::TooLong => write!(f, "the longest time is {}", humantime::format_duration(LONGEST)),
+        }
+    }
+}
+
+impl std::error::Error for DurationError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Syntax(source) => Some(source),
+            Self::Zero | Self::TooLong => None,
+        }
+    }
+}
