@@ -1,23 +1,27 @@
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, mpsc};
 use tokio::task::spawn_blocking;
 
 use crate::wire::{Algorithm, Digest, Hasher};
 
 /// How much is read, hashed and sent at once, in bytes.
 const CHUNK: usize = 128 * 1024;
+/// How many chunks are read ahead.
+const AHEAD: usize = 2;
 
 /// What is to be sent: a file, or bytes in memory.
 ///
-/// It is hashed once for each hash function that a device asks for, and served as what was hashed: the
-/// bytes are hashed again on their way out, and the last chunk is held back until that digest is the
-/// offered one. So a file that changes in between is an error here and never a delivery. Memory does not
-/// grow with the file. Cloning is cheap, and the clones share the digests.
+/// It is hashed once for each hash function that a device asks for, and served as what was hashed: before
+/// the last chunk goes out, the file must still have the length and the times that it had when it was
+/// hashed, or it is hashed again. So a file that changes in between is an error here and not a delivery;
+/// and a change too quick for the file system's clock meets the device's own check, after which it is found
+/// here as well. Memory does not grow with the file. Cloning is cheap, and the clones share the digests.
 #[derive(Debug, Clone)]
 pub struct Payload(Arc<Inner>);
 
@@ -27,6 +31,31 @@ struct Inner {
     len: u64,
     source: Source,
     digests: Mutex<Vec<Digest>>,
+    stamp: Option<Stamp>,
+}
+
+/// What changes with a file. The length alone is not enough.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp {
+    len: u64,
+    modified: Option<SystemTime>,
+    /// The time of the last change to anything about the file, which nobody can set back.
+    #[cfg(unix)]
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            len: metadata.len(),
+            modified: metadata.modified().ok(),
+            #[cfg(unix)]
+            changed: {
+                use std::os::unix::fs::MetadataExt;
+                (metadata.ctime(), metadata.ctime_nsec())
+            },
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -46,8 +75,12 @@ impl Payload {
         let (file, metadata) = blocking(move || {
             let metadata = std::fs::metadata(&opening)?;
             // Opening a FIFO would wait for its writer.
-            let file = if metadata.is_file() { Some(File::open(&opening)?) } else { None };
-            Ok((file, metadata))
+            if !metadata.is_file() {
+                return Ok((None, metadata));
+            }
+            let file = File::open(&opening)?;
+            let metadata = file.metadata()?;
+            Ok((Some(file), metadata))
         })
         .await
         .map_err(|source| PayloadError::Open { path: path.clone(), source })?;
@@ -55,18 +88,19 @@ impl Payload {
             return Err(PayloadError::NotAFile { path, folder: metadata.is_dir() });
         };
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        Ok(Self::new(name, metadata.len(), Source::File { path, file: Arc::new(file) }))
+        let source = Source::File { path, file: Arc::new(file) };
+        Ok(Self::new(name, metadata.len(), source, Some(Stamp::of(&metadata))))
     }
 
     /// Takes bytes that are in memory. `name` is what the file is called on the device where the sender is
     /// not told otherwise.
     pub fn from_bytes(name: impl Into<String>, bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
-        Self::new(name.into(), bytes.len() as u64, Source::Memory(bytes))
+        Self::new(name.into(), bytes.len() as u64, Source::Memory(bytes), None)
     }
 
-    fn new(name: String, len: u64, source: Source) -> Self {
-        Self(Arc::new(Inner { name, len, source, digests: Mutex::default() }))
+    fn new(name: String, len: u64, source: Source, stamp: Option<Stamp>) -> Self {
+        Self(Arc::new(Inner { name, len, source, digests: Mutex::default(), stamp }))
     }
 
     /// The file's name, without its folders.
@@ -92,12 +126,8 @@ impl Payload {
             return Ok(*digest);
         }
         // What is known already is computed along: two digests of one payload are of the same bytes.
-        let mut reader = Reader::new(self.clone(), known.iter().map(Digest::algorithm).chain([algorithm]));
-        let mut chunk = Vec::new();
-        while reader.offset < self.len() {
-            (reader, chunk) = reader.next(chunk).await?;
-        }
-        let mut digests = reader.finish();
+        let algorithms = known.iter().map(Digest::algorithm).chain([algorithm]);
+        let mut digests = self.hashed(algorithms).await?;
         let digest = digests.pop().ok_or_else(|| self.changed())?;
         if digests != *known {
             return Err(self.changed());
@@ -106,10 +136,39 @@ impl Payload {
         Ok(digest)
     }
 
-    /// The bytes in chunks, the last of them only if all of them hash to `digest`.
-    pub(crate) fn verified(&self, digest: Digest) -> Verified {
-        let reader = Reader::new(self.clone(), [digest.algorithm()]);
-        Verified { reader: Some(reader), digest }
+    /// Reads everything, and makes sure that it is what was hashed.
+    ///
+    /// # Errors
+    /// It is not, or cannot be read.
+    pub(crate) async fn verify(&self, digest: Digest) -> Result<(), PayloadError> {
+        let found = self.hashed([digest.algorithm()]).await?;
+        if found == [digest] { Ok(()) } else { Err(self.changed()) }
+    }
+
+    /// The bytes in chunks, the last of them only if they are still those that were hashed.
+    pub(crate) fn chunks(&self, digest: Digest) -> Chunks {
+        Chunks { reader: Some(Reader::start(self)), payload: self.clone(), left: self.len(), digest }
+    }
+
+    async fn hashed(
+        &self,
+        algorithms: impl IntoIterator<Item = Algorithm>,
+    ) -> Result<Vec<Digest>, PayloadError> {
+        let mut hashers: Vec<_> = algorithms.into_iter().map(Hasher::new).collect();
+        let mut reader = Reader::start(self);
+        while let Some(chunk) = reader.next().await? {
+            hashers.iter_mut().for_each(|hasher| hasher.update(&chunk));
+            reader.recycle(chunk);
+        }
+        Ok(hashers.into_iter().map(Hasher::finish).collect())
+    }
+
+    /// Whether the file looks as it did when it was opened.
+    async fn is_untouched(&self) -> Result<bool, PayloadError> {
+        let Source::File { file, .. } = &self.0.source else { return Ok(true) };
+        let file = Arc::clone(file);
+        let metadata = blocking(move || file.metadata()).await.map_err(|source| self.unreadable(source))?;
+        Ok(self.0.stamp == Some(Stamp::of(&metadata)))
     }
 
     fn changed(&self) -> PayloadError {
@@ -129,76 +188,91 @@ impl Payload {
 }
 
 /// The bytes of a payload whose digest is known.
-pub(crate) struct Verified {
+pub(crate) struct Chunks {
     reader: Option<Reader>,
+    payload: Payload,
+    left: u64,
     digest: Digest,
 }
 
-impl Verified {
-    /// Fills `chunk` with the next bytes; leaves it empty at the end.
+impl Chunks {
+    /// The next bytes; None at the end. `spent` is a chunk that is no longer needed.
     ///
     /// # Errors
     /// The file cannot be read, or its bytes are not those that were hashed: then the chunk that would
     /// have completed it is not given out, and nor is any further one.
     ///
-    /// Cancellation: no further chunk is given out.
-    pub(crate) async fn next(&mut self, chunk: Vec<u8>) -> Result<Vec<u8>, PayloadError> {
-        let Some(reader) = self.reader.take() else { return Ok(Vec::new()) };
-        let (reader, chunk) = reader.next(chunk).await?;
-        if reader.offset < reader.payload.len() {
-            self.reader = Some(reader);
-            return Ok(chunk);
+    /// Cancel safe, but for the last chunk, which is then not given out.
+    pub(crate) async fn next(&mut self, spent: Vec<u8>) -> Result<Option<Vec<u8>>, PayloadError> {
+        let Some(reader) = &mut self.reader else { return Ok(None) };
+        reader.recycle(spent);
+        let chunk = reader.next().await?;
+        self.left -= chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        if self.left == 0 {
+            self.reader = None;
+            if !self.payload.is_untouched().await? {
+                self.payload.verify(self.digest).await?;
+            }
         }
-        let payload = reader.payload.clone();
-        if reader.finish() == [self.digest] { Ok(chunk) } else { Err(payload.changed()) }
+        Ok(chunk)
     }
 }
 
-/// Reads a payload from its beginning, and hashes what it reads.
+/// Reads a payload in a thread of its own, some chunks ahead. The thread ends with this value.
 struct Reader {
     payload: Payload,
-    offset: u64,
-    hashers: Vec<Hasher>,
+    chunks: mpsc::Receiver<io::Result<Vec<u8>>>,
+    spare: mpsc::Sender<Vec<u8>>,
 }
 
 impl Reader {
-    fn new(payload: Payload, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
-        Self { payload, offset: 0, hashers: algorithms.into_iter().map(Hasher::new).collect() }
-    }
-
-    /// Reads the next chunk, of [`CHUNK`] bytes where there are as many.
-    async fn next(mut self, mut chunk: Vec<u8>) -> Result<(Self, Vec<u8>), PayloadError> {
-        let payload = self.payload.clone();
-        let (reader, chunk, read) = blocking(move || {
-            let read = self.fill(&mut chunk);
-            Ok((self, chunk, read))
-        })
-        .await
-        .map_err(|source| payload.unreadable(source))?;
-        match read {
-            Ok(()) => Ok((reader, chunk)),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(payload.changed()),
-            Err(error) => Err(payload.unreadable(error)),
-        }
-    }
-
-    fn fill(&mut self, chunk: &mut Vec<u8>) -> io::Result<()> {
-        let left = self.payload.len() - self.offset;
-        chunk.resize(usize::try_from(left).map_or(CHUNK, |left| left.min(CHUNK)), 0);
-        match &self.payload.0.source {
-            Source::Memory(bytes) => {
-                let rest = usize::try_from(self.offset).ok().and_then(|start| bytes.get(start..));
-                chunk.iter_mut().zip(rest.unwrap_or_default()).for_each(|(to, from)| *to = *from);
+    fn start(payload: &Payload) -> Self {
+        let (full, chunks) = mpsc::channel(AHEAD);
+        let (spare, mut spares) = mpsc::channel::<Vec<u8>>(AHEAD);
+        let reading = payload.clone();
+        spawn_blocking(move || {
+            let mut offset = 0;
+            while offset < reading.len() {
+                let mut chunk = spares.try_recv().unwrap_or_default();
+                let read = reading.fill(&mut chunk, offset);
+                offset += chunk.len() as u64;
+                let failed = read.is_err();
+                if full.blocking_send(read.map(|()| chunk)).is_err() || failed {
+                    return;
+                }
             }
-            Source::File { file, .. } => read_exact_at(file, chunk, self.offset)?,
-        }
-        self.offset += chunk.len() as u64;
-        self.hashers.iter_mut().for_each(|hasher| hasher.update(chunk));
-        Ok(())
+        });
+        Self { payload: payload.clone(), chunks, spare }
     }
 
-    fn finish(self) -> Vec<Digest> {
-        self.hashers.into_iter().map(Hasher::finish).collect()
+    /// The next [`CHUNK`] bytes, or what is left. Cancel safe.
+    async fn next(&mut self) -> Result<Option<Vec<u8>>, PayloadError> {
+        match self.chunks.recv().await.transpose() {
+            Ok(chunk) => Ok(chunk),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(self.payload.changed()),
+            Err(error) => Err(self.payload.unreadable(error)),
+        }
+    }
+
+    /// Lets the thread fill a chunk again.
+    fn recycle(&self, chunk: Vec<u8>) {
+        let _ = self.spare.try_send(chunk);
+    }
+}
+
+impl Payload {
+    /// Reads the chunk at `offset`. Blocking.
+    fn fill(&self, chunk: &mut Vec<u8>, offset: u64) -> io::Result<()> {
+        let left = self.len() - offset;
+        chunk.resize(usize::try_from(left).map_or(CHUNK, |left| left.min(CHUNK)), 0);
+        match &self.0.source {
+            Source::Memory(bytes) => {
+                let rest = usize::try_from(offset).ok().and_then(|start| bytes.get(start..));
+                chunk.iter_mut().zip(rest.unwrap_or_default()).for_each(|(to, from)| *to = *from);
+                Ok(())
+            }
+            Source::File { file, .. } => read_exact_at(file, chunk, offset),
+        }
     }
 }
 
@@ -266,13 +340,11 @@ mod tests {
     use super::*;
 
     async fn all(payload: &Payload, digest: Digest) -> Result<Vec<u8>, PayloadError> {
-        let (mut bytes, mut chunks) = (Vec::new(), payload.verified(digest));
-        loop {
-            match chunks.next(Vec::new()).await? {
-                chunk if chunk.is_empty() => return Ok(bytes),
-                chunk => bytes.extend(chunk),
-            }
+        let (mut bytes, mut chunks) = (Vec::new(), payload.chunks(digest));
+        while let Some(chunk) = chunks.next(Vec::new()).await? {
+            bytes.extend(chunk);
         }
+        Ok(bytes)
     }
 
     fn temporary(bytes: &[u8]) -> tempfile::NamedTempFile {
@@ -302,10 +374,10 @@ mod tests {
         let mut changed = vec![7; 2 * CHUNK];
         changed[5] = 8;
         std::fs::write(&file, changed).unwrap();
-        let mut chunks = payload.verified(digest);
-        assert_eq!(chunks.next(Vec::new()).await.unwrap().len(), CHUNK);
+        let mut chunks = payload.chunks(digest);
+        assert_eq!(chunks.next(Vec::new()).await.unwrap().map(|chunk| chunk.len()), Some(CHUNK));
         assert!(matches!(chunks.next(Vec::new()).await, Err(PayloadError::Changed { .. })));
-        assert!(chunks.next(Vec::new()).await.unwrap().is_empty());
+        assert_eq!(chunks.next(Vec::new()).await.unwrap(), None);
     }
 
     #[tokio::test]

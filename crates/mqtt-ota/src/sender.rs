@@ -16,7 +16,7 @@ use crate::mqtt::{ConnectError, Incoming, Link, LinkConfig, LinkError, Protocol,
 use crate::outcome::{BackOnline, Outcome, Report};
 use crate::payload::{Payload, PayloadError};
 use crate::serve::Server;
-use crate::wire::{Announcement, DeviceName, DevicePath, Offer, PathError, State, Status};
+use crate::wire::{Announcement, DeviceName, DevicePath, Offer, PathError, Reason, State, Status};
 
 /// How long a connection to the broker that was lost may take to come back.
 const BROKER_PATIENCE: Duration = Duration::from_secs(15);
@@ -214,6 +214,10 @@ impl Sender {
                 outcome = Outcome::Installed;
             }
             taken_before |= peer.is_some();
+            if matches!(&outcome, Outcome::Failed { reason: Reason::HashMismatch, .. }) {
+                // Perhaps it was not the link: the file may have changed between two ticks of its clock.
+                payload.verify(digest).await?;
+            }
             if !outcome.may_pass() || attempts > options.retries {
                 break Report {
                     outcome,

@@ -219,13 +219,9 @@ async fn stream_out<S: AsyncRead + AsyncWrite>(
     };
     tokio::pin!(listen);
     let send = async {
-        let mut chunks = payload.verified(digest);
-        let (mut chunk, mut sent) = (Vec::new(), 0);
-        loop {
-            chunk = chunks.next(chunk).await.map_err(End::Spoilt)?;
-            if chunk.is_empty() {
-                break;
-            }
+        let mut chunks = payload.chunks(digest);
+        let (mut spent, mut sent) = (Vec::new(), 0);
+        while let Some(chunk) = chunks.next(spent).await.map_err(End::Spoilt)? {
             let mut rest = chunk.as_slice();
             while !rest.is_empty() {
                 let taken = within(idle, writer.write(rest)).await?;
@@ -233,6 +229,7 @@ async fn stream_out<S: AsyncRead + AsyncWrite>(
                 sent += taken as u64;
                 report(sent);
             }
+            spent = chunk;
         }
         within(idle, writer.shutdown()).await
     };

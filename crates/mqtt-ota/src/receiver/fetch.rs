@@ -10,10 +10,12 @@ use tokio::time::timeout;
 
 use super::install::Failure;
 use super::{ReceiverConfig, ReceiverEvent};
-use crate::wire::{Digest, Hasher, Offer, Reason};
+use crate::wire::{Hasher, Offer, Reason};
 
-/// How much is received before it is hashed and written, in bytes.
+/// How much is received before it is written, in bytes.
 const CHUNK: usize = 128 * 1024;
+/// How many chunks there are.
+const CHUNKS: usize = 3;
 
 /// Streams what is offered into `incoming`, and checks its hash. Yields the file and its length.
 ///
@@ -34,19 +36,20 @@ pub(super) async fn fetch(
             return Err(Failure::new(Reason::Connect, text));
         }
     };
-    // Two chunks go round: one is received while the other is hashed and written.
-    let (full, to_write) = mpsc::channel(1);
-    let (spare, mut empty) = mpsc::channel(2);
-    for _ in 0..2 {
+    // The chunks go round: one is received and hashed while another is written.
+    let (full, to_write) = mpsc::channel(CHUNKS);
+    let (spare, mut empty) = mpsc::channel(CHUNKS);
+    for _ in 0..CHUNKS {
         let _ = spare.try_send(vec![0; CHUNK]);
     }
-    let hasher = Hasher::new(offer.digest.algorithm());
-    let written = spawn_blocking(move || write(incoming, hasher, to_write, &spare));
+    let written = spawn_blocking(move || write(incoming, to_write, &spare));
+    let mut hasher = Hasher::new(offer.digest.algorithm());
     let mut received = 0;
     // A disk that refuses ends the supply of chunks.
     while let Some(mut chunk) = empty.recv().await {
         let filled = fill(&mut stream, &mut chunk, config.idle_timeout, received).await?;
         received += filled as u64;
+        hasher.update(chunk.get(..filled).unwrap_or_default());
         if received > config.max_size {
             let text = format!("more than the {} bytes that are allowed", config.max_size);
             return Err(Failure::new(Reason::NoSpace, text));
@@ -58,7 +61,8 @@ pub(super) async fn fetch(
     }
     drop(full);
     let written = written.await.map_err(io::Error::other).flatten();
-    let (file, digest) = written.map_err(|error| Failure::write(&error))?;
+    let file = written.map_err(|error| Failure::write(&error))?;
+    let digest = hasher.finish();
     if digest == offer.digest {
         Ok((file, received))
     } else {
@@ -91,18 +95,15 @@ async fn fill(
     Ok(filled)
 }
 
-/// Hashes and writes what comes, and hands the chunks back. Blocking; ends with the channel.
+/// Writes what comes, and hands the chunks back. Blocking; ends with the channel.
 fn write(
     mut file: NamedTempFile,
-    mut hasher: Hasher,
     mut chunks: mpsc::Receiver<(Vec<u8>, usize)>,
     spare: &mpsc::Sender<Vec<u8>>,
-) -> io::Result<(NamedTempFile, Digest)> {
+) -> io::Result<NamedTempFile> {
     while let Some((chunk, filled)) = chunks.blocking_recv() {
-        let bytes = chunk.get(..filled).unwrap_or_default();
-        hasher.update(bytes);
-        file.write_all(bytes)?;
+        file.write_all(chunk.get(..filled).unwrap_or_default())?;
         let _ = spare.blocking_send(chunk);
     }
-    Ok((file, hasher.finish()))
+    Ok(file)
 }
