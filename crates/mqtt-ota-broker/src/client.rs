@@ -112,7 +112,7 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
                 heard = Instant::now();
                 match received?.ok_or(Ended::Left)? {
                     Received::Disconnect => return Ok(()),
-                    received => take(received, stream, link)?,
+                    received => take(received, stream, link).await?,
                 }
                 stream.flush().await?;
             }
@@ -123,7 +123,7 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// Does what the client asks for, and queues the answers that the router does not give.
-fn take<S: AsyncRead + AsyncWrite + Unpin>(
+async fn take<S: AsyncRead + AsyncWrite + Unpin>(
     received: Received,
     stream: &mut PacketStream<S>,
     link: &mut Link,
@@ -143,14 +143,14 @@ fn take<S: AsyncRead + AsyncWrite + Unpin>(
                 pkid: subscribe.pkid,
                 return_codes: subscribe.filters.iter().map(|_| SubscribeReasonCode::Failure).collect(),
             };
-            if link.subscribe(subscribe) {
+            if link.subscribe(subscribe).await {
                 return Ok(());
             }
             Packet::SubAck(refused, None)
         }
         Received::Unsubscribe(unsubscribe) => {
             let pkid = unsubscribe.pkid;
-            link.unsubscribe(unsubscribe);
+            link.unsubscribe(unsubscribe).await;
             Packet::UnsubAck(UnsubAck { pkid, reasons: Vec::new() }, None)
         }
         Received::Acknowledged(id) => {

@@ -45,18 +45,14 @@ pub(crate) fn decode(buffer: &mut BytesMut, max_packet: usize) -> Result<Option<
 
 /// Appends a packet to the buffer, and tells the number of a message that wants to be acknowledged.
 pub(crate) fn encode(packet: Packet, buffer: &mut BytesMut) -> Result<Option<MessageId>, Error> {
-    // rumqttd panics when it writes an UNSUBACK, or any packet with properties, as MQTT 3.1.1.
+    // rumqttd panics when it is to write a packet with properties as MQTT 3.1.1.
     let packet = match packet {
         Packet::Publish(publish, _) => Packet::Publish(publish, None),
         Packet::PubAck(ack, _) => Packet::PubAck(ack, None),
         Packet::PubRec(ack, _) => Packet::PubRec(ack, None),
         Packet::PubComp(ack, _) => Packet::PubComp(ack, None),
         Packet::SubAck(ack, _) => Packet::SubAck(ack, None),
-        Packet::UnsubAck(ack, _) => {
-            buffer.extend_from_slice(&[0xb0, 2]);
-            buffer.extend_from_slice(&ack.pkid.to_be_bytes());
-            return Ok(None);
-        }
+        Packet::UnsubAck(ack, _) => Packet::UnsubAck(ack, None),
         Packet::Connect(connect, _, will, _, login) => Packet::Connect(connect, None, will, None, login),
         known @ (Packet::ConnAck(..) | Packet::PingResp(_)) => known,
         _ => return Err(Error::MalformedPacket),
@@ -118,13 +114,5 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn an_end_of_a_subscription_is_acknowledged_in_mqtt_3_1_1() {
-        let mut buffer = BytesMut::new();
-        let ack = rumqttd::protocol::UnsubAck { pkid: 258, reasons: Vec::new() };
-        assert_eq!(encode(Packet::UnsubAck(ack, None), &mut buffer).unwrap(), None);
-        assert_eq!(&buffer[..], [0xb0, 2, 1, 2]);
     }
 }

@@ -123,7 +123,7 @@ impl Link {
     }
 
     /// Subscribes, and leaves the answer to the router; false where the caller has to refuse it.
-    pub(crate) fn subscribe(&mut self, mut subscribe: Subscribe) -> bool {
+    pub(crate) async fn subscribe(&mut self, mut subscribe: Subscribe) -> bool {
         let mut again = Vec::new();
         for filter in &mut subscribe.filters {
             let Some(path) = topic::filter_into_router(&filter.path) else { return false };
@@ -148,6 +148,7 @@ impl Link {
         // what was kept for it would be lost.
         if !again.is_empty() && !self.resumed {
             let unsubscribe = Unsubscribe { pkid: subscribe.pkid, filters: again };
+            self.taken().await;
             self.to.buffer().push_back(Packet::Unsubscribe(unsubscribe, None));
         }
         self.send(Packet::Subscribe(subscribe, None));
@@ -155,13 +156,14 @@ impl Link {
     }
 
     /// Ends subscriptions. The caller answers: the router does so once a filter, or never.
-    pub(crate) fn unsubscribe(&mut self, mut unsubscribe: Unsubscribe) {
+    pub(crate) async fn unsubscribe(&mut self, mut unsubscribe: Unsubscribe) {
         unsubscribe.filters =
             unsubscribe.filters.iter().filter_map(|filter| topic::filter_into_router(filter)).collect();
         for filter in &unsubscribe.filters {
             self.subscriptions.remove(filter);
         }
         if !unsubscribe.filters.is_empty() {
+            self.taken().await;
             self.send(Packet::Unsubscribe(unsubscribe, None));
         }
     }
@@ -211,6 +213,14 @@ impl Link {
     /// Lets the router go on after [`Outgoing::Paused`].
     pub(crate) fn ready(&self) -> Result<(), RouterGone> {
         self.from.ready().map_err(|_| RouterGone)
+    }
+
+    /// Waits until the router has taken everything sent so far, some microseconds. Where it takes a message and
+    /// the end of a subscription to it in one go, the subscription comes back to life.
+    async fn taken(&self) {
+        while !self.to.buffer().is_empty() {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// rumqttd's `send` never waits, though it is async: it has no point at which it could. Where the router

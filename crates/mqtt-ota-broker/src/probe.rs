@@ -36,7 +36,7 @@ async fn send_and_wait(
         preserve_retain: false,
         retain_forward_rule: RetainForwardRule::Never,
     };
-    inside.subscribe(Subscribe { pkid: 1, filters: vec![filter] });
+    inside.subscribe(Subscribe { pkid: 1, filters: vec![filter] }).await;
 
     let mut packets = bytes::BytesMut::new();
     let connect = Connect { keep_alive: 0, client_id: nonce.clone(), clean_session: true };
@@ -64,7 +64,7 @@ async fn send_and_wait(
             _ => {}
         }
     }
-    inside.unsubscribe(Unsubscribe { pkid: 2, filters: vec![nonce] });
+    inside.unsubscribe(Unsubscribe { pkid: 2, filters: vec![nonce] }).await;
     Ok(())
 }
 

@@ -5,4 +5,5 @@ mod login;
 #[cfg(test)]
 mod peer;
 mod start;
+#[cfg(test)]
 mod traps;

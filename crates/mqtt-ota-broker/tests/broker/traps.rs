@@ -1,4 +1,5 @@
-//! What ends or wedges rumqttd's own server.
+//! What clients do by mistake, by bad luck or on purpose. Some of it ends rumqttd's own server: a client id
+//! with a slash and a client that resets before its answer, each twice, and a topic that begins with `é`.
 
 use mqtt_ota_broker::{Broker, BrokerConfig};
 use rumqttc::{Incoming, QoS, SubscribeReasonCode};
@@ -48,6 +49,25 @@ async fn a_client_that_unsubscribes_is_answered_and_can_connect_again() {
         .await;
     }
     assert_alive(&broker).await;
+}
+
+#[tokio::test]
+async fn a_subscription_that_ends_right_after_a_message_to_it_has_ended() {
+    let broker = broker().await;
+    let mut peer = Peer::connect(&broker, "desk").await;
+    for _ in 0..50 {
+        peer.subscribe("x").await;
+        peer.client.try_publish("x", QoS::AtLeastOnce, false, "may be heard").unwrap();
+        peer.client.try_unsubscribe("x").unwrap();
+        peer.until(|packet| matches!(packet, Incoming::UnsubAck(_))).await;
+        peer.publish("y", false, "a pause").await;
+        peer.client.try_publish("x", QoS::AtLeastOnce, false, "unheard").unwrap();
+        peer.until(|packet| {
+            assert!(!matches!(packet, Incoming::Publish(publish) if publish.payload == "unheard"));
+            matches!(packet, Incoming::PubAck(_))
+        })
+        .await;
+    }
 }
 
 #[tokio::test]
@@ -178,4 +198,69 @@ async fn acknowledgements_out_of_order_are_put_in_order() {
         assert_ne!(first, second, "round {round}");
     }
     assert_alive(&broker).await;
+}
+
+#[tokio::test]
+async fn whatever_clients_send_and_however_they_leave_the_others_are_served() {
+    let broker = broker().await;
+    for seed in 0..8 {
+        tokio::join!(
+            misbehave(&broker, seed),
+            misbehave(&broker, 100 + seed),
+            misbehave(&broker, 200 + seed)
+        );
+        assert_alive(&broker).await;
+    }
+}
+
+/// Connects under one of few names, sends packets that may or may not make sense, and leaves in some way.
+async fn misbehave(broker: &Broker, seed: u64) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    for _ in 0..50 {
+        let mut bytes = Vec::new();
+        let id = random.u8(b'a'..=b'f');
+        bytes.extend_from_slice(&[
+            0x10,
+            13,
+            0,
+            4,
+            b'M',
+            b'Q',
+            b'T',
+            b'T',
+            4,
+            random.u8(0..2) * 2,
+            0,
+            60,
+            0,
+            1,
+            id,
+        ]);
+        for _ in 0..random.u8(0..40) {
+            let topic = random.u8(b'x'..=b'z');
+            let number = random.u8(1..8);
+            match random.u8(0..12) {
+                0 => bytes.extend_from_slice(&[0x30 | random.u8(0..2), 4, 0, 1, topic, b'!']),
+                1 => bytes.extend_from_slice(&[0x32 | random.u8(0..2), 6, 0, 1, topic, 0, number, b'!']),
+                2 => bytes.extend_from_slice(&[0x34, 6, 0, 1, topic, 0, number, b'!']),
+                3 => bytes.extend_from_slice(&[0x31, 3, 0, 1, topic]),
+                4 => bytes.extend_from_slice(&[0x82, 6, 0, number, 0, 1, topic, random.u8(0..3)]),
+                5 => bytes.extend_from_slice(&[0x82, 6, 0, number, 0, 1, b'#', random.u8(0..3)]),
+                6 => bytes.extend_from_slice(&[0xa2, 5, 0, number, 0, 1, topic]),
+                7 => bytes.extend_from_slice(&[0x40, 2, 0, number]),
+                8 => bytes.extend_from_slice(&[0x62, 2, 0, number]),
+                9 => bytes.extend_from_slice(&[0xc0, 0]),
+                10 => bytes.extend_from_slice(&[random.u8(..), 2, 0, number]),
+                _ => bytes.extend_from_slice(&[0x30, 5, 0, 2, 0xc3, 0xa9, b'!']),
+            }
+        }
+        let mut socket = TcpStream::connect(broker.address()).await.unwrap();
+        let _ = socket.write_all(&bytes).await;
+        match random.u8(0..4) {
+            0 => socket.set_zero_linger().unwrap(),
+            1 => drop(socket.write_all(b"\xe0\x00").await),
+            2 => drop(timeout(GUARD, socket.read(&mut [0; 64])).await.unwrap()),
+            _ => {}
+        }
+    }
 }
