@@ -1,4 +1,33 @@
-//! Push files to microcontrollers.
+//! Push files to microcontrollers: a short offer over MQTT, the bytes once over a plain TCP connection, and
+//! the device's own word on what became of them.
+//!
+//! ```no_run
+//! use mqtt_ota::{Broker, Config, Outcome, Payload, SendOptions, Sender};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let sender = Sender::connect(Broker::parse("mqtt://iot.lan")?, Config::default()).await?;
+//! let payload = Payload::open("main.py").await?;
+//! let report = sender.send(&payload, &"NIGHTLAMP".parse()?, SendOptions::default()).await?;
+//! assert_eq!(report.outcome, Outcome::Installed);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A [`Sender`] holds one connection to the broker and sends any number of [`Payload`]s to any number of
+//! devices at once. What a device did, or did not do, is the [`Outcome`]; an error is what went wrong on this
+//! side. [`SendOptions::on_event`] shows what happens in between. A [`Receiver`] is the device's side, for Linux
+//! boards and for tests.
+//!
+//! # The map
+//!
+//! - [`wire`]: the messages as validated types, parsed and formatted. No socket and no clock.
+//! - `exchange`: what one offer comes to, given what was heard, in any order. No socket and no clock.
+//! - `attempt`: one offer with its sockets and its clock; `serve`: the port that serves a file once;
+//!   `payload`: the file; `address`: what an offer says about where it is.
+//! - `sender` and `receiver`: the two sides, over `mqtt`, the connection to the broker.
+//!
+//! The wire is specified in `docs/protocol.md`, and the reasons are in `docs/design.md`, both in the project's
+//! repository.
 
 mod address;
 mod attempt;
