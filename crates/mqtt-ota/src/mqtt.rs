@@ -16,5 +16,6 @@ mod tls;
 
 pub use error::{ConnectError, LinkError};
 pub use packet::Protocol;
+pub(crate) use packet::Qos;
 
 pub(crate) use link::{Ack, Incoming, Link, LinkConfig, Subscription};

@@ -15,7 +15,7 @@ use self::fetch::fetch;
 use self::install::{Failure, Root};
 use crate::Broker;
 use crate::address::route_to;
-use crate::mqtt::{ConnectError, Incoming, Link, LinkConfig, LinkError, Protocol, Subscription};
+use crate::mqtt::{ConnectError, Incoming, Link, LinkConfig, LinkError, Protocol, Qos, Subscription};
 use crate::sender::patiently;
 use crate::wire::{Algorithm, Announcement, DeviceName, DevicePath, Digest, Offer, Reason, State, Status};
 
@@ -117,7 +117,7 @@ impl Receiver {
         let client_id = config.client_id.clone().unwrap_or_else(|| format!("mqtt-ota-{name}"));
         let link = Link::connect(&broker, LinkConfig { client_id, protocol: config.protocol }).await?;
         let offer_topic = name.offer_topic();
-        let offers = link.subscribe(&[&offer_topic]).await?;
+        let offers = link.subscribe(&[(&offer_topic, Qos::AtLeastOnce)]).await?;
         let (events, receiver) = mpsc::channel(BACKLOG);
         let (rebooted, reboots) = mpsc::channel(1);
         let (stop, stopped) = tokio::sync::oneshot::channel();

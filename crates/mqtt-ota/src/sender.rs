@@ -12,7 +12,7 @@ use crate::Broker;
 use crate::address::{Advertise, Advertised, Listen, choose, route_to};
 use crate::attempt::{Attempt, Delivery};
 use crate::event::Event;
-use crate::mqtt::{ConnectError, Incoming, Link, LinkConfig, LinkError, Protocol, Subscription};
+use crate::mqtt::{ConnectError, Incoming, Link, LinkConfig, LinkError, Protocol, Qos, Subscription};
 use crate::outcome::{BackOnline, Outcome, Report};
 use crate::payload::{Payload, PayloadError};
 use crate::serve::Server;
@@ -259,7 +259,8 @@ impl Sender {
     /// Cancel safe.
     pub async fn devices(&self) -> Result<Vec<(DeviceName, Announcement)>, SendError> {
         let mut found = HashMap::new();
-        let mut subscription = patiently(|| self.link.subscribe(&[DeviceName::ANNOUNCEMENTS])).await?;
+        let filters = [(DeviceName::ANNOUNCEMENTS, Qos::AtMostOnce)];
+        let mut subscription = patiently(|| self.link.subscribe(&filters)).await?;
         while let Ok(Some(incoming)) = timeout(LAST_DEVICE, subscription.next()).await {
             let Incoming::Message(message) = incoming else { continue };
             let Some(name) = DeviceName::from_announcement_topic(&message.topic) else { continue };
@@ -293,7 +294,7 @@ impl Sender {
     async fn subscribe(&self, device: &DeviceName) -> Result<Subscription, SendError> {
         let (announcement, status) = (device.announcement_topic(), device.status_topic());
         // The status comes second: its acknowledgement shows that a retained announcement has come.
-        let filters = [announcement.as_str(), status.as_str()];
+        let filters = [(announcement.as_str(), Qos::AtMostOnce), (status.as_str(), Qos::AtLeastOnce)];
         Ok(patiently(|| self.link.subscribe(&filters)).await?)
     }
 

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use super::packet::{Answer, Message, Reply, Request};
+use super::packet::{Answer, Message, Qos, Reply, Request};
 use super::session::Session;
 use super::{ConnectError, LinkError, Protocol};
 use crate::Broker;
@@ -120,27 +120,24 @@ impl Link {
         }
     }
 
-    /// Subscribes with QoS 1 to one filter after the other, and waits for the broker's acknowledgements.
+    /// Subscribes to one filter after the other, each once the broker has acknowledged the one before.
     ///
-    /// What the broker has retained comes first. It handles one client's packets in order: once this
-    /// returns, what was retained for all filters but the last has arrived.
+    /// What the broker has retained comes first: when this returns, it has arrived for all filters but the
+    /// last. (Brokers handle one client's packets in order; rumqttd does so only if it is asked one by one.)
     ///
     /// Cancellation: the subscription ends.
-    pub(crate) async fn subscribe(&self, filters: &[&str]) -> Result<Subscription, LinkError> {
+    pub(crate) async fn subscribe(&self, filters: &[(&str, Qos)]) -> Result<Subscription, LinkError> {
         let (messages, receiver) = mpsc::channel(BACKLOG);
         let id = fastrand::u64(..);
         let subscription = Subscription { id, messages: receiver, commands: self.commands.clone() };
-        let mut answers = Vec::with_capacity(filters.len());
-        for filter in filters {
+        for &(filter, qos) in filters {
             let (done, granted) = oneshot::channel();
-            let subscriber = Subscriber { id, filter: (*filter).to_owned(), messages: messages.clone() };
+            let messages = messages.clone();
+            let subscriber = Subscriber { id, filter: filter.to_owned(), qos, messages };
             self.commands.send(Command::Subscribe { subscriber, done }).map_err(|_| LinkError::Lost)?;
-            answers.push((filter, granted));
-        }
-        for (filter, granted) in answers {
             match granted.await {
                 Ok(true) => {}
-                Ok(false) => return Err(LinkError::SubscribeRefused { topic: (*filter).to_owned() }),
+                Ok(false) => return Err(LinkError::SubscribeRefused { topic: filter.to_owned() }),
                 Err(_) => return Err(LinkError::Lost),
             }
         }
@@ -189,6 +186,7 @@ impl Drop for Subscription {
 struct Subscriber {
     id: u64,
     filter: String,
+    qos: Qos,
     messages: mpsc::Sender<Incoming>,
 }
 
@@ -279,13 +277,13 @@ impl Driver {
         session: &mut Session,
         commands: &mut mpsc::UnboundedReceiver<Command>,
     ) -> io::Result<()> {
-        let mut filters: Vec<_> = self.subscribers.iter().map(|s| s.filter.clone()).collect();
-        filters.sort_unstable();
+        let mut filters: Vec<_> = self.subscribers.iter().map(|s| (s.filter.clone(), s.qos)).collect();
+        filters.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         filters.dedup();
-        for filter in filters {
+        for (filter, qos) in filters {
             let id = self.next_id();
             self.subscribes.insert(id, None);
-            session.send(Request::Subscribe { id, filter }).await?;
+            session.send(Request::Subscribe { id, filter, qos }).await?;
         }
         loop {
             while let Some(command) = self.ready() {
@@ -352,10 +350,10 @@ impl Driver {
             }
             Command::Subscribe { subscriber, done } => {
                 let id = self.next_id();
-                let filter = subscriber.filter.clone();
+                let (filter, qos) = (subscriber.filter.clone(), subscriber.qos);
                 self.subscribes.insert(id, Some(done));
                 self.subscribers.push(subscriber);
-                session.send(Request::Subscribe { id, filter }).await
+                session.send(Request::Subscribe { id, filter, qos }).await
             }
             Command::Unsubscribe { id } => {
                 for filter in self.forget(id) {

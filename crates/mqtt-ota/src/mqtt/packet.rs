@@ -21,13 +21,23 @@ pub enum Protocol {
     V311,
 }
 
-/// What a client says. Messages and subscriptions have QoS 1, sessions are clean.
+/// How surely messages come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Qos {
+    /// QoS 0. For what is retained: it can be had again. rumqttd passes on at most 100 retained messages
+    /// with QoS 1, and Mosquitto at most 20 until they are acknowledged.
+    AtMostOnce,
+    /// QoS 1.
+    AtLeastOnce,
+}
+
+/// What a client says. Messages have QoS 1, sessions are clean.
 #[derive(Debug)]
 pub(super) enum Request {
     Connect { client_id: String, keep_alive: u16, login: Option<(String, String)> },
     Publish { id: u16, topic: String, payload: Bytes, retain: bool },
     Receipt { id: u16 },
-    Subscribe { id: u16, filter: String },
+    Subscribe { id: u16, filter: String, qos: Qos },
     Unsubscribe { id: u16, filter: String },
     Ping,
     Goodbye,
@@ -148,8 +158,12 @@ fn to_v5(request: Request) -> v5::Packet {
             v5::Packet::Publish(publish)
         }
         Request::Receipt { id } => v5::Packet::PubAck(v5::PubAck::new(id, None)),
-        Request::Subscribe { id, filter } => {
-            let mut subscribe = v5::Subscribe::new(v5::Filter::new(filter, QOS), None);
+        Request::Subscribe { id, filter, qos } => {
+            let qos = match qos {
+                Qos::AtMostOnce => mqttbytes5::QoS::AtMostOnce,
+                Qos::AtLeastOnce => QOS,
+            };
+            let mut subscribe = v5::Subscribe::new(v5::Filter::new(filter, qos), None);
             subscribe.pkid = id;
             v5::Packet::Subscribe(subscribe)
         }
@@ -180,8 +194,12 @@ fn to_v311(request: Request) -> v4::Packet {
             v4::Packet::Publish(publish)
         }
         Request::Receipt { id } => v4::Packet::PubAck(v4::PubAck::new(id)),
-        Request::Subscribe { id, filter } => {
-            let mut subscribe = v4::Subscribe::new(filter, QOS);
+        Request::Subscribe { id, filter, qos } => {
+            let qos = match qos {
+                Qos::AtMostOnce => mqttbytes::QoS::AtMostOnce,
+                Qos::AtLeastOnce => QOS,
+            };
+            let mut subscribe = v4::Subscribe::new(filter, qos);
             subscribe.pkid = id;
             v4::Packet::Subscribe(subscribe)
         }

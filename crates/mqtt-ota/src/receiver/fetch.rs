@@ -60,7 +60,7 @@ pub(super) async fn fetch(
         }
     }
     drop(full);
-    let written = written.await.map_err(io::Error::other).flatten();
+    let written = written.await.map_err(io::Error::other).and_then(|written| written);
     let file = written.map_err(|error| Failure::write(&error))?;
     let digest = hasher.finish();
     if digest == offer.digest {
