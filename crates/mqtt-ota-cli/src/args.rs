@@ -330,6 +330,26 @@ mod tests {
     }
 
     #[test]
+    fn help_names_the_real_defaults_and_variables() {
+        let mut cli = Cli::command();
+        let send = cli.find_subcommand_mut("send").unwrap();
+        let words = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let help = words(send.render_long_help().to_string());
+        let empty = tempfile::NamedTempFile::new().unwrap();
+        let settings =
+            crate::settings::Settings::resolve(Default::default(), Some(empty.path()), &|_| None).unwrap();
+        for setting in settings.listed().iter().filter(|setting| setting.name != "password") {
+            let variable = format!("MQTT_OTA_{}", setting.name.to_uppercase().replace('-', "_"));
+            assert!(help.contains(&variable), "{variable}");
+            let Some(default) = setting.value.map(|value| value.trim_end_matches(":1883")) else { continue };
+            assert!(
+                help.contains(&format!("[env: {variable}] [default: {default}]")),
+                "{variable} {default}"
+            );
+        }
+    }
+
+    #[test]
     fn every_command_teaches_by_example() {
         for command in Cli::command().get_subcommands_mut() {
             let help = command.render_long_help().to_string();

@@ -81,6 +81,9 @@ impl Problem {
             Some(ConnectError::NotAuthorised { user: None, .. }) => {
                 "give --user, and --password-file or MQTT_OTA_PASSWORD"
             }
+            Some(ConnectError::Tls { source, .. }) if !source.to_string().contains("certificate") => {
+                "is this the broker's TLS port? Without TLS the URL begins with mqtt://"
+            }
             Some(ConnectError::Tls { .. }) => {
                 "give the authority that signed the broker's certificate (--ca-file), and the name that is in it (--broker)"
             }

@@ -100,7 +100,7 @@ impl Track {
             Event::Dropped { peer, sent, cause } => {
                 self.bar.waiting(&format!("{}: waiting for the device", self.path));
                 let what = format!("{peer} was served {} and no more: {cause}", size(*sent));
-                self.printer.step(&self.about().plain(what));
+                self.printer.note(&self.about().plain(what));
             }
             Event::Delivered { peer } => {
                 self.bar.waiting(&format!("{}: waiting for the device's answer", self.path));
@@ -108,7 +108,9 @@ impl Track {
             }
             Event::Retrying { attempt, of, after, because } => {
                 self.bar.waiting(&format!("{}: waiting before the next try", self.path));
-                let again = format!("; again in {} (try {attempt} of {of})", time(*after));
+                let pause =
+                    if after.is_zero() { "at once".to_owned() } else { format!("in {}", time(*after)) };
+                let again = format!("; again {pause} (try {attempt} of {of})");
                 self.printer.note(&self.about().doubtful(because).plain(again));
             }
             Event::Installed => self.printer.step(&self.about().plain("the device has installed it")),

@@ -85,9 +85,15 @@ impl Settings {
                 "everybody on this machine can read it there: use --password-file or MQTT_OTA_PASSWORD",
             ));
         }
+        let mut user = sources.optional("user", value::text, String::clone)?;
+        if user.value.is_none() && broker.value.user().is_some() {
+            // Shown only: the broker knows it already.
+            user.shown = broker.value.user().map(str::to_owned);
+            user.source = broker.source.clone();
+        }
         Ok(Self {
             broker,
-            user: sources.optional("user", value::text, String::clone)?,
+            user,
             password: password::find(&sources)?,
             ca_file: sources.path("ca-file")?,
             listen: sources.one("listen", Listen::default(), str::parse, value::show_listen)?,
@@ -151,7 +157,7 @@ impl Settings {
     /// The name, value and origin of every setting, in the order in which they are shown. No secrets.
     pub(crate) fn listed(&self) -> Vec<Listed<'_>> {
         fn row<'a, T>(name: &'static str, setting: &'a Setting<T>) -> Listed<'a> {
-            Listed { name, value: &setting.shown, source: &setting.source }
+            Listed { name, value: setting.shown.as_deref(), source: &setting.source }
         }
         vec![
             row("broker", &self.broker),
@@ -175,7 +181,7 @@ impl Settings {
 #[derive(Debug)]
 pub(crate) struct Listed<'a> {
     pub(crate) name: &'static str,
-    pub(crate) value: &'a str,
+    pub(crate) value: Option<&'a str>,
     pub(crate) source: &'a Source,
 }
 

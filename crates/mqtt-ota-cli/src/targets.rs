@@ -51,7 +51,7 @@ fn unknown(group: &str, groups: &BTreeMap<String, Vec<String>>) -> Problem {
         ));
     }
     let known: Vec<_> = groups.keys().map(|name| format!("@{name}")).collect();
-    problem.hint(format!("there are {}", known.join(", ")))
+    problem.hint(format!("known groups: {}", known.join(", ")))
 }
 
 #[cfg(test)]

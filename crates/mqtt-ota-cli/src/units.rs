@@ -14,6 +14,7 @@ pub(crate) fn size(bytes: u64) -> String {
 pub(crate) fn time(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
+        0 if duration < Duration::from_millis(1) => "under 1 ms".to_owned(),
         0 => format!("{} ms", duration.as_millis()),
         1..100 => format!("{:.1} s", duration.as_secs_f64()),
         _ => format!("{} min {} s", seconds / 60, seconds % 60),

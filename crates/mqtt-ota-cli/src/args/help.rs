@@ -3,17 +3,18 @@
 pub(super) const MAIN: &str = "\
 Examples:
   mqtt-ota demo
-      See a delivery from beginning to end. Needs no broker and no board.
+      A delivery from beginning to end. Needs no broker and no board.
   mqtt-ota send main.py --to NIGHTLAMP --broker mqtt://iot.lan
-      Send a file; the device verifies it, installs it, says so and reboots.
+      The device verifies the file, installs it, says so and reboots.
   mqtt-ota send lib/*.py --as lib/ --to @lamps
-      Send several files into a folder of each device of a group; one reboot at the end.
+      Several files into a folder of each device of a group; one reboot.
   mqtt-ota devices
       Who is there?
 
 Settings:
-  A flag goes before an environment variable (MQTT_OTA_BROKER, MQTT_OTA_USER, …), which goes before
-  the settings file; `mqtt-ota config` shows what holds, where it comes from and where the file is:
+  A flag goes before an environment variable (MQTT_OTA_BROKER, MQTT_OTA_USER,
+  …), which goes before the settings file. `mqtt-ota config` shows what holds,
+  where it comes from and where the file is:
 
       broker = \"mqtts://iot.lan\"
       user = \"me\"
@@ -24,41 +25,45 @@ Settings:
       lamps = [\"NIGHTLAMP\", \"HALL\"]
 
 Exit status:
-  0    What was asked is done, and confirmed by the device where it can confirm
+  0    What was asked is done, and confirmed where the device can confirm
   1    It failed, for the reason on standard error
   2    The command line or a setting is wrong; nothing was sent
   130  Interrupted with Ctrl-C; the port is closed
 
 Output:
-  Results go to standard output; progress, logs and errors to standard error.";
+  Results go to standard output; progress, logs and errors to standard error.
+  Colour heeds --color, NO_COLOR and TERM=dumb.";
 
 pub(super) const SEND: &str = "\
-Every file, name and device is checked before anything is sent. The files go to a device in the order
-in which they stand, and it reboots once, after the last one. If one fails, the device gets none after
-it and is not rebooted. A failed transfer leaves the device's old file as it was.
+Every file, name and device is checked before anything is sent. The files go
+to a device in the order in which they stand, and it reboots once, after the
+last one. If one fails, the device gets none after it and is not rebooted. A
+failed transfer leaves the device's old file as it was.
 
 Examples:
   mqtt-ota send main.py --to NIGHTLAMP
   mqtt-ota send build/lamp.py --as main.py --to NIGHTLAMP,HALL --wait-boot
   mqtt-ota send *.py --to @lamps --no-reboot
-  mqtt-ota send main.py --to NIGHTLAMP --advertise 192.168.1.10:8266 --listen 8266
-      From a container, or through a firewall: a port that is known, and the address that devices see.
-  mqtt-ota send main.py --to NIGHTLAMP --json | jq 'select(.event == \"result\")'
+  mqtt-ota send main.py --to LAMP --listen 8266 --advertise 192.168.1.10:8266
+      From a container, or through a firewall: a port that is known, and the
+      address that devices see.
+  mqtt-ota send main.py --to LAMP --json | jq 'select(.event == \"result\")'
 
 Outcomes:
   installed         The device says that the file is in place
   unchanged         The device already had this very file; nothing was sent
-  unconfirmed       The device took the whole file; it is of a kind that does not report
-  silent            The device took the whole file and should have reported, but did not
+  unconfirmed       The device took the whole file; its kind does not report
+  silent            The device took the whole file and should have reported
   failed            The device says why it did not install the file
-  not-subscribed    The broker says that no such device is there (brokers that speak MQTT 5)
+  not-subscribed    The broker says that no such device is there (MQTT 5 only)
   nobody-connected  No device came for the file
   interrupted       A device came and did not take the whole file
-  not-back-online   With --wait-boot: installed, but the device did not come back in time
-  rolled-back       With --wait-boot: it came back with the old files, as the new ones did not work
+  not-back-online   With --wait-boot: installed, but not back in time
+  rolled-back       With --wait-boot: back with the old files, as it says
 
 JSON:
-  With --json each line is an object with the key `event`, and `device` and `path` (the name there):
+  With --json each line is an object with `event`, `device` and `path` (the
+  name on the device). The events and their other keys:
     announced   version client system address free hashes set boots
     listening   local advertised why
     offered     attempt offer
@@ -69,31 +74,33 @@ JSON:
     delivered   peer
     retrying    attempt of after because
     installed, waiting-for-boot
-    result      outcome ok confirmed message hint reason bytes hash attempts seconds peer advertised why
-                back_online_after
+    result      outcome ok confirmed message hint reason bytes hash attempts
+                seconds peer advertised why back_online_after
     skipped     because
-  and at the end one `summary` with ok, devices, devices_ok, installed, unchanged, unconfirmed, failed
-  and skipped. `outcome` is one of the above, or `error` for what went wrong on this side. Times are in
-  seconds. New keys and new events may be added.
+  At the end comes one `summary`: ok devices devices_ok installed unchanged
+  unconfirmed failed skipped. `outcome` is one of the above, or `error` for
+  what went wrong on this side. Times are in seconds. New keys and new events
+  may be added.
 
 Exit status:
-  0    Every file is installed, unchanged, or delivered to a device that cannot confirm
-       (with --require-confirmation that last one is 1)
+  0    Every file is installed, unchanged, or delivered to a device that cannot
+       confirm (with --require-confirmation that last one is 1)
   1    Something failed; the summary says what is where
   2    The command line or a setting is wrong; nothing was sent
-  130  Interrupted with Ctrl-C; the ports are closed. A device that has taken the whole file installs it";
+  130  Interrupted with Ctrl-C; the ports are closed. A device that has taken a
+       whole file installs it";
 
 pub(super) const DEVICES: &str = "\
-Lists the devices whose announcement the broker keeps: they may be asleep or gone meanwhile. A device
-that announces nothing can be sent to all the same.
+Lists the devices whose announcement the broker keeps: they may be asleep, or
+gone meanwhile. A device that announces nothing can be sent to all the same.
 
 Examples:
   mqtt-ota devices --broker mqtt://iot.lan
-  mqtt-ota devices --json | jq -r 'select(.system | startswith(\"esp8266\")) | .device'
+  mqtt-ota devices --json | jq -r 'select(.boots == 1) | .device'
 
 JSON:
-  An object a device: device, version, client, system, address, free (bytes), hashes, set, boots. What
-  the device did not say is null.
+  An object a device: device version client system address free (bytes)
+  hashes set boots. What the device did not say is null.
 
 Exit status:
   0    The list is whole, even if it is empty
@@ -102,12 +109,13 @@ Exit status:
   130  Interrupted with Ctrl-C";
 
 pub(super) const RECEIVE: &str = "\
-Makes this machine a device: it announces itself, takes what it is offered, verifies it and puts it in
-place below DIR with one atomic rename. Nothing outside DIR is written. It runs until it is stopped,
-and reconnects to the broker by itself.
+Makes this machine a device: it announces itself, takes what it is offered,
+verifies it and puts it in place below DIR with one atomic rename. Nothing
+outside DIR is written. It runs until it is stopped, and reconnects to the
+broker by itself.
 
 Examples:
-  mqtt-ota receive --as GATEWAY --root /srv/gateway --exec 'systemctl restart gateway'
+  mqtt-ota receive --as GATEWAY --root /srv/gw --exec 'systemctl restart gw'
   mqtt-ota receive --as TEST --root /tmp/test --broker mqtt://localhost -v
 
 JSON:
@@ -129,13 +137,15 @@ Exit status:
 
 #[cfg(feature = "broker")]
 pub(super) const BROKER: &str = "\
-Runs the broker that is built in until it is stopped: MQTT 3.1.1, in memory, for trying things out and for
-a home network that is trusted. Whoever reaches it can send files to your devices, so give it a user
-and a password. For more devices, TLS or access lists, use a broker such as Mosquitto.
+Runs the broker that is built in until it is stopped: MQTT 3.1.1, in memory,
+for trying things out and for a home network that is trusted. Whoever reaches
+it can send files to your devices, so give it a user and a password: it asks
+for those that the settings have. For more devices, TLS or access lists, use a
+broker such as Mosquitto.
 
 Examples:
   mqtt-ota broker
-  mqtt-ota broker --listen 192.168.1.10:1883 --user me --password-file password.txt
+  mqtt-ota broker --listen 192.168.1.10:1883 --user me --password-file pw.txt
 
 Exit status:
   0    Stopped by a service manager (SIGTERM)
@@ -145,13 +155,14 @@ Exit status:
 
 #[cfg(feature = "broker")]
 pub(super) const DEMO: &str = "\
-Everything runs on this machine, on loopback, with free ports and a temporary folder that is removed
-at the end. The file, the messages and the transfer are real, and the result is compared byte by byte.
+Everything runs on this machine, on loopback, with free ports and a temporary
+folder that is removed at the end. The file, the messages and the transfer are
+real, and what is on the device's disk is compared with what was sent.
 
 Examples:
   mqtt-ota demo
   mqtt-ota demo src/main.py
-  mqtt-ota demo --micropython ~/micropython/ports/unix/build-standard/micropython
+  mqtt-ota demo --micropython ~/src/micropython/ports/unix/build/micropython
 
 Exit status:
   0    The file arrived as it was sent
@@ -160,8 +171,8 @@ Exit status:
   130  Interrupted with Ctrl-C";
 
 pub(super) const CONFIG: &str = "\
-Takes the same options as `mqtt-ota send` and shows what they, the environment and the settings file
-come to together. The password is never shown.
+Takes the same options as `mqtt-ota send` and shows what they, the environment
+and the settings file come to together. The password is never shown.
 
 Examples:
   mqtt-ota config
@@ -169,8 +180,9 @@ Examples:
   MQTT_OTA_BROKER=iot.lan mqtt-ota config --retries 5
 
 JSON:
-  An object a setting: name, value, source (flag, environment, file or default), from (the flag, the
-  variable or the key) and file (where it comes from one). Groups have the name `@NAME`.
+  An object a setting: name, value, source (flag, environment, file or
+  default), from (the flag, the variable or the key) and file (where it comes
+  from one). Groups have the name `@NAME`.
 
 Exit status:
   0    The settings are in order
@@ -179,7 +191,8 @@ Exit status:
 
 pub(super) const COMPLETIONS: &str = "\
 Examples:
-  mqtt-ota completions bash > ~/.local/share/bash-completion/completions/mqtt-ota
+  mqtt-ota completions bash > \\
+      ~/.local/share/bash-completion/completions/mqtt-ota
   mqtt-ota completions zsh > ~/.zfunc/_mqtt-ota
   mqtt-ota completions fish > ~/.config/fish/completions/mqtt-ota.fish
   mqtt-ota completions powershell >> $PROFILE";

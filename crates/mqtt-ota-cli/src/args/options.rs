@@ -63,27 +63,29 @@ pub(crate) struct Serving {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Patience")]
 pub(crate) struct Timing {
-    /// Offer again, at most N times, what may pass by itself [env: MQTT_OTA_RETRIES]
+    /// Offer again, at most N times, what may pass by itself [env: MQTT_OTA_RETRIES] [default: 2]
     #[arg(long, value_name = "N")]
     retries: Option<String>,
 
-    /// Wait this long before the next offer [env: MQTT_OTA_RETRY_PAUSE]
+    /// Wait this long before the next offer [env: MQTT_OTA_RETRY_PAUSE] [default: 2s]
     #[arg(long, value_name = "TIME")]
     retry_pause: Option<String>,
 
-    /// How long a device may take to connect after the offer [env: MQTT_OTA_CONNECT_TIMEOUT]
+    /// How long a device may take to connect after the offer [env: MQTT_OTA_CONNECT_TIMEOUT] [default: 30s]
     #[arg(long, value_name = "TIME")]
     connect_timeout: Option<String>,
 
-    /// How long a transfer may stand still [env: MQTT_OTA_IDLE_TIMEOUT]
+    /// How long a transfer may stand still [env: MQTT_OTA_IDLE_TIMEOUT] [default: 20s]
     #[arg(long, value_name = "TIME")]
     idle_timeout: Option<String>,
 
-    /// How long a device may take to report after the last byte [env: MQTT_OTA_CONFIRM_TIMEOUT]
+    /// How long a device may take to report after the last byte [env: MQTT_OTA_CONFIRM_TIMEOUT] [default:
+    /// 30s]
     #[arg(long, value_name = "TIME")]
     confirm_timeout: Option<String>,
 
-    /// How long a device may take to come back with --wait-boot [env: MQTT_OTA_BOOT_TIMEOUT]
+    /// How long a device may take to come back with --wait-boot [env: MQTT_OTA_BOOT_TIMEOUT] [default:
+    /// 1m]
     #[arg(long, value_name = "TIME")]
     boot_timeout: Option<String>,
 }

@@ -20,7 +20,11 @@ pub(super) fn run(args: &Config, config: Option<&Path>, printer: &Printer) -> Re
         printer.note(&Line::new().plain(format!("settings file: {}{state}", settings.file.display())));
         let mut rows = vec![["SETTING", "VALUE", "FROM"].map(str::to_owned)];
         for setting in settings.listed() {
-            rows.push([setting.name.to_owned(), setting.value.to_owned(), setting.source.to_string()]);
+            rows.push([
+                setting.name.to_owned(),
+                setting.value.unwrap_or("none").to_owned(),
+                setting.source.to_string(),
+            ]);
         }
         for (name, members) in &settings.groups {
             let source = Source::File { path: settings.file.clone(), key: format!("groups.{name}") };

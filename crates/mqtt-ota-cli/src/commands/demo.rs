@@ -97,7 +97,7 @@ impl Act<'_> {
         let broker = Broker::parse(&url).map_err(|error| Problem::failed("no broker").caused_by(error))?;
         let home =
             Home { broker: &broker, name: self.name, root: self.root, script: folder.join("device.py") };
-        let mut device = Device::start(args.micropython.as_deref(), home, self.stage).await?;
+        let mut device = Device::start(args.micropython.as_deref(), &home, self.stage).await?;
         let played = tokio::select! {
             died = device.run(self.stage) => Err(died),
             played = self.deliver(broker.clone()) => played,
@@ -107,7 +107,9 @@ impl Act<'_> {
     }
 
     async fn deliver(&self, broker: Broker) -> Result<(), Problem> {
-        self.stage.device_is_ready().await;
+        tokio::time::timeout(PATIENCE, self.stage.device_is_ready())
+            .await
+            .map_err(|_| Problem::failed("the device does not announce itself"))?;
         let config = Config { listen: "127.0.0.1".parse().unwrap_or_default(), ..Config::default() };
         let sender = Sender::connect(broker, config).await?;
 

@@ -24,7 +24,7 @@ pub(super) fn run(args: &Man, printer: &Printer) -> Result<Exit, Problem> {
                 command.get_subcommands().map(|command| command.get_name().to_owned()).collect();
             let Some(found) = command.find_subcommand(name) else {
                 return Err(Problem::usage(format!("there is no command {name:?}"))
-                    .hint(format!("there are {}", known.join(", "))));
+                    .hint(format!("the commands are {}", known.join(", "))));
             };
             let full_name = found.get_display_name().unwrap_or(name).to_owned();
             found.clone().name(full_name)

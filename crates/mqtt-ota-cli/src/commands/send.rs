@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use mqtt_ota::wire::DeviceName;
-use mqtt_ota::{Config, LinkError, Outcome, Payload, Report, SendError, SendOptions, Sender};
+use mqtt_ota::{Config, LinkError, Outcome, Payload, Protocol, Report, SendError, SendOptions, Sender};
 
 use crate::args::Send;
 use crate::files::{self, Named};
@@ -52,7 +52,8 @@ async fn send(
     };
     let Ok(connected) = interrupt.during(connecting).await else { return Ok(Exit::Interrupted) };
     let (payloads, sender) = connected?;
-    let connection = format!("connected to {}, {:?}", settings.broker.value, sender.protocol());
+    let protocol = if sender.protocol() == Protocol::V5 { "5" } else { "3.1.1" };
+    let connection = format!("connected to {} with MQTT {protocol}", settings.broker.value);
     printer.step(&Line::new().plain(connection));
 
     let delivery = Delivery {
@@ -67,7 +68,7 @@ async fn send(
     let width = devices.iter().map(|device| device.as_str().len()).max().unwrap_or_default();
     let all = futures_util::stream::iter(devices)
         .map(|device| delivery.to_device(device, width))
-        .buffered(settings.parallel.value)
+        .buffer_unordered(settings.parallel.value)
         .collect::<Vec<_>>();
     let Ok(results) = interrupt.during(all).await else {
         let _ = tokio::time::timeout(GOODBYE, sender.close()).await;

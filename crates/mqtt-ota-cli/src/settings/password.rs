@@ -22,12 +22,11 @@ pub(super) fn find(sources: &Sources<'_>) -> Result<Setting<Option<Password>>, P
         };
         return Ok(Setting {
             value: Some(Password::Given(password)),
-            shown: "set, not shown".to_owned(),
+            shown: Some("set, not shown".to_owned()),
             source: Source::Variable(variable),
         });
     }
-    let shown =
-        file.value.as_ref().map_or("none".to_owned(), |path| format!("in the file {}", path.display()));
+    let shown = file.shown.map(|path| format!("in the file {path}"));
     Ok(Setting { value: file.value.map(Password::InFile), shown, source: file.source })
 }
 

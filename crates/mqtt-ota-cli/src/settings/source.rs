@@ -14,7 +14,8 @@ pub(crate) type Environment<'a> = dyn Fn(&str) -> Option<OsString> + 'a;
 #[derive(Debug)]
 pub(crate) struct Setting<T> {
     pub(crate) value: T,
-    pub(crate) shown: String,
+    /// None where nothing is set.
+    pub(crate) shown: Option<String>,
     pub(crate) source: Source,
 }
 
@@ -89,9 +90,9 @@ impl Sources<'_> {
     ) -> Result<Setting<T>, Problem> {
         let (value, source) = match self.find(key) {
             None => (default, Source::Default),
-            Some((text, source)) => (parsed(&text, &source, parse)?, source),
+            Some((text, source)) => (parsed(key, &text, &source, parse)?, source),
         };
-        Ok(Setting { shown: show(&value), value, source })
+        Ok(Setting { shown: Some(show(&value)), value, source })
     }
 
     /// A setting that may have none.
@@ -101,36 +102,36 @@ impl Sources<'_> {
         parse: impl Fn(&str) -> Result<T, E>,
         show: impl Fn(&T) -> String,
     ) -> Result<Setting<Option<T>>, Problem> {
-        self.one(
-            key,
-            None,
-            |text| parse(text).map(Some),
-            |value| value.as_ref().map_or_else(|| "none".to_owned(), &show),
-        )
+        let Some((text, source)) = self.find(key) else {
+            return Ok(Setting { value: None, shown: None, source: Source::Default });
+        };
+        let value = parsed(key, &text, &source, parse)?;
+        Ok(Setting { shown: Some(show(&value)), value: Some(value), source })
     }
 
     /// A path; one in the settings file is relative to the folder of that file.
     pub(super) fn path(&self, key: &str) -> Result<Setting<Option<PathBuf>>, Problem> {
         let Some((text, source)) = self.find(key) else {
-            return Ok(Setting { value: None, shown: "none".to_owned(), source: Source::Default });
+            return Ok(Setting { value: None, shown: None, source: Source::Default });
         };
         let path = match (&source, self.file.path.parent()) {
             (Source::File { .. }, Some(folder)) => folder.join(&text),
             _ => Path::new(&text).to_owned(),
         };
-        Ok(Setting { shown: path.display().to_string(), value: Some(path), source })
+        Ok(Setting { shown: Some(path.display().to_string()), value: Some(path), source })
     }
 }
 
 fn parsed<T, E: std::error::Error + Send + Sync + 'static>(
+    key: &str,
     text: &OsStr,
     source: &Source,
     parse: impl Fn(&str) -> Result<T, E>,
 ) -> Result<T, Problem> {
-    let Some(text) = text.to_str() else {
-        return Err(Problem::usage(format!("{} is not UTF-8 (from {source})", text.display())));
-    };
-    // The value is not repeated: it may be a URL with a password in it.
-    parse(text)
-        .map_err(|error| Problem::usage(format!("the value of {source} is not valid")).caused_by(error))
+    // A broker's URL may have a password in it, so it is not repeated.
+    let shown =
+        if key == "broker" { "the value".to_owned() } else { format!("{:?}", text.to_string_lossy()) };
+    let wrong = || Problem::usage(format!("{shown} is not valid for {source}"));
+    let text = text.to_str().ok_or_else(|| wrong().hint("it is not UTF-8"))?;
+    parse(text).map_err(|error| wrong().caused_by(error))
 }

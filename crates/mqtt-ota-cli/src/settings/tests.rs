@@ -118,6 +118,14 @@ fn no_setting_that_is_shown_has_the_password_in_it() {
 }
 
 #[test]
+fn a_user_in_the_broker_url_is_shown_as_the_user() {
+    let (_folder, path) = settings_file("broker = 'mqtt://me:secret@iot.lan'\n");
+    let settings = resolve(&[], &[], &path).unwrap();
+    assert_eq!(settings.user.shown.as_deref(), Some("me"));
+    assert_eq!(settings.broker().unwrap().user(), Some("me"));
+}
+
+#[test]
 fn the_password_file_gives_its_first_line() {
     let (folder, path) = settings_file("user = 'me'\npassword-file = 'secret.txt'\n");
     std::fs::write(folder.path().join("secret.txt"), "pass word\r\nnot this\n").unwrap();
@@ -152,4 +160,14 @@ fn every_setting_can_be_a_variable() {
         let row = listed.iter().find(|row| row.name == name).unwrap();
         assert_eq!(*row.source, Source::Variable(variable), "{name}");
     }
+}
+
+#[test]
+fn the_settings_file_in_the_readme_is_sound() {
+    let readme = include_str!("../../README.md");
+    let (_, rest) = readme.split_once("```toml\n").unwrap();
+    let (_folder, path) = settings_file(rest.split_once("```").unwrap().0);
+    let settings = resolve(&[], &[], &path).unwrap();
+    assert_eq!(settings.idle_timeout.value, Duration::from_secs(60));
+    assert_eq!(settings.groups["lamps"].len(), 2);
 }

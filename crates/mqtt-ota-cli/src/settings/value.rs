@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::fmt;
-use std::num::ParseIntError;
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use mqtt_ota::{Broker, BrokerUrlError, Listen};
@@ -35,12 +35,12 @@ pub(super) fn text(text: &str) -> Result<String, Infallible> {
     Ok(text.to_owned())
 }
 
-pub(super) fn count(text: &str) -> Result<u32, ParseIntError> {
-    text.parse()
+pub(super) fn count(text: &str) -> Result<u32, NumberError> {
+    text.parse().map_err(|_| NumberError { least: 0 })
 }
 
-pub(super) fn at_least_one(text: &str) -> Result<usize, ParseIntError> {
-    text.parse::<std::num::NonZeroU16>().map(|number| number.get().into())
+pub(super) fn at_least_one(text: &str) -> Result<usize, NumberError> {
+    text.parse().map(|number: NonZeroU16| number.get().into()).map_err(|_| NumberError { least: 1 })
 }
 
 /// A duration that may be nothing.
@@ -63,6 +63,20 @@ pub(super) fn show_duration(duration: &Duration) -> String {
 pub(super) fn show_listen(listen: &Listen) -> String {
     if *listen == Listen::default() { "any free port".to_owned() } else { listen.to_string() }
 }
+
+/// A text that is not a number.
+#[derive(Debug)]
+pub(super) struct NumberError {
+    least: u8,
+}
+
+impl fmt::Display for NumberError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a whole number is wanted, {} or more", self.least)
+    }
+}
+
+impl std::error::Error for NumberError {}
 
 /// Why a text is not a time to wait.
 #[derive(Debug)]

@@ -34,19 +34,32 @@ pub(super) enum Device {
 
 impl Device {
     /// `told`: the MicroPython that the user wants.
-    pub(super) async fn start(told: Option<&Path>, home: Home<'_>, stage: &Stage) -> Result<Self, Problem> {
+    pub(super) async fn start(told: Option<&Path>, home: &Home<'_>, stage: &Stage) -> Result<Self, Problem> {
         let told = told.map(Path::to_owned);
         let told = told.or_else(|| process_environment("MQTT_OTA_MICROPYTHON").map(PathBuf::from));
-        if let Some(program) = told.or_else(|| in_path("micropython")) {
-            let device = MicroPython::start(&program, home)?;
-            stage.says("device", format!("is {}, with a program of 200 lines", program.display()));
-            return Ok(Self::MicroPython(Box::new(device)));
+        if let Some(program) = told {
+            return Ok(Self::MicroPython(Box::new(MicroPython::start(&program, home, stage)?)));
         }
-        let Home { broker, name, root, .. } = home;
+        let why = match in_path("micropython") {
+            None => "there is no micropython in PATH",
+            Some(program) => {
+                let mut device = MicroPython::start(&program, home, stage)?;
+                // One that was only found may be of another version, or built without sockets.
+                tokio::select! {
+                    _ = device.run(stage) => "that one cannot run the program",
+                    () = stage.device_is_ready() => {
+                        stage.device_ready();
+                        return Ok(Self::MicroPython(Box::new(device)));
+                    }
+                    () = tokio::time::sleep(super::PATIENCE) => "that one says nothing",
+                }
+            }
+        };
+        let Home { broker, name, root, .. } = *home;
         let receiver = Receiver::start(broker.clone(), name.clone(), root, ReceiverConfig::default())
             .await
             .map_err(|error| Problem { exit: Exit::Failed, error: error.into(), hint: None })?;
-        stage.says("device", "is the receiver that is built in, as there is no micropython in PATH");
+        stage.says("device", format!("is the receiver that is built in, as {why}"));
         Ok(Self::Receiver(receiver))
     }
 
@@ -101,9 +114,9 @@ pub(super) struct MicroPython {
 }
 
 impl MicroPython {
-    fn start(program: &Path, home: Home<'_>) -> Result<Self, Problem> {
+    fn start(program: &Path, home: &Home<'_>, stage: &Stage) -> Result<Self, Problem> {
         let Home { broker, name, root, script } = home;
-        let script = super::write(script, SCRIPT)?;
+        let script = super::write(script.clone(), SCRIPT)?;
         let mut child = Command::new(program)
             .arg(script)
             .args([broker.host(), &broker.port().to_string(), name.as_str()])
@@ -121,6 +134,8 @@ impl MicroPython {
         let (Some(output), Some(errors)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(Problem::failed("the device has no output"));
         };
+        let lines = SCRIPT.lines().count();
+        stage.says("device", format!("is {}, with a program of {lines} lines", program.display()));
         Ok(Self { child, output: BufReader::new(output).lines(), errors: BufReader::new(errors).lines() })
     }
 
