@@ -1,4 +1,6 @@
+use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::address::Advertised;
@@ -71,4 +73,25 @@ pub enum Event {
     Installed,
     /// The device reboots; its next announcement is waited for.
     WaitingForBoot,
+}
+
+/// Who is told what happens. Cloning is cheap.
+#[derive(Clone)]
+pub struct Observer(Arc<dyn Fn(Event) + Send + Sync>);
+
+impl Observer {
+    /// Calls `tell` with every event. It is called in between, so it must not block.
+    pub fn new(tell: impl Fn(Event) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(tell))
+    }
+
+    pub(crate) fn tell(&self, event: Event) {
+        (self.0)(event);
+    }
+}
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Observer")
+    }
 }

@@ -44,7 +44,7 @@ pub mod wire;
 
 pub use address::{Advertise, AdvertiseError, Advertised, Listen, ListenError, Why};
 pub use broker::{Broker, BrokerUrlError};
-pub use event::Event;
+pub use event::{Event, Observer};
 pub use mqtt::{ConnectError, LinkError, Protocol};
 pub use outcome::{BackOnline, Outcome, Report};
 pub use payload::{Payload, PayloadError};

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::Broker;
 use crate::address::{Advertise, Advertised, Listen, choose, route_to};
 use crate::attempt::{Attempt, Delivery};
-use crate::event::Event;
+use crate::event::{Event, Observer};
 use crate::mqtt::{ConnectError, Incoming, Link, LinkConfig, LinkError, Protocol, Qos, Subscription};
 use crate::outcome::{BackOnline, Outcome, Report};
 use crate::payload::{Payload, PayloadError};
@@ -40,7 +40,7 @@ pub struct Config {
 }
 
 /// How one file is sent.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct SendOptions {
     /// The file's name on the device; None: the payload's.
     pub path: Option<DevicePath>,
@@ -60,21 +60,22 @@ pub struct SendOptions {
     pub confirm_timeout: Duration,
     /// How long to wait for a device to be back after its reboot. 60 s.
     pub boot_timeout: Duration,
-    on_event: Option<Arc<dyn Fn(Event) + Send + Sync>>,
+    /// Who is told what happens; None: nobody.
+    pub observer: Option<Observer>,
 }
 
 impl SendOptions {
-    /// Calls `observer` with everything that happens. It is called in between, so it must not block.
+    /// Calls `tell` with everything that happens. It is called in between, so it must not block.
     #[must_use]
-    pub fn on_event(mut self, observer: impl Fn(Event) + Send + Sync + 'static) -> Self {
-        self.on_event = Some(Arc::new(observer));
+    pub fn on_event(mut self, tell: impl Fn(Event) + Send + Sync + 'static) -> Self {
+        self.observer = Some(Observer::new(tell));
         self
     }
 
     pub(crate) fn tell(&self, event: Event) {
         tracing::debug!(?event);
-        if let Some(observer) = &self.on_event {
-            observer(event);
+        if let Some(observer) = &self.observer {
+            observer.tell(event);
         }
     }
 }
@@ -91,19 +92,8 @@ impl Default for SendOptions {
             idle_timeout: Duration::from_secs(20),
             confirm_timeout: Duration::from_secs(30),
             boot_timeout: Duration::from_secs(60),
-            on_event: None,
+            observer: None,
         }
-    }
-}
-
-impl std::fmt::Debug for SendOptions {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SendOptions")
-            .field("path", &self.path)
-            .field("reboot", &self.reboot)
-            .field("wait_for_boot", &self.wait_for_boot)
-            .field("retries", &self.retries)
-            .finish_non_exhaustive()
     }
 }
 
