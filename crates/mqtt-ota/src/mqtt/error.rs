@@ -100,7 +100,7 @@ impl ConnectError {
             Self::NotAuthorised { .. } => "check the user, the password and the broker's access list",
             Self::NotMqtt { .. } => "is this the broker's port? A TLS port wants mqtts://",
             Self::Tls { .. } => {
-                "give the certificate authority that signed the broker's certificate, and the name that is in it"
+                "is this the broker's TLS port? Then give the file of the authority that signed its certificate, and the name that the certificate is for"
             }
             Self::NoSystemRoots => "install the system's ca-certificates, or give a file of authorities",
             Self::Refused { .. } | Self::Version { .. } | Self::CaFile { .. } => return None,

@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -375,9 +376,10 @@ impl Driver {
     }
 
     fn deliver(&self, message: &Message) {
-        for subscriber in &self.subscribers {
-            if rumqttc::matches(&message.topic, &subscriber.filter)
-                && subscriber.messages.try_send(Incoming::Message(message.clone())).is_err()
+        for subscriber in self.subscribers.iter().filter(|s| rumqttc::matches(&message.topic, &s.filter)) {
+            // One that is closed is about to be unsubscribed.
+            if let Err(TrySendError::Full(_)) =
+                subscriber.messages.try_send(Incoming::Message(message.clone()))
             {
                 tracing::warn!(topic = message.topic, "a message was lost: nobody took the ones before it");
             }
