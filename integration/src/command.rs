@@ -12,6 +12,10 @@ use crate::process::{Finished, Process, captured};
 /// The only variables of the tester's that the command sees: what a system needs to start a program.
 const KEPT: [&str; 6] = ["PATH", "SYSTEMROOT", "TMPDIR", "TEMP", "TMP", "LLVM_PROFILE_FILE"];
 
+/// The user and the group that Linux and macOS keep for who owns nothing.
+#[cfg(unix)]
+const NOBODY: u32 = 65_534;
+
 /// The real `mqtt-ota`, about to be run, with a home of its own and without the tester's settings.
 #[derive(Debug)]
 pub struct MqttOta {
@@ -80,11 +84,36 @@ impl MqttOta {
     }
 
     /// Lets it write to a pipe that nobody reads, as after `| head -0`.
-    #[allow(clippy::missing_panics_doc, reason = "test support")]
     pub fn stdout_closed(mut self) -> Self {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);
         self.command.stdout(Stdio::from(writer));
+        self
+    }
+
+    /// Makes the tester's rights those of nobody in particular, where the tester is root, who may read
+    /// everything.
+    #[cfg(unix)]
+    pub fn unprivileged(mut self) -> Self {
+        use std::fs::Permissions;
+        use std::os::unix::fs::PermissionsExt as _;
+        use std::os::unix::process::CommandExt as _;
+
+        if !rustix::process::geteuid().is_root() {
+            return self;
+        }
+        // The binary may be in a folder that only root may enter.
+        let copy = self.home.path().join("mqtt-ota");
+        std::fs::copy(binary(), &copy).expect("the binary is copied");
+        std::fs::set_permissions(self.home.path(), Permissions::from_mode(0o755)).expect("a mode is set");
+        let mut command = Command::new(copy);
+        command.args(self.command.get_args()).env_clear().uid(NOBODY).gid(NOBODY);
+        for (name, value) in self.command.get_envs() {
+            command.env(name, value.unwrap_or_default());
+        }
+        command.current_dir(self.command.get_current_dir().unwrap_or(self.home.path()));
+        captured(&mut command);
+        self.command = command;
         self
     }
 

@@ -14,7 +14,8 @@ pub enum Interpreter {
 }
 
 impl Interpreter {
-    fn program(self) -> PathBuf {
+    /// What to start.
+    pub fn program(self) -> PathBuf {
         match self {
             Self::Python3 => PathBuf::from("python3"),
             Self::MicroPython => {

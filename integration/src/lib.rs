@@ -3,7 +3,9 @@
 //!
 //! | noun | is |
 //! |---|---|
+//! | [`Scene`] | a broker, a folder with files, and the command pointed at both |
 //! | [`Mosquitto`] | the real broker, on a free port, with a password, TLS or more settings |
+//! | [`EmbeddedBroker`] | `mqtt-ota broker` |
 //! | [`Gate`] | a way to a broker that speaks MQTT 3.1.1 only, or that a test can cut |
 //! | [`MqttOta`] | the real `mqtt-ota` binary with an environment of its own |
 //! | [`Process`], [`Finished`] | a running child, its output as events, and how it ended |
@@ -11,6 +13,7 @@
 //! | [`Feeder`] | a sender's listening side, for tests of devices |
 //! | [`RawDevice`], [`RawOffer`], [`Link`] | a device that a test drives step by step, into any misbehaviour |
 //! | [`OriginalDevice`] | the firmware of 2018: four fields, no status |
+//! | [`Receiver`] | `mqtt-ota receive` |
 //! | [`DemoDevice`] | the MicroPython script that `mqtt-ota demo` runs |
 //!
 //! Everything blocks, and so a test reads from top to bottom. Nothing sleeps: what is waited for is
@@ -27,6 +30,7 @@ mod authority;
 mod client;
 mod command;
 mod demo_device;
+mod embedded;
 mod endpoint;
 mod feeder;
 mod gate;
@@ -37,13 +41,16 @@ mod original;
 mod port;
 mod process;
 mod raw_device;
+mod receiver;
 mod runtime;
+mod scene;
 mod transcript;
 
 pub use authority::Authority;
 pub use client::{Client, Message};
 pub use command::{MqttOta, binary};
 pub use demo_device::{DemoDevice, Interpreter};
+pub use embedded::EmbeddedBroker;
 pub use endpoint::Endpoint;
 pub use feeder::Feeder;
 pub use gate::{Gate, Passes};
@@ -54,5 +61,7 @@ pub use original::{OriginalDevice, Step};
 pub use port::{TakenPort, free_port};
 pub use process::{Finished, Process};
 pub use raw_device::{RawDevice, sha1_hex};
+pub use receiver::Receiver;
 pub use runtime::GUARD;
+pub use scene::Scene;
 pub use transcript::Transcript;

@@ -1,4 +1,4 @@
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
 /// A port of the loopback address that was free a moment ago.
 ///
@@ -23,6 +23,11 @@ impl TakenPort {
     /// Gives it up; returns where nobody listens now.
     pub fn free(self) -> SocketAddr {
         self.address()
+    }
+
+    /// Waits until somebody connects; nobody answers while the connection is held.
+    pub fn accept(&self) -> TcpStream {
+        self.listener.accept().expect("a client connects").0
     }
 
     /// Where.

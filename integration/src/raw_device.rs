@@ -20,9 +20,21 @@ impl RawDevice {
         device
     }
 
+    /// The same, and announces it.
+    pub fn announced(broker: &impl Endpoint, name: &str) -> Self {
+        let device = Self::join(broker, name);
+        device.announce();
+        device
+    }
+
     /// Announces a device on this machine that knows SHA-1 and nothing else.
     pub fn announce(&self) -> &Self {
         self.announce_as("v=1|client=raw 0|sys=test 0|addr=127.0.0.1|free=1000000|hash=sha1")
+    }
+
+    /// Announces itself as after a boot that followed the installation of `offer`.
+    pub fn boot(&self, offer: &RawOffer) -> &Self {
+        self.announce().report("running", offer, "")
     }
 
     /// Announces `payload`, retained.
@@ -41,9 +53,14 @@ impl RawDevice {
         RawOffer::of(&message).unwrap_or_else(|| panic!("not an offer: {message:?}"))
     }
 
-    /// The offers that have come and were not asked for.
-    pub fn more_offers(&self) -> Vec<RawOffer> {
-        self.client.pending().iter().filter_map(RawOffer::of).collect()
+    /// Asserts that nothing has come since the last offer, and that the broker has nothing more.
+    #[track_caller]
+    pub fn assert_no_offer(&self) -> &Self {
+        // What the broker has for this device it delivers before this.
+        self.client.publish(&self.topic(""), "end");
+        let message = self.client.next();
+        assert_eq!(message.text(), "end");
+        self
     }
 
     /// Publishes a status with the file and the hash of `offer`.

@@ -1,0 +1,34 @@
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::command::MqttOta;
+use crate::endpoint::Endpoint;
+use crate::process::Process;
+
+/// `mqtt-ota receive`: the device that is written in Rust. Killed when dropped.
+#[derive(Debug)]
+pub struct Receiver {
+    process: Process,
+    _home: TempDir,
+}
+
+impl Receiver {
+    /// Starts one called `name` whose files are in `root`, and returns when it is announced.
+    pub fn start(broker: &impl Endpoint, name: &str, root: &Path) -> Self {
+        let command = MqttOta::run("receive").args(["--json", "--as", name]).arg("--root").arg(root);
+        let (process, home) = command.broker(broker).start();
+        process.stdout().wait_for("\"online\"");
+        Self { process, _home: home }
+    }
+
+    /// The running command alone, to see how it ends.
+    pub fn into_process(self) -> Process {
+        self.process
+    }
+
+    /// The running command; what it does is on its standard output, one JSON object a line.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+}

@@ -1,0 +1,120 @@
+//! What goes where: data to standard output, everything else to standard error, and nothing breaks when
+//! nobody reads.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "these are tests")]
+
+use mqtt_ota_integration::{Finished, MqttOta, RawDevice, Scene};
+
+/// A closed output is no reason to complain.
+#[track_caller]
+fn ends_quietly(finished: &Finished) {
+    finished.assert_status(0);
+    assert!(!finished.stderr.contains("panicked") && !finished.stderr.contains("error:"), "{finished:?}");
+}
+
+#[test]
+fn closed_standard_output_ends_quietly() {
+    for command in [
+        MqttOta::run("--help"),
+        MqttOta::run("--version"),
+        MqttOta::run("completions").arg("bash"),
+        MqttOta::run("man"),
+        MqttOta::run("config"),
+        MqttOta::run("config").arg("--json"),
+    ] {
+        ends_quietly(&command.stdout_closed().finish());
+    }
+    let scene = Scene::new();
+    RawDevice::announced(&scene.broker, "NIGHTLAMP");
+    ends_quietly(&scene.command("devices").stdout_closed().finish());
+    ends_quietly(&scene.command("devices").arg("--json").stdout_closed().finish());
+}
+
+#[test]
+fn a_delivery_goes_on_when_nobody_reads_its_output() {
+    let scene = Scene::new();
+    let device = RawDevice::announced(&scene.broker, "NIGHTLAMP");
+    for args in [&["--json"][..], &[]] {
+        let file = scene.file("main.py", "x");
+        let (sending, _home) = scene.send(file, "NIGHTLAMP").args(args).stdout_closed().start();
+        device.install(&device.offer());
+        ends_quietly(&sending.wait());
+    }
+}
+
+#[test]
+fn a_failure_is_status_1_though_nobody_reads_the_output() {
+    let scene = Scene::new();
+    let failed = scene.send(scene.file("main.py", "x"), "NIGHTLAMP").arg("--json").stdout_closed().finish();
+    failed.assert_status(1);
+}
+
+#[test]
+fn wrong_usage_is_status_2_and_says_so_on_stderr() {
+    for args in
+        [&["main.py"][..], &["--to", "A"], &["main.py", "--to", "A", "--retries", "many"], &["--frobnicate"]]
+    {
+        let wrong = MqttOta::run("send").args(args).finish();
+        wrong.assert_status(2).assert_error("").assert_no_output();
+    }
+}
+
+#[test]
+fn help_goes_to_stdout_and_names_the_exit_statuses() {
+    for subcommand in ["send", "devices", "receive", "broker", "demo", "config"] {
+        let help = MqttOta::run(subcommand).arg("--help").finish();
+        help.assert_status(0);
+        assert!(help.stderr.is_empty() && help.stdout.contains("Exit status"), "{help:?}");
+    }
+}
+
+#[test]
+fn failures_are_json_too_and_the_words_are_on_stderr() {
+    let scene = Scene::new();
+    let failed = scene.send(scene.file("main.py", "x"), "NIGHTLAMP").arg("--json").finish();
+    let lines = failed.assert_status(1).assert_error("NIGHTLAMP").json_lines();
+    let result = lines.iter().find(|line| line["event"] == "result").unwrap();
+    assert_eq!((&result["outcome"], &result["ok"]), (&"not-subscribed".into(), &false.into()));
+    assert_eq!(lines.last().unwrap()["ok"], false);
+}
+
+#[test]
+fn colour_is_only_where_it_is_asked_for() {
+    let scene = Scene::new();
+    scene.file("main.py", "x");
+    let coloured = |command: MqttOta| command.finish().stderr.contains('\u{1b}');
+    let send = || scene.send("main.py", "NIGHTLAMP");
+    assert!(!coloured(send()), "not on a pipe");
+    assert!(coloured(send().args(["--color", "always"])));
+    assert!(!coloured(send().args(["--color", "never"])));
+    assert!(!coloured(send().env("NO_COLOR", "1")));
+}
+
+#[test]
+fn settings_come_from_flags_then_the_environment_then_the_file() {
+    let scene = Scene::new();
+    let settings = scene.file("settings.toml", "retries = 3\nbroker = \"mqtt://from.file\"\n");
+    let config = || MqttOta::run("config").arg("--json").env("MQTT_OTA_CONFIG", &settings);
+    let value = |finished: Finished, name: &str| {
+        let lines = finished.assert_status(0).json_lines();
+        let line = lines.iter().find(|line| line["name"] == name).unwrap().clone();
+        (line["value"].to_string(), line["source"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(value(config().finish(), "retries"), ("3".to_owned(), "file".to_owned()));
+    let environment = config().env("MQTT_OTA_RETRIES", "4");
+    assert_eq!(value(environment.finish(), "retries"), ("4".to_owned(), "environment".to_owned()));
+    let flag = config().env("MQTT_OTA_RETRIES", "4").args(["--retries", "5"]);
+    assert_eq!(value(flag.finish(), "retries"), ("5".to_owned(), "flag".to_owned()));
+    assert_eq!(value(config().finish(), "broker").1, "file");
+}
+
+#[test]
+fn a_password_is_never_shown() {
+    let shown = MqttOta::run("config")
+        .env("MQTT_OTA_BROKER", "mqtt://ann:s3cret@127.0.0.1")
+        .env("MQTT_OTA_PASSWORD", "t0psecret")
+        .finish();
+    assert!(
+        !format!("{shown:?}").contains("s3cret") && !format!("{shown:?}").contains("t0psecret"),
+        "{shown:?}"
+    );
+}
