@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use tracing::{Level, Metadata};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -27,6 +28,8 @@ pub(crate) fn start(printer: &Arc<Printer>) {
     let layer = tracing_subscriber::fmt::layer()
         .with_ansi(false)
         .without_time()
+        .with_level(false)
+        .with_target(printer.verbosity() >= Verbosity::Debug)
         .with_writer(Lines(Arc::clone(printer)));
     // Fails where there is a subscriber already; then that one has the records.
     let _ = tracing_subscriber::registry().with(targets).with(layer).try_init();
@@ -38,13 +41,18 @@ impl<'a> MakeWriter<'a> for Lines {
     type Writer = LineWriter<'a>;
 
     fn make_writer(&'a self) -> LineWriter<'a> {
-        LineWriter { printer: &self.0, record: Vec::new() }
+        LineWriter { printer: &self.0, level: Level::ERROR, record: Vec::new() }
+    }
+
+    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> LineWriter<'a> {
+        LineWriter { printer: &self.0, level: *metadata.level(), record: Vec::new() }
     }
 }
 
 /// Collects one record and hands it over whole.
 struct LineWriter<'a> {
     printer: &'a Printer,
+    level: Level,
     record: Vec<u8>,
 }
 
@@ -62,8 +70,13 @@ impl io::Write for LineWriter<'_> {
 impl Drop for LineWriter<'_> {
     fn drop(&mut self) {
         let record = String::from_utf8_lossy(&self.record);
-        if !record.trim().is_empty() {
-            self.printer.log(&Line::new().faint(record.trim()));
-        }
+        let record = record.trim();
+        let line = match self.level {
+            Level::ERROR => Line::new().bad("error:").plain(' ').plain(record),
+            Level::WARN => Line::new().doubtful("warning:").plain(' ').plain(record),
+            Level::INFO => Line::new().plain(record),
+            _ => Line::new().faint(record),
+        };
+        self.printer.log(&line);
     }
 }

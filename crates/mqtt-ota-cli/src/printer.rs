@@ -118,28 +118,22 @@ impl Printer {
         self.note(&Line::new().doubtful("warning:").plain(' ').plain(message));
     }
 
-    /// What the user can do.
-    pub(crate) fn hint(&self, hint: impl fmt::Display) {
-        self.write_error(Line::new().helpful("hint:").plain(' ').plain(hint).as_styled_str());
-    }
-
     /// An error with its causes and its hint.
     pub(crate) fn problem(&self, problem: &Problem) {
         let mut chain = problem.error.chain().map(ToString::to_string);
         let mut above = chain.next().unwrap_or_default();
-        self.write_error(Line::new().bad("error:").plain(' ').plain(&above).as_styled_str());
+        let mut lines = vec![Line::new().bad("error:").plain(' ').plain(&above)];
         for cause in chain {
             // Some libraries repeat their cause in their own message; once is enough.
             if !above.ends_with(&cause) {
-                self.write_error(
-                    Line::new().plain("  ").strong("cause:").plain(' ').plain(&cause).as_styled_str(),
-                );
+                lines.push(Line::new().plain("  ").strong("cause:").plain(' ').plain(&cause));
             }
             above = cause;
         }
-        if let Some(hint) = &problem.hint {
-            self.hint(hint);
-        }
+        lines.extend(problem.hint.as_ref().map(|hint| Line::new().helpful("hint:").plain(' ').plain(hint)));
+        // At once, so that no bar is drawn in between.
+        let lines: Vec<_> = lines.iter().map(Line::as_styled_str).collect();
+        self.write_error(&lines.join("\n"));
     }
 
     /// A log record; how much is logged has been decided before.

@@ -25,15 +25,16 @@ impl Bar {
     /// `width`: of the longest name, so that the bars stand below each other.
     pub(crate) fn new(printer: &Printer, device: &DeviceName, width: usize) -> Self {
         let bar = ProgressBar::with_draw_target(None, indicatif::ProgressDrawTarget::hidden());
-        let moving = AtomicBool::new(false);
+        let bar = Self { bar, moving: AtomicBool::new(false) };
         if !printer.shows_bars() {
-            return Self { bar, moving };
+            return bar;
         }
-        let bar = printer.bars().add(bar);
         let name = sanitize::for_terminal(device.as_str()).into_owned();
-        bar.set_prefix(format!("{name:width$}"));
-        bar.enable_steady_tick(TICK);
-        Self { bar, moving }
+        bar.bar.set_prefix(format!("{name:width$}"));
+        bar.waiting("looking for the device");
+        let shown = printer.bars().add(bar.bar);
+        shown.enable_steady_tick(TICK);
+        Self { bar: shown, ..bar }
     }
 
     /// Shows what is waited for.

@@ -72,8 +72,9 @@ fn announce(address: SocketAddr, open: bool, printer: &Printer) {
         let url = format!("mqtt://{address}");
         printer.note(&Line::new().plain("  only this machine reaches it, at ").strong(url));
     } else if open {
-        printer.warning("whoever reaches it can send files to your devices");
-        printer.hint("--user and --password-file ask for a login");
+        printer.warning(
+            "whoever reaches it can send files to your devices; --user and --password-file ask for a login",
+        );
     }
 }
 

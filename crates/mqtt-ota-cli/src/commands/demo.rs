@@ -131,13 +131,15 @@ impl Act<'_> {
     }
 
     async fn send(&self, sender: &Sender, wait_for_boot: bool) -> Result<Report, Problem> {
-        let mut options = SendOptions::default();
-        options.path = Some(self.named.path.clone());
-        options.wait_for_boot = wait_for_boot;
-        options.retries = 0;
-        options.connect_timeout = PATIENCE;
-        options.confirm_timeout = PATIENCE;
-        options.boot_timeout = PATIENCE;
+        let options = SendOptions {
+            path: Some(self.named.path.clone()),
+            wait_for_boot,
+            retries: 0,
+            connect_timeout: PATIENCE,
+            confirm_timeout: PATIENCE,
+            boot_timeout: PATIENCE,
+            ..SendOptions::default()
+        };
         let (stage, topic) = (self.stage.clone(), self.name.offer_topic());
         let options = options.on_event(move |event| show(&stage, &topic, &event));
         Ok(sender.send(self.payload, self.name, options).await?)

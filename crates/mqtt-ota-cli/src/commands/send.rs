@@ -70,10 +70,11 @@ async fn send(
         .map(|device| delivery.to_device(device, width))
         .buffer_unordered(settings.parallel.value)
         .collect::<Vec<_>>();
-    let Ok(results) = interrupt.during(all).await else {
+    let Ok(mut results) = interrupt.during(all).await else {
         let _ = tokio::time::timeout(GOODBYE, sender.close()).await;
         return Ok(Exit::Interrupted);
     };
+    results.sort_by_key(|received| devices.iter().position(|device| device == received.device));
     let ok = summarise(&results, named.len(), args, printer);
     let _ = tokio::time::timeout(GOODBYE, sender.close()).await;
     match printer.finish().map_err(Problem::from) {
@@ -145,16 +146,18 @@ impl<'a> Delivery<'a> {
     }
 
     async fn send(&self, track: Arc<Track>, payload: &Payload, last: bool) -> Result<Report, SendError> {
-        let mut options = SendOptions::default();
-        options.path = Some(track.path.clone());
-        options.reboot = last && !self.args.no_reboot;
-        options.wait_for_boot = last && self.args.wait_boot;
-        options.retries = self.settings.retries.value;
-        options.retry_pause = self.settings.retry_pause.value;
-        options.connect_timeout = self.settings.connect_timeout.value;
-        options.idle_timeout = self.settings.idle_timeout.value;
-        options.confirm_timeout = self.settings.confirm_timeout.value;
-        options.boot_timeout = self.settings.boot_timeout.value;
+        let options = SendOptions {
+            path: Some(track.path.clone()),
+            reboot: last && !self.args.no_reboot,
+            wait_for_boot: last && self.args.wait_boot,
+            retries: self.settings.retries.value,
+            retry_pause: self.settings.retry_pause.value,
+            connect_timeout: self.settings.connect_timeout.value,
+            idle_timeout: self.settings.idle_timeout.value,
+            confirm_timeout: self.settings.confirm_timeout.value,
+            boot_timeout: self.settings.boot_timeout.value,
+            ..SendOptions::default()
+        };
         let rebooting = options.reboot;
         let observer = Arc::clone(&track);
         let options = options.on_event(move |event| observer.event(&event));
