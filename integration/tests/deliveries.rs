@@ -30,7 +30,11 @@ fn the_events_of_a_delivery_are_json_and_nothing_else_is_on_stdout() {
     let device = RawDevice::announced(&scene.broker, "NIGHTLAMP");
     let file = scene.file("main.py", [7; 3891]);
     let (sending, _home) = scene.send(file, "NIGHTLAMP").arg("--json").start();
-    device.install(&device.offer());
+    let offer = device.offer();
+    device.report("receiving", &offer, "");
+    offer.connect().read_to_end();
+    sending.stdout().wait_for("\"delivered\"");
+    device.report("installed", &offer, "");
 
     let sent = sending.wait();
     let lines = sent.assert_status(0).json_lines();

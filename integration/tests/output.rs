@@ -97,7 +97,7 @@ fn settings_come_from_flags_then_the_environment_then_the_file() {
     let value = |finished: Finished, name: &str| {
         let lines = finished.assert_status(0).json_lines();
         let line = lines.iter().find(|line| line["name"] == name).unwrap().clone();
-        (line["value"].to_string(), line["source"].as_str().unwrap().to_owned())
+        (line["value"].as_str().unwrap().to_owned(), line["source"].as_str().unwrap().to_owned())
     };
     assert_eq!(value(config().finish(), "retries"), ("3".to_owned(), "file".to_owned()));
     let environment = config().env("MQTT_OTA_RETRIES", "4");
