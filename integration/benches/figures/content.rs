@@ -1,0 +1,21 @@
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+
+/// How much is written at once, in bytes.
+const CHUNK: usize = 1 << 20;
+
+/// Makes `path` a file of `bytes` random bytes, which no device has yet, and has the system write it now
+/// rather than while something is measured.
+pub(crate) fn write_random(path: &Path, bytes: usize) {
+    let mut file = File::create(path).expect("a file is made");
+    let mut chunk = vec![0; bytes.min(CHUNK)];
+    let mut left = bytes;
+    while left > 0 {
+        fastrand::fill(&mut chunk);
+        let now = left.min(CHUNK);
+        file.write_all(&chunk[..now]).expect("a file is written");
+        left -= now;
+    }
+    file.sync_all().expect("a file is synced");
+}

@@ -1,0 +1,41 @@
+//! Figures of the real command, and their ratios to what bounds them, measured in the same run:
+//! `cargo bench -p mqtt-ota-integration`, or with the names of parts: `… -- small large sparse`.
+//!
+//! It compares and does not judge: a slow day fails nothing. Everything is on this machine and on
+//! loopback. Medians, with the quartiles in brackets.
+#![allow(clippy::print_stdout, reason = "a benchmark is there to print")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a benchmark that cannot run ends with the reason"
+)]
+
+mod baseline;
+mod content;
+mod large;
+mod machine;
+mod paho;
+mod peak;
+mod place;
+mod run;
+mod sample;
+mod small;
+mod sparse;
+mod stage;
+
+fn main() {
+    let parts: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    let is_wanted = |part: &str| parts.is_empty() || parts.iter().any(|wanted| wanted == part);
+    println!("{}", machine::describe());
+    for (part, measure) in
+        [("small", small::measure as fn()), ("large", large::measure), ("sparse", sparse::measure)]
+    {
+        if is_wanted(part) {
+            println!();
+            measure();
+        }
+    }
+    println!("\n{}", machine::load());
+}

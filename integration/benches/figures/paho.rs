@@ -1,0 +1,15 @@
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// A Python with paho-mqtt, installed at the first call; or why there is none.
+pub(crate) fn python() -> Result<PathBuf, String> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/bench/paho.sh");
+    let output = Command::new("bash").arg(script).stdin(Stdio::null()).output();
+    let output = output.map_err(|error| format!("bash: {error}"))?;
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).trim().into())
+    } else {
+        let said = String::from_utf8_lossy(&output.stderr);
+        Err(said.lines().last().unwrap_or("paho.sh failed").to_owned())
+    }
+}

@@ -1,0 +1,59 @@
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+/// Linux's file system in memory.
+const MEMORY: &str = "/dev/shm";
+
+/// Where files are: on a disk, where a device that syncs them waits for it, or in memory.
+#[derive(Debug)]
+pub(crate) struct Place {
+    what: &'static str,
+    folder: TempDir,
+}
+
+impl Place {
+    /// On the disk that has the build: the folder for temporary files may be in memory.
+    pub(crate) fn disk() -> Self {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary folder");
+        Self { what: "disk", folder }
+    }
+
+    /// In memory, where this machine has room for `bytes` bytes there: many containers do not.
+    pub(crate) fn memory(bytes: u64) -> Option<Self> {
+        let room = free(MEMORY)?;
+        let folder = (room > bytes).then(|| tempfile::tempdir_in(MEMORY).ok())??;
+        Some(Self { what: "memory", folder })
+    }
+
+    /// Those of this machine that have room for `bytes` bytes, the fastest first.
+    pub(crate) fn all(bytes: u64) -> Vec<Self> {
+        Self::memory(bytes).into_iter().chain([Self::disk()]).collect()
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.path().join(name)
+    }
+}
+
+#[cfg(unix)]
+fn free(folder: &str) -> Option<u64> {
+    let room = rustix::fs::statvfs(folder).ok()?;
+    Some(room.f_bavail.saturating_mul(room.f_frsize))
+}
+
+#[cfg(not(unix))]
+fn free(_folder: &str) -> Option<u64> {
+    None
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.what)
+    }
+}

@@ -1,0 +1,19 @@
+use std::fs::File;
+
+use crate::place::Place;
+use crate::stage::Stage;
+
+const BYTES: u64 = 1 << 30;
+
+/// A file that is larger than any device: the sender's memory must not grow with it.
+pub(crate) fn measure() {
+    println!("1 GiB, sparse");
+    let source = Place::disk();
+    let file = source.file("zeros.bin");
+    File::create(&file).and_then(|made| made.set_len(BYTES)).expect("a file is made");
+    let root = Place::memory(BYTES).unwrap_or_else(Place::disk);
+    let stage = Stage::set(root.path());
+    let measured = stage.send(&file).arg("--no-reboot").measure();
+    println!("    whole process       {:8.1} ms", measured.whole.as_secs_f64() * 1000.0);
+    println!("    peak memory         {} (goal: under 16 MiB)", measured.peak);
+}
