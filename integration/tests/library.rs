@@ -1,5 +1,5 @@
 //! What an embedder of the library sees, over real brokers.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
 use std::fs;
 use std::future::Future;
