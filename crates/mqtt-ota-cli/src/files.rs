@@ -68,14 +68,7 @@ fn device_path(text: &str, origin: &str) -> Result<DevicePath, Problem> {
 pub(crate) async fn open(named: &[Named]) -> Result<Vec<Payload>, Problem> {
     let mut payloads = Vec::with_capacity(named.len());
     for Named { file, .. } in named {
-        let payload = Payload::open(file).await.map_err(|error| {
-            let hint = match file.is_dir() {
-                true => Some(format!("send the files in it: mqtt-ota send {}/* …", file.display())),
-                false => None,
-            };
-            Problem::from(error).maybe_hint(hint)
-        })?;
-        payloads.push(payload);
+        payloads.push(Payload::open(file).await?);
     }
     Ok(payloads)
 }

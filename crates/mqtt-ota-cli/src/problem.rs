@@ -87,6 +87,10 @@ impl Problem {
             Some(ConnectError::Tls { .. }) => {
                 "give the authority that signed the broker's certificate (--ca-file), and the name that is in it (--broker)"
             }
+            Some(ConnectError::CaFile { .. }) => {
+                "--ca-file names a PEM file with the authority's certificate"
+            }
+            Some(ConnectError::Refused { .. }) => "the broker's log may say more",
             Some(ConnectError::NoSystemRoots) => "install the system's ca-certificates, or give --ca-file",
             _ => return self,
         };
@@ -141,7 +145,25 @@ impl From<SendError> for Problem {
 
 impl From<PayloadError> for Problem {
     fn from(error: PayloadError) -> Self {
-        Self { exit: Exit::Failed, error: error.into(), hint: None }
+        let hint = match &error {
+            PayloadError::Open { path, source }
+                if source.kind() == io::ErrorKind::NotFound && path.is_relative() =>
+            {
+                "is the name right? It is looked for in the folder that you are in"
+            }
+            PayloadError::Open { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                "is the name right?"
+            }
+            PayloadError::Open { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                "this user may not read it: change its permissions, or be its owner"
+            }
+            PayloadError::NotAFile { folder: true, .. } => "name the files in it",
+            PayloadError::NotAFile { .. } => {
+                "only files can be sent, as they are read more than once: copy it to one"
+            }
+            _ => "see that the file is whole and nobody writes to it, and send it again",
+        };
+        Self { exit: Exit::Failed, hint: Some(hint.to_owned()), error: error.into() }
     }
 }
 

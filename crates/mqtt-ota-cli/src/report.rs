@@ -138,7 +138,13 @@ impl Track {
             }
             Ok(report) => {
                 let what = format!("{}: {}: {}", self.device, self.path, report.outcome);
-                self.printer.problem(&Problem::failed(what).maybe_hint(report.outcome.hint()));
+                let otherwise = match &report.outcome {
+                    Outcome::Unconfirmed => "without --require-confirmation this counts as done",
+                    Outcome::RolledBack { .. } => "the device runs what it ran before",
+                    _ => "the device keeps the file that it had",
+                };
+                let problem = Problem::failed(what).hint(otherwise).maybe_hint(report.outcome.hint());
+                self.printer.problem(&problem);
             }
             Err(error) => {
                 let what = format!("{}: {}: {error}", self.device, self.path);

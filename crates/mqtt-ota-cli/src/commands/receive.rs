@@ -25,7 +25,9 @@ const PROGRESS_PAUSE: Duration = Duration::from_millis(100);
 pub(super) fn run(args: &Receive, config: Option<&Path>, printer: &Printer) -> Result<Exit, Problem> {
     let settings = super::settings(args.connection.flags(), config)?;
     let name = args.name.parse::<DeviceName>().map_err(|error: NameError| {
-        Problem::usage(format!("{:?} in --as is no device name", args.name)).caused_by(error)
+        Problem::usage(format!("{:?} in --as is no device name", args.name))
+            .caused_by(error)
+            .hint("choose a name such as GATEWAY or door-2")
     })?;
     super::block_on(receive(args, &settings, name, printer))
 }

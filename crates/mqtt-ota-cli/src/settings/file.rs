@@ -55,7 +55,8 @@ impl SettingsFile {
             }
             Err(error) => {
                 return Err(Problem::failed(format!("cannot read the settings file {}", path.display()))
-                    .caused_by(error));
+                    .caused_by(error)
+                    .hint("--config and MQTT_OTA_CONFIG name another one"));
             }
         };
         Self::parse(&text, path)
@@ -67,11 +68,12 @@ impl SettingsFile {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             let line = before.matches('\n').count() + 1;
             wrong(format!("line {line}: {}", error.message().replace('\n', ", ")))
+                .hint("it is TOML: `mqtt-ota --help` has an example")
         })?;
         let mut file = Self { path: path.clone(), found: true, ..Self::default() };
         for (key, value) in table {
             if key == GROUPS {
-                file.groups = groups(value).map_err(wrong)?;
+                file.groups = groups(value).map_err(|what| wrong(what).hint("for example [groups] lamps = [\"NIGHTLAMP\", \"HALL\"]; keys stand above the first [table]"))?;
                 continue;
             }
             let Some(known) = KEYS.into_iter().find(|known| *known == key) else {
@@ -87,7 +89,8 @@ impl SettingsFile {
                 Value::String(text) => text,
                 Value::Integer(number) => number.to_string(),
                 other => {
-                    return Err(wrong(format!("{key:?} is a {}, not a text or a number", other.type_str())));
+                    return Err(wrong(format!("{key:?} is a {}, not a text or a number", other.type_str()))
+                        .hint("write it as \"…\" or as a whole number"));
                 }
             };
             file.values.insert(known, text);

@@ -37,7 +37,10 @@ pub(super) fn find(sources: &Sources<'_>) -> Result<Setting<Option<Password>>, P
 pub(crate) fn read_password_file(path: &Path) -> Result<String, Problem> {
     use std::io::Read as _;
 
-    let problem = |why: &str| Problem::failed(format!("the password file {} {why}", path.display()));
+    let problem = |why: &str| {
+        Problem::failed(format!("the password file {} {why}", path.display()))
+            .hint("it is a text file, and its first line is the password; MQTT_OTA_PASSWORD does as well")
+    };
     let mut text = String::new();
     std::fs::File::open(path)
         .and_then(|file| file.take(MAX_PASSWORD + 1).read_to_string(&mut text))
@@ -47,6 +50,6 @@ pub(crate) fn read_password_file(path: &Path) -> Result<String, Problem> {
     }
     match text.lines().next() {
         Some(password) if !password.is_empty() => Ok(password.to_owned()),
-        _ => Err(problem("has an empty first line").hint("the first line is the password")),
+        _ => Err(problem("has an empty first line")),
     }
 }

@@ -131,7 +131,18 @@ fn parsed<T, E: std::error::Error + Send + Sync + 'static>(
     // A broker's URL may have a password in it, so it is not repeated.
     let shown =
         if key == "broker" { "the value".to_owned() } else { format!("{:?}", text.to_string_lossy()) };
-    let wrong = || Problem::usage(format!("{shown} is not valid for {source}"));
+    let wrong = || Problem::usage(format!("{shown} is not valid for {source}")).hint(example(key));
     let text = text.to_str().ok_or_else(|| wrong().hint("it is not UTF-8"))?;
     parse(text).map_err(|error| wrong().caused_by(error))
+}
+
+/// What a valid value of a setting looks like.
+fn example(key: &str) -> &'static str {
+    match key {
+        "broker" => "for example mqtt://iot.lan, or mqtts://iot.lan:8883 for TLS",
+        "listen" => "for example 8266, 8266-8270 or 192.168.1.10:8266",
+        "advertise" => "for example 192.168.1.10 or nas.lan:8266",
+        "parallel" | "retries" => "for example 4",
+        _ => "for example 500ms, 30s or 2m",
+    }
 }
