@@ -12,7 +12,7 @@ use crate::settings::Flags;
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Broker")]
 pub(crate) struct Connection {
-    /// The broker: mqtt://HOST[:PORT], or mqtts:// for TLS [env: MQTT_OTA_BROKER] [default:
+    /// The broker: mqtt://HOST or mqtt://HOST:PORT, mqtts:// for TLS [env: MQTT_OTA_BROKER] [default:
     /// mqtt://localhost]
     #[arg(short, long, value_name = "URL")]
     broker: Option<String>,
