@@ -30,6 +30,15 @@ pub(crate) struct Delivery {
     pub(crate) peer: Option<SocketAddr>,
 }
 
+/// Who took what.
+#[derive(Default)]
+struct Taken {
+    /// The last who was sent everything.
+    whole: Option<SocketAddr>,
+    /// The one who then closed in turn.
+    closed: Option<SocketAddr>,
+}
+
 impl Attempt<'_> {
     /// Publishes the offer, and serves it until there is an outcome.
     ///
@@ -53,7 +62,7 @@ impl Attempt<'_> {
         let mut publishing = pin!(patiently(|| self.link.publish(&topic, message.clone(), false)));
         let (mut is_serving, mut is_published, mut is_heard) = (true, false, true);
         let (mut connect_by, mut confirm_by) = (None, None);
-        let mut peer = None;
+        let mut taken = Taken::default();
         let outcome = loop {
             let input = tokio::select! {
                 () = &mut serving, if is_serving => {
@@ -61,19 +70,13 @@ impl Attempt<'_> {
                     continue;
                 }
                 event = served.recv(), if is_heard => match event {
-                    Some(ServeEvent::Delivered { peer: taker }) => {
-                        peer = Some(taker);
-                        confirm_by = Some(Instant::now() + options.confirm_timeout);
-                        options.tell(Event::Delivered { peer: taker });
-                        Input::Delivered
-                    }
-                    Some(event) => match self.served(event)? {
+                    Some(event) => match self.served(event, &mut taken)? {
                         Some(input) => input,
                         None => continue,
                     },
                     None => {
                         is_heard = false;
-                        if peer.is_some() { continue } else { Input::Expired }
+                        Input::Closed
                     }
                 },
                 acknowledged = &mut publishing, if !is_published => {
@@ -106,20 +109,36 @@ impl Attempt<'_> {
             if let Some(outcome) = exchange.step(input) {
                 break outcome;
             }
+            if confirm_by.is_none() && exchange.patience() == Patience::Confirmation {
+                confirm_by = Some(Instant::now() + options.confirm_timeout);
+            }
         };
         drop(last_call);
-        Ok(Delivery { outcome, peer })
+        if let (Outcome::Installed, None, Some(peer)) = (&outcome, taken.closed, taken.whole) {
+            // The device's word was faster than the end of its connection.
+            taken.closed = Some(peer);
+            options.tell(Event::Delivered { peer });
+        }
+        Ok(Delivery { outcome, peer: taken.closed })
     }
 
-    fn served(&self, event: ServeEvent) -> Result<Option<Input>, SendError> {
-        let total = self.payload.len();
+    fn served(&self, event: ServeEvent, taken: &mut Taken) -> Result<Option<Input>, SendError> {
         let (event, input) = match event {
             ServeEvent::Connected { peer } => (Event::Connected { peer }, Some(Input::Connected)),
-            ServeEvent::Progress { peer, sent } => (Event::Progress { peer, sent, total }, None),
+            ServeEvent::Progress { peer, sent } => {
+                let total = self.payload.len();
+                if sent == total {
+                    taken.whole = Some(peer);
+                }
+                (Event::Progress { peer, sent, total }, None)
+            }
             ServeEvent::Dropped { peer, sent, cause } => {
                 (Event::Dropped { peer, sent, cause: cause.clone() }, Some(Input::Dropped { sent, cause }))
             }
-            ServeEvent::Delivered { peer } => (Event::Delivered { peer }, Some(Input::Delivered)),
+            ServeEvent::Delivered { peer } => {
+                taken.closed = Some(peer);
+                (Event::Delivered { peer }, Some(Input::Delivered))
+            }
             ServeEvent::Spoilt(error) => return Err(error.into()),
         };
         self.options.tell(event);

@@ -22,6 +22,8 @@ pub(crate) enum Input {
         cause: DropCause,
     },
     Delivered,
+    /// The port is closed, and nobody is connected.
+    Closed,
     /// The time of [`Exchange::patience`] is over.
     Expired,
 }
@@ -111,6 +113,11 @@ impl Exchange {
                 }
             }
             Input::Delivered => self.delivered = true,
+            Input::Closed if self.delivered => {}
+            Input::Closed => {
+                self.connected = 0;
+                return self.expired();
+            }
             Input::Expired => return self.expired(),
         }
         (self.delivered && self.acknowledged && !self.reports).then_some(Outcome::Unconfirmed)
@@ -250,6 +257,8 @@ mod tests {
         assert_eq!(run(true, [ACK, Connected, Expired]), None);
         let scan_after = [ACK, Connected, dropped(5), Connected, dropped(0), Expired];
         let cause = DropCause::Closed;
+        assert_eq!(run(true, [ACK, Connected, Delivered, Input::Closed]), None);
+        assert!(run(true, [ACK, Connected, Input::Closed]).is_some());
         assert_eq!(run(true, scan_after), Some(Outcome::Interrupted { sent: 5, total: 9, cause }));
     }
 
