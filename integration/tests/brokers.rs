@@ -165,7 +165,7 @@ fn a_topic_that_the_broker_forbids_is_an_error_with_a_hint() {
     let access = vec!["topic read NIGHTLAMP/#", "topic write NIGHTLAMP/OTA/+"];
     let broker = Mosquitto::with(Settings { access, ..Settings::default() });
     let scene = Scene::with(broker);
-    let device = RawDevice::announced(&scene.broker, "NIGHTLAMP");
+    let _device = RawDevice::announced(&scene.broker, "NIGHTLAMP");
     let failed = scene.send(scene.file("main.py", "x"), "NIGHTLAMP").finish();
     failed.assert_status(1).assert_error("NIGHTLAMP").assert_hint("access");
 }
