@@ -50,7 +50,11 @@ impl FromStr for Listen {
         let invalid = || ListenError { text: text.to_owned() };
         let ports = |ports: &str| -> Option<RangeInclusive<u16>> {
             let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
-            let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+            // No sign, which `str::parse` would take.
+            let number = |text: &str| {
+                text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u16>().ok())?
+            };
+            let (first, last) = (number(first)?, number(last)?);
             (first <= last && (first > 0 || last == 0)).then_some(first..=last)
         };
         let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
@@ -257,7 +261,9 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Listen>().unwrap().to_string(), shown, "{text:?}");
         }
-        for bad in ["", "x", "lan:1", "::1:8266-1", "70000", "9-8", "0-5", "1.2.3.4:", "1.2.3.4:x", "-1"] {
+        for bad in
+            ["", "x", "lan:1", "::1:8266-1", "70000", "9-8", "0-5", "1.2.3.4:", "1.2.3.4:x", "-1", "+80"]
+        {
             assert!(bad.parse::<Listen>().is_err(), "{bad:?}");
         }
     }

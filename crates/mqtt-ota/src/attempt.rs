@@ -1,3 +1,4 @@
+use std::mem::replace;
 use std::net::SocketAddr;
 use std::pin::pin;
 
@@ -7,12 +8,13 @@ use tokio::time::{Instant, sleep_until};
 use crate::address::Advertised;
 use crate::event::Event;
 use crate::exchange::{Exchange, Input, Patience};
-use crate::mqtt::{Ack, Incoming, Link, Subscription};
+use crate::feed::{Feed, Heard};
+use crate::mqtt::{Ack, Link, patiently};
 use crate::outcome::Outcome;
 use crate::payload::Payload;
-use crate::sender::{SendError, SendOptions, announcement, patiently};
+use crate::sender::{SendError, SendOptions};
 use crate::serve::{ServeEvent, Server};
-use crate::wire::{Announcement, DeviceName, Offer, State, Status};
+use crate::wire::{DeviceName, Offer, State};
 
 /// One offer, published and served: the sockets and the clock around an [`Exchange`].
 pub(crate) struct Attempt<'a> {
@@ -43,24 +45,21 @@ impl Attempt<'_> {
     /// Publishes the offer, and serves it until there is an outcome.
     ///
     /// Cancellation: the port is closed.
-    pub(crate) async fn run(
-        &self,
-        server: Server,
-        subscription: &mut Subscription,
-        announced: &mut Option<Announcement>,
-    ) -> Result<Delivery, SendError> {
+    pub(crate) async fn run(&self, server: Server, feed: &mut Feed) -> Result<Delivery, SendError> {
         let Self { payload, offer, options, .. } = *self;
         let (topic, message) = (self.device.offer_topic(), offer.to_string());
         let file = (offer.path.clone(), offer.digest, payload.len());
-        let mut exchange = Exchange::new(file, topic.clone(), self.advertised.clone(), announced.is_some());
+        let mut exchange =
+            Exchange::new(file, topic.clone(), self.advertised.clone(), feed.announcement.is_some());
 
         let (last_call, called) = oneshot::channel::<()>();
         let mut last_call = Some(last_call);
         let (events, mut served) = Server::events();
         let mut serving =
             pin!(server.run(payload.clone(), offer.digest, options.idle_timeout, events, called));
-        let mut publishing = pin!(patiently(|| self.link.publish(&topic, message.clone(), false)));
-        let (mut is_serving, mut is_published, mut is_heard) = (true, false, true);
+        let publish = || patiently(|| self.link.publish(&topic, message.clone(), false));
+        let mut publishing = pin!(publish());
+        let (mut is_serving, mut is_published, mut is_heard, mut is_receiving) = (true, false, true, false);
         let (mut connect_by, mut confirm_by) = (None, None);
         let mut taken = Taken::default();
         let outcome = loop {
@@ -81,7 +80,7 @@ impl Attempt<'_> {
                 },
                 acknowledged = &mut publishing, if !is_published => {
                     is_published = true;
-                    connect_by = Some(Instant::now() + options.connect_timeout);
+                    connect_by.get_or_insert_with(|| Instant::now() + options.connect_timeout);
                     match acknowledged {
                         // Whoever came knows the offer, whether or not the broker could still say so.
                         Err(_) if exchange.patience() != Patience::Connection => {
@@ -90,14 +89,24 @@ impl Attempt<'_> {
                         answer => Input::Acknowledged(answer?),
                     }
                 }
-                Some(incoming) = subscription.next() => match self.heard(incoming, announced) {
-                    Some(input) => {
-                        if matches!(&input, Input::Status(status) if status.state == State::Receiving) {
+                Some(heard) = feed.next() => match heard {
+                    Heard::Announced => Input::Announced,
+                    Heard::Status(status) => {
+                        let takes_it =
+                            status.state == State::Receiving && status.answers(&offer.path, &offer.digest);
+                        if takes_it && !replace(&mut is_receiving, true) {
+                            options.tell(Event::Receiving);
                             connect_by = Some(Instant::now() + options.connect_timeout);
                         }
-                        input
+                        Input::Status(status)
                     }
-                    None => continue,
+                    // The offer may be lost, and it does no harm twice.
+                    Heard::Reconnected if is_published && exchange.patience() == Patience::Connection => {
+                        is_published = false;
+                        publishing.set(publish());
+                        continue;
+                    }
+                    Heard::Reconnected => continue,
                 },
                 () = at(confirm_by), if confirm_by.is_some() => Input::Expired,
                 () = at(connect_by), if connect_by.is_some() && confirm_by.is_none() => {
@@ -143,21 +152,6 @@ impl Attempt<'_> {
         };
         self.options.tell(event);
         Ok(input)
-    }
-
-    fn heard(&self, incoming: Incoming, announced: &mut Option<Announcement>) -> Option<Input> {
-        let Incoming::Message(message) = incoming else { return None };
-        if message.topic == self.device.status_topic() {
-            let status = Status::parse(&message.payload)
-                .inspect_err(|error| tracing::warn!(device = %self.device, %error, "a status cannot be read"))
-                .ok()?;
-            if status.state == State::Receiving && status.answers(&self.offer.path, &self.offer.digest) {
-                self.options.tell(Event::Receiving);
-            }
-            return Some(Input::Status(status));
-        }
-        *announced = Some(announcement(&message.topic, &message.payload, &self.device.announcement_topic())?);
-        Some(Input::Announced)
     }
 }
 

@@ -35,14 +35,14 @@ impl Broker {
         }
         let decode = |text: &str| match percent_decode_str(text).decode_utf8() {
             Ok(text) => Ok(text.into_owned()),
-            Err(_) => Err(BrokerUrlError::Login),
+            Err(_) => Err(BrokerUrlError::Encoding),
         };
         let login = match (url.username(), url.password()) {
             ("", None) => None,
             (user, password) => Some((decode(user)?, decode(password.unwrap_or_default())?)),
         };
         Ok(Self {
-            host: host.trim_matches(['[', ']']).to_owned(),
+            host: decode(host.trim_matches(['[', ']']))?,
             port: url.port().unwrap_or(default_port),
             tls,
             ca_file: None,
@@ -139,9 +139,9 @@ pub enum BrokerUrlError {
     /// A path, a query or a fragment.
     #[error("a broker's URL ends after its host and port")]
     Extra,
-    /// A login that is not UTF-8 once decoded.
-    #[error("the user or password in the broker's URL is not UTF-8")]
-    Login,
+    /// A login or a host that is not UTF-8 once decoded.
+    #[error("the user, the password or the host in the broker's URL is not UTF-8")]
+    Encoding,
 }
 
 #[cfg(test)]
@@ -154,6 +154,7 @@ mod tests {
         assert_eq!((plain.host(), plain.port(), plain.is_tls()), ("iot.lan", 1883, false));
         let tls = Broker::parse("mqtts://iot.lan/").unwrap();
         assert_eq!((tls.port(), tls.is_tls()), (8883, true));
+        assert_eq!(Broker::parse("mqtt://küche.local").unwrap().host(), "küche.local");
         let v6 = Broker::parse("mqtt://[::1]:1884").unwrap();
         assert_eq!((v6.host(), v6.to_string().as_str()), ("::1", "mqtt://[::1]:1884"));
     }

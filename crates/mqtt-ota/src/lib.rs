@@ -22,7 +22,7 @@
 //!
 //! - [`wire`]: the messages as validated types, parsed and formatted. No socket and no clock.
 //! - `exchange`: what one offer comes to, given what was heard, in any order. No socket and no clock.
-//! - `attempt`: one offer with its sockets and its clock; `serve`: the port that serves a file once;
+//! - `feed`: what a device says. `attempt`: one offer with its sockets and its clock; `serve`: the port that serves a file once;
 //!   `payload`: the file; `address`: what an offer says about where it is.
 //! - `sender` and `receiver`: the two sides, over `mqtt`, the connection to the broker.
 //!
@@ -34,6 +34,7 @@ mod attempt;
 mod broker;
 mod event;
 mod exchange;
+mod feed;
 mod mqtt;
 mod outcome;
 mod payload;

@@ -241,6 +241,10 @@ impl Reader {
                     return;
                 }
             }
+            // The file must end where it ended when it was opened (in /proc the system says 0 of all files).
+            if reading.goes_on() {
+                let _ = full.blocking_send(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
         });
         Self { payload: payload.clone(), chunks, spare }
     }
@@ -261,6 +265,14 @@ impl Reader {
 }
 
 impl Payload {
+    /// Whether there are bytes behind the last. Blocking.
+    fn goes_on(&self) -> bool {
+        match &self.0.source {
+            Source::Memory(_) => false,
+            Source::File { file, .. } => read_exact_at(file, &mut [0], self.len()).is_ok(),
+        }
+    }
+
     /// Reads the chunk at `offset`. Blocking.
     fn fill(&self, chunk: &mut Vec<u8>, offset: u64) -> io::Result<()> {
         let left = self.len() - offset;

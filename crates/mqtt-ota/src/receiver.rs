@@ -15,8 +15,9 @@ use self::fetch::fetch;
 use self::install::{Failure, Root};
 use crate::Broker;
 use crate::address::route_to;
-use crate::mqtt::{ConnectError, Incoming, Link, LinkConfig, LinkError, Protocol, Qos, Subscription};
-use crate::sender::patiently;
+use crate::mqtt::{
+    self, ConnectError, Incoming, Link, LinkConfig, LinkError, Protocol, Qos, Subscription, patiently,
+};
 use crate::wire::{Algorithm, Announcement, DeviceName, DevicePath, Digest, Offer, Reason, State, Status};
 
 /// Events that wait to be read; the receiver waits for their reader after that.
@@ -106,6 +107,8 @@ impl Receiver {
     ///
     /// # Errors
     /// The folder cannot be used, or the broker not be reached.
+    ///
+    /// Cancellation: the connection is closed. An announcement that was made already stays.
     pub async fn start(
         broker: Broker,
         name: DeviceName,
@@ -117,15 +120,19 @@ impl Receiver {
         let client_id = config.client_id.clone().unwrap_or_else(|| format!("mqtt-ota-{name}"));
         let link = Link::connect(&broker, LinkConfig { client_id, protocol: config.protocol }).await?;
         let offer_topic = name.offer_topic();
-        let offers = link.subscribe(&[(&offer_topic, Qos::AtLeastOnce)]).await?;
+        let offers = link.subscribe(&[(&offer_topic, Qos::AtLeastOnce)], mqtt::BACKLOG).await?;
         let (events, receiver) = mpsc::channel(BACKLOG);
         let (rebooted, reboots) = mpsc::channel(1);
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let device = Device { link, name, root, config, events, reboot_due: false, last: None };
         device.announce().await?;
         let task = tokio::spawn(async move {
-            let Device { link, .. } = device.run(offers, reboots, stopped).await;
-            link.close().await;
+            let mut device = device;
+            tokio::select! {
+                _ = stopped => {}
+                () = device.run(offers, reboots) => {}
+            }
+            device.link.close().await;
         });
         Ok(Self { events: receiver, rebooted, task, stop: Some(stop) })
     }
@@ -192,25 +199,14 @@ struct Device {
 }
 
 impl Device {
-    async fn run(
-        mut self,
-        mut offers: Subscription,
-        mut reboots: mpsc::Receiver<()>,
-        mut stopped: tokio::sync::oneshot::Receiver<()>,
-    ) -> Self {
+    async fn run(&mut self, mut offers: Subscription, mut reboots: mpsc::Receiver<()>) {
         loop {
             tokio::select! {
-                _ = &mut stopped => return self,
                 Some(()) = reboots.recv() => self.running().await,
                 incoming = offers.next() => match incoming {
-                    None => return self,
+                    None => return,
                     Some(Incoming::Reconnected) => drop(self.announce().await),
-                    Some(Incoming::Message(message)) => {
-                        tokio::select! {
-                            _ = &mut stopped => return self,
-                            () = self.take(&message.payload) => {}
-                        }
-                    }
+                    Some(Incoming::Message(message)) => self.take(&message.payload).await,
                 },
             }
         }

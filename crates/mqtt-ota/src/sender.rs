@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::net::lookup_host;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -12,17 +11,15 @@ use crate::Broker;
 use crate::address::{Advertise, Advertised, Listen, choose, route_to};
 use crate::attempt::{Attempt, Delivery};
 use crate::event::{Event, Observer};
-use crate::mqtt::{ConnectError, Incoming, Link, LinkConfig, LinkError, Protocol, Qos, Subscription};
+use crate::feed::{Feed, Heard};
+use crate::mqtt::{ConnectError, Incoming, Link, LinkConfig, LinkError, Protocol, Qos, patiently};
 use crate::outcome::{BackOnline, Outcome, Report};
 use crate::payload::{Payload, PayloadError};
 use crate::serve::Server;
-use crate::wire::{Announcement, DeviceName, DevicePath, Offer, PathError, Reason, State, Status};
+use crate::wire::{Announcement, DeviceName, DevicePath, Offer, PathError, Reason, State};
 
-/// How long a connection to the broker that was lost may take to come back.
-const BROKER_PATIENCE: Duration = Duration::from_secs(15);
-/// How long a device's announcement may come after the broker has said that it sent everything it keeps:
-/// brokers with a distributed store do that.
-const LATE_ANNOUNCEMENT: Duration = Duration::from_millis(50);
+/// How many devices the broker may name at once: it does not wait while they are read.
+const FLEET: usize = 64 * 1024;
 /// How long the broker may be silent before the list of devices is taken to be whole.
 const LAST_DEVICE: Duration = Duration::from_millis(200);
 
@@ -104,7 +101,6 @@ impl Default for SendOptions {
 pub struct Sender {
     link: Link,
     config: Config,
-    broker_address: Option<IpAddr>,
     /// One permit a port, where the ports are limited.
     ports: Arc<Semaphore>,
     devices: Mutex<HashMap<DeviceName, Weak<tokio::sync::Mutex<()>>>>,
@@ -121,20 +117,13 @@ impl Sender {
         let client_id =
             config.client_id.clone().unwrap_or_else(|| format!("mqtt-ota-{:016x}", fastrand::u64(..)));
         let link = Link::connect(&broker, LinkConfig { client_id, protocol: config.protocol }).await?;
-        // Only a way to choose an address: no reason to fail.
-        let broker_address = match lookup_host((broker.host(), broker.port())).await {
-            Ok(mut addresses) => addresses.next().map(|address| address.ip()),
-            Err(_) => None,
+        let ports = match &config.advertise {
+            // Every offer names this one port: two at once would get each other's devices.
+            Some(Advertise { port: Some(_), .. }) => 1,
+            _ if config.listen.any_port() => Semaphore::MAX_PERMITS,
+            _ => config.listen.ports().len(),
         };
-        let ports =
-            if config.listen.any_port() { Semaphore::MAX_PERMITS } else { config.listen.ports().len() };
-        Ok(Self {
-            link,
-            config,
-            broker_address,
-            ports: Arc::new(Semaphore::new(ports)),
-            devices: Mutex::default(),
-        })
+        Ok(Self { link, config, ports: Arc::new(Semaphore::new(ports)), devices: Mutex::default() })
     }
 
     /// The version of MQTT that is spoken with the broker.
@@ -166,20 +155,21 @@ impl Sender {
         };
         let turn = self.turn(device);
         let _turn = turn.lock().await;
-        let mut subscription = self.subscribe(device).await?;
-        let mut announcement = self.announcement(device, &mut subscription).await;
-        if let Some(announcement) = &announcement {
+        let mut feed = Feed::of(device, &self.link).await?;
+        if let Some(announcement) = &feed.announcement {
             options.tell(Event::Announced(announcement.clone()));
         }
-        let algorithm = announcement.as_ref().map(Announcement::preferred_algorithm).unwrap_or_default();
+        let algorithm = feed.announcement.as_ref().map(Announcement::preferred_algorithm).unwrap_or_default();
         let digest = payload.digest(algorithm).await?;
 
         let mut attempts = 0;
-        let mut taken_before = false;
+        let mut first_taken = None;
         let mut report = loop {
             attempts += 1;
-            let _port = self.ports.acquire().await;
-            let (server, advertised) = self.listen(announcement.as_ref().and_then(|a| a.address)).await?;
+            let port = self.ports.acquire().await;
+            feed.catch_up();
+            let (server, advertised) =
+                self.listen(feed.announcement.as_ref().and_then(|a| a.address)).await?;
             options.tell(Event::Listening { local: server.local(), advertised: advertised.clone() });
             let offer = Offer {
                 host: advertised.host.clone(),
@@ -197,13 +187,15 @@ impl Sender {
                 advertised: &advertised,
                 options: &options,
             };
-            let Delivery { mut outcome, peer } =
-                attempt.run(server, &mut subscription, &mut announcement).await?;
-            if outcome == Outcome::Unchanged && taken_before {
+            let Delivery { mut outcome, peer } = attempt.run(server, &mut feed).await?;
+            drop(port);
+            if outcome == Outcome::Unchanged && attempts > 1 {
                 // The answer to an earlier attempt was lost on the way.
                 outcome = Outcome::Installed;
             }
-            taken_before |= peer.is_some();
+            if peer.is_some() && first_taken.is_none() {
+                first_taken = Some(Instant::now());
+            }
             if matches!(&outcome, Outcome::Failed { reason: Reason::HashMismatch, .. }) {
                 // Perhaps it was not the link: the file may have changed between two ticks of its clock.
                 payload.verify(digest).await?;
@@ -234,7 +226,14 @@ impl Sender {
             options.tell(Event::Installed);
             if options.wait_for_boot && options.reboot {
                 options.tell(Event::WaitingForBoot);
-                self.back_online(&mut report, &mut subscription, options.boot_timeout).await;
+                match (feed.announced_at, first_taken, &feed.announcement) {
+                    // It was back before its answer came at last.
+                    (Some(back), Some(taken), Some(announcement)) if attempts > 1 && back > taken => {
+                        let announcement = announcement.clone();
+                        report.back_online = Some(BackOnline { announcement, after: back - taken });
+                    }
+                    _ => wait_for_boot(&mut report, &mut feed, options.boot_timeout).await,
+                }
                 report.elapsed = started.elapsed();
             }
         }
@@ -250,7 +249,7 @@ impl Sender {
     pub async fn devices(&self) -> Result<Vec<(DeviceName, Announcement)>, SendError> {
         let mut found = HashMap::new();
         let filters = [(DeviceName::ANNOUNCEMENTS, Qos::AtMostOnce)];
-        let mut subscription = patiently(|| self.link.subscribe(&filters)).await?;
+        let mut subscription = patiently(|| self.link.subscribe(&filters, FLEET)).await?;
         while let Ok(Some(incoming)) = timeout(LAST_DEVICE, subscription.next()).await {
             let Incoming::Message(message) = incoming else { continue };
             let Some(name) = DeviceName::from_announcement_topic(&message.topic) else { continue };
@@ -281,32 +280,10 @@ impl Sender {
         })
     }
 
-    async fn subscribe(&self, device: &DeviceName) -> Result<Subscription, SendError> {
-        let (announcement, status) = (device.announcement_topic(), device.status_topic());
-        // The status comes second: its acknowledgement shows that a retained announcement has come.
-        let filters = [(announcement.as_str(), Qos::AtMostOnce), (status.as_str(), Qos::AtLeastOnce)];
-        Ok(patiently(|| self.link.subscribe(&filters)).await?)
-    }
-
-    /// What the device has announced, as far as the broker knows.
-    async fn announcement(
-        &self,
-        device: &DeviceName,
-        subscription: &mut Subscription,
-    ) -> Option<Announcement> {
-        let topic = device.announcement_topic();
-        let mut incoming = subscription.try_next();
-        if incoming.is_none() {
-            incoming = timeout(LATE_ANNOUNCEMENT, subscription.next()).await.ok().flatten();
-        }
-        let Some(Incoming::Message(message)) = incoming else { return None };
-        announcement(&message.topic, &message.payload, &topic)
-    }
-
     /// Opens a port, and says how a device gets there.
     async fn listen(&self, device: Option<IpAddr>) -> Result<(Server, Advertised), SendError> {
         let Config { advertise, listen, .. } = &self.config;
-        let (host, why) = choose(advertise.as_ref(), listen, device, self.broker_address, route_to);
+        let (host, why) = choose(advertise.as_ref(), listen, device, self.link.peer(), route_to);
         let failed = |source| SendError::Listen { listen: listen.clone(), source };
         let server = Server::bind(listen, host.address()).await.map_err(failed)?;
         let told = advertise.as_ref().and_then(|advertise| advertise.port);
@@ -314,57 +291,33 @@ impl Sender {
             told.or_else(|| server.port()).ok_or_else(|| failed(io::ErrorKind::AddrNotAvailable.into()))?;
         Ok((server, Advertised { host, port, why }))
     }
-
-    async fn back_online(&self, report: &mut Report, subscription: &mut Subscription, limit: Duration) {
-        let installed = Instant::now();
-        let topic = report.device.announcement_topic();
-        let back = async {
-            loop {
-                let Incoming::Message(message) = subscription.next().await? else { continue };
-                if let Ok(Status { state: State::RolledBack, detail: text, .. }) =
-                    Status::parse(&message.payload)
-                {
-                    return Some(Err(Outcome::RolledBack { text }));
-                }
-                // What was retained is from before the reboot.
-                if let Some(announcement) = announcement(&message.topic, &message.payload, &topic)
-                    && !message.retained
-                {
-                    return Some(Ok(BackOnline { announcement, after: installed.elapsed() }));
-                }
-            }
-        };
-        match timeout(limit, back).await {
-            Ok(Some(Ok(back))) => report.back_online = Some(back),
-            Ok(Some(Err(rolled_back))) => report.outcome = rolled_back,
-            Ok(None) | Err(_) => report.outcome = Outcome::NotBackOnline,
-        }
-    }
 }
 
-/// Tries again while the connection comes back.
-pub(crate) async fn patiently<T, F: Future<Output = Result<T, LinkError>>>(
-    ask: impl Fn() -> F,
-) -> Result<T, LinkError> {
-    let trying = async {
+/// Waits until the device has announced itself after its reboot, and puts that into the report.
+async fn wait_for_boot(report: &mut Report, feed: &mut Feed, limit: Duration) {
+    let installed = Instant::now();
+    let back = async {
         loop {
-            match ask().await {
-                Err(LinkError::Lost) => {}
-                answer => return answer,
+            match feed.next().await? {
+                Heard::Status(status)
+                    if status.state == State::RolledBack && status.answers(&report.path, &report.digest) =>
+                {
+                    return Some(Err(Outcome::RolledBack { text: status.detail }));
+                }
+                // What was retained is from before the reboot.
+                Heard::Announced if feed.announced_at >= Some(installed) => {
+                    let announcement = feed.announcement.clone()?;
+                    return Some(Ok(BackOnline { announcement, after: installed.elapsed() }));
+                }
+                _ => {}
             }
         }
     };
-    timeout(BROKER_PATIENCE, trying).await.unwrap_or(Err(LinkError::Lost))
-}
-
-/// The announcement in a message, if it is one.
-pub(crate) fn announcement(topic: &str, payload: &[u8], expected: &str) -> Option<Announcement> {
-    if topic != expected || payload.is_empty() {
-        return None;
+    match timeout(limit, back).await {
+        Ok(Some(Ok(back))) => report.back_online = Some(back),
+        Ok(Some(Err(rolled_back))) => report.outcome = rolled_back,
+        Ok(None) | Err(_) => report.outcome = Outcome::NotBackOnline,
     }
-    Announcement::parse(payload)
-        .inspect_err(|error| tracing::warn!(topic, %error, "an announcement cannot be read"))
-        .ok()
 }
 
 /// What went wrong on the sender's side.

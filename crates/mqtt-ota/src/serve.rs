@@ -2,12 +2,14 @@ use std::future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -16,7 +18,8 @@ use crate::payload::{Payload, PayloadError};
 use crate::wire::Digest;
 
 /// Clients served at once. A device is one; the others are port scans, or a device that lost its link and
-/// connects again before the old connection is known to be dead.
+/// connects again before the old connection is known to be dead. One more takes the place of the one that
+/// has taken the least.
 const CLIENTS: usize = 8;
 /// Bytes that wait in the system to be sent to one client. Whether a client takes anything shows only when
 /// there is room again, so the time-out for a stalled one is in effect a least rate: this over the time-out.
@@ -73,6 +76,18 @@ pub enum DropCause {
     /// It sent something. A device that takes a plain offer only reads.
     #[error("it sent data, which no device does")]
     Spoke,
+    /// Others waited, and it had taken the least.
+    #[error("it had taken the least when others waited")]
+    Crowded,
+}
+
+/// One client's place among those that are served.
+struct Place {
+    client: tokio::task::Id,
+    /// Bytes that it has taken.
+    taken: Arc<AtomicU64>,
+    /// Dropped to send it away.
+    _stay: oneshot::Sender<()>,
 }
 
 impl Server {
@@ -117,6 +132,7 @@ impl Server {
         last_call: impl Future,
     ) {
         let mut clients: JoinSet<Option<ServeEvent>> = JoinSet::new();
+        let mut places: Vec<Place> = Vec::new();
         let mut listener = Some(self.listener);
         tokio::pin!(last_call);
         while listener.is_some() || !clients.is_empty() {
@@ -128,13 +144,25 @@ impl Server {
             };
             tokio::select! {
                 _ = &mut last_call, if listener.is_some() => listener = None,
-                accepted = accept, if clients.len() < CLIENTS => {
+                accepted = accept => {
                     // An error concerns that one client (it has gone again) or passes (no file handles).
                     let Ok((stream, peer)) = accepted else { sleep(SETTLE).await; continue };
-                    clients.spawn(serve(stream, peer, payload.clone(), digest, idle, events.clone()));
+                    if places.len() >= CLIENTS {
+                        make_room(&mut places);
+                    }
+                    let (stay, sent_away) = oneshot::channel();
+                    let client = Client { peer, taken: Arc::default(), sent_away, events: events.clone() };
+                    let taken = Arc::clone(&client.taken);
+                    let serving = clients.spawn(client.serve(stream, payload.clone(), digest, idle));
+                    places.push(Place { client: serving.id(), taken, _stay: stay });
                 }
-                Some(ended) = clients.join_next() => {
-                    if let Ok(Some(last)) = ended {
+                Some(ended) = clients.join_next_with_id() => {
+                    let (client, last) = match ended {
+                        Ok((client, last)) => (client, last),
+                        Err(error) => (error.id(), None),
+                    };
+                    places.retain(|place| place.client != client);
+                    if let Some(last) = last {
                         drop(listener);
                         let _ = events.send(last).await;
                         return;
@@ -150,38 +178,61 @@ impl Server {
     }
 }
 
-/// Serves one client; yields what ends the offer, or nothing.
-async fn serve(
-    mut stream: TcpStream,
+/// Sends the client away that has taken the least, of several the one that came first.
+fn make_room(places: &mut Vec<Place>) {
+    let least = places.iter().enumerate().min_by_key(|(_, place)| place.taken.load(Ordering::Relaxed));
+    if let Some((index, _)) = least {
+        places.remove(index);
+    }
+}
+
+/// One client, as its own task sees it.
+struct Client {
     peer: SocketAddr,
-    payload: Payload,
-    digest: Digest,
-    idle: Duration,
+    taken: Arc<AtomicU64>,
+    /// Resolves when others need the place.
+    sent_away: oneshot::Receiver<()>,
     events: mpsc::Sender<ServeEvent>,
-) -> Option<ServeEvent> {
-    let _ = stream.set_nodelay(true);
-    let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
-    let _ = events.send(ServeEvent::Connected { peer }).await;
-    let mut sent = 0;
-    let report = |so_far| {
-        sent = so_far;
-        let _ = events.try_send(ServeEvent::Progress { peer, sent: so_far });
-    };
-    let end = match stream_out(&mut stream, &payload, digest, idle, report).await {
-        Ok(()) => {
-            sleep(SETTLE).await;
-            match stream.take_error() {
-                Ok(None) => return Some(ServeEvent::Delivered { peer }),
-                Ok(Some(error)) | Err(error) => End::Dropped(DropCause::Broke(error.kind())),
+}
+
+impl Client {
+    /// Serves the file to it; yields what ends the offer, or nothing.
+    async fn serve(
+        self,
+        mut stream: TcpStream,
+        payload: Payload,
+        digest: Digest,
+        idle: Duration,
+    ) -> Option<ServeEvent> {
+        let Self { peer, taken, sent_away, events } = self;
+        let _ = stream.set_nodelay(true);
+        let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
+        let _ = events.send(ServeEvent::Connected { peer }).await;
+        let report = |sent| {
+            taken.store(sent, Ordering::Relaxed);
+            let _ = events.try_send(ServeEvent::Progress { peer, sent });
+        };
+        let ended = tokio::select! {
+            ended = stream_out(&mut stream, &payload, digest, idle, report) => ended,
+            _ = sent_away => Err(End::Dropped(DropCause::Crowded)),
+        };
+        let end = match ended {
+            Ok(()) => {
+                sleep(SETTLE).await;
+                match stream.take_error() {
+                    Ok(None) => return Some(ServeEvent::Delivered { peer }),
+                    Ok(Some(error)) | Err(error) => End::Dropped(DropCause::Broke(error.kind())),
+                }
             }
-        }
-        Err(end) => end,
-    };
-    match end {
-        End::Spoilt(error) => Some(ServeEvent::Spoilt(error)),
-        End::Dropped(cause) => {
-            let _ = events.send(ServeEvent::Dropped { peer, sent, cause }).await;
-            None
+            Err(end) => end,
+        };
+        match end {
+            End::Spoilt(error) => Some(ServeEvent::Spoilt(error)),
+            End::Dropped(cause) => {
+                let sent = taken.load(Ordering::Relaxed);
+                let _ = events.send(ServeEvent::Dropped { peer, sent, cause }).await;
+                None
+            }
         }
     }
 }
@@ -394,6 +445,23 @@ mod tests {
         server.until(|event| matches!(event, ServeEvent::Delivered { .. })).await;
         assert!(TcpStream::connect(server.address).await.is_err());
         drop(stalling);
+    }
+
+    #[tokio::test]
+    async fn any_number_of_clients_that_only_wait_does_not_keep_the_device_out() {
+        let file = vec![3; 4_000_000];
+        let mut server = running(file.clone()).await;
+        let mut waiting = Vec::new();
+        for _ in 0..2 * CLIENTS {
+            waiting.push(TcpStream::connect(server.address).await.unwrap());
+            server.until(|event| matches!(event, ServeEvent::Connected { .. })).await;
+        }
+        let mut device = TcpStream::connect(server.address).await.unwrap();
+        let mut read = Vec::new();
+        device.read_to_end(&mut read).await.unwrap();
+        drop(device);
+        assert!(read == file);
+        server.until(|event| matches!(event, ServeEvent::Delivered { .. })).await;
     }
 
     #[tokio::test]

@@ -76,7 +76,9 @@ impl Session {
             Some(Err(source)) => return Err(broken(source)),
             None => return Err(ConnectError::Closed { broker: url() }),
         };
-        let keep_alive = Duration::from_secs(keep_alive.unwrap_or(KEEP_ALIVE).max(1).into());
+        // 0 turns the broker's check off, not ours; and a dead broker is to be found today.
+        let keep_alive = keep_alive.filter(|seconds| (1..KEEP_ALIVE).contains(seconds)).unwrap_or(KEEP_ALIVE);
+        let keep_alive = Duration::from_secs(keep_alive.into());
         Ok(Self {
             framed,
             in_flight: in_flight.unwrap_or(IN_FLIGHT).clamp(1, IN_FLIGHT),

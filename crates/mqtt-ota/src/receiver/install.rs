@@ -91,9 +91,9 @@ impl Root {
             if !existing.canonicalize()?.starts_with(&root) {
                 return Ok(Err("it leaves the root"));
             }
-            fs::create_dir_all(folder)?;
-            if target.is_dir() {
-                return Ok(Err("there is a folder of this name"));
+            make_folders(existing, folder)?;
+            if fs::metadata(&target).is_ok_and(|there| !there.is_file()) {
+                return Ok(Err("what has this name is no file"));
             }
             Ok(Ok(Place(target)))
         })
@@ -116,6 +116,10 @@ impl Place {
         let path = self.0.clone();
         blocking(move || {
             let mut hasher = Hasher::new(digest.algorithm());
+            // Opening a FIFO waits for its writer, and a device file may never end.
+            if !fs::metadata(&path)?.is_file() {
+                return Ok(false);
+            }
             let mut file = File::open(path)?;
             let mut chunk = vec![0; CHUNK];
             loop {
@@ -139,11 +143,21 @@ impl Place {
                 incoming.as_file().set_permissions(old.permissions())?;
             }
             incoming.persist(&self.0).map_err(|error| error.error)?;
-            sync_folder(&self.0)
+            // The new file is in place; some file systems cannot sync a folder.
+            if let Err(error) = sync_folder(&self.0) {
+                tracing::warn!(path = %self.0.display(), %error, "the folder could not be synced");
+            }
+            Ok(())
         })
         .await
         .map_err(|error| Failure::write(&error))
     }
+}
+
+/// Makes what is missing between `existing` and `folder`, each folder synced into the one above it.
+fn make_folders(existing: &Path, folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    folder.ancestors().take_while(|made| *made != existing).try_for_each(sync_folder)
 }
 
 /// Syncs the folder of a file. Windows has no such call: there the file system's journal has to do.

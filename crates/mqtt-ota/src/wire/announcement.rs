@@ -6,7 +6,7 @@ use super::{Algorithm, MAX_MESSAGE, SEPARATOR};
 /// What a device says of itself, retained: `v=1|client=…|sys=…|addr=…|free=…|hash=…|set=…|boots=…`.
 ///
 /// The fields are `key=value` in any order; unknown keys are ignored, of a key that is there twice the
-/// first counts. Only `v` is required. Texts came from a peer; make them safe before they reach a
+/// first counts. Only `v` is required; another value that cannot be read counts as missing. Texts came from a peer; make them safe before they reach a
 /// terminal.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -52,25 +52,24 @@ impl Announcement {
                 .filter_map(|field| field.split_once('='))
                 .find_map(|(name, value)| (name == key).then_some(value))
         };
-        let invalid = |key| AnnouncementError::Value { key };
         Ok(Self {
             version: field("v")
                 .ok_or(AnnouncementError::NoVersion)?
                 .parse()
                 .ok()
                 .filter(|version| *version > 0)
-                .ok_or(invalid("v"))?,
+                .ok_or(AnnouncementError::Version)?,
             client: field("client").map(str::to_owned),
             system: field("sys").map(str::to_owned),
-            address: parsed(field("addr")).map_err(|()| invalid("addr"))?,
-            free: parsed(field("free")).map_err(|()| invalid("free"))?,
+            address: field("addr").and_then(|value| value.parse().ok()),
+            free: field("free").and_then(|value| value.parse().ok()),
             algorithms: field("hash")
                 .unwrap_or_default()
                 .split(',')
                 .filter_map(Algorithm::from_code)
                 .collect(),
             set: field("set").map(str::to_owned),
-            boots: parsed(field("boots")).map_err(|()| invalid("boots"))?,
+            boots: field("boots").and_then(|value| value.parse().ok()),
         })
     }
 
@@ -78,11 +77,6 @@ impl Announcement {
     pub fn preferred_algorithm(&self) -> Algorithm {
         self.algorithms.iter().copied().max().unwrap_or_default()
     }
-}
-
-/// The value of a key that may be missing or empty.
-fn parsed<T: std::str::FromStr>(value: Option<&str>) -> Result<Option<T>, ()> {
-    value.filter(|text| !text.is_empty()).map(|text| text.parse().map_err(|_| ())).transpose()
 }
 
 impl fmt::Display for Announcement {
@@ -134,12 +128,9 @@ pub enum AnnouncementError {
     /// The one required field is missing.
     #[error("an announcement has a field v=1")]
     NoVersion,
-    /// A known key with a value that is none.
-    #[error("the announcement's field {key} is not valid")]
-    Value {
-        /// The key.
-        key: &'static str,
-    },
+    /// The one required field is no version.
+    #[error("the announcement's field v is not a number from 1")]
+    Version,
 }
 
 #[cfg(test)]
@@ -165,14 +156,19 @@ mod tests {
         for (message, error) in [
             (&b""[..], AnnouncementError::NoVersion),
             (b"online", AnnouncementError::NoVersion),
-            (b"v=0", AnnouncementError::Value { key: "v" }),
-            (b"v=x", AnnouncementError::Value { key: "v" }),
-            (b"v=1|addr=nowhere", AnnouncementError::Value { key: "addr" }),
-            (b"v=1|free=-1", AnnouncementError::Value { key: "free" }),
+            (b"v=0", AnnouncementError::Version),
+            (b"v=x", AnnouncementError::Version),
             (b"v=1|\xff", AnnouncementError::NotText),
         ] {
             assert_eq!(Announcement::parse(message), Err(error), "{message:?}");
         }
+    }
+
+    #[test]
+    fn an_optional_value_that_cannot_be_read_counts_as_missing() {
+        let read = Announcement::parse(b"v=1|addr=fe80::1%wlan0|free=-1|boots=|client=x").unwrap();
+        assert_eq!((read.address, read.free, read.boots), (None, None, None));
+        assert_eq!(read.client.as_deref(), Some("x"));
     }
 
     #[test]

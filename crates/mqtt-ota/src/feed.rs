@@ -1,0 +1,96 @@
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use crate::mqtt::{BACKLOG, Incoming, Link, LinkError, Message, Qos, Subscription, patiently};
+use crate::wire::{Announcement, DeviceName, Status};
+
+/// How long a device's announcement may come after the broker has said that it sent everything it keeps:
+/// brokers with a distributed store do that.
+const LATE_ANNOUNCEMENT: Duration = Duration::from_millis(50);
+
+/// What one device says.
+pub(crate) struct Feed {
+    subscription: Subscription,
+    announcement_topic: String,
+    status_topic: String,
+    /// What it has announced last, now or earlier.
+    pub(crate) announcement: Option<Announcement>,
+    /// When it last announced itself while we listened: after a boot, or a lost connection.
+    pub(crate) announced_at: Option<Instant>,
+}
+
+/// One thing that was heard.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// The device announced itself; what it says is in the [`Feed`].
+    Announced,
+    /// The device says what it did, perhaps with another offer.
+    Status(Status),
+    /// The connection to the broker is back; what was said in between is lost.
+    Reconnected,
+}
+
+impl Feed {
+    /// Subscribes to what `device` says, and waits for what it has announced.
+    ///
+    /// # Errors
+    /// The connection to the broker is lost, or it forbids to subscribe.
+    pub(crate) async fn of(device: &DeviceName, link: &Link) -> Result<Self, LinkError> {
+        let (announcement_topic, status_topic) = (device.announcement_topic(), device.status_topic());
+        // The status comes second: its acknowledgement shows that a retained announcement has come.
+        let filters =
+            [(announcement_topic.as_str(), Qos::AtMostOnce), (status_topic.as_str(), Qos::AtLeastOnce)];
+        let subscription = patiently(|| link.subscribe(&filters, BACKLOG)).await?;
+        let (announcement, announced_at) = (None, None);
+        let mut feed = Self { subscription, announcement_topic, status_topic, announcement, announced_at };
+        feed.catch_up();
+        if feed.announcement.is_none() {
+            let late = async { while !matches!(feed.next().await, None | Some(Heard::Announced)) {} };
+            let _ = timeout(LATE_ANNOUNCEMENT, late).await;
+        }
+        Ok(feed)
+    }
+
+    /// What is heard next; None once the link is closed. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Option<Heard> {
+        loop {
+            let incoming = self.subscription.next().await?;
+            if let Some(heard) = self.understand(incoming) {
+                return Some(heard);
+            }
+        }
+    }
+
+    /// Hears what has been said already. A status among it is no answer to what is offered from here on.
+    pub(crate) fn catch_up(&mut self) {
+        while let Some(incoming) = self.subscription.try_next() {
+            self.understand(incoming);
+        }
+    }
+
+    /// Nothing where a message cannot be read, or was kept by the broker and should not have been.
+    fn understand(&mut self, incoming: Incoming) -> Option<Heard> {
+        let Message { topic, payload, retained } = match incoming {
+            Incoming::Message(message) => message,
+            Incoming::Reconnected => return Some(Heard::Reconnected),
+        };
+        if topic == self.status_topic && !retained {
+            let status = Status::parse(&payload);
+            let status = status.inspect_err(|error| tracing::warn!(topic, %error, "a status cannot be read"));
+            return status.ok().map(Heard::Status);
+        }
+        // An empty message takes an announcement back.
+        if topic != self.announcement_topic || payload.is_empty() {
+            return None;
+        }
+        let announcement = Announcement::parse(&payload)
+            .inspect_err(|error| tracing::warn!(topic, %error, "an announcement cannot be read"))
+            .ok()?;
+        self.announcement = Some(announcement);
+        if !retained {
+            self.announced_at = Some(Instant::now());
+        }
+        Some(Heard::Announced)
+    }
+}
