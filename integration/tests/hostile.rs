@@ -1,0 +1,226 @@
+//! What goes wrong around the library, each once: by accident, by age, or on purpose.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
+
+use std::fs;
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mqtt_ota::{
+    Broker, Config, Outcome, Payload, PayloadError, Receiver, ReceiverConfig, ReceiverEvent, Report,
+    SendError, SendOptions, Sender,
+};
+use mqtt_ota_integration::{Client, Endpoint, GUARD, Gate, Mosquitto, Passes, RawDevice, free_port};
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+
+const FILE: &[u8] = b"print('hello')\n";
+
+struct Application {
+    runtime: Runtime,
+    sender: Arc<Sender>,
+}
+
+impl Application {
+    fn with(broker: &impl Endpoint, config: Config) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let url = Broker::parse(&broker.url()).unwrap();
+        let sender = runtime.block_on(Sender::connect(url, config)).unwrap();
+        Self { runtime, sender: Arc::new(sender) }
+    }
+
+    fn on(broker: &impl Endpoint) -> Self {
+        Self::with(broker, Config::default())
+    }
+
+    fn send(
+        &self,
+        payload: &Payload,
+        device: &str,
+        options: SendOptions,
+    ) -> JoinHandle<Result<Report, SendError>> {
+        let (sender, payload, device) = (Arc::clone(&self.sender), payload.clone(), device.parse().unwrap());
+        self.runtime.spawn(async move { sender.send(&payload, &device, options).await })
+    }
+
+    fn result(&self, sending: JoinHandle<Result<Report, SendError>>) -> Result<Report, SendError> {
+        let ended = self.runtime.block_on(async { tokio::time::timeout(GUARD, sending).await });
+        ended.expect("the send does not end").unwrap()
+    }
+}
+
+fn file() -> Payload {
+    Payload::from_bytes("main.py", FILE)
+}
+
+fn impatient() -> SendOptions {
+    SendOptions { retry_pause: Duration::ZERO, ..SendOptions::default() }
+}
+
+#[test]
+fn a_device_may_have_a_name_beyond_ascii() {
+    let broker = Mosquitto::start();
+    let application = Application::on(&broker);
+    let device = RawDevice::join(&broker, "Übung");
+    device.announce();
+    let sending = application.send(&file(), "Übung", impatient());
+    assert_eq!(device.install(&device.offer()), FILE);
+    assert_eq!(application.result(sending).unwrap().outcome, Outcome::Installed);
+    let devices = application.runtime.block_on(application.sender.devices()).unwrap();
+    assert_eq!(devices.len(), 1);
+}
+
+#[test]
+fn every_device_of_a_large_fleet_is_listed() {
+    let broker = Mosquitto::start();
+    let application = Application::on(&broker);
+    let client = Client::connect(&broker, "fleet");
+    for index in 0..3000 {
+        client.publish_retained(&format!("D{index}/OTA/device"), "v=1|addr=127.0.0.1");
+    }
+    let devices = application.runtime.block_on(application.sender.devices()).unwrap();
+    assert_eq!(devices.len(), 3000);
+}
+
+#[test]
+fn a_status_that_the_broker_kept_answers_nothing() {
+    let broker = Mosquitto::start();
+    let application = Application::on(&broker);
+    let device = RawDevice::join(&broker, "LAMP");
+    device.announce();
+    let digest = mqtt_ota_integration::sha1_hex(FILE);
+    let kept = format!("installed|main.py|{digest}|");
+    Client::connect(&broker, "keeper").publish_retained("LAMP/OTA/status", kept);
+    let options = SendOptions { connect_timeout: Duration::from_millis(100), ..impatient() };
+    let report = application.result(application.send(&file(), "LAMP", options)).unwrap();
+    assert!(matches!(report.outcome, Outcome::NobodyConnected { .. }), "{report:?}");
+}
+
+#[test]
+fn a_late_answer_to_one_attempt_is_none_to_the_next() {
+    let broker = Mosquitto::start();
+    let application = Application::on(&broker);
+    let device = RawDevice::join(&broker, "LAMP");
+    device.announce();
+    let options = SendOptions { retry_pause: Duration::from_millis(500), ..impatient() };
+    let sending = application.send(&file(), "LAMP", options);
+    let first = device.offer();
+    device.report("failed", &first, "short").report("failed", &first, "write");
+    device.install(&device.offer());
+    assert_eq!(application.result(sending).unwrap().outcome, Outcome::Installed);
+}
+
+#[test]
+fn a_device_that_keeps_saying_receiving_does_not_hold_the_sender() {
+    let broker = Mosquitto::start();
+    let application = Application::on(&broker);
+    let device = RawDevice::join(&broker, "LAMP");
+    device.announce();
+    let options = SendOptions { connect_timeout: Duration::from_millis(200), ..impatient() };
+    let sending = application.send(&file(), "LAMP", options);
+    let offer = device.offer();
+    while !sending.is_finished() {
+        device.report("receiving", &offer, "").say("receiving|other.py|00|");
+    }
+    let report = application.result(sending).unwrap();
+    assert!(matches!(report.outcome, Outcome::NobodyConnected { receiving: true, .. }), "{report:?}");
+}
+
+#[test]
+fn unchanged_after_a_broken_attempt_means_that_it_was_installed_by_it() {
+    let broker = Mosquitto::start();
+    let application = Application::on(&broker);
+    let device = RawDevice::join(&broker, "LAMP");
+    device.announce();
+    let sending = application.send(&file(), "LAMP", impatient());
+    device.report("failed", &device.offer(), "timeout");
+    device.report("installed", &device.offer(), "unchanged");
+    assert_eq!(application.result(sending).unwrap().outcome, Outcome::Installed);
+}
+
+#[test]
+fn an_offer_that_was_lost_with_the_broker_is_published_again() {
+    let broker = Mosquitto::start();
+    let mut gate = Gate::to(&broker, Passes::All);
+    let application = Application::on(&gate);
+    let device = RawDevice::join(&broker, "LAMP");
+    let sending = application.send(&file(), "LAMP", impatient());
+    let first = device.offer();
+    gate.cut();
+    gate.open();
+    assert_eq!(device.offer(), first);
+    assert_eq!(first.connect().read_to_end(), FILE);
+    assert_eq!(application.result(sending).unwrap().outcome, Outcome::Unconfirmed);
+}
+
+#[test]
+fn rolled_back_counts_only_for_the_file_that_was_sent() {
+    let broker = Mosquitto::start();
+    let application = Application::on(&broker);
+    let device = RawDevice::join(&broker, "LAMP");
+    device.announce();
+    let sending = application.send(&file(), "LAMP", SendOptions { wait_for_boot: true, ..impatient() });
+    device.install(&device.offer());
+    device.say("rolled-back|other.py|00|").announce();
+    let report = application.result(sending).unwrap();
+    assert_eq!(report.outcome, Outcome::Installed);
+    assert!(report.back_online.is_some());
+}
+
+#[test]
+fn a_file_that_grows_is_not_delivered_up_to_its_old_end() {
+    let (broker, folder) = (Mosquitto::start(), tempfile::tempdir().unwrap());
+    let application = Application::on(&broker);
+    let device = RawDevice::join(&broker, "LAMP");
+    let path = folder.path().join("main.py");
+    fs::write(&path, FILE).unwrap();
+    let payload = application.runtime.block_on(Payload::open(&path)).unwrap();
+    let sending = application.send(&payload, "LAMP", impatient());
+    let offer = device.offer();
+    fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"more").unwrap();
+    offer.connect().wait_for_close();
+    let error = application.result(sending).unwrap_err();
+    assert!(matches!(error, SendError::Payload(PayloadError::Changed { .. })), "{error:?}");
+}
+
+#[test]
+fn one_advertised_port_serves_one_device_at_a_time() {
+    let broker = Mosquitto::start();
+    let port = free_port();
+    let advertise = Some(format!("127.0.0.1:{port}").parse().unwrap());
+    let listen = format!("127.0.0.1:{port}-{}", port.saturating_add(5)).parse().unwrap();
+    let application = Application::with(&broker, Config { advertise, listen, ..Config::default() });
+    let devices: Vec<_> = ["A", "B", "C"].map(|name| (name, RawDevice::join(&broker, name))).into();
+    let sending: Vec<_> = devices
+        .iter()
+        .map(|(name, _)| application.send(&Payload::from_bytes("f", name.as_bytes()), name, impatient()))
+        .collect();
+    std::thread::scope(|scope| {
+        for (name, device) in devices {
+            scope.spawn(move || assert_eq!(device.install(&device.offer()), name.as_bytes()));
+        }
+    });
+    for sending in sending {
+        assert!(application.result(sending).unwrap().outcome.is_success());
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_offer_that_names_a_pipe_does_not_stop_the_receiver() {
+    let (broker, root) = (Mosquitto::start(), tempfile::tempdir().unwrap());
+    let application = Application::on(&broker);
+    let pipe = root.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let url = Broker::parse(&broker.url()).unwrap();
+    let start = Receiver::start(url, "LAMP".parse().unwrap(), root.path(), ReceiverConfig::default());
+    let mut device = application.runtime.block_on(start).unwrap();
+    let sha1 = mqtt_ota_integration::sha1_hex(FILE);
+    Client::connect(&broker, "by-hand").publish("LAMP/OTA", format!("127.0.0.1|1|pipe|{sha1}"));
+    application.runtime.block_on(async {
+        let failed = async { while !matches!(device.next().await.unwrap(), ReceiverEvent::Failed { .. }) {} };
+        tokio::time::timeout(GUARD, failed).await.expect("the receiver hangs");
+    });
+    let report = application.result(application.send(&file(), "LAMP", impatient())).unwrap();
+    assert_eq!(report.outcome, Outcome::Installed);
+}
