@@ -1,3 +1,5 @@
+mod reader;
+
 use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -5,15 +7,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
+use self::reader::Reader;
 use crate::wire::{Algorithm, Digest, Hasher};
-
-/// How much is read, hashed and sent at once, in bytes.
-const CHUNK: usize = 128 * 1024;
-/// How many chunks are read ahead.
-const AHEAD: usize = 2;
 
 /// What is to be sent: a file, or bytes in memory.
 ///
@@ -218,95 +216,6 @@ impl Chunks {
     }
 }
 
-/// Reads a payload in a thread of its own, some chunks ahead. The thread ends with this value.
-struct Reader {
-    payload: Payload,
-    chunks: mpsc::Receiver<io::Result<Vec<u8>>>,
-    spare: mpsc::Sender<Vec<u8>>,
-}
-
-impl Reader {
-    fn start(payload: &Payload) -> Self {
-        let (full, chunks) = mpsc::channel(AHEAD);
-        let (spare, mut spares) = mpsc::channel::<Vec<u8>>(AHEAD);
-        let reading = payload.clone();
-        spawn_blocking(move || {
-            let mut offset = 0;
-            while offset < reading.len() {
-                let mut chunk = spares.try_recv().unwrap_or_default();
-                let read = reading.fill(&mut chunk, offset);
-                offset += chunk.len() as u64;
-                let failed = read.is_err();
-                if full.blocking_send(read.map(|()| chunk)).is_err() || failed {
-                    return;
-                }
-            }
-            // The file must end where it ended when it was opened (in /proc the system says 0 of all files).
-            if reading.goes_on() {
-                let _ = full.blocking_send(Err(io::ErrorKind::UnexpectedEof.into()));
-            }
-        });
-        Self { payload: payload.clone(), chunks, spare }
-    }
-
-    /// The next [`CHUNK`] bytes, or what is left. Cancel safe.
-    async fn next(&mut self) -> Result<Option<Vec<u8>>, PayloadError> {
-        match self.chunks.recv().await.transpose() {
-            Ok(chunk) => Ok(chunk),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(self.payload.changed()),
-            Err(error) => Err(self.payload.unreadable(error)),
-        }
-    }
-
-    /// Lets the thread fill a chunk again.
-    fn recycle(&self, chunk: Vec<u8>) {
-        let _ = self.spare.try_send(chunk);
-    }
-}
-
-impl Payload {
-    /// Whether there are bytes behind the last. Blocking.
-    fn goes_on(&self) -> bool {
-        match &self.0.source {
-            Source::Memory(_) => false,
-            Source::File { file, .. } => read_exact_at(file, &mut [0], self.len()).is_ok(),
-        }
-    }
-
-    /// Reads the chunk at `offset`. Blocking.
-    fn fill(&self, chunk: &mut Vec<u8>, offset: u64) -> io::Result<()> {
-        let left = self.len() - offset;
-        chunk.resize(usize::try_from(left).map_or(CHUNK, |left| left.min(CHUNK)), 0);
-        match &self.0.source {
-            Source::Memory(bytes) => {
-                let rest = usize::try_from(offset).ok().and_then(|start| bytes.get(start..));
-                chunk.iter_mut().zip(rest.unwrap_or_default()).for_each(|(to, from)| *to = *from);
-                Ok(())
-            }
-            Source::File { file, .. } => read_exact_at(file, chunk, offset),
-        }
-    }
-}
-
-#[cfg(unix)]
-fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
-}
-
-#[cfg(windows)]
-fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
-    while !buffer.is_empty() {
-        match std::os::windows::fs::FileExt::seek_read(file, buffer, offset)? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            read => {
-                buffer = buffer.get_mut(read..).unwrap_or_default();
-                offset += read as u64;
-            }
-        }
-    }
-    Ok(())
-}
-
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     spawn_blocking(work).await.map_err(io::Error::other)?
 }
@@ -349,6 +258,7 @@ pub enum PayloadError {
 
 #[cfg(test)]
 mod tests {
+    use super::reader::CHUNK;
     use super::*;
 
     async fn all(payload: &Payload, digest: Digest) -> Result<Vec<u8>, PayloadError> {
