@@ -3,14 +3,14 @@
 # change has to pass, and stops at the first that fails. Needs Rust with rustfmt and clippy; root or
 # sudo only where something is missing. Elsewhere: install Mosquitto yourself, and run it all the same.
 #
-#   PROPERTY_CASES   cases for each property test of the wire (default 100000)
+#   PROPERTY_CASES   cases for each property test of the wire (default 1000000)
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 cache=$here/.cache
 cd "$here/.."
 
-property_cases=${PROPERTY_CASES:-100000}
+property_cases=${PROPERTY_CASES:-1000000}
 deny_version=0.20.2
 started=$SECONDS
 
@@ -37,6 +37,7 @@ install_packages() {
     local missing=()
     have mosquitto && have mosquitto_passwd || missing+=(mosquitto)
     have git || missing+=(git)
+    have python3 || missing+=(python3)
     have cc || missing+=(gcc libc6-dev)
     [ ${#missing[@]} -gt 0 ] || return 0
 
