@@ -11,18 +11,18 @@ use crate::stage::Stage;
 const MIB: usize = 256;
 
 /// How often each is measured.
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 9;
 
 /// The hash functions of the protocol. A device that announces both, as the Rust receiver does, gets the
 /// first; `sha1` is measured with an announcement of that one alone.
 const ALGORITHMS: [&str; 2] = ["sha256", "sha1"];
 
-/// A large file: against hashing it once and moving it once, which is the least that there is to do.
+/// A large file: against hashing it once and moving it once. The sender cannot make an offer before it has
+/// hashed the file, and the device cannot say "installed" before it has, so the whole process is also
+/// compared with hashing it twice and moving it once.
 pub(crate) fn measure() {
     let bytes = MIB << 20;
-    println!(
-        "{MIB} MiB to `mqtt-ota receive`, {ROUNDS} rounds; both ends have to hash it, one after the other"
-    );
+    println!("{MIB} MiB to `mqtt-ota receive`, {ROUNDS} rounds");
     let source = Place::disk();
     let file = source.file("image.bin");
     write_random(&file, bytes);
@@ -43,12 +43,14 @@ pub(crate) fn measure() {
                 // Else the device would answer that nothing has changed.
                 fs::remove_file(place.file("image.bin")).expect("the device has the file");
             }
-            let bound = hash.median() + moving.median();
+            let once = hash.median() + moving.median();
+            let twice = once + hash.median();
             println!("  {algorithm}, device's files in {place}");
             println!("    hash it once        {hash}");
             println!("    move it once        {moving}");
-            println!("    whole process       {whole}, {:.2} of the sum (goal: 1.3)", whole.over(bound));
-            println!("    offer to installed  {delivery}, {:.2} of the sum", delivery.over(bound));
+            println!("    whole process       {whole}, {:.2} of the sum (goal: 1.3)", whole.over(once));
+            println!("      with both hashes  {:43} {:.2} of the sum", "", whole.over(twice));
+            println!("    offer to installed  {delivery}, {:.2} of the sum", delivery.over(once));
             if let Some(peak) = peak {
                 println!("    peak memory         {peak} (goal: under 16 MiB)");
             }

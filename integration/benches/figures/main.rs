@@ -2,7 +2,8 @@
 //! `cargo bench -p mqtt-ota-integration`, or with the names of parts: `… -- small large sparse`.
 //!
 //! It compares and does not judge: a slow day fails nothing. Everything is on this machine and on
-//! loopback. Medians, with the quartiles in brackets.
+//! loopback. Medians, with the quartiles in brackets. Other work on the machine disturbs it; what was built
+//! with `cargo bench --no-run` can be run ahead of that, by root on Linux, with `chrt -f 10 cargo bench …`.
 #![allow(clippy::print_stdout, reason = "a benchmark is there to print")]
 #![allow(
     clippy::unwrap_used,
