@@ -7,7 +7,7 @@ use tokio::task::spawn_blocking;
 use super::{Payload, PayloadError, Source};
 
 /// How much is read, hashed and sent at once, in bytes.
-pub(super) const CHUNK: usize = 128 * 1024;
+pub(super) const CHUNK: usize = 256 * 1024;
 /// How many chunks are read ahead.
 const AHEAD: usize = 2;
 

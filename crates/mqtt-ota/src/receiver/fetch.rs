@@ -1,4 +1,5 @@
 use std::io::{self, Write};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use tempfile::NamedTempFile;
@@ -16,6 +17,9 @@ use crate::wire::{Hasher, Offer, Reason};
 const CHUNK: usize = 128 * 1024;
 /// How many chunks there are.
 const CHUNKS: usize = 3;
+/// How much is written before the system is told to bring it to the disk, in bytes. It does so while more
+/// comes in, and the sync at the end waits for what is left.
+const SYNC_EVERY: usize = 8 * 1024 * 1024;
 
 /// Streams what is offered into `incoming`, and checks its hash. Yields the file and its length.
 ///
@@ -101,9 +105,27 @@ fn write(
     mut chunks: mpsc::Receiver<(Vec<u8>, usize)>,
     spare: &mpsc::Sender<Vec<u8>>,
 ) -> io::Result<NamedTempFile> {
+    let (mut unsynced, mut syncing) = (0, None);
     while let Some((chunk, filled)) = chunks.blocking_recv() {
         file.write_all(chunk.get(..filled).unwrap_or_default())?;
         let _ = spare.blocking_send(chunk);
+        unsynced += filled;
+        if unsynced >= SYNC_EVERY && syncing.as_ref().is_none_or(JoinHandle::is_finished) {
+            synced(syncing.take())?;
+            let handle = file.as_file().try_clone()?;
+            syncing = Some(thread::spawn(move || handle.sync_data()));
+            unsynced = 0;
+        }
     }
+    synced(syncing)?;
     Ok(file)
+}
+
+/// Waits for a sync. What it could not write must be heard here: the system tells each error once, so the
+/// last sync would not repeat it.
+fn synced(syncing: Option<JoinHandle<io::Result<()>>>) -> io::Result<()> {
+    match syncing {
+        Some(syncing) => syncing.join().map_err(|_| io::Error::other("the thread that syncs has ended"))?,
+        None => Ok(()),
+    }
 }
