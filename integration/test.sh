@@ -133,4 +133,7 @@ headline "The command"
 cargo build --locked -p mqtt-ota-cli
 
 headline "cargo test"
-cargo test --locked --workspace
+cargo test --locked --workspace 2>&1 | tee "$cache/test.log"
+# A failure has ended the script already.
+awk '/^test result: / { passed += $4; failed += $6 } END { printf "\n%d passed, %d failed\n", passed, failed }' \
+    "$cache/test.log"
