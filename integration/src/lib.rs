@@ -8,6 +8,7 @@
 //! | [`EmbeddedBroker`] | `mqtt-ota broker` |
 //! | [`Gate`] | a way to a broker that speaks MQTT 3.1.1 only, or that a test can cut |
 //! | [`MqttOta`] | the real `mqtt-ota` binary with an environment of its own |
+//! | [`Application`] | a program that uses the library |
 //! | [`Process`], [`Finished`] | a running child, its output as events, and how it ended |
 //! | [`Client`] | an MQTT client for whatever else a test wants to say or hear |
 //! | [`Feeder`] | a sender's listening side, for tests of devices |
@@ -26,6 +27,7 @@
     reason = "this is test support: a surprise ends the test, with its message"
 )]
 
+mod application;
 mod authority;
 mod client;
 mod command;
@@ -46,6 +48,7 @@ mod runtime;
 mod scene;
 mod transcript;
 
+pub use application::{Application, Sending};
 pub use authority::Authority;
 pub use client::{Client, Message};
 pub use command::{MqttOta, binary};

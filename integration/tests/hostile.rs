@@ -3,51 +3,14 @@
 
 use std::fs;
 use std::io::Write;
-use std::sync::Arc;
 use std::time::Duration;
 
 use mqtt_ota::{
-    Broker, Config, Outcome, Payload, PayloadError, Receiver, ReceiverConfig, ReceiverEvent, Report,
-    SendError, SendOptions, Sender,
+    Config, Outcome, Payload, PayloadError, Receiver, ReceiverConfig, ReceiverEvent, SendError, SendOptions,
 };
-use mqtt_ota_integration::{Client, Endpoint, GUARD, Gate, Mosquitto, Passes, RawDevice, free_port};
-use tokio::runtime::Runtime;
-use tokio::task::JoinHandle;
+use mqtt_ota_integration::{Application, Client, GUARD, Gate, Mosquitto, Passes, RawDevice, free_port};
 
 const FILE: &[u8] = b"print('hello')\n";
-
-struct Application {
-    runtime: Runtime,
-    sender: Arc<Sender>,
-}
-
-impl Application {
-    fn with(broker: &impl Endpoint, config: Config) -> Self {
-        let runtime = Runtime::new().unwrap();
-        let url = Broker::parse(&broker.url()).unwrap();
-        let sender = runtime.block_on(Sender::connect(url, config)).unwrap();
-        Self { runtime, sender: Arc::new(sender) }
-    }
-
-    fn on(broker: &impl Endpoint) -> Self {
-        Self::with(broker, Config::default())
-    }
-
-    fn send(
-        &self,
-        payload: &Payload,
-        device: &str,
-        options: SendOptions,
-    ) -> JoinHandle<Result<Report, SendError>> {
-        let (sender, payload, device) = (Arc::clone(&self.sender), payload.clone(), device.parse().unwrap());
-        self.runtime.spawn(async move { sender.send(&payload, &device, options).await })
-    }
-
-    fn result(&self, sending: JoinHandle<Result<Report, SendError>>) -> Result<Report, SendError> {
-        let ended = self.runtime.block_on(async { tokio::time::timeout(GUARD, sending).await });
-        ended.expect("the send does not end").unwrap()
-    }
-}
 
 fn file() -> Payload {
     Payload::from_bytes("main.py", FILE)
@@ -65,7 +28,7 @@ fn a_device_may_have_a_name_beyond_ascii() {
     device.announce();
     let sending = application.send(&file(), "Übung", impatient());
     assert_eq!(device.install(&device.offer()), FILE);
-    assert_eq!(application.result(sending).unwrap().outcome, Outcome::Installed);
+    assert_eq!(application.report(sending).outcome, Outcome::Installed);
     let devices = application.runtime.block_on(application.sender.devices()).unwrap();
     assert_eq!(devices.len(), 1);
 }
@@ -92,7 +55,7 @@ fn a_status_that_the_broker_kept_answers_nothing() {
     let kept = format!("installed|main.py|{digest}|");
     Client::connect(&broker, "keeper").publish_retained("LAMP/OTA/status", kept);
     let options = SendOptions { connect_timeout: Duration::from_millis(100), ..impatient() };
-    let report = application.result(application.send(&file(), "LAMP", options)).unwrap();
+    let report = application.report(application.send(&file(), "LAMP", options));
     assert!(matches!(report.outcome, Outcome::NobodyConnected { .. }), "{report:?}");
 }
 
@@ -107,7 +70,7 @@ fn a_late_answer_to_one_attempt_is_none_to_the_next() {
     let first = device.offer();
     device.report("failed", &first, "short").report("failed", &first, "write");
     device.install(&device.offer());
-    assert_eq!(application.result(sending).unwrap().outcome, Outcome::Installed);
+    assert_eq!(application.report(sending).outcome, Outcome::Installed);
 }
 
 #[test]
@@ -122,7 +85,7 @@ fn a_device_that_keeps_saying_receiving_does_not_hold_the_sender() {
     while !sending.is_finished() {
         device.report("receiving", &offer, "").say("receiving|other.py|00|");
     }
-    let report = application.result(sending).unwrap();
+    let report = application.report(sending);
     assert!(matches!(report.outcome, Outcome::NobodyConnected { receiving: true, .. }), "{report:?}");
 }
 
@@ -135,7 +98,7 @@ fn unchanged_after_a_broken_attempt_means_that_it_was_installed_by_it() {
     let sending = application.send(&file(), "LAMP", impatient());
     device.report("failed", &device.offer(), "timeout");
     device.report("installed", &device.offer(), "unchanged");
-    assert_eq!(application.result(sending).unwrap().outcome, Outcome::Installed);
+    assert_eq!(application.report(sending).outcome, Outcome::Installed);
 }
 
 #[test]
@@ -150,7 +113,7 @@ fn an_offer_that_was_lost_with_the_broker_is_published_again() {
     gate.open();
     assert_eq!(device.offer(), first);
     assert_eq!(first.connect().read_to_end(), FILE);
-    assert_eq!(application.result(sending).unwrap().outcome, Outcome::Unconfirmed);
+    assert_eq!(application.report(sending).outcome, Outcome::Unconfirmed);
 }
 
 #[test]
@@ -162,7 +125,7 @@ fn rolled_back_counts_only_for_the_file_that_was_sent() {
     let sending = application.send(&file(), "LAMP", SendOptions { wait_for_boot: true, ..impatient() });
     device.install(&device.offer());
     device.say("rolled-back|other.py|00|").announce();
-    let report = application.result(sending).unwrap();
+    let report = application.report(sending);
     assert_eq!(report.outcome, Outcome::Installed);
     assert!(report.back_online.is_some());
 }
@@ -201,7 +164,7 @@ fn one_advertised_port_serves_one_device_at_a_time() {
         }
     });
     for sending in sending {
-        assert!(application.result(sending).unwrap().outcome.is_success());
+        assert!(application.report(sending).outcome.is_success());
     }
 }
 
@@ -212,7 +175,7 @@ fn an_offer_that_names_a_pipe_does_not_stop_the_receiver() {
     let application = Application::on(&broker);
     let pipe = root.path().join("pipe");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let url = Broker::parse(&broker.url()).unwrap();
+    let url = Application::url(&broker);
     let start = Receiver::start(url, "LAMP".parse().unwrap(), root.path(), ReceiverConfig::default());
     let mut device = application.runtime.block_on(start).unwrap();
     let sha1 = mqtt_ota_integration::sha1_hex(FILE);
@@ -221,6 +184,6 @@ fn an_offer_that_names_a_pipe_does_not_stop_the_receiver() {
         let failed = async { while !matches!(device.next().await.unwrap(), ReceiverEvent::Failed { .. }) {} };
         tokio::time::timeout(GUARD, failed).await.expect("the receiver hangs");
     });
-    let report = application.result(application.send(&file(), "LAMP", impatient())).unwrap();
+    let report = application.report(application.send(&file(), "LAMP", impatient()));
     assert_eq!(report.outcome, Outcome::Installed);
 }

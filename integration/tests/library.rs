@@ -2,88 +2,53 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
 use std::fs;
-use std::future::Future;
 use std::net::TcpStream;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use mqtt_ota::{
-    Broker, Config, DeviceName, Event, Outcome, Payload, Protocol, Reason, Receiver, ReceiverConfig,
-    ReceiverEvent, Report, SendError, SendOptions, Sender,
+    Event, Outcome, Payload, Protocol, Reason, Receiver, ReceiverConfig, ReceiverEvent, SendOptions,
 };
 use mqtt_ota_broker::BrokerConfig;
-use mqtt_ota_integration::{Client, Endpoint, Feeder, GUARD, Gate, Mosquitto, Passes, RawDevice, RawOffer};
+use mqtt_ota_integration::{
+    Application, Client, Endpoint, Feeder, GUARD, Gate, Mosquitto, Passes, RawDevice, RawOffer, Sending,
+};
 use tokio::runtime::Runtime;
-use tokio::task::JoinHandle;
 
 const FILE: &[u8] = b"print('hello from the ceiling')\n";
 
-/// An application that uses the library, beside the test's own thread.
-struct Application {
-    runtime: Runtime,
-    sender: Arc<Sender>,
+/// Begins to send the file to `device`.
+fn send(application: &Application, device: &str, options: SendOptions) -> Sending {
+    application.send(&Payload::from_bytes("main.py", FILE), device, options)
 }
 
-impl Application {
-    fn on(broker: &impl Endpoint) -> Self {
-        Self::with(broker, Config::default())
-    }
+/// Starts a device below `root`.
+fn device(application: &Application, broker: &impl Endpoint, name: &str, root: &Path) -> Receiver {
+    device_with(application, broker, name, root, ReceiverConfig::default())
+}
 
-    fn with(broker: &impl Endpoint, config: Config) -> Self {
-        let runtime = Runtime::new().unwrap();
-        let sender = runtime.block_on(guarded(Sender::connect(url(broker), config))).unwrap();
-        Self { runtime, sender: Arc::new(sender) }
-    }
+fn device_with(
+    application: &Application,
+    broker: &impl Endpoint,
+    name: &str,
+    root: &Path,
+    config: ReceiverConfig,
+) -> Receiver {
+    let start = Receiver::start(Application::url(broker), name.parse().unwrap(), root, config);
+    application.runtime.block_on(Application::guarded(start)).unwrap()
+}
 
-    fn send(&self, device: &str, options: SendOptions) -> JoinHandle<Result<Report, SendError>> {
-        let (sender, device) = (Arc::clone(&self.sender), name(device));
-        let payload = Payload::from_bytes("main.py", FILE);
-        self.runtime.spawn(async move { sender.send(&payload, &device, options).await })
-    }
-
-    fn outcome(&self, sending: JoinHandle<Result<Report, SendError>>) -> Report {
-        self.runtime.block_on(guarded(sending)).unwrap().unwrap()
-    }
-
-    fn device(&self, broker: &impl Endpoint, device: &str, root: &Path) -> Receiver {
-        self.device_with(broker, device, root, ReceiverConfig::default())
-    }
-
-    fn device_with(
-        &self,
-        broker: &impl Endpoint,
-        device: &str,
-        root: &Path,
-        config: ReceiverConfig,
-    ) -> Receiver {
-        self.runtime.block_on(guarded(Receiver::start(url(broker), name(device), root, config))).unwrap()
-    }
-
-    /// The next event that is worth a name: progress is not.
-    fn next(&self, device: &mut Receiver) -> ReceiverEvent {
-        self.runtime.block_on(guarded(async {
-            loop {
-                match device.next().await.unwrap() {
-                    ReceiverEvent::Progress { .. } | ReceiverEvent::Online(_) => {}
-                    event => return event,
-                }
+/// The next event that is worth a name: progress is not.
+fn next(application: &Application, device: &mut Receiver) -> ReceiverEvent {
+    application.runtime.block_on(Application::guarded(async {
+        loop {
+            match device.next().await.unwrap() {
+                ReceiverEvent::Progress { .. } | ReceiverEvent::Online(_) => {}
+                event => return event,
             }
-        }))
-    }
-}
-
-fn url(broker: &impl Endpoint) -> Broker {
-    Broker::parse(&broker.url()).unwrap()
-}
-
-fn name(device: &str) -> DeviceName {
-    device.parse().unwrap()
-}
-
-async fn guarded<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(GUARD, work).await.expect("it takes too long")
+        }
+    }))
 }
 
 fn impatient() -> SendOptions {
@@ -101,18 +66,18 @@ fn a_file_is_installed_then_unchanged_and_the_device_keeps_it() {
     let (broker, root) = (Mosquitto::start(), tempfile::tempdir().unwrap());
     let application = Application::on(&broker);
     assert_eq!(application.sender.protocol(), Protocol::V5);
-    let mut device = application.device(&broker, "LAMP", root.path());
+    let mut device = device(&application, &broker, "LAMP", root.path());
 
-    let report = application.outcome(application.send("LAMP", SendOptions::default()));
+    let report = application.report(send(&application, "LAMP", SendOptions::default()));
     assert_eq!(report.outcome, Outcome::Installed);
     assert_eq!((report.bytes, report.attempts), (FILE.len() as u64, 1));
     assert_eq!(fs::read(root.path().join("main.py")).unwrap(), FILE);
     assert_eq!(litter(root.path()), [""; 0]);
-    assert!(matches!(application.next(&mut device), ReceiverEvent::Receiving(_)));
-    assert!(matches!(application.next(&mut device), ReceiverEvent::Installed { .. }));
-    assert!(matches!(application.next(&mut device), ReceiverEvent::Reboot));
+    assert!(matches!(next(&application, &mut device), ReceiverEvent::Receiving(_)));
+    assert!(matches!(next(&application, &mut device), ReceiverEvent::Installed { .. }));
+    assert!(matches!(next(&application, &mut device), ReceiverEvent::Reboot));
 
-    let report = application.outcome(application.send("LAMP", SendOptions::default()));
+    let report = application.report(send(&application, "LAMP", SendOptions::default()));
     assert_eq!((report.outcome, report.peer), (Outcome::Unchanged, None));
 }
 
@@ -128,8 +93,8 @@ fn a_3_1_1_broker_is_spoken_to_in_its_own_version() {
         let root = tempfile::tempdir().unwrap();
         let application = Application::on(&address);
         assert_eq!(application.sender.protocol(), Protocol::V311);
-        let _device = application.device(&address, "LAMP", root.path());
-        let report = application.outcome(application.send("LAMP", SendOptions::default()));
+        let _device = device(&application, &address, "LAMP", root.path());
+        let report = application.report(send(&application, "LAMP", SendOptions::default()));
         assert_eq!(report.outcome, Outcome::Installed);
     }
 }
@@ -139,25 +104,25 @@ fn one_sender_serves_many_devices_at_once_and_one_device_in_turn() {
     let broker = Mosquitto::start();
     let application = Application::on(&broker);
     let roots: Vec<_> = (0..20).map(|_| tempfile::tempdir().unwrap()).collect();
-    let device = |(index, root): (usize, &tempfile::TempDir)| {
-        application.device(&broker, &format!("D{index}"), root.path())
+    let start = |(index, root): (usize, &tempfile::TempDir)| {
+        device(&application, &broker, &format!("D{index}"), root.path())
     };
-    let _devices: Vec<_> = roots.iter().enumerate().map(device).collect();
+    let _devices: Vec<_> = roots.iter().enumerate().map(start).collect();
     let sending: Vec<_> = (0..60)
         .map(|index| {
             let path = Some(format!("f{}", index / 20).parse().unwrap());
-            application.send(&format!("D{}", index % 20), SendOptions { path, ..impatient() })
+            send(&application, &format!("D{}", index % 20), SendOptions { path, ..impatient() })
         })
         .collect();
     for sending in sending {
-        assert_eq!(application.outcome(sending).outcome, Outcome::Installed);
+        assert_eq!(application.report(sending).outcome, Outcome::Installed);
     }
     for root in &roots {
         for file in ["f0", "f1", "f2"] {
             assert_eq!(fs::read(root.path().join(file)).unwrap(), FILE);
         }
     }
-    let devices = application.runtime.block_on(guarded(application.sender.devices())).unwrap();
+    let devices = application.runtime.block_on(Application::guarded(application.sender.devices())).unwrap();
     assert_eq!(devices.len(), 20);
 }
 
@@ -166,11 +131,11 @@ fn dropping_a_send_closes_its_port() {
     let broker = Mosquitto::start();
     let application = Application::on(&broker);
     let device = RawDevice::join(&broker, "LAMP");
-    let sending = application.send("LAMP", SendOptions::default());
+    let sending = send(&application, "LAMP", SendOptions::default());
     let offer = device.offer();
     assert!(TcpStream::connect((offer.host.as_str(), offer.port)).is_ok());
     sending.abort();
-    assert!(application.runtime.block_on(guarded(sending)).unwrap_err().is_cancelled());
+    assert!(application.runtime.block_on(Application::guarded(sending)).unwrap_err().is_cancelled());
     assert!(offer.is_withdrawn());
 }
 
@@ -181,8 +146,8 @@ fn a_sender_outlives_its_broker() {
     broker.stop();
     broker.start_again();
     let root = tempfile::tempdir().unwrap();
-    let _device = application.device(&broker, "LAMP", root.path());
-    let report = application.outcome(application.send("LAMP", SendOptions::default()));
+    let _device = device(&application, &broker, "LAMP", root.path());
+    let report = application.report(send(&application, "LAMP", SendOptions::default()));
     assert_eq!(report.outcome, Outcome::Installed);
 }
 
@@ -191,9 +156,9 @@ fn a_device_outlives_its_broker_and_announces_itself_to_the_next() {
     let mut broker = Mosquitto::start();
     let application = Application::on(&broker);
     let root = tempfile::tempdir().unwrap();
-    let mut device = application.device(&broker, "LAMP", root.path());
+    let mut device = device(&application, &broker, "LAMP", root.path());
     let online = |device: &mut Receiver| {
-        application.runtime.block_on(guarded(async {
+        application.runtime.block_on(Application::guarded(async {
             while !matches!(device.next().await.unwrap(), ReceiverEvent::Online(_)) {}
         }));
     };
@@ -201,7 +166,7 @@ fn a_device_outlives_its_broker_and_announces_itself_to_the_next() {
     broker.stop();
     broker.start_again();
     online(&mut device);
-    let report = application.outcome(application.send("LAMP", SendOptions::default()));
+    let report = application.report(send(&application, "LAMP", SendOptions::default()));
     assert_eq!(report.outcome, Outcome::Installed);
 }
 
@@ -212,10 +177,10 @@ fn an_answer_that_was_lost_is_asked_for_again() {
     let device = RawDevice::join(&broker, "LAMP");
     device.announce();
     let options = SendOptions { confirm_timeout: Duration::from_millis(100), ..impatient() };
-    let sending = application.send("LAMP", options);
+    let sending = send(&application, "LAMP", options);
     assert_eq!(device.offer().connect().read_to_end(), FILE);
     device.report("installed", &device.offer(), "unchanged");
-    let report = application.outcome(sending);
+    let report = application.report(sending);
     assert_eq!((report.outcome, report.attempts), (Outcome::Installed, 2));
 }
 
@@ -226,24 +191,24 @@ fn what_passes_by_itself_is_offered_again_and_what_does_not_is_not() {
     let device = RawDevice::join(&broker, "LAMP");
     device.announce();
     for reason in ["connect", "timeout", "short", "hash-mismatch"] {
-        let sending = application.send("LAMP", impatient());
+        let sending = send(&application, "LAMP", impatient());
         device.report("failed", &device.offer(), &format!("{reason} something"));
         device.install(&device.offer());
-        let report = application.outcome(sending);
+        let report = application.report(sending);
         assert_eq!((report.outcome, report.attempts), (Outcome::Installed, 2), "{reason}");
     }
     for reason in ["no-space", "write", "bad-name", "bad-offer", "unauthorised", "battery-low"] {
-        let sending = application.send("LAMP", impatient());
+        let sending = send(&application, "LAMP", impatient());
         device.report("failed", &device.offer(), &format!("{reason} 2.9 V"));
-        let report = application.outcome(sending);
+        let report = application.report(sending);
         let Outcome::Failed { reason: code, text } = &report.outcome else { panic!("{report:?}") };
         assert_eq!((code.code(), text.as_str(), report.attempts), (reason, "2.9 V", 1));
     }
-    let sending = application.send("LAMP", SendOptions { retries: 1, ..impatient() });
+    let sending = send(&application, "LAMP", SendOptions { retries: 1, ..impatient() });
     for _ in 0..2 {
         device.report("failed", &device.offer(), "short");
     }
-    let report = application.outcome(sending);
+    let report = application.report(sending);
     assert!(matches!(report.outcome, Outcome::Failed { reason: Reason::Short, .. }));
     assert_eq!(report.attempts, 2);
 }
@@ -260,24 +225,27 @@ fn a_boot_is_waited_for_and_only_a_new_announcement_counts() {
             told.send(()).unwrap();
         }
     });
-    let sending = application.send("LAMP", options.clone());
+    let sending = send(&application, "LAMP", options.clone());
     device.install(&device.offer());
     installed.recv_timeout(GUARD).unwrap();
     device.announce_as("v=1|sys=rebooted");
-    let report = application.outcome(sending);
+    let report = application.report(sending);
     assert_eq!(report.outcome, Outcome::Installed);
     assert_eq!(report.back_online.unwrap().announcement.system.as_deref(), Some("rebooted"));
 
-    let sending =
-        application.send("LAMP", SendOptions { boot_timeout: Duration::from_millis(100), ..options.clone() });
+    let sending = send(
+        &application,
+        "LAMP",
+        SendOptions { boot_timeout: Duration::from_millis(100), ..options.clone() },
+    );
     device.install(&device.offer());
-    assert_eq!(application.outcome(sending).outcome, Outcome::NotBackOnline);
+    assert_eq!(application.report(sending).outcome, Outcome::NotBackOnline);
 
-    let sending = application.send("LAMP", options);
+    let sending = send(&application, "LAMP", options);
     let offer = device.offer();
     device.install(&offer);
     device.report("rolled-back", &offer, "ImportError");
-    assert_eq!(application.outcome(sending).outcome, Outcome::RolledBack { text: "ImportError".into() });
+    assert_eq!(application.report(sending).outcome, Outcome::RolledBack { text: "ImportError".into() });
 }
 
 /// What a receiver says to what it is sent by hand, once `serve` has been done.
@@ -292,7 +260,7 @@ fn answered(
     sender.publish("LAMP/OTA", offer);
     serve();
     loop {
-        match application.next(device) {
+        match next(application, device) {
             ReceiverEvent::Failed { reason, text, .. } => return (reason, text),
             ReceiverEvent::Receiving(_) => {}
             other => panic!("{other:?}"),
@@ -307,7 +275,7 @@ fn nothing_that_a_receiver_is_sent_touches_the_old_file() {
     let root = tempfile::tempdir().unwrap();
     let config =
         ReceiverConfig { max_size: 1 << 20, idle_timeout: Duration::from_secs(1), ..Default::default() };
-    let mut device = application.device_with(&broker, "LAMP", root.path(), config);
+    let mut device = device_with(&application, &broker, "LAMP", root.path(), config);
     fs::write(root.path().join("main.py"), "old").unwrap();
     let mut answer =
         |offer: &str, serve: &dyn Fn()| answered(&application, &broker, &mut device, offer, serve);
@@ -336,7 +304,7 @@ fn nothing_that_a_receiver_is_sent_touches_the_old_file() {
     assert_eq!(fs::read(root.path().join("main.py")).unwrap(), b"old");
     assert_eq!(litter(root.path()), [""; 0]);
 
-    let report = application.outcome(application.send("LAMP", SendOptions::default()));
+    let report = application.report(send(&application, "LAMP", SendOptions::default()));
     assert_eq!(report.outcome, Outcome::Installed);
 }
 
@@ -346,7 +314,7 @@ fn a_link_out_of_the_root_is_not_followed() {
     let broker = Mosquitto::start();
     let application = Application::on(&broker);
     let (root, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let mut device = application.device(&broker, "LAMP", root.path());
+    let mut device = device(&application, &broker, "LAMP", root.path());
     std::os::unix::fs::symlink(outside.path(), root.path().join("lib")).unwrap();
     let sha1 = "819d7bf839af03c912af6e81f65ab404e5915ab5";
     for path in ["lib/x.py", "lib/new/x.py"] {
@@ -361,17 +329,17 @@ fn a_reboot_that_is_still_due_follows_an_unchanged_file() {
     let broker = Mosquitto::start();
     let application = Application::on(&broker);
     let root = tempfile::tempdir().unwrap();
-    let mut device = application.device(&broker, "LAMP", root.path());
+    let mut device = device(&application, &broker, "LAMP", root.path());
     let quiet = SendOptions { reboot: false, ..impatient() };
-    assert_eq!(application.outcome(application.send("LAMP", quiet)).outcome, Outcome::Installed);
-    let report = application.outcome(application.send("LAMP", impatient()));
+    assert_eq!(application.report(send(&application, "LAMP", quiet)).outcome, Outcome::Installed);
+    let report = application.report(send(&application, "LAMP", impatient()));
     assert_eq!(report.outcome, Outcome::Unchanged);
-    let report = application.outcome(application.send("LAMP", impatient()));
+    let report = application.report(send(&application, "LAMP", impatient()));
     assert_eq!(report.outcome, Outcome::Unchanged);
     application.runtime.block_on(device.rebooted());
     let mut seen = Vec::new();
     while seen.len() < 5 {
-        seen.push(application.next(&mut device));
+        seen.push(next(&application, &mut device));
     }
     let reboots = seen.iter().filter(|event| matches!(event, ReceiverEvent::Reboot)).count();
     assert_eq!(reboots, 1, "{seen:?}");
@@ -384,7 +352,7 @@ fn what_a_killed_receiver_left_is_swept_away_by_the_next() {
     let root = tempfile::tempdir().unwrap();
     fs::create_dir(root.path().join(".mqtt-ota")).unwrap();
     fs::write(root.path().join(".mqtt-ota/incoming-x"), "half").unwrap();
-    let _device = application.device(&broker, "LAMP", root.path());
+    let _device = device(&application, &broker, "LAMP", root.path());
     assert_eq!(litter(root.path()), [""; 0]);
 }
 
@@ -393,16 +361,16 @@ fn an_offer_is_never_retained_and_names_what_the_device_can_check() {
     let broker = Mosquitto::start();
     let application = Application::on(&broker);
     let device = RawDevice::join(&broker, "LAMP");
-    let sending = application.send("LAMP", SendOptions { reboot: false, ..impatient() });
+    let sending = send(&application, "LAMP", SendOptions { reboot: false, ..impatient() });
     let offer: RawOffer = device.offer();
     assert_eq!((offer.hash.len(), offer.reboot.as_deref(), offer.retained), (40, Some("0"), false));
     assert_eq!(offer.connect().read_to_end(), FILE);
-    assert_eq!(application.outcome(sending).outcome, Outcome::Unconfirmed);
+    assert_eq!(application.report(sending).outcome, Outcome::Unconfirmed);
 
     device.announce_as("v=1|addr=127.0.0.1|hash=sha1,sha256");
-    let sending = application.send("LAMP", impatient());
+    let sending = send(&application, "LAMP", impatient());
     let offer = device.offer();
     assert_eq!((offer.hash.len(), &offer.reboot, offer.host.as_str()), (64, &None, "127.0.0.1"));
     device.report("installed", &offer, "");
-    assert_eq!(application.outcome(sending).outcome, Outcome::Installed);
+    assert_eq!(application.report(sending).outcome, Outcome::Installed);
 }
