@@ -164,7 +164,7 @@ impl Track {
             Outcome::Installed => {
                 let line = line.good("installed").plain(' ').plain(took);
                 match &report.back_online {
-                    Some(back) => line.plain(format!(", back online after {}", time(back.after))),
+                    Some(back) => line.plain(format!(", back online {} later", time(back.after))),
                     None if rebooting => line.plain(", rebooting"),
                     None => line,
                 }
