@@ -2,11 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use mqtt_ota::{
-    Config, Outcome, Payload, PayloadError, Receiver, ReceiverConfig, ReceiverEvent, SendError, SendOptions,
+    Config, Event, Outcome, Payload, PayloadError, Receiver, ReceiverConfig, ReceiverEvent, SendError,
+    SendOptions,
 };
 use mqtt_ota_integration::{Application, Client, GUARD, Gate, Mosquitto, Passes, RawDevice, free_port};
 
@@ -186,4 +189,44 @@ fn an_offer_that_names_a_pipe_does_not_stop_the_receiver() {
     });
     let report = application.report(application.send(&file(), "LAMP", impatient()));
     assert_eq!(report.outcome, Outcome::Installed);
+}
+
+#[test]
+fn a_sender_that_gives_up_in_the_middle_does_not_look_like_the_end_of_the_file() {
+    let broker = Mosquitto::start();
+    let application = Application::on(&broker);
+    let device = RawDevice::join(&broker, "LAMP");
+    let large = Payload::from_bytes("main.py", vec![7; 8 << 20]);
+    let sending = application.send(&large, "LAMP", impatient());
+    let offer = device.offer();
+    let mut stream = TcpStream::connect((offer.host.as_str(), offer.port)).unwrap();
+    stream.read_exact(&mut [0; 1]).unwrap();
+    sending.abort();
+    let error = stream.read_to_end(&mut Vec::new()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn a_device_that_crashed_in_the_middle_and_is_back_is_offered_the_file_at_once() {
+    let broker = Mosquitto::start();
+    let application = Application::on(&broker);
+    let device = RawDevice::join(&broker, "LAMP");
+    device.announce();
+    let large = Payload::from_bytes("main.py", vec![7; 8 << 20]);
+    let (told, dropped) = mpsc::channel();
+    // Nothing but the new announcement can end the first attempt within the guard's time.
+    let options = SendOptions { connect_timeout: GUARD * 10, ..impatient() }.on_event(move |event| {
+        if matches!(event, Event::Dropped { .. }) {
+            told.send(()).unwrap();
+        }
+    });
+    let sending = application.send(&large, "LAMP", options);
+    let mut link = device.offer().connect();
+    link.read(1);
+    drop(link);
+    dropped.recv_timeout(GUARD).unwrap();
+    device.announce();
+    device.install(&device.offer());
+    let report = application.report(sending);
+    assert_eq!((report.outcome, report.attempts), (Outcome::Installed, 2));
 }

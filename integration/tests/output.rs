@@ -118,3 +118,13 @@ fn a_password_is_never_shown() {
         "{shown:?}"
     );
 }
+
+#[cfg(unix)]
+#[test]
+fn bash_completes_the_options_of_a_command() {
+    let script = MqttOta::run("completions").arg("bash").finish();
+    let ask = "COMP_WORDS=(mqtt-ota send --ca); COMP_CWORD=2; _mqtt__ota mqtt-ota --ca send; echo \"${COMPREPLY[@]}\"";
+    let asked = format!("{}\n{ask}", script.assert_status(0).stdout);
+    let answer = std::process::Command::new("bash").arg("-c").arg(asked).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&answer.stdout).trim(), "--ca-file");
+}

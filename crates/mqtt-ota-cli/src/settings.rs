@@ -123,6 +123,12 @@ impl Settings {
     pub(crate) fn broker(&self) -> Result<Broker, Problem> {
         let mut broker = self.broker.value.clone();
         if let Some(path) = &self.ca_file.value {
+            if !broker.is_tls() && matches!(self.ca_file.source, Source::Flag(_)) {
+                return Err(Problem::usage(format!(
+                    "--ca-file is of no use with {broker}: it is not encrypted"
+                ))
+                .hint("the URL of a TLS port begins with mqtts://"));
+            }
             broker = broker.with_ca_file(path);
         }
         Ok(match self.login(broker.user())? {

@@ -36,6 +36,10 @@ pub(crate) fn resolve(
                 if members.is_empty() {
                     return Err(Problem::usage(format!("the group @{group} has no devices")));
                 }
+                if let Some(inner) = members.iter().find(|member| member.starts_with('@')) {
+                    return Err(Problem::usage(format!("the group @{group} contains {inner:?}"))
+                        .hint("a group lists devices, not other groups"));
+                }
                 members.iter().try_for_each(|member| add(member, format!("in the group @{group}")))?;
             }
         }

@@ -62,6 +62,7 @@ impl Attempt<'_> {
         let (mut is_serving, mut is_published, mut is_heard, mut is_receiving) = (true, false, true, false);
         let (mut connect_by, mut confirm_by) = (None, None);
         let mut taken = Taken::default();
+        let offered = Instant::now();
         let outcome = loop {
             let input = tokio::select! {
                 () = &mut serving, if is_serving => {
@@ -90,6 +91,7 @@ impl Attempt<'_> {
                     }
                 }
                 Some(heard) = feed.next() => match heard {
+                    Heard::Announced if feed.announced_at >= Some(offered) => Input::AnnouncedAnew,
                     Heard::Announced => Input::Announced,
                     Heard::Status(status) => {
                         let takes_it =

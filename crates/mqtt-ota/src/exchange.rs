@@ -12,8 +12,10 @@ use crate::wire::{DevicePath, Digest, State, Status};
 pub(crate) enum Input {
     /// The broker has the offer.
     Acknowledged(Ack),
-    /// The device announced itself, now or earlier.
+    /// The device announced itself.
     Announced,
+    /// The device announced itself after the offer: it has booted, or lost its connection, in between.
+    AnnouncedAnew,
     /// The device says something, perhaps of another offer.
     Status(Status),
     Connected,
@@ -88,6 +90,13 @@ impl Exchange {
                 }
             }
             Input::Announced => self.reports = true,
+            Input::AnnouncedAnew => {
+                self.reports = true;
+                // A device that dropped the transfer and starts anew does not come back for it.
+                if self.patience() == Patience::Connection && self.dropped.is_some() {
+                    return self.expired();
+                }
+            }
             Input::Status(status) if status.answers(&self.path, &self.digest) => {
                 self.reports = true;
                 match status.state {
@@ -212,6 +221,16 @@ mod tests {
         assert_eq!(run(false, [Connected, Delivered]), None);
         assert_eq!(run(false, [Connected, Delivered, ACK]), Some(Outcome::Unconfirmed));
         assert_eq!(run(false, [Connected, Delivered, Announced, ACK]), None);
+    }
+
+    #[test]
+    fn a_device_that_dropped_the_transfer_and_starts_anew_is_not_waited_for() {
+        use Input::AnnouncedAnew;
+        let cause = DropCause::Closed;
+        let interrupted = Outcome::Interrupted { sent: 5, total: 9, cause };
+        assert_eq!(run(true, [ACK, Connected, dropped(5), AnnouncedAnew]), Some(interrupted));
+        assert_eq!(run(true, [ACK, AnnouncedAnew, Connected, AnnouncedAnew]), None);
+        assert_eq!(run(true, [ACK, Connected, Delivered, AnnouncedAnew]), None);
     }
 
     #[test]

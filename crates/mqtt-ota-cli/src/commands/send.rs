@@ -71,6 +71,11 @@ async fn send(
         .buffer_unordered(settings.parallel.value)
         .collect::<Vec<_>>();
     let Ok(mut results) = interrupt.during(all).await else {
+        printer.note(
+            &Line::new().plain(
+                "interrupted: a device that has taken a whole file installs it, others keep the old one",
+            ),
+        );
         let _ = tokio::time::timeout(GOODBYE, sender.close()).await;
         return Ok(Exit::Interrupted);
     };

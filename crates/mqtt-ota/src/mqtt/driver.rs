@@ -96,7 +96,9 @@ impl Driver {
             let started = Instant::now();
             match self.serve(&mut session, &mut commands).await {
                 Ok(()) => return,
-                Err(error) => tracing::debug!(%error, "the connection to the broker is lost"),
+                Err(error) => {
+                    tracing::warn!(%error, "the connection to the broker was lost, connecting again")
+                }
             }
             // The session is clean: what was in flight is gone.
             self.publishes.clear();

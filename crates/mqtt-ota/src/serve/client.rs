@@ -65,8 +65,17 @@ impl Client {
         let Self { peer, taken, sent_away, events } = self;
         let _ = stream.set_nodelay(true);
         let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
+        // Until it was sent everything, a connection that ends here is reset: a plain stream that was cut
+        // off would look like its end.
+        let socket = SockRef::from(&stream).try_clone().ok();
+        let reset = |on: bool| drop(socket.as_ref().map(|s| s.set_linger(on.then_some(Duration::ZERO))));
+        let total = payload.len();
+        reset(total > 0);
         let _ = events.send(ServeEvent::Connected { peer }).await;
         let report = |sent| {
+            if sent == total {
+                reset(false);
+            }
             taken.store(sent, Ordering::Relaxed);
             let _ = events.try_send(ServeEvent::Progress { peer, sent });
         };
