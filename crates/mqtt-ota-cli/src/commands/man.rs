@@ -1,4 +1,7 @@
-use clap::CommandFactory as _;
+use std::fs;
+use std::io::{self, Write as _};
+
+use clap::{Command, CommandFactory as _};
 
 use crate::args::{Cli, Man};
 use crate::line::Line;
@@ -8,33 +11,71 @@ use crate::problem::{Exit, Problem};
 /// Prints a manual page, or writes all of them.
 pub(super) fn run(args: &Man, printer: &Printer) -> Result<Exit, Problem> {
     let mut command = Cli::command().disable_help_flag(false);
+    // Gives the pages of commands their full name, mqtt-ota-send.
+    command.build();
+    let failed = |error| Problem::failed("cannot make the manual page").caused_by(error);
     if let Some(folder) = &args.dir {
-        clap_mangen::generate_to(command, folder).map_err(|error| {
-            Problem::failed(format!("cannot write the manual pages to {}", folder.display())).caused_by(error)
-        })?;
+        for command in command.get_subcommands().chain([&command]) {
+            let (name, page) = page(command).map_err(failed)?;
+            fs::write(folder.join(format!("{name}.1")), page).map_err(|error| {
+                Problem::failed(format!("cannot write the manual pages to {}", folder.display()))
+                    .caused_by(error)
+            })?;
+        }
         printer.note(&Line::new().plain(format!("the manual pages are in {}", folder.display())));
         return Ok(Exit::Done);
     }
-    // Gives the pages of commands their full name, mqtt-ota-send.
-    command.build();
     let command = match &args.command {
-        None => command,
-        Some(name) => {
-            let known: Vec<_> =
-                command.get_subcommands().map(|command| command.get_name().to_owned()).collect();
-            let Some(found) = command.find_subcommand(name) else {
-                return Err(Problem::usage(format!("there is no command {name:?}"))
-                    .hint(format!("the commands are {}", known.join(", "))));
-            };
-            let full_name = found.get_display_name().unwrap_or(name).to_owned();
-            found.clone().name(full_name)
-        }
+        None => &command,
+        Some(name) => command.find_subcommand(name).ok_or_else(|| {
+            let known: Vec<_> = command.get_subcommands().map(Command::get_name).collect();
+            Problem::usage(format!("there is no command {name:?}"))
+                .hint(format!("the commands are {}", known.join(", ")))
+        })?,
     };
-    let mut page = Vec::new();
-    clap_mangen::Man::new(command)
-        .render(&mut page)
-        .map_err(|error| Problem::failed("cannot make the manual page").caused_by(error))?;
-    printer.raw(&page);
+    printer.raw(&page(command).map_err(failed)?.1);
     printer.finish()?;
     Ok(Exit::Done)
+}
+
+/// A command's full name and its page.
+fn page(command: &Command) -> io::Result<(String, Vec<u8>)> {
+    let name = command.get_display_name().unwrap_or(command.get_name()).to_owned();
+    let man = clap_mangen::Man::new(command.clone().name(name.clone()));
+    let mut page = Vec::new();
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    man.render_synopsis_section(&mut page)?;
+    man.render_description_section(&mut page)?;
+    man.render_options_section(&mut page)?;
+    if command.has_subcommands() {
+        man.render_subcommands_section(&mut page)?;
+    }
+    if let Some(notes) = command.get_after_long_help() {
+        // Examples and tables stand as they are written: clap_mangen would fill their lines.
+        writeln!(page, ".SH NOTES\n.nf")?;
+        for line in notes.to_string().lines() {
+            writeln!(page, "{}", verbatim(line))?;
+        }
+        writeln!(page, ".fi")?;
+    }
+    man.render_version_section(&mut page)?;
+    Ok((name, page))
+}
+
+/// A line of text as roff shows it unchanged, and so that it can be copied.
+fn verbatim(line: &str) -> String {
+    let line = line.replace('\\', "\\e").replace('-', "\\-").replace('\'', "\\(aq");
+    if line.starts_with('.') { format!("\\&{line}") } else { line }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_shown_as_it_is() {
+        assert_eq!(verbatim(r"jq 'a-b' \"), r"jq \(aqa\-b\(aq \e");
+        assert_eq!(verbatim(".SH"), r"\&.SH");
+    }
 }
