@@ -35,7 +35,8 @@ pub struct DemoDevice {
 impl DemoDevice {
     /// Boots one called `name` whose flash is the folder `root`, and returns when it takes offers.
     pub fn boot(interpreter: Interpreter, broker: &impl Endpoint, name: &str, root: &Path) -> Self {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/mqtt-ota-cli/src/demo/device.py");
+        let script =
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/mqtt-ota-cli/src/commands/demo/device.py");
         let address = broker.address();
         let mut command = Command::new(interpreter.program());
         command.arg(script).arg(address.ip().to_string()).arg(address.port().to_string()).arg(name).arg(root);

@@ -22,7 +22,7 @@ use device::{Device, Home};
 use stage::Stage;
 
 /// The file that is sent where the user names none.
-const FILE: &str = include_str!("../demo/main.py");
+const FILE: &str = include_str!("demo/main.py");
 
 /// The device's name.
 const DEVICE: &str = "DEMO";

@@ -11,7 +11,7 @@ use crate::problem::{Exit, Problem};
 use crate::settings::process_environment;
 
 /// The program that MicroPython runs as the device.
-const SCRIPT: &str = include_str!("../../demo/device.py");
+const SCRIPT: &str = include_str!("device.py");
 
 /// What the program's line begins with when it has announced itself.
 const BOOTED: &str = "booted";
