@@ -45,7 +45,7 @@ pub(crate) struct Settings {
     pub(crate) idle_timeout: Setting<Duration>,
     pub(crate) confirm_timeout: Setting<Duration>,
     pub(crate) boot_timeout: Setting<Duration>,
-    pub(crate) groups: BTreeMap<String, Vec<String>>,
+    pub(crate) groups: BTreeMap<String, Group>,
 }
 
 /// A password, or where it is written.
@@ -62,6 +62,27 @@ impl std::fmt::Debug for Password {
             Self::InFile(path) => write!(f, "InFile({})", path.display()),
         }
     }
+}
+
+/// Devices that are named together.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) members: Vec<String>,
+    pub(crate) source: Source,
+}
+
+/// The groups of the settings file, and over them those of `--groups` or the variable.
+fn groups(sources: &Sources<'_>) -> Result<BTreeMap<String, Group>, Problem> {
+    let file = sources.file;
+    let in_file = file.groups.iter().map(|(name, members)| {
+        let source = Source::File { path: file.path.clone(), key: format!("groups.{name}") };
+        (name.clone(), Group { members: members.clone(), source })
+    });
+    let told = sources.optional("groups", value::groups, |_| String::new())?;
+    let told_groups = told.value.into_iter().flatten();
+    let told_groups =
+        told_groups.map(|(name, members)| (name, Group { members, source: told.source.clone() }));
+    Ok(in_file.chain(told_groups).collect())
 }
 
 impl Settings {
@@ -110,8 +131,8 @@ impl Settings {
             idle_timeout: duration("idle-timeout", defaults.idle_timeout)?,
             confirm_timeout: duration("confirm-timeout", defaults.confirm_timeout)?,
             boot_timeout: duration("boot-timeout", defaults.boot_timeout)?,
-            groups: file.groups.clone(),
-            file: file.path,
+            groups: groups(&sources)?,
+            file: file.path.clone(),
             file_found: file.found,
         })
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use mqtt_ota::wire::{DeviceName, NameError};
 
 use crate::problem::Problem;
+use crate::settings::Group;
 
 /// The devices of `--to`, groups replaced by their members, each device once, in the order of first
 /// mention.
@@ -13,7 +14,7 @@ use crate::problem::Problem;
 /// A name that is none, a group that is unknown or empty.
 pub(crate) fn resolve(
     wanted: &[String],
-    groups: &BTreeMap<String, Vec<String>>,
+    groups: &BTreeMap<String, Group>,
 ) -> Result<Vec<DeviceName>, Problem> {
     let mut devices = Vec::new();
     let mut add = |name: &str, origin: String| -> Result<(), Problem> {
@@ -32,7 +33,7 @@ pub(crate) fn resolve(
         match name.strip_prefix('@') {
             None => add(name, "in --to".to_owned())?,
             Some(group) => {
-                let members = groups.get(group).ok_or_else(|| unknown(group, groups))?;
+                let members = &groups.get(group).ok_or_else(|| unknown(group, groups))?.members;
                 if members.is_empty() {
                     return Err(Problem::usage(format!("the group @{group} has no devices")));
                 }
@@ -47,7 +48,7 @@ pub(crate) fn resolve(
     Ok(devices)
 }
 
-fn unknown(group: &str, groups: &BTreeMap<String, Vec<String>>) -> Problem {
+fn unknown(group: &str, groups: &BTreeMap<String, Group>) -> Problem {
     let problem = Problem::usage(format!("there is no group @{group}"));
     if groups.is_empty() {
         return problem.hint(format!(
@@ -61,14 +62,17 @@ fn unknown(group: &str, groups: &BTreeMap<String, Vec<String>>) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Source;
 
     fn devices(wanted: &[&str]) -> Result<Vec<String>, Problem> {
         let wanted: Vec<_> = wanted.iter().map(ToString::to_string).collect();
-        let groups = BTreeMap::from([
-            ("lamps".to_owned(), vec!["A".to_owned(), "B".to_owned()]),
-            ("none".to_owned(), Vec::new()),
-            ("wrong".to_owned(), vec!["@lamps/".to_owned()]),
-        ]);
+        let groups =
+            [("lamps", &["A", "B"][..]), ("none", &[]), ("wrong", &["a/b"]), ("nested", &["@lamps"])]
+                .map(|(name, members)| {
+                    let members = members.iter().map(ToString::to_string).collect();
+                    (name.to_owned(), Group { members, source: Source::Default })
+                })
+                .into();
         Ok(resolve(&wanted, &groups)?.iter().map(ToString::to_string).collect())
     }
 
@@ -79,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_bad_name_is_an_error_that_says_where_it_stands() {
-        for bad in ["a/b", "a+", "#", "", "a\nb", "@nobody", "@none", "@wrong"] {
+        for bad in ["a/b", "a+", "#", "", "a\nb", "@nobody", "@none", "@wrong", "@nested"] {
             assert!(devices(&[bad]).is_err(), "{bad:?}");
         }
         assert!(devices(&["@wrong"]).unwrap_err().error.to_string().contains("@wrong"));

@@ -56,6 +56,11 @@ pub(crate) struct Serving {
     /// Send to at most this many devices at once [env: MQTT_OTA_PARALLEL] [default: 8]
     #[arg(long, value_name = "N")]
     parallel: Option<String>,
+
+    /// Name devices together for --to @NAME, besides the groups in the settings file [env:
+    /// MQTT_OTA_GROUPS]
+    #[arg(long, value_name = "NAME=DEVICE,…[;…]")]
+    groups: Option<String>,
 }
 
 /// How long to wait, and how often to try. Durations are written as 500ms, 30s or 2m; a bare number is
@@ -111,8 +116,8 @@ impl Login {
 
 impl Serving {
     pub(crate) fn add_to(&self, flags: Flags) -> Flags {
-        let Self { listen, advertise, parallel } = self;
-        [("listen", listen), ("advertise", advertise), ("parallel", parallel)]
+        let Self { listen, advertise, parallel, groups } = self;
+        [("listen", listen), ("advertise", advertise), ("parallel", parallel), ("groups", groups)]
             .into_iter()
             .fold(flags, |flags, (key, value)| flags.with(key, value.as_ref().map(OsString::from)))
     }

@@ -26,9 +26,8 @@ pub(super) fn run(args: &Config, config: Option<&Path>, printer: &Printer) -> Re
                 setting.source.to_string(),
             ]);
         }
-        for (name, members) in &settings.groups {
-            let source = Source::File { path: settings.file.clone(), key: format!("groups.{name}") };
-            rows.push([format!("@{name}"), members.join(", "), source.to_string()]);
+        for (name, group) in &settings.groups {
+            rows.push([format!("@{name}"), group.members.join(", "), group.source.to_string()]);
         }
         table::print(printer, rows);
     }
@@ -63,14 +62,10 @@ fn objects(settings: &Settings) -> Vec<Object> {
             file,
         });
     }
-    for (name, members) in &settings.groups {
-        objects.push(Object {
-            name: format!("@{name}"),
-            value: members.clone().into(),
-            source: "file",
-            from: Some(format!("groups.{name}")),
-            file: Some(settings.file.display().to_string()),
-        });
+    for (name, group) in &settings.groups {
+        let (source, from, file) = origin(&group.source);
+        let value = group.members.clone().into();
+        objects.push(Object { name: format!("@{name}"), value, source, from, file });
     }
     objects
 }

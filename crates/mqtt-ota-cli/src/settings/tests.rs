@@ -169,5 +169,15 @@ fn the_settings_file_in_the_readme_is_sound() {
     let (_folder, path) = settings_file(rest.split_once("```").unwrap().0);
     let settings = resolve(&[], &[], &path).unwrap();
     assert_eq!(settings.idle_timeout.value, Duration::from_secs(60));
-    assert_eq!(settings.groups["lamps"].len(), 2);
+    assert_eq!(settings.groups["lamps"].members.len(), 2);
+}
+
+#[test]
+fn groups_of_a_variable_stand_beside_and_before_those_of_the_file() {
+    let (_folder, path) = settings_file("[groups]\nlamps = ['A']\nplugs = ['P']\n");
+    let told = resolve(&[], &[("MQTT_OTA_GROUPS", "lamps=B, C; hall=D")], &path).unwrap();
+    let members = |name: &str| told.groups[name].members.join(" ");
+    assert_eq!((members("lamps"), members("hall"), members("plugs")), ("B C".into(), "D".into(), "P".into()));
+    assert_eq!(told.groups["lamps"].source, Source::Variable("MQTT_OTA_GROUPS".to_owned()));
+    assert!(resolve(&[], &[("MQTT_OTA_GROUPS", "lamps")], &path).is_err());
 }

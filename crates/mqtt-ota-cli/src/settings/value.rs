@@ -64,6 +64,31 @@ pub(super) fn show_listen(listen: &Listen) -> String {
     if *listen == Listen::default() { "any free port".to_owned() } else { listen.to_string() }
 }
 
+/// Groups as they stand in one line: `lamps=NIGHTLAMP,HALL;plugs=P1`.
+pub(super) fn groups(text: &str) -> Result<Vec<(String, Vec<String>)>, GroupsError> {
+    let one = |group: &str| {
+        let (name, members) = group.split_once('=')?;
+        let members = members.split(',').map(|member| member.trim().to_owned()).collect();
+        Some((name.trim().to_owned(), members))
+    };
+    text.split(';')
+        .filter(|group| !group.trim().is_empty())
+        .map(|group| one(group).ok_or(GroupsError))
+        .collect()
+}
+
+/// A text that names no groups.
+#[derive(Debug)]
+pub(super) struct GroupsError;
+
+impl fmt::Display for GroupsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a group is written as NAME=DEVICE,DEVICE, several with a semicolon in between")
+    }
+}
+
+impl std::error::Error for GroupsError {}
+
 /// A text that is not a number.
 #[derive(Debug)]
 pub(super) struct NumberError {
