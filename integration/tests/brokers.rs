@@ -80,6 +80,23 @@ fn tls_with_an_authority_of_ones_own_works() {
     }
 }
 
+/// The system's store is where `SSL_CERT_FILE` says, as it is for OpenSSL.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_authority_that_the_system_trusts_needs_no_file() {
+    let broker = Mosquitto::with(Settings { tls: Some(Authority::new()), ..Settings::default() });
+    let scene = Scene::with(broker.address());
+    let device = RawDevice::announced(&broker, "NIGHTLAMP");
+    let url = format!("mqtts://localhost:{}", broker.tls_address().port());
+    let (sending, _home) = scene
+        .send(scene.file("main.py", "x"), "NIGHTLAMP")
+        .args(["--broker", &url])
+        .env("SSL_CERT_FILE", broker.ca_file())
+        .start();
+    device.install(&device.offer());
+    sending.wait().assert_status(0);
+}
+
 #[test]
 fn an_authority_that_nobody_trusts_is_refused_with_a_hint() {
     let broker = Mosquitto::with(Settings { tls: Some(Authority::new()), ..Settings::default() });
