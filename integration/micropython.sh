@@ -1,15 +1,19 @@
 #!/usr/bin/env bash
-# Puts a real MicroPython (unix port, 1.25) at integration/.cache/micropython/bin/micropython, and
-# prints that path. Debian 13 packages it. On an older Debian its package and the libraries that it
-# needs are taken from Debian 13, through the archive that this machine's apt already uses, and
-# unpacked there: nothing is installed, so no root is needed.
+# Puts a real MicroPython (unix port, 1.25) at integration/.cache/micropython/bin/micropython, and a
+# 32-bit one, whose heap has the 16-byte blocks of an ESP8266's, beside it as micropython32; prints
+# the paths. Debian 13 packages both. Unless a fitting one is on the PATH, the package and the
+# libraries that it needs are taken from Debian 13, through the archive that this machine's apt
+# already uses, and unpacked there: nothing is installed, so no root is needed. The 32-bit one needs
+# an amd64 machine that runs 32-bit programs; without it the script says so, and succeeds.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 home=$here/.cache/micropython
 micropython=$home/bin/micropython
+micropython32=$home/bin/micropython32
 release=trixie
-packages=(micropython libc6 libffi8 libmbedcrypto16 libmbedtls21 libmbedx509-7)
+# libgcc-s1: the C library loads it when a program ends while a thread of it runs.
+packages=(micropython libc6 libffi8 libgcc-s1 libmbedcrypto16 libmbedtls21 libmbedx509-7)
 
 say() { echo "micropython.sh: $*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -17,52 +21,76 @@ fail() { say "$*"; exit 1; }
 version() { "$1" -c 'import sys; print("%d.%d" % sys.implementation[1][:2])' 2>/dev/null; }
 is_wanted() { [ -x "$1" ] && [ "$(version "$1")" = 1.25 ]; }
 
-if is_wanted "$micropython"; then
-    echo "$micropython"
-    exit
-fi
-mkdir -p "$home/bin"
-if on_path=$(command -v micropython) && is_wanted "$on_path"; then
-    ln -sf "$on_path" "$micropython"
-    echo "$micropython"
-    exit
-fi
+# unpack ARCHITECTURE ROOT: puts Debian's packages for it below ROOT. `set -e` does not always hold here.
+unpack() {
+    local architecture=$1 root=$2 work=$home/apt archive keys package own_apt
+    rm -rf "$work"
+    mkdir -p "$work/lists/partial" "$work/cache/archives/partial" "$work/packages" "$work/root" ||
+        fail "cannot write to $home"
 
-command -v apt-get >/dev/null || fail "no MicroPython 1.25 on the PATH, and no apt-get to get one with: build the unix port and put \`micropython\` on the PATH"
+    # apt knows where it got the running release from; the archive carries the others beside it.
+    # shellcheck disable=SC2016  # apt fills these in
+    archive=$(apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(REPO_URI)' 'Created-By: Packages' |
+        awk -F'|' '$1 == "Debian" && $2 == "Debian" && $3 == "main" { print $4; exit }')
+    [ -n "$archive" ] || fail "apt names no Debian archive: run \`apt-get update\` first"
+    keys=/usr/share/keyrings/debian-archive-keyring.gpg
+    [ -e "$keys" ] || fail "$keys is missing: install debian-archive-keyring"
+    printf 'deb [signed-by=%s] %s %s main\n' "$keys" "$archive" "$release" >"$work/sources.list"
 
-work=$home/apt
-rm -rf "$work" "$home/root"
-mkdir -p "$work/lists/partial" "$work/cache/archives/partial" "$work/packages" "$home/root"
-
-# apt knows where it got the running release from; the archive carries the others beside it.
-archive=$(apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(REPO_URI)' 'Created-By: Packages' |
-    awk -F'|' '$1 == "Debian" && $2 == "Debian" && $3 == "main" { print $4; exit }')
-[ -n "$archive" ] || fail "apt names no Debian archive: run \`apt-get update\` first"
-keys=/usr/share/keyrings/debian-archive-keyring.gpg
-[ -e "$keys" ] || fail "$keys is missing: install debian-archive-keyring"
-printf 'deb [signed-by=%s] %s %s main\n' "$keys" "$archive" "$release" >"$work/sources.list"
-
-own_apt() {
-    apt-get -qq \
-        -o Dir::Etc::SourceList="$work/sources.list" -o Dir::Etc::SourceParts=/dev/null \
-        -o Dir::State::Lists="$work/lists" -o Dir::Cache="$work/cache" \
-        -o Acquire::Languages=none -o APT::Sandbox::User="$(id -un)" "$@"
+    own_apt=(apt-get -qq
+        -o APT::Architecture="$architecture" -o APT::Architectures="$architecture"
+        -o Dir::Etc::SourceList="$work/sources.list" -o Dir::Etc::SourceParts=/dev/null
+        -o Dir::State::Lists="$work/lists" -o Dir::Cache="$work/cache"
+        -o Acquire::Languages=none -o APT::Sandbox::User="$(id -un)")
+    say "taking MicroPython for $architecture from Debian's $release into $home"
+    "${own_apt[@]}" update >&2 || fail "apt cannot read Debian's $release"
+    (cd "$work/packages" && "${own_apt[@]}" download "${packages[@]}" >&2) ||
+        fail "apt cannot get Debian's $release packages for $architecture: ${packages[*]}"
+    for package in "$work"/packages/*.deb; do
+        dpkg-deb -x "$package" "$work/root" || fail "cannot unpack $package"
+    done
+    mv "$work/root" "$root" && rm -rf "$work"
 }
-say "taking MicroPython from Debian's $release into $home"
-own_apt update >&2
-(cd "$work/packages" && own_apt download "${packages[@]}" >&2)
-for package in "$work"/packages/*.deb; do
-    dpkg-deb -x "$package" "$home/root"
-done
 
-loader=$(find "$home/root/usr/lib" -name 'ld-linux*.so*' -print -quit)
-[ -n "$loader" ] || fail "the C library of $release has no loader that this script knows"
-cat >"$micropython" <<WRAPPER
+# take ARCHITECTURE COMMAND: makes COMMAND run Debian's MicroPython for the architecture.
+take() {
+    local architecture=$1 command=$2 root=$home/$release-$1 loader said
+    [ -d "$root" ] || unpack "$architecture" "$root"
+    loader=$(find "$root/usr/lib" -name 'ld-linux*.so*' -type f -print -quit)
+    [ -n "$loader" ] || fail "the C library of $release has no loader that this script knows"
+    # It may be a link to what was on the PATH.
+    rm -f "$command"
+    cat >"$command" <<WRAPPER
 #!/bin/sh
-exec '$loader' --library-path '$(dirname "$loader")' '$home/root/usr/bin/micropython' "\$@"
+exec '$loader' --library-path '$(dirname "$loader")' '$root/usr/bin/micropython' "\$@"
 WRAPPER
-chmod +x "$micropython"
-rm -rf "$work"
+    chmod +x "$command"
+    if ! is_wanted "$command"; then
+        said=$("$command" -c 'import sys; print(sys.version)' 2>&1 | tail -n 1)
+        rm "$command"
+        fail "what $root holds does not run here as MicroPython 1.25: $said"
+    fi
+}
 
-is_wanted "$micropython" || fail "what Debian's $release holds is not MicroPython 1.25: $("$micropython" -c 'import sys; print(sys.version)' 2>&1 | tail -1)"
+mkdir -p "$home/bin"
+if ! is_wanted "$micropython"; then
+    if on_path=$(command -v micropython) && is_wanted "$on_path"; then
+        ln -sf "$on_path" "$micropython"
+    elif command -v apt-get >/dev/null; then
+        take "$(dpkg --print-architecture)" "$micropython"
+    else
+        fail "no MicroPython 1.25 on the PATH, and no apt-get to get one with: build the unix port and put \`micropython\` on the PATH"
+    fi
+fi
 echo "$micropython"
+
+without() { say "going on without a 32-bit MicroPython: $*"; }
+if is_wanted "$micropython32"; then
+    echo "$micropython32"
+elif [ "$(dpkg --print-architecture 2>/dev/null)" != amd64 ]; then
+    without "this is not Debian on amd64"
+elif said=$(take i386 "$micropython32" 2>&1); then
+    echo "$micropython32"
+else
+    without "${said##*micropython.sh: }"
+fi
