@@ -135,7 +135,7 @@ class Ota:
             except (ImportError, AttributeError, OSError):
                 pass
         disk = os.statvfs(self.root)
-        self.publish(
+        return self.publish(
             self.topic + b"/device",
             (
                 "v=1|client=mqtt_ota %s|sys=%s %d.%d.%d|%sfree=%d|hash=%s"

@@ -7,7 +7,7 @@ use mqtt_ota_integration::{Interpreter, MqttOta, Scene};
 fn the_demo_delivers_to_a_real_micropython() {
     let demo = MqttOta::run("demo").env("MQTT_OTA_MICROPYTHON", Interpreter::MicroPython.program()).finish();
     demo.assert_status(0).assert_mentions("booted DEMO on linux 1.25.0");
-    demo.assert_mentions("installed 'main.py'").assert_mentions("running 'main.py'");
+    demo.assert_mentions("installed 'main.py'").assert_mentions("rebooting");
     demo.assert_mentions("identical").assert_mentions("unchanged").assert_mentions("send main.py --to");
 }
 

@@ -95,8 +95,7 @@ impl Act<'_> {
     async fn play(&self, args: &Demo, folder: &Path) -> Result<(), Problem> {
         let url = format!("mqtt://{}", self.broker.address());
         let broker = Broker::parse(&url).map_err(|error| Problem::failed("no broker").caused_by(error))?;
-        let home =
-            Home { broker: &broker, name: self.name, root: self.root, script: folder.join("device.py") };
+        let home = Home { broker: &broker, name: self.name, root: self.root, programs: folder };
         let mut device = Device::start(args.micropython.as_deref(), &home, self.stage).await?;
         let played = tokio::select! {
             died = device.run(self.stage) => Err(died),

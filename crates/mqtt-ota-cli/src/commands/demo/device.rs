@@ -13,6 +13,9 @@ use crate::settings::process_environment;
 /// The program that MicroPython runs as the device.
 const SCRIPT: &str = include_str!("device.py");
 
+/// The companion client, which the program imports. (Here it is a symbolic link.)
+const MODULE: &str = include_str!("mqtt_ota.py");
+
 /// What the program's line begins with when it has announced itself.
 const BOOTED: &str = "booted";
 
@@ -23,7 +26,7 @@ pub(super) struct Home<'a> {
     /// Its disk.
     pub(super) root: &'a Path,
     /// Where the program may be written.
-    pub(super) script: PathBuf,
+    pub(super) programs: &'a Path,
 }
 
 /// The device: real MicroPython where there is one, else the receiver that is built in.
@@ -115,8 +118,9 @@ pub(super) struct MicroPython {
 
 impl MicroPython {
     fn start(program: &Path, home: &Home<'_>, stage: &Stage) -> Result<Self, Problem> {
-        let Home { broker, name, root, script } = home;
-        let script = super::write(script.clone(), SCRIPT)?;
+        let Home { broker, name, root, programs } = home;
+        super::write(programs.join("mqtt_ota.py"), MODULE)?;
+        let script = super::write(programs.join("device.py"), SCRIPT)?;
         let mut child = Command::new(program)
             .arg(script)
             .args([broker.host(), &broker.port().to_string(), name.as_str()])
@@ -134,8 +138,7 @@ impl MicroPython {
         let (Some(output), Some(errors)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(Problem::failed("the device has no output"));
         };
-        let lines = SCRIPT.lines().count();
-        stage.says("device", format!("is {}, with a program of {lines} lines", program.display()));
+        stage.says("device", format!("is {} with the companion client, mqtt_ota.py", program.display()));
         Ok(Self { child, output: BufReader::new(output).lines(), errors: BufReader::new(errors).lines() })
     }
 
