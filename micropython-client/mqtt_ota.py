@@ -73,8 +73,9 @@ def parse(text):
 
 def _only(count, text):
     # Whether a text has only the first so many characters of what a host can have.
+    allowed = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-_:"[:count]
     for c in text:
-        if c not in "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-_:"[:count]:
+        if c not in allowed:
             return False
     return True
 
@@ -212,10 +213,8 @@ class Ota:
             detail = None
         except Failed as failed:
             detail = failed.args[0]
-        except OSError as error:
-            detail = "%s %s" % ("no-space" if error.args[0] == _NO_SPACE else "write", error)
-        except MemoryError as error:
-            detail = "write %s" % error
+        except (OSError, MemoryError) as error:
+            detail = "%s %s" % ("no-space" if error.args[:1] == (_NO_SPACE,) else "write", error)
         except ValueError:
             detail = "bad-offer text"
         if detail:
@@ -256,7 +255,6 @@ class Ota:
                     yield WAIT
                 if poller.poll(0)[0][1] != select.POLLOUT:
                     sock.recv(1)  # raises what the connection failed with
-                    raise OSError(ETIMEDOUT)
                 poller.modify(sock, select.POLLIN)
             except (OSError, ValueError) as error:
                 raise Failed("connect %s:%d %s" % (host, port, error))
@@ -288,7 +286,7 @@ class Ota:
             except OSError as error:
                 if error.args[0] != EAGAIN:
                     raise Failed("short after %d bytes: %s" % (total, error))
-                count = None
+                count = None  # as MicroPython has it
             if count:
                 part = chunk if count == _CHUNK else chunk[:count]
                 hasher.update(part)
@@ -323,20 +321,19 @@ class _Umqtt(Ota):
         self._sent = 0  # ticks of the last packet to the broker
         client.cb = self._dispatch
         client.set_callback = self.set_callback
-        for method in ("check_msg", "wait_msg", "publish", "subscribe", "unsubscribe", "reconnect"):
-            if hasattr(client, method):
-                self._wrap(method)
+        for name in ("check_msg", "wait_msg", "publish", "subscribe", "unsubscribe", "reconnect"):
+            if hasattr(client, name):
+                self._wrap(name)
 
     def set_callback(self, callback):
         self.callback = callback
 
-    def _dispatch(self, topic, message, *rest):
+    def _dispatch(self, topic, message):
         if not self.message(topic, message) and self.callback:
-            self.callback(topic, message, *rest)
+            self.callback(topic, message)
 
     def _wrap(self, name):
         method = getattr(self.client, name)
-        polls = name in ("check_msg", "wait_msg")
 
         def call(*args, **kwargs):
             if self._busy:
@@ -349,7 +346,9 @@ class _Umqtt(Ota):
                 result = method(*args, **kwargs)
             finally:
                 self._depth -= 1
-            if polls and not self._depth:
+            if name == "reconnect":
+                self._renew()
+            elif name[-3:] == "msg" and not self._depth:
                 self.poll()
             return result
 
@@ -364,31 +363,33 @@ class _Umqtt(Ota):
         self.client.subscribe(self.topic, 1)
         self.announce()
 
-    def poll(self):
-        client = self.client
-        if self._busy:
-            return
-        if self.sock is not client.sock:
+    def _renew(self):
+        if self.sock is not self.client.sock:
             self._busy = True
             try:
                 self.start()
             except Exception:  # umqtt raises its own class, and asserts on what it reads
                 self._lost = True
             self._busy = False
+
+    def poll(self):
+        if self._busy:
+            return
+        self._renew()
         super().poll()
         if self._lost:
             # Whatever comes on this connection is out of step. The application finds it closed.
             self._lost = False
-            if hasattr(client, "reconnect"):
-                client.reconnect()
+            if hasattr(self.client, "reconnect"):
+                self.client.reconnect()
             else:
-                client.sock.close()
+                self.client.sock.close()
 
     def publish(self, topic, message, retain):
         self._sent = ticks_ms()
-        if self._lost:
-            raise OSError(ETIMEDOUT)
         try:
+            if self._lost:
+                raise Failed
             self.client.publish(topic, message, retain, 1)
         except (OSError, Failed, AssertionError, IndexError, AttributeError):
             self._lost = True

@@ -16,6 +16,7 @@
 //! | [`OriginalDevice`] | the firmware of 2018: four fields, no status |
 //! | [`Receiver`] | `mqtt-ota receive` |
 //! | [`DemoDevice`] | the MicroPython script that `mqtt-ota demo` runs |
+//! | [`Board`] | MicroPython with a file system of its own, an application, and the companion client |
 //!
 //! Everything blocks, and so a test reads from top to bottom. Nothing sleeps: what is waited for is
 //! an event, and [`GUARD`] only ends what has gone wrong. Whatever a test started ends with it.
@@ -29,6 +30,7 @@
 
 mod application;
 mod authority;
+mod board;
 mod client;
 mod command;
 mod demo_device;
@@ -50,6 +52,7 @@ mod transcript;
 
 pub use application::{Application, Sending};
 pub use authority::Authority;
+pub use board::{Board, FileSystem};
 pub use client::{Client, Message};
 pub use command::{MqttOta, binary};
 pub use demo_device::{DemoDevice, Interpreter};

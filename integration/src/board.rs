@@ -1,0 +1,150 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::demo_device::Interpreter;
+use crate::endpoint::Endpoint;
+use crate::process::{Finished, Process, captured};
+
+const HERE: &str = env!("CARGO_MANIFEST_DIR");
+
+/// What an application does when it is ready, in its last line.
+const READY: &str = "is ready";
+
+/// What a [`Board`] has its files on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileSystem {
+    /// LittleFS 2, as on an ESP8266, an ESP32 and a Pico.
+    Lfs2,
+    /// LittleFS 1.
+    Lfs1,
+    /// FAT, as on an SD card.
+    Fat,
+}
+
+/// A board: real MicroPython with a real file system, on an image as its flash. It has an application as
+/// its `main.py`, which begins anew after each reset.
+#[derive(Debug)]
+pub struct Board {
+    home: TempDir,
+    file_system: FileSystem,
+    process: Option<Process>,
+}
+
+impl Board {
+    /// Flashes one with `application`, one of those below `micropython/apps`, and with the companion
+    /// client; it connects to `broker` as `name`. `settings` are further lines of its `settings.py`.
+    pub fn flash(
+        file_system: FileSystem,
+        application: &str,
+        broker: &impl Endpoint,
+        name: &str,
+        settings: &str,
+    ) -> Self {
+        let home = tempfile::tempdir().expect("a temporary folder");
+        let board = Self { home, file_system, process: None };
+        let files = board.home.path().join("files");
+        let here = Path::new(HERE);
+        copy(&here.join("micropython/board"), &files.join("lib"));
+        copy(&here.join(".cache/micropython/lib"), &files.join("lib"));
+        for module in ["mqtt_ota.py", "mqtt_ota_asyncio.py"] {
+            copy_file(&here.join("../micropython-client").join(module), &files.join("lib").join(module));
+        }
+        copy_file(&here.join(application), &files.join("main.py"));
+        let address = broker.address();
+        let settings = format!(
+            "NAME = {name:?}\nHOST = \"{}\"\nPORT = {}\nCLIENT = \"simple\"\nKEEPALIVE = 60\n{settings}\n",
+            address.ip(),
+            address.port(),
+        );
+        fs::write(files.join("settings.py"), settings).expect("settings.py");
+        board.run("flash", Some(&files)).assert_status(0);
+        board
+    }
+
+    /// Turns the power on; returns when the application is ready.
+    #[track_caller]
+    pub fn boot(&mut self) -> &Process {
+        let mut command = self.command("boot", None);
+        captured(&mut command);
+        let process = Process::start(format!("a board with {:?}", self.file_system), command);
+        assert!(process.stdout().has_line_before_end(READY), "the board does not boot: {process:?}");
+        self.process.insert(process)
+    }
+
+    /// Waits for its reset. Returns what it has printed since the boot.
+    #[track_caller]
+    pub fn resets(&mut self) -> String {
+        let run = self.process.take().expect("the board runs").wait();
+        assert!(run.stdout.trim_end().ends_with("reset"), "{run:?}");
+        run.stdout
+    }
+
+    /// Waits for its reset, and lets it boot again. Returns what it printed before.
+    #[track_caller]
+    pub fn reboots(&mut self) -> String {
+        let printed = self.resets();
+        self.boot();
+        printed
+    }
+
+    /// Its running interpreter.
+    pub fn process(&self) -> &Process {
+        self.process.as_ref().expect("the board runs")
+    }
+
+    /// Turns the power off.
+    pub fn power_off(&mut self) {
+        self.process.take().expect("the board runs").kill();
+    }
+
+    /// The bytes of a file on its flash. The power has to be off, as there is one file system driver only.
+    pub fn read(&self, file: &str) -> Vec<u8> {
+        assert!(self.process.is_none(), "turn the power off first");
+        let read = self.run("read", Some(Path::new(file)));
+        let hex = read.assert_status(0).stdout.trim_end().as_bytes();
+        let digit = |byte: u8| char::from(byte).to_digit(16).expect("hexadecimal") as u8;
+        hex.chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
+    }
+
+    /// All files on its flash, but those that every board was flashed with. The power has to be off.
+    pub fn files(&self) -> Vec<String> {
+        assert!(self.process.is_none(), "turn the power off first");
+        let list = self.run("list", None);
+        let files = list.assert_status(0).stdout.lines().filter(|file| !file.starts_with("lib/"));
+        files.map(str::to_owned).collect()
+    }
+
+    fn run(&self, what: &str, argument: Option<&Path>) -> Finished {
+        let mut command = self.command(what, argument);
+        captured(&mut command);
+        Process::start(format!("board.py {what}"), command).wait()
+    }
+
+    fn command(&self, what: &str, argument: Option<&Path>) -> Command {
+        let mut command = Command::new(Interpreter::MicroPython.program());
+        command.arg(Path::new(HERE).join("micropython/board.py"));
+        command.arg(match self.file_system {
+            FileSystem::Lfs2 => "lfs2",
+            FileSystem::Lfs1 => "lfs1",
+            FileSystem::Fat => "fat",
+        });
+        command.arg(self.home.path().join("image")).arg(what).args(argument);
+        command
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap_or_else(|error| panic!("{}: {error}", from.display())) {
+        let path = entry.expect("a folder can be read").path();
+        let target = to.join(path.file_name().expect("an entry has a name"));
+        if path.is_dir() { copy(&path, &target) } else { copy_file(&path, &target) }
+    }
+}
+
+fn copy_file(from: &Path, to: &PathBuf) {
+    fs::create_dir_all(to.parent().expect("a file is in a folder")).expect("a folder");
+    fs::copy(from, to).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+}
