@@ -40,9 +40,26 @@ impl DemoDevice {
         let address = broker.address();
         let mut command = Command::new(interpreter.program());
         command.arg(script).arg(address.ip().to_string()).arg(address.port().to_string()).arg(name).arg(root);
+        Self::start(interpreter, command, "waiting for offers")
+    }
+
+    /// The same, with the application in asyncio that [`Board`](crate::Board)s run.
+    pub fn boot_asyncio(interpreter: Interpreter, broker: &impl Endpoint, name: &str, root: &Path) -> Self {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let address = broker.address();
+        let settings = format!("NAME, HOST, PORT = {name:?}, \"{}\", {}\n", address.ip(), address.port());
+        std::fs::write(root.join("settings.py"), settings).expect("settings.py");
+        let path = format!(".frozen:{}:{}", here.join("../micropython-client").display(), root.display());
+        let mut command = Command::new(interpreter.program());
+        command.arg(here.join("micropython/apps/asynchronous.py")).arg(root);
+        command.env("MICROPYPATH", &path).env("PYTHONPATH", &path).env("PYTHONUNBUFFERED", "1");
+        Self::start(interpreter, command, "is ready")
+    }
+
+    fn start(interpreter: Interpreter, mut command: Command, ready: &str) -> Self {
         captured(&mut command);
-        let process = Process::start(format!("device.py on {interpreter:?}"), command);
-        let ready = process.stdout().has_line_before_end("waiting for offers");
+        let process = Process::start(format!("a device on {interpreter:?}"), command);
+        let ready = process.stdout().has_line_before_end(ready);
         assert!(ready, "the device does not boot: {process:?}");
         Self { process }
     }

@@ -14,6 +14,7 @@
 //! | [`Feeder`] | a sender's listening side, for tests of devices |
 //! | [`RawDevice`], [`RawOffer`], [`Link`] | a device that a test drives step by step, into any misbehaviour |
 //! | [`OriginalDevice`] | the firmware of 2018: four fields, no status |
+//! | [`OriginalSender`] | the sender of 2018: QoS 0, three seconds, no answer |
 //! | [`Receiver`] | `mqtt-ota receive` |
 //! | [`DemoDevice`] | the MicroPython script that `mqtt-ota demo` runs |
 //! | [`Board`] | MicroPython with a file system of its own, an application, and the companion client |
@@ -42,6 +43,7 @@ mod link;
 mod mosquitto;
 mod offer;
 mod original;
+mod original_sender;
 mod port;
 mod process;
 mod raw_device;
@@ -64,6 +66,7 @@ pub use link::Link;
 pub use mosquitto::{Mosquitto, Settings};
 pub use offer::RawOffer;
 pub use original::{OriginalDevice, Step};
+pub use original_sender::OriginalSender;
 pub use port::{TakenPort, free_port};
 pub use process::{Finished, Process};
 pub use raw_device::{RawDevice, sha1_hex};

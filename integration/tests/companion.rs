@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mqtt_ota_integration::{
-    Board, Client, EmbeddedBroker, Endpoint, Feeder, FileSystem, Mosquitto, Scene, free_port, sha1_hex,
+    Board, Client, DemoDevice, EmbeddedBroker, Endpoint, Feeder, FileSystem, Interpreter, Mosquitto, Scene,
+    free_port, sha1_hex,
 };
 
 const NAME: &str = "NIGHTLAMP";
@@ -139,6 +140,26 @@ fn a_transfer_lets_the_other_tasks_run_after_every_chunk() {
     let _stream = feeder.accept();
     home.lamp_answers();
     home.lamp_answers();
+}
+
+#[test]
+fn the_asyncio_variant_runs_on_a_computer_too() {
+    for interpreter in [Interpreter::MicroPython, Interpreter::Python3] {
+        let scene = Scene::new();
+        let client = Client::connect(&scene.broker, "listener");
+        client.subscribe("NIGHTLAMP/OTA/+");
+        let _device = DemoDevice::boot_asyncio(interpreter, &scene.broker, NAME, scene.folder());
+        assert!(client.next().text().starts_with("v=1|client=mqtt_ota "));
+        let file: Vec<u8> = (0..=u8::MAX).cycle().take(100_000).collect();
+        let sent =
+            scene.send(scene.file("sent", &file), NAME).args(["--as", "lib/data", "--no-reboot"]).finish();
+        sent.assert_status(0).assert_mentions("installed");
+        assert_eq!(fs::read(scene.folder().join("lib/data")).unwrap(), file);
+
+        client.publish("NIGHTLAMP/OTA", format!("127.0.0.1|{}|x|{}|0", free_port(), sha1_hex(b"x")));
+        let failed = std::iter::repeat_with(|| client.next().text()).find(|said| said.starts_with("failed|"));
+        assert!(failed.unwrap().contains("|connect 127.0.0.1:"));
+    }
 }
 
 #[test]

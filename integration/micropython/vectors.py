@@ -1,0 +1,33 @@
+# Runs the shared vectors on the companion client: micropython vectors.py FILE. Prints what differs.
+import json
+import sys
+from binascii import hexlify, unhexlify
+
+import mqtt_ota
+
+
+def refusal(message):
+    ota = mqtt_ota.Ota("X", root="/nowhere", reset=lambda: None)
+    ota.message(b"X/OTA", message)
+    state, rest = next(ota.steps()).split("|", 1)
+    return rest.split("|")[-1].split(" ")[0] if state == "failed" else state
+
+
+with open(sys.argv[1]) as file:
+    vectors = json.load(file)
+wrong = 0
+for vector in vectors:
+    message = unhexlify(vector["hex"]) if "hex" in vector else vector["offer"].encode()
+    if "refused" in vector:
+        got, expected = refusal(message), vector["refused"]
+    else:
+        try:
+            host, port, file, digest, reboot = mqtt_ota.parse(message.decode())
+            got = (host, port, file, hexlify(digest).decode(), reboot)
+        except mqtt_ota.Failed as failed:
+            got = failed.args[0]
+        expected = tuple([vector[key] for key in ("host", "port", "file", "hash", "reboot")])
+    if got != expected:
+        wrong += 1
+        print("%r is %r, expected %r" % (message, got, expected))
+print("%d vectors, %d wrong" % (len(vectors), wrong))

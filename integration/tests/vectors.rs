@@ -1,0 +1,67 @@
+//! One file of good and bad offers, for everybody who reads offers: the library, and the companion client
+//! on MicroPython and on CPython.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "these are tests")]
+
+use std::path::Path;
+use std::process::Command;
+
+use mqtt_ota::wire::{Offer, OfferError};
+use mqtt_ota_integration::Interpreter;
+use serde_json::{Value, json};
+
+const VECTORS: &str = include_str!("../vectors/offers.json");
+
+#[test]
+fn the_library_reads_the_shared_vectors() {
+    let vectors: Vec<Value> = serde_json::from_str(VECTORS).unwrap();
+    for vector in vectors {
+        let message = match vector["hex"].as_str() {
+            None => vector["offer"].as_str().unwrap().as_bytes().to_vec(),
+            Some(hex) => {
+                (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect()
+            }
+        };
+        let read = match Offer::parse(&message) {
+            Ok(offer) => json!({
+                "offer": vector["offer"],
+                "host": offer.host.to_string(),
+                "port": offer.port,
+                "file": offer.path.to_string(),
+                "hash": offer.digest.to_string(),
+                "reboot": offer.reboot,
+            }),
+            Err(error) => {
+                let reason = if matches!(error, OfferError::Path(_)) { "bad-name" } else { "bad-offer" };
+                let mut refused = vector.clone();
+                refused["refused"] = reason.into();
+                refused.as_object_mut().unwrap().remove("host");
+                refused
+            }
+        };
+        assert_eq!(read, vector);
+    }
+}
+
+#[test]
+fn the_companion_client_reads_them_alike_on_micropython() {
+    companion_reads_them(Interpreter::MicroPython);
+}
+
+#[test]
+fn the_companion_client_reads_them_alike_on_cpython() {
+    companion_reads_them(Interpreter::Python3);
+}
+
+fn companion_reads_them(interpreter: Interpreter) {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let client = here.join("../micropython-client");
+    let run = Command::new(interpreter.program())
+        .args([here.join("micropython/vectors.py"), here.join("vectors/offers.json")])
+        .env("MICROPYPATH", &client)
+        .env("PYTHONPATH", &client)
+        .output()
+        .unwrap();
+    let printed = String::from_utf8_lossy(&run.stdout);
+    let count = serde_json::from_str::<Vec<Value>>(VECTORS).unwrap().len();
+    assert!(printed.ends_with(&format!("{count} vectors, 0 wrong\n")), "{run:?}");
+}
