@@ -21,6 +21,7 @@ class Client:
         self.acknowledged = {}
         self.pid = 0
         self.more = asyncio.Event()
+        self.writing = asyncio.Lock()  # two at a time lose what one of them writes
 
     async def connect(self):
         self.reader, self.writer = await asyncio.open_connection(HOST, PORT)
@@ -35,8 +36,9 @@ class Client:
     async def send(self, kind, body=b""):
         length = len(body)
         head = [kind, length] if length < 128 else [kind, length & 127 | 128, length >> 7]
-        self.writer.write(bytes(head) + body)
-        await self.writer.drain()
+        async with self.writing:
+            self.writer.write(bytes(head) + body)
+            await self.writer.drain()
 
     async def receive(self):
         while True:
