@@ -1,0 +1,418 @@
+"""Cuts the power at every block write of an update that mqtt_ota installs, and boots what is left.
+
+    micropython [-X heapsize=8m] power_loss.py [--twice] [--short] [--break=HOW] FILE_SYSTEM SIZE...
+
+Installs a main.py of each SIZE in turn, each over the one before, by an offer through the client's own
+code and a real connection. Every erase and every program is recorded; then the power is lost at each:
+before it (clean), and when only a first part of it has come about (torn: at a quarter, at the half and
+at three quarters; with several sizes at the half). From each such image the device boots, is looked at,
+and has to take a next update, which is looked at too. Prints one line with what was counted.
+
+FILE_SYSTEM  lfs2-32, lfs2-256 (the program size, in bytes), lfs1, fat-flash or fat-sd
+--twice      the power is lost again at every block write of the next boot and the next update
+--short      the sender is lost after half of each file, before the power is
+--break=HOW  remove-first or in-place: makes the client an unsafe one, to show that this finds it out
+
+A tear is between two bytes: what a real chip's bits do while its supply fails is not known here.
+"""
+
+import os
+import socket
+import sys
+from binascii import hexlify
+from errno import EAGAIN
+from hashlib import sha1, sha256
+
+import mqtt_ota
+import vfs
+from flash import Card, Flash
+
+ROOT = "/flash"
+MAIN = "main.py"
+STATE = ".mqtt-ota"
+
+COUNTED = (
+    "operations",
+    "root folder rewritten",  # LittleFS appends to a folder's block, until that is full
+    "clean cuts",
+    "torn cuts",
+    "second cuts",
+    # Each cut has one of these outcomes, by what main.py is after the boot.
+    "old",
+    "new",
+    "missing",
+    "damaged",
+    "not mountable",
+    # And any of these.
+    "temporary file left",
+    "damaged by the next boot",
+    "other files damaged",
+    "litter",
+    "next update failed",
+    "space lost",
+)
+
+
+def content(seed, size):
+    """Bytes of which no 64 are the same as any others."""
+    parts = []
+    for number in range(0, size, 64):
+        parts.append(hexlify(sha256(b"%s %d" % (seed, number)).digest()))
+    return b"".join(parts)[:size]
+
+
+OTHERS = {
+    "boot.py": content("boot.py", 139),
+    "settings.json": content("settings.json", 620),
+    "lib/__init__.py": b"",
+    "lib/driver.py": content("lib/driver.py", 5000),
+    "lib/table.bin": content("lib/table.bin", 700),
+}
+FOLDERS = ("", "lib")
+NEXT = (content("next", 1300), content("the one after", 1300))
+
+
+class Disk:
+    """A device with the file system that boards have on it."""
+
+    def __init__(self, kind):
+        name, _, detail = kind.partition("-")
+        self.type = {"lfs1": vfs.VfsLfs1, "lfs2": vfs.VfsLfs2, "fat": vfs.VfsFat}[name]
+        self.options = {}
+        self.root = {"lfs1": (2, 3), "lfs2": (0, 1), "fat": ()}[name]  # its blocks
+        if name == "fat":
+            self.device = Card() if detail == "sd" else Flash()
+        else:
+            self.options["progsize"] = int(detail or "32")
+            self.device = Flash(prog=self.options["progsize"])
+
+    def format(self):
+        self.type.mkfs(self.device, **self.options)
+
+    def boot(self):
+        """Mounts it afresh, in place of any other."""
+        try:
+            vfs.umount(ROOT)
+        except OSError:
+            pass
+        vfs.mount(self.type(self.device, **self.options), ROOT)
+
+
+class Sender:
+    """Offers files to the client in this process, and serves each whenever the client waits for it."""
+
+    def __init__(self):
+        self.listener = socket.socket()
+        while True:  # MicroPython has no way to ask which port the system chose
+            self.port = 10000 + int.from_bytes(os.urandom(2), "little") % 20000
+            try:
+                self.listener.bind(socket.getaddrinfo("127.0.0.1", self.port)[0][-1])
+                break
+            except OSError:
+                pass
+        self.listener.listen(1)
+        self.listener.setblocking(False)
+        self.stream = None
+        self.rest = b""
+
+    def installs(self, ota, file, installed=None, short=False):
+        """Whether the client says that it installed the file; calls `installed` as soon as it does."""
+        offer = "127.0.0.1|%d|%s|%s" % (self.port, MAIN, hexlify(sha1(file).digest()).decode())
+        ota.message(ota.topic, offer.encode())
+        self.rest = memoryview(file)[: len(file) // 2 if short else len(file)]
+        done = False
+        for step in ota.steps():
+            if step == mqtt_ota.WAIT:
+                if not self.serves():
+                    ota._wait(250)
+            elif step and step.startswith("installed|") and step.endswith("|"):
+                done = True
+                if installed:
+                    installed()
+        while self.stream or self.accepts():  # left behind by a client that gave up
+            self.close()
+        return done
+
+    def accepts(self):
+        try:
+            self.stream = self.listener.accept()[0]
+        except OSError as error:
+            if error.errno != EAGAIN:
+                raise
+            return False
+        self.stream.setblocking(False)
+        return True
+
+    def serves(self):
+        """Does what can be done at once; whether that was anything."""
+        if not self.stream:
+            return self.accepts()
+        try:
+            self.rest = self.rest[self.stream.send(self.rest) :]
+        except OSError as error:
+            if error.errno != EAGAIN:
+                raise
+            return False
+        if not len(self.rest):
+            self.close()
+        return True
+
+    def close(self):
+        self.stream.close()
+        self.stream = None
+
+
+def client(reset):
+    return mqtt_ota.Ota("NIGHTLAMP", root=ROOT, reset=reset)
+
+
+def listed(folder):
+    """The names in a folder, which may not be there."""
+    try:
+        return [entry[0] for entry in os.ilistdir(ROOT + "/" + folder)]
+    except OSError:
+        return []
+    except UnicodeError:
+        return ["not readable"]
+
+
+class Proof:
+    """What was found at all the cuts."""
+
+    def __init__(self, kind, largest, splits, twice, short):
+        self.splits = splits
+        self.twice = twice
+        self.short = short
+        self.board = Disk(kind)  # what is updated without a cut
+        self.victim = Disk(kind)  # what is cut
+        self.sender = Sender()
+        self.buffer = bytearray(max(largest, 5000) + 1)  # one byte more shows what is too long
+        self.free = 0  # blocks that are free after the next update, if nothing was lost
+        self.counts = {name: 0 for name in COUNTED}
+
+    def count(self, name):
+        self.counts[name] += 1
+
+    def prepare(self, main):
+        self.board.format()
+        self.board.boot()
+        for folder in FOLDERS[1:]:
+            os.mkdir(ROOT + "/" + folder)
+        for path, file in list(OTHERS.items()) + [(MAIN, main)]:
+            with open(ROOT + "/" + path, "wb") as output:
+                output.write(file)
+
+    def update(self, old, new):
+        """Installs `new` over `old`, and tries every cut of that."""
+        device = self.board.device
+        before = bytearray(device.image)
+        operations = self.record(new)
+        self.counts["operations"] += len(operations)
+        for block in self.board.root:
+            self.counts["root folder rewritten"] += operations.count(device.erasure(block))
+        self.victim.device.image[:] = device.image
+        self.free = None
+        self.count("clean cuts")
+        if self.look(old, new) != (old if self.short else new):
+            raise AssertionError("without a cut main.py is not what the client said")
+        for torn in self.cuts(before, operations, self.splits):
+            self.count("torn cuts" if torn else "clean cuts")
+            self.look(old, new)
+        if before != device.image:
+            raise AssertionError("what was recorded is not what was done")
+
+    def record(self, new):
+        """What an update does to the flash."""
+        device = self.board.device
+        self.board.boot()
+        told = []
+        reset = []
+        ota = client(lambda: reset.append(len(device.operations)))
+        device.operations = []
+        self.sender.installs(ota, new, lambda: told.append(len(device.operations)), self.short)
+        operations, device.operations = device.operations, None
+        # Once the client says that the file is installed, nothing may be left that a cut could undo.
+        expected = [] if self.short else [len(operations)]
+        if told != expected or reset != expected:
+            raise AssertionError("%d writes; installed after %s, reset after %s" % (len(operations), told, reset))
+        return operations
+
+    def cuts(self, image, operations, splits):
+        """Gives the victim what each cut leaves, and says whether it is a torn one; completes `image`."""
+        flash = self.victim.device.image
+        for start, data in operations:
+            flash[:] = image
+            yield False
+            for split in splits:
+                part = int(len(data) * split)
+                flash[:] = image
+                flash[start : start + part] = memoryview(data)[:part]
+                yield True
+            image[start : start + len(data)] = data
+
+    def look(self, old, new, again=False):
+        """Boots the victim and counts what is there; returns what main.py is if it is one of the two."""
+        device = self.victim.device
+        left = bytearray(device.image) if self.twice and not again else None
+        try:
+            self.victim.boot()
+        except OSError:
+            self.count("not mountable")
+            return None
+        main = self.main(old, new)
+        others = self.others()
+        if not others:
+            self.count("other files damaged")
+        litter = self.litter()
+        if "new" in listed(STATE):
+            self.count("temporary file left")
+        device.operations = [] if left else None
+        ota = client(lambda: None)
+        if litter or listed(STATE):
+            self.count("litter")
+        if main is not None and self.stored(MAIN) != main:
+            self.count("damaged by the next boot")
+        self.update_next(ota, NEXT[again], others)
+        if left and main is not None:
+            operations, device.operations = device.operations, None
+            for _ in self.cuts(left, operations, (0.5,)):
+                self.count("second cuts")
+                self.look(main, NEXT[0], True)
+        return main
+
+    def main(self, old, new):
+        """Counts what main.py is; returns it if it is one of the two."""
+        main = self.stored(MAIN)
+        if main == old:
+            self.count("old")
+            return old
+        if main == new:
+            self.count("new")
+            return new
+        self.count("missing" if main is None else "damaged")
+        return None
+
+    def update_next(self, ota, file, others):
+        """One more update, which has to work whatever the cut left."""
+        try:
+            done = self.sender.installs(ota, file)
+            self.victim.boot()
+            done = done and self.stored(MAIN) == file and not listed(STATE) and self.others() == others
+            free = os.statvfs(ROOT)[3]
+        except OSError:
+            done = False
+        if not done:
+            self.count("next update failed")
+            return
+        if self.free is None:
+            self.free = free
+        if free < self.free:
+            self.count("space lost")
+
+    def stored(self, path):
+        """What a file holds, as far as that fits into the buffer; None if it is not there."""
+        path = ROOT + "/" + path
+        try:
+            os.stat(path)
+        except OSError:
+            return None
+        try:
+            with open(path, "rb") as file:
+                return memoryview(self.buffer)[: file.readinto(self.buffer)]
+        except OSError:
+            return b"not readable"
+
+    def others(self):
+        """Whether the files that no update concerns are as they were."""
+        for path, file in OTHERS.items():
+            if self.stored(path) != file:
+                return False
+        return True
+
+    def litter(self):
+        """Whether there is anything that nobody has put there, beside the client's own folder."""
+        for folder in FOLDERS:
+            for name in listed(folder):
+                path = folder + "/" + name if folder else name
+                if path not in OTHERS and path not in FOLDERS and path not in (MAIN, STATE):
+                    return True
+        return listed(STATE) not in ([], ["new"])
+
+
+class RemovesFirst:
+    """An `os` whose rename takes the old file away before it brings the new one."""
+
+    def __getattr__(self, name):
+        return getattr(os, name)
+
+    def rename(self, old, new):
+        try:
+            os.remove(new)
+        except OSError:
+            pass
+        os.rename(old, new)
+
+
+class RenamesNothing(RemovesFirst):
+    """An `os` for a client that has written over the old file already."""
+
+    def rename(self, old, new):
+        pass
+
+
+class Flushed:
+    """The old file in place of the temporary one, flushed after each chunk: LittleFS commits it then."""
+
+    def __init__(self, path):
+        self.file = open(path.replace(STATE + "/new", MAIN), "wb")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+
+    def write(self, part):
+        self.file.write(part)
+        self.file.flush()
+
+
+def break_client(how):
+    if how == "remove-first":
+        mqtt_ota.os = RemovesFirst()
+    elif how == "in-place":
+        mqtt_ota.os = RenamesNothing()
+        mqtt_ota.open = lambda path, mode: Flushed(path) if mode == "wb" else open(path, mode)
+    else:
+        raise ValueError(how)
+
+
+def run(arguments):
+    options = [argument for argument in arguments if argument.startswith("--")]
+    for option in options:
+        if option.startswith("--break="):
+            break_client(option[8:])
+        elif option not in ("--twice", "--short"):
+            raise ValueError(option)
+    kind, *sizes = arguments[len(options) :]
+    sizes = [int(size) for size in sizes]
+    if kind == "fat-sd":
+        splits = ()
+    elif len(sizes) == 1:
+        splits = (0.25, 0.5, 0.75)
+    else:
+        splits = (0.5,)
+    proof = Proof(kind, max(sizes), splits, "--twice" in options, "--short" in options)
+    old = content("old", sizes[0])
+    proof.prepare(old)
+    for number, size in enumerate(sizes):
+        new = content("new %d" % number, size)
+        proof.update(old, new)
+        if not proof.short:
+            old = new
+    what = "%d bytes" % sizes[0] if len(sizes) == 1 else "%d updates" % len(sizes)
+    counts = ["%d %s" % (proof.counts[name], name) for name in COUNTED]
+    print("%s: %s" % (" ".join([kind, what] + options), ", ".join(counts)))
+
+
+run(sys.argv[1:])
