@@ -48,7 +48,12 @@ impl Board {
         let files = board.home.path().join("files");
         let here = Path::new(HERE);
         copy(&here.join("micropython/board"), &files.join("lib"));
-        copy(&here.join(".cache/micropython/lib"), &files.join("lib"));
+        // Another version of umqtt is tried by naming its folder.
+        let umqtt = std::env::var_os("UMQTT")
+            .map_or_else(|| here.join(".cache/micropython/lib/umqtt"), PathBuf::from);
+        for module in ["simple.py", "robust.py"] {
+            copy_file(&umqtt.join(module), &files.join("lib/umqtt").join(module));
+        }
         for module in ["mqtt_ota.py", "mqtt_ota_asyncio.py"] {
             copy_file(&here.join("../micropython-client").join(module), &files.join("lib").join(module));
         }
