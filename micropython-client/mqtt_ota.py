@@ -17,7 +17,7 @@ import select
 import socket
 import sys
 from binascii import unhexlify
-from errno import EAGAIN, EINPROGRESS, ETIMEDOUT
+from errno import EAGAIN, EALREADY, EINPROGRESS, ETIMEDOUT
 
 try:
     from micropython import const
@@ -36,6 +36,7 @@ _TIMEOUT = const(10000)  # ms for a connection, and for each next chunk
 _MESSAGE = const(1024)  # bytes of an offer at most
 _NOTED = const(4)  # offers that wait at most
 _NO_SPACE = const(28)  # MicroPython's errno has no ENOSPC
+_HOST = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-_:"  # what a host may have
 _STATE = ".mqtt-ota"  # the client's own folder, below the root; no offer may name it
 
 # What `Ota.steps` yields, beside a status: a chunk is done, or there is nothing to do before the
@@ -48,15 +49,14 @@ class Failed(Exception):
     """The file is not installed, and the old one untouched; the argument is the detail of the status."""
 
 
-def parse(text):
-    """The host, port, file, hash and reboot flag of an offer."""
-    fields = text.split("|")
+def parse(fields):
+    """The host, port, file, hash and reboot flag of an offer that is split at its bars."""
     if len(fields) < 4 or fields[4:] not in ([], ["0"], ["1"]):
         raise Failed("bad-offer fields")
     host, port, file, digest = fields[:4]
-    if not 0 < len(host) < 254 or not _only(66, host):
+    if not 0 < len(host) < 254 or host.strip(_HOST):
         raise Failed("bad-offer host")
-    if not port or not _only(10, port) or not 0 < int(port) < 65536:
+    if not port or port.strip(_HOST[:10]) or not 0 < int(port) < 65536:
         raise Failed("bad-offer port")
     if len(file.encode()) > 128 or file.split("/")[0].lower() == _STATE:
         raise Failed("bad-name")
@@ -66,18 +66,9 @@ def parse(text):
     for c in file:
         if c < " " or "\x7f" <= c <= "\x9f" or c == "\\":
             raise Failed("bad-name")
-    if len(digest) not in (40, 64) or not _only(16, digest):
+    if len(digest) not in (40, 64) or digest.strip(_HOST[:16]):
         raise Failed("bad-offer hash")
     return host, int(port), file, unhexlify(digest), fields[4:] != ["0"]
-
-
-def _only(count, text):
-    # Whether a text has only the first so many characters of what a host can have.
-    allowed = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-_:"[:count]
-    for c in text:
-        if c not in allowed:
-            return False
-    return True
 
 
 def _quietly(call, path):
@@ -192,11 +183,10 @@ class Ota:
         message = self._noted.pop(0)
         what = "|"
         try:
-            text = str(message, "utf-8")
-            fields = text.split("|")
+            fields = str(message, "utf-8").split("|")
             if len(fields) > 3:
                 what = fields[2][:128] + "|" + fields[3][:64]
-            host, port, file, digest, reboot = parse(text)
+            host, port, file, digest, reboot = parse(fields)
             hasher = getattr(hashlib, "sha1" if len(digest) == 20 else "sha256", None)
             if not hasher:
                 raise Failed("bad-offer hash")
@@ -246,16 +236,21 @@ class Ota:
                     if error.args[0] != EINPROGRESS:
                         raise
                 poller = select.poll()
-                poller.register(sock, select.POLLOUT)
+                # Writable would say nothing: lwIP calls a socket so before it is connected.
+                poller.register(sock, select.POLLIN)
                 self._wait = getattr(poller, "ipoll", poller.poll)  # where it is there, it allocates nothing
                 since = ticks_ms()
                 while not poller.poll(0):
                     if ticks_diff(ticks_ms(), since) > _TIMEOUT:
-                        raise OSError(ETIMEDOUT)
+                        try:
+                            sock.connect(info[-1])
+                        except OSError as error:
+                            if error.args[0] == EALREADY:
+                                raise OSError(ETIMEDOUT)
+                        raise Failed("timeout after %d bytes" % 0)
                     yield WAIT
-                if poller.poll(0)[0][1] != select.POLLOUT:
+                if poller.poll(0)[0][1] != select.POLLIN:
                     sock.recv(1)  # raises what the connection failed with
-                poller.modify(sock, select.POLLIN)
             except (OSError, ValueError) as error:
                 raise Failed("connect %s:%d %s" % (host, port, error))
             read = sock.readinto if hasattr(sock, "readinto") else sock.recv_into

@@ -22,7 +22,7 @@ for vector in vectors:
         got, expected = refusal(message), vector["refused"]
     else:
         try:
-            host, port, file, digest, reboot = mqtt_ota.parse(message.decode())
+            host, port, file, digest, reboot = mqtt_ota.parse(message.decode().split("|"))
             got = (host, port, file, hexlify(digest).decode(), reboot)
         except mqtt_ota.Failed as failed:
             got = failed.args[0]

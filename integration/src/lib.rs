@@ -67,7 +67,7 @@ pub use mosquitto::{Mosquitto, Settings};
 pub use offer::RawOffer;
 pub use original::{OriginalDevice, Step};
 pub use original_sender::OriginalSender;
-pub use port::{TakenPort, free_port};
+pub use port::{SilentPort, TakenPort, free_port};
 pub use process::{Finished, Process};
 pub use raw_device::{RawDevice, sha1_hex};
 pub use receiver::Receiver;

@@ -36,6 +36,33 @@ impl TakenPort {
     }
 }
 
+/// An address of which nothing comes back, as from behind a firewall: on Linux, a port whose queue of
+/// connections is full.
+#[derive(Debug)]
+pub struct SilentPort {
+    listener: socket2::Socket,
+    _queued: [TcpStream; 1],
+}
+
+impl SilentPort {
+    /// Listens on any port of the loopback address, and takes nobody.
+    pub fn take() -> Self {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let listener =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        listener.bind(&any.into()).expect("a port is free");
+        listener.listen(0).expect("a bound socket can listen");
+        let address = listener.local_addr().ok().and_then(|address| address.as_socket()).expect("an address");
+        Self { listener, _queued: [TcpStream::connect(address).expect("the queue has room for one")] }
+    }
+
+    /// Its number.
+    pub fn port(&self) -> u16 {
+        let address = self.listener.local_addr().expect("a bound listener has an address");
+        address.as_socket().expect("an internet address").port()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,9 @@ use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 
-use mqtt_ota_integration::{Client, DemoDevice, Feeder, Interpreter, Mosquitto, free_port, sha1_hex};
+use mqtt_ota_integration::{
+    Client, DemoDevice, Feeder, Interpreter, Mosquitto, SilentPort, free_port, sha1_hex,
+};
 use tempfile::TempDir;
 
 const NAME: &str = "NIGHTLAMP";
@@ -79,6 +81,7 @@ on_both! {
     a_transfer_that_fails_leaves_the_old_file
     a_sender_that_stalls_is_given_up
     nobody_at_the_address_is_told_with_the_address
+    silence_at_the_address_is_told_with_the_address
     hostile_names_are_refused_without_a_connection
     messages_that_are_no_offers_are_answered
     an_offer_that_comes_during_another_waits_its_turn
@@ -177,6 +180,22 @@ fn nobody_at_the_address_is_told_with_the_address(bench: &Bench) {
     assert_eq!(bench.hears(), format!("receiving|main.py|{hash}|"));
     let status = bench.hears();
     assert!(status.starts_with(&format!("failed|main.py|{hash}|connect 127.0.0.1:{port} ")), "{status}");
+}
+
+fn silence_at_the_address_is_told_with_the_address(bench: &Bench) {
+    let silent = SilentPort::take();
+    let port = silent.port();
+    bench.offers(format!("127.0.0.1|{port}|main.py|{}", sha1_hex(b"")));
+    assert!(bench.hears().starts_with("receiving|"));
+    let status = bench.hears();
+    assert!(status.contains(&format!("|connect 127.0.0.1:{port} ")), "{status}");
+    assert!(status.contains("110"), "ETIMEDOUT: {status}");
+
+    // Somebody takes the connection, and sends nothing: that is another thing.
+    bench.offers(bench.feeder.offer("main.py", b"new"));
+    assert!(bench.hears().starts_with("receiving|"));
+    let _stream = bench.feeder.accept();
+    bench.fails("timeout");
 }
 
 fn hostile_names_are_refused_without_a_connection(bench: &Bench) {
