@@ -63,8 +63,7 @@ pub(crate) struct Serving {
     groups: Option<String>,
 }
 
-/// How long to wait, and how often to try. Durations are written as 500ms, 30s or 2m; a bare number is
-/// seconds.
+/// How long to wait, and how often to try.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Patience")]
 pub(crate) struct Timing {
@@ -72,25 +71,27 @@ pub(crate) struct Timing {
     #[arg(long, value_name = "N")]
     retries: Option<String>,
 
-    /// Wait this long before the next offer [env: MQTT_OTA_RETRY_PAUSE] [default: 2s]
+    /// Wait this long before the next offer, such as 500ms, 30s or 2m; a number alone is seconds [env:
+    /// MQTT_OTA_RETRY_PAUSE] [default: 2s]
     #[arg(long, value_name = "TIME")]
     retry_pause: Option<String>,
 
-    /// How long a device may take to connect after the offer [env: MQTT_OTA_CONNECT_TIMEOUT] [default: 30s]
+    /// How long a device may take to connect after the offer, such as 500ms, 30s or 2m [env:
+    /// MQTT_OTA_CONNECT_TIMEOUT] [default: 30s]
     #[arg(long, value_name = "TIME")]
     connect_timeout: Option<String>,
 
-    /// How long a transfer may stand still [env: MQTT_OTA_IDLE_TIMEOUT] [default: 20s]
+    /// How long a transfer may stand still, such as 500ms, 30s or 2m [env: MQTT_OTA_IDLE_TIMEOUT] [default: 20s]
     #[arg(long, value_name = "TIME")]
     idle_timeout: Option<String>,
 
-    /// How long a device may take to report after the last byte [env: MQTT_OTA_CONFIRM_TIMEOUT] [default:
-    /// 30s]
+    /// How long a device may take to report after the last byte, such as 500ms, 30s or 2m [env:
+    /// MQTT_OTA_CONFIRM_TIMEOUT] [default: 30s]
     #[arg(long, value_name = "TIME")]
     confirm_timeout: Option<String>,
 
-    /// How long a device may take to come back with --wait-boot [env: MQTT_OTA_BOOT_TIMEOUT] [default:
-    /// 1m]
+    /// How long a device may take to come back with --wait-boot, such as 500ms, 30s or 2m [env:
+    /// MQTT_OTA_BOOT_TIMEOUT] [default: 1m]
     #[arg(long, value_name = "TIME")]
     boot_timeout: Option<String>,
 }
