@@ -119,7 +119,8 @@ pub(crate) struct Send {
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
 
-    /// The devices: names or @groups, separated by commas; may be repeated
+    /// The devices: names or @groups, separated by commas; may be repeated. A device with a comma in its
+    /// name is reached through a group in the settings file
     #[arg(short, long, required = true, value_name = "DEVICE", value_delimiter = ',')]
     pub(crate) to: Vec<String>,
 
@@ -347,6 +348,21 @@ mod tests {
                 "{variable} {default}"
             );
         }
+    }
+
+    #[test]
+    fn help_says_how_a_time_is_written_wherever_one_is_taken() {
+        let mut times = 0;
+        for command in Cli::command().get_subcommands() {
+            for option in command.get_arguments() {
+                if option.get_value_names().is_some_and(|names| names.iter().any(|name| name == "TIME")) {
+                    let help = option.get_help().unwrap().to_string();
+                    assert!(help.contains("500ms, 30s or 2m"), "{}", option.get_id());
+                    times += 1;
+                }
+            }
+        }
+        assert!(times > 0);
     }
 
     #[test]

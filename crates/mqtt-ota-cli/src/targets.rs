@@ -66,19 +66,29 @@ mod tests {
 
     fn devices(wanted: &[&str]) -> Result<Vec<String>, Problem> {
         let wanted: Vec<_> = wanted.iter().map(ToString::to_string).collect();
-        let groups =
-            [("lamps", &["A", "B"][..]), ("none", &[]), ("wrong", &["a/b"]), ("nested", &["@lamps"])]
-                .map(|(name, members)| {
-                    let members = members.iter().map(ToString::to_string).collect();
-                    (name.to_owned(), Group { members, source: Source::Default })
-                })
-                .into();
+        let groups = [
+            ("lamps", &["A", "B"][..]),
+            ("none", &[]),
+            ("wrong", &["a/b"]),
+            ("nested", &["@lamps"]),
+            ("commas", &["desk, left"]),
+        ]
+        .map(|(name, members)| {
+            let members = members.iter().map(ToString::to_string).collect();
+            (name.to_owned(), Group { members, source: Source::Default })
+        })
+        .into();
         Ok(resolve(&wanted, &groups)?.iter().map(ToString::to_string).collect())
     }
 
     #[test]
     fn a_device_that_is_named_twice_is_sent_to_once() {
         assert_eq!(devices(&["B", "@lamps", "C", "B"]).unwrap(), ["B", "A", "C"]);
+    }
+
+    #[test]
+    fn a_group_reaches_a_device_with_a_comma_in_its_name() {
+        assert_eq!(devices(&["@commas"]).unwrap(), ["desk, left"]);
     }
 
     #[test]
