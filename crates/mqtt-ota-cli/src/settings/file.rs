@@ -63,12 +63,12 @@ impl SettingsFile {
     }
 
     fn parse(text: &str, path: PathBuf) -> Result<Self, Problem> {
-        let wrong = |what: String| Problem::usage(format!("{what} in the settings file {}", path.display()));
+        let wrong = |what: String| Problem::usage(format!("settings file {}: {what}", path.display()));
         let table: Table = text.parse().map_err(|error: toml::de::Error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             let line = before.matches('\n').count() + 1;
             wrong(format!("line {line}: {}", error.message().replace('\n', ", ")))
-                .hint("it is TOML: `mqtt-ota --help` has an example")
+                .hint("it is TOML, where a text stands in quotes: `mqtt-ota --help` has an example")
         })?;
         let mut file = Self { path: path.clone(), found: true, ..Self::default() };
         for (key, value) in table {
@@ -89,8 +89,11 @@ impl SettingsFile {
                 Value::String(text) => text,
                 Value::Integer(number) => number.to_string(),
                 other => {
-                    return Err(wrong(format!("{key:?} is a {}, not a text or a number", other.type_str()))
-                        .hint("write it as \"…\" or as a whole number"));
+                    return Err(wrong(format!(
+                        "{key:?} is a {}, not a text or a whole number",
+                        other.type_str()
+                    ))
+                    .hint("write it as \"…\" or as a whole number"));
                 }
             };
             file.values.insert(known, text);
