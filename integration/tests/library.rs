@@ -286,6 +286,7 @@ fn nothing_that_a_receiver_is_sent_touches_the_old_file() {
     assert_eq!(answer("garbage", nobody).0, Reason::BadOffer);
     assert_eq!(answer(&format!("127.0.0.1|{dead}|../main.py|{sha1}"), nobody).0, Reason::BadName);
     assert_eq!(answer(&format!("127.0.0.1|{dead}|.mqtt-ota/x|{sha1}"), nobody).0, Reason::BadName);
+    assert_eq!(answer(&format!("127.0.0.1|{dead}|main.py/x|{sha1}"), nobody).0, Reason::BadName);
     let (reason, text) = answer(&format!("127.0.0.1|{dead}|main.py|{sha1}"), nobody);
     assert_eq!(reason, Reason::Connect);
     assert!(text.contains(&format!("127.0.0.1:{dead}")), "{text}");

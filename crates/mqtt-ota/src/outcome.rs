@@ -91,6 +91,9 @@ impl Outcome {
             Self::Failed { reason: Reason::Connect, .. } => {
                 "the device cannot reach the address in the offer: advertise another one, or open the firewall (--advertise, --listen)".into()
             }
+            Self::Failed { reason: Reason::BadName, .. } => {
+                "give it another name on the device (--as on the command line)".into()
+            }
             Self::Failed { reason: Reason::NoSpace, .. } => "delete something on the device first".into(),
             Self::Failed { reason: Reason::HashMismatch, .. } | Self::Interrupted { .. } => {
                 "the device keeps its old file; a weak link or a tired flash does this, so try again".into()

@@ -91,6 +91,9 @@ impl Root {
             if !existing.canonicalize()?.starts_with(&root) {
                 return Ok(Err("it leaves the root"));
             }
+            if !existing.is_dir() {
+                return Ok(Err("what would be its folder is a file"));
+            }
             make_folders(existing, folder)?;
             if fs::metadata(&target).is_ok_and(|there| !there.is_file()) {
                 return Ok(Err("what has this name is no file"));
