@@ -2,7 +2,7 @@
 //! nobody reads.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "these are tests")]
 
-use mqtt_ota_integration::{Finished, MqttOta, RawDevice, Scene};
+use mqtt_ota_integration::{Endpoint as _, Finished, MqttOta, RawDevice, Scene};
 
 /// A closed output is no reason to complain.
 #[track_caller]
@@ -59,6 +59,25 @@ fn wrong_usage_is_status_2_and_says_so_on_stderr() {
 }
 
 #[test]
+fn a_file_that_cannot_be_read_is_status_1_whatever_names_it() {
+    let scene = Scene::new();
+    let file = scene.file("main.py", "x");
+    let tls = format!("mqtts://{}", scene.broker.address());
+    for args in [
+        &["missing"][..],
+        &["--user", "ann", "--password-file", "missing"],
+        &["--broker", &tls, "--ca-file", "missing"],
+        &["--config", "missing"],
+    ] {
+        let failed = scene.send(&file, "NIGHTLAMP").args(args).finish();
+        failed.assert_status(1).assert_error("missing").assert_error("No such file").assert_hint("");
+    }
+    scene.file("config.toml", "password-file = \"missing\"\nuser = \"ann\"\n");
+    let failed = scene.send(&file, "NIGHTLAMP").args(["--config", "config.toml"]).finish();
+    failed.assert_status(1).assert_error("missing");
+}
+
+#[test]
 fn help_goes_to_stdout_and_names_the_exit_statuses() {
     for subcommand in ["send", "devices", "receive", "broker", "demo", "config"] {
         let help = MqttOta::run(subcommand).arg("--help").finish();
@@ -75,6 +94,26 @@ fn failures_are_json_too_and_the_words_are_on_stderr() {
     let result = lines.iter().find(|line| line["event"] == "result").unwrap();
     assert_eq!((&result["outcome"], &result["ok"]), (&"not-subscribed".into(), &false.into()));
     assert_eq!(lines.last().unwrap()["ok"], false);
+}
+
+#[test]
+fn json_ends_with_a_summary_also_where_nothing_could_be_sent() {
+    let scene = Scene::new();
+    let file = scene.file("main.py", "x");
+    let nowhere = format!("mqtt://127.0.0.1:{}", mqtt_ota_integration::free_port());
+    for (args, status, why) in [
+        (&["missing.py"][..], 1, "missing.py: No such file"),
+        (&["--config", "missing.toml"], 1, "missing.toml: No such file"),
+        (&["--broker", &nowhere], 1, "refused"),
+        (&["--to", "@nobody"], 2, "@nobody"),
+        (&["--as", "../x"], 2, ".."),
+    ] {
+        let failed = scene.send(&file, "NIGHTLAMP").arg("--json").args(args).finish();
+        let lines = failed.assert_status(status).assert_error("").json_lines();
+        let [summary] = lines.as_slice() else { panic!("{failed:?}") };
+        assert_eq!((&summary["event"], &summary["ok"]), (&"summary".into(), &false.into()));
+        assert!(summary["error"].as_str().unwrap().contains(why), "{failed:?}");
+    }
 }
 
 #[test]

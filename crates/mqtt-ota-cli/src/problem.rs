@@ -97,6 +97,11 @@ impl Problem {
         self.hint(hint)
     }
 
+    /// Whether standard output is what could not be written.
+    pub(crate) fn is_of_output(&self) -> bool {
+        self.error.is::<OutputError>()
+    }
+
     /// Whether the reader of our output has gone, as `head` does: no reason to complain.
     pub(crate) fn is_closed_output(&self) -> bool {
         self.error

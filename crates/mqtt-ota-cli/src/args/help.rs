@@ -26,7 +26,8 @@ Settings:
 
 Exit status:
   0    What was asked is done, and confirmed where the device can confirm
-  1    It failed, for the reason on standard error
+  1    It failed, for the reason on standard error; a file that cannot be read
+       is such a reason, also where a setting names it
   2    The command line or a setting is wrong; nothing was sent
   130  Interrupted with Ctrl-C; the port is closed
 
@@ -78,14 +79,17 @@ JSON:
                 seconds peer advertised why back_online_after
     skipped     because
   At the end comes one `summary`: ok devices devices_ok installed unchanged
-  unconfirmed failed skipped. `outcome` is one of the above, or `error` for
-  what went wrong on this side. Times are in seconds. New keys and new events
-  may be added.
+  unconfirmed failed skipped error. Where nothing could be sent it is the only
+  line, and `error` says why. After Ctrl-C, or with a command line that is not
+  understood, there is none. `outcome` is one of the above, or `error` for what
+  went wrong on this side. Times are in seconds. New keys and new events may be
+  added.
 
 Exit status:
   0    Every file is installed, unchanged, or delivered to a device that cannot
        confirm (with --require-confirmation that last one is 1)
-  1    Something failed; the summary says what is where
+  1    Something failed, and the summary says what is where; or nothing was sent,
+       as a file could not be read or the broker not be reached
   2    The command line or a setting is wrong; nothing was sent
   130  Interrupted with Ctrl-C; the ports are closed. A device that has taken a
        whole file installs it";
@@ -111,8 +115,9 @@ Exit status:
 pub(super) const RECEIVE: &str = "\
 Makes this machine a device: it announces itself, takes what it is offered,
 verifies it and puts it in place below DIR with one atomic rename. Nothing
-outside DIR is written. It runs until it is stopped, and reconnects to the
-broker by itself.
+outside DIR is written. It runs until it is stopped, and comes back by itself
+to a broker that it has lost. A broker that it cannot reach at the start ends
+it with status 1: let what starts it try again (systemd: Restart=on-failure).
 
 Examples:
   mqtt-ota receive --as GATEWAY --root /srv/gw --exec 'systemctl restart gw'
@@ -131,7 +136,7 @@ JSON:
 
 Exit status:
   0    Stopped by a service manager (SIGTERM)
-  1    It could not start, or not go on
+  1    It could not start, for want of a broker for instance, or not go on
   2    The command line or a setting is wrong
   130  Stopped with Ctrl-C";
 

@@ -22,13 +22,24 @@ use crate::units::count;
 /// How long the goodbye to the broker may take after Ctrl-C.
 const GOODBYE: Duration = Duration::from_millis(300);
 
-/// Sends files to devices.
+/// Sends files to devices. Who reads JSON hears of the end in it, whatever it is.
 pub(super) fn run(args: Send, config: Option<&Path>, printer: &Arc<Printer>) -> Result<Exit, Problem> {
+    let ended = deliver(&args, config, printer);
+    if let Err(problem) = &ended
+        && printer.json()
+        && !problem.is_of_output()
+    {
+        printer.object(&Summary::of_nothing(problem));
+    }
+    ended
+}
+
+fn deliver(args: &Send, config: Option<&Path>, printer: &Arc<Printer>) -> Result<Exit, Problem> {
     let flags = args.timing.add_to(args.serving.add_to(args.connection.flags()));
     let settings = super::settings(flags, config)?;
     let devices = targets::resolve(&args.to, &settings.groups)?;
     let named = files::name(&args.files, args.path.as_deref())?;
-    super::block_on(send(&args, &settings, &devices, &named, printer))
+    super::block_on(send(args, &settings, &devices, &named, printer))
 }
 
 async fn send(

@@ -7,6 +7,8 @@ use mqtt_ota::wire::Announcement;
 use mqtt_ota::{Event, Outcome, Report, SendError};
 use serde::Serialize;
 
+use crate::problem::Problem;
+
 /// One line: what happened to which file on which device.
 #[derive(Debug, Serialize)]
 pub(crate) struct Record<'a> {
@@ -173,7 +175,7 @@ fn seconds(duration: Duration) -> f64 {
 }
 
 /// All files on all devices, counted.
-#[derive(Debug, Default, Clone, Copy, Serialize)]
+#[derive(Debug, Default, Serialize)]
 #[serde(tag = "event", rename = "summary")]
 pub(crate) struct Summary {
     pub(crate) ok: bool,
@@ -184,9 +186,16 @@ pub(crate) struct Summary {
     pub(crate) unconfirmed: usize,
     pub(crate) failed: usize,
     pub(crate) skipped: usize,
+    /// Why nothing was sent at all.
+    pub(crate) error: Option<String>,
 }
 
 impl Summary {
+    /// Nothing was sent, for this reason.
+    pub(crate) fn of_nothing(problem: &Problem) -> Self {
+        Self { error: Some(Described::of(&*problem.error).to_string()), ..Self::default() }
+    }
+
     /// Counts one result.
     pub(crate) fn add(&mut self, result: &std::result::Result<Report, SendError>, ok: bool) {
         match result {
