@@ -192,3 +192,6 @@ pub(crate) async fn patiently<T, F: Future<Output = Result<T, LinkError>>>(
     };
     timeout(PATIENCE, trying).await.unwrap_or(Err(LinkError::Lost))
 }
+
+#[cfg(test)]
+mod tests;
