@@ -55,6 +55,18 @@ fn impatient() -> SendOptions {
     SendOptions { retry_pause: Duration::ZERO, ..SendOptions::default() }
 }
 
+/// Waits for a boot, and tells when it does.
+fn waiting_for_boot() -> (SendOptions, mpsc::Receiver<()>) {
+    let (told, installed) = mpsc::channel();
+    let options = SendOptions { wait_for_boot: true, ..impatient() };
+    let options = options.on_event(move |event| {
+        if matches!(event, Event::WaitingForBoot) {
+            told.send(()).unwrap();
+        }
+    });
+    (options, installed)
+}
+
 /// Whether nothing but whole files is below `root`.
 fn litter(root: &Path) -> Vec<String> {
     let entries = fs::read_dir(root.join(".mqtt-ota")).unwrap();
@@ -219,12 +231,7 @@ fn a_boot_is_waited_for_and_only_a_new_announcement_counts() {
     let application = Application::on(&broker);
     let device = RawDevice::join(&broker, "LAMP");
     device.announce();
-    let (told, installed) = mpsc::channel();
-    let options = SendOptions { wait_for_boot: true, ..impatient() }.on_event(move |event| {
-        if matches!(event, Event::WaitingForBoot) {
-            told.send(()).unwrap();
-        }
-    });
+    let (options, installed) = waiting_for_boot();
     let sending = send(&application, "LAMP", options.clone());
     device.install(&device.offer());
     installed.recv_timeout(GUARD).unwrap();
@@ -239,13 +246,67 @@ fn a_boot_is_waited_for_and_only_a_new_announcement_counts() {
         SendOptions { boot_timeout: Duration::from_millis(100), ..options.clone() },
     );
     device.install(&device.offer());
-    assert_eq!(application.report(sending).outcome, Outcome::NotBackOnline);
+    assert_eq!(application.report(sending).outcome, Outcome::NotBackOnline { link_lost: false });
 
     let sending = send(&application, "LAMP", options);
     let offer = device.offer();
     device.install(&offer);
     device.report("rolled-back", &offer, "ImportError");
     assert_eq!(application.report(sending).outcome, Outcome::RolledBack { text: "ImportError".into() });
+}
+
+#[test]
+fn a_boot_is_seen_that_was_over_before_the_device_s_word_on_the_file_came() {
+    let broker = Mosquitto::start();
+    let application = Application::on(&broker);
+    let device = RawDevice::announced(&broker, "LAMP");
+    let brief = Duration::from_millis(100);
+    let (options, _installed) = waiting_for_boot();
+    let options = SendOptions { boot_timeout: brief, ..options };
+
+    let sending = send(&application, "LAMP", SendOptions { confirm_timeout: brief, ..options.clone() });
+    assert_eq!(device.offer().connect().read_to_end(), FILE);
+    device.announce_as("v=1|sys=rebooted");
+    device.report("installed", &device.offer(), "unchanged");
+    let report = application.report(sending);
+    assert_eq!(report.outcome, Outcome::Installed);
+    assert_eq!(report.back_online.unwrap().announcement.system.as_deref(), Some("rebooted"));
+
+    // What it installs only then it boots only then.
+    let sending = send(&application, "LAMP", options);
+    let offer = device.offer();
+    assert_eq!(offer.connect().read_to_end(), FILE);
+    device.report("failed", &offer, "hash-mismatch").announce_as("v=1|sys=reconnected");
+    device.install(&device.offer());
+    assert_eq!(application.report(sending).outcome, Outcome::NotBackOnline { link_lost: false });
+}
+
+#[test]
+fn a_boot_while_the_broker_was_lost_is_known_by_what_is_new_or_not_denied() {
+    let broker = Mosquitto::start();
+    let mut gate = Gate::to(&broker, Passes::All);
+    let application = Application::on(&gate);
+    let device = RawDevice::announced(&broker, "LAMP");
+    let (options, installed) = waiting_for_boot();
+
+    let sending = send(&application, "LAMP", options.clone());
+    device.install(&device.offer());
+    installed.recv_timeout(GUARD).unwrap();
+    gate.cut();
+    device.announce_as("v=1|sys=rebooted");
+    gate.open();
+    let report = application.report(sending);
+    assert_eq!(report.outcome, Outcome::Installed);
+    assert_eq!(report.back_online.unwrap().announcement.system.as_deref(), Some("rebooted"));
+
+    let options = SendOptions { boot_timeout: Duration::from_secs(1), ..options };
+    let sending = send(&application, "LAMP", options);
+    device.install(&device.offer());
+    installed.recv_timeout(GUARD).unwrap();
+    gate.cut();
+    device.announce_as("v=1|sys=rebooted");
+    gate.open();
+    assert_eq!(application.report(sending).outcome, Outcome::NotBackOnline { link_lost: true });
 }
 
 /// What a receiver says to what it is sent by hand, once `serve` has been done.

@@ -30,13 +30,15 @@ pub(crate) struct Attempt<'a> {
 pub(crate) struct Delivery {
     pub(crate) outcome: Outcome,
     pub(crate) peer: Option<SocketAddr>,
+    /// When somebody had been sent everything.
+    pub(crate) taken: Option<Instant>,
 }
 
 /// Who took what.
 #[derive(Default)]
 struct Taken {
-    /// The last who was sent everything.
-    whole: Option<SocketAddr>,
+    /// The last who was sent everything, and when.
+    whole: Option<(SocketAddr, Instant)>,
     /// The one who then closed in turn.
     closed: Option<SocketAddr>,
 }
@@ -125,21 +127,21 @@ impl Attempt<'_> {
             }
         };
         drop(last_call);
-        if let (Outcome::Installed, None, Some(peer)) = (&outcome, taken.closed, taken.whole) {
+        if let (Outcome::Installed, None, Some((peer, _))) = (&outcome, taken.closed, taken.whole) {
             // The device's word was faster than the end of its connection.
             taken.closed = Some(peer);
             options.tell(Event::Delivered { peer });
         }
-        Ok(Delivery { outcome, peer: taken.closed })
+        Ok(Delivery { outcome, peer: taken.closed, taken: taken.whole.map(|(_, at)| at) })
     }
 
     fn served(&self, event: ServeEvent, taken: &mut Taken) -> Result<Option<Input>, SendError> {
         let (event, input) = match event {
             ServeEvent::Connected { peer } => (Event::Connected { peer }, Some(Input::Connected)),
-            ServeEvent::Progress { peer, sent } => {
+            ServeEvent::Progress { peer, sent, at } => {
                 let total = self.payload.len();
                 if sent == total {
-                    taken.whole = Some(peer);
+                    taken.whole = Some((peer, at));
                 }
                 (Event::Progress { peer, sent, total }, None)
             }
@@ -148,6 +150,8 @@ impl Attempt<'_> {
             }
             ServeEvent::Delivered { peer } => {
                 taken.closed = Some(peer);
+                // An empty file makes no progress.
+                taken.whole.get_or_insert((peer, Instant::now()));
                 (Event::Delivered { peer }, Some(Input::Delivered))
             }
             ServeEvent::Spoilt(error) => return Err(error.into()),

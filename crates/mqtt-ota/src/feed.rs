@@ -16,8 +16,10 @@ pub(crate) struct Feed {
     status_topic: String,
     /// What it has announced last, now or earlier.
     pub(crate) announcement: Option<Announcement>,
-    /// When it last announced itself while we listened: after a boot, or a lost connection.
+    /// When we last heard that it announced itself anew: after a boot, or a lost connection.
     pub(crate) announced_at: Option<Instant>,
+    /// When the connection to the broker was last lost.
+    pub(crate) lost_at: Option<Instant>,
 }
 
 /// One thing that was heard.
@@ -42,8 +44,14 @@ impl Feed {
         let filters =
             [(announcement_topic.as_str(), Qos::AtMostOnce), (status_topic.as_str(), Qos::AtLeastOnce)];
         let subscription = patiently(|| link.subscribe(&filters, BACKLOG)).await?;
-        let (announcement, announced_at) = (None, None);
-        let mut feed = Self { subscription, announcement_topic, status_topic, announcement, announced_at };
+        let mut feed = Self {
+            subscription,
+            announcement_topic,
+            status_topic,
+            announcement: None,
+            announced_at: None,
+            lost_at: None,
+        };
         feed.catch_up();
         if feed.announcement.is_none() {
             let late = async { while !matches!(feed.next().await, None | Some(Heard::Announced)) {} };
@@ -74,6 +82,10 @@ impl Feed {
         let Message { topic, payload, retained } = match incoming {
             Incoming::Message(message) => message,
             Incoming::Reconnected => return Some(Heard::Reconnected),
+            Incoming::Lost => {
+                self.lost_at = Some(Instant::now());
+                return None;
+            }
         };
         if topic == self.status_topic && !retained {
             let status = Status::parse(&payload);
@@ -87,10 +99,13 @@ impl Feed {
         let announcement = Announcement::parse(&payload)
             .inspect_err(|error| tracing::warn!(topic, %error, "an announcement cannot be read"))
             .ok()?;
-        self.announcement = Some(announcement);
-        if !retained {
+        // The broker keeps an announcement and does not say since when. One that came while the connection was
+        // lost is known to be new where it is another than the last one that was heard.
+        let is_other = self.lost_at.is_some() && self.announcement.as_ref() != Some(&announcement);
+        if !retained || is_other {
             self.announced_at = Some(Instant::now());
         }
+        self.announcement = Some(announcement);
         Some(Heard::Announced)
     }
 }

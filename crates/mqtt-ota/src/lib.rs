@@ -22,8 +22,9 @@
 //!
 //! - [`wire`]: the messages as validated types, parsed and formatted. No socket and no clock.
 //! - `exchange`: what one offer comes to, given what was heard, in any order. No socket and no clock.
-//! - `feed`: what a device says. `attempt`: one offer with its sockets and its clock; `serve`: the port that serves a file once;
-//!   `payload`: the file; `address`: what an offer says about where it is.
+//! - `feed`: what a device says. `attempt`: one offer with its sockets and its clock; `boot`: what follows it;
+//!   `serve`: the port that serves a file once; `payload`: the file; `address`: what an offer says about where
+//!   it is.
 //! - `sender` and `receiver`: the two sides, over `mqtt`, the connection to the broker.
 //!
 //! The wire is specified in `docs/protocol.md`, and the reasons are in `docs/design.md`, both in the project's
@@ -31,6 +32,7 @@
 
 mod address;
 mod attempt;
+mod boot;
 mod broker;
 mod event;
 mod exchange;

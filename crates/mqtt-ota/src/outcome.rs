@@ -47,8 +47,11 @@ pub enum Outcome {
         /// How it ended.
         cause: DropCause,
     },
-    /// The device installed the file, and did not come back in time after its reboot.
-    NotBackOnline,
+    /// The device installed the file, and was not heard to come back in time after its reboot.
+    NotBackOnline {
+        /// Whether the connection to the broker was lost meanwhile: then the device may be back all the same.
+        link_lost: bool,
+    },
     /// The device installed the file, which did not work, and is back at the old state.
     RolledBack {
         /// The device's own words. Make them safe before they reach a terminal.
@@ -100,7 +103,8 @@ impl Outcome {
             }
             Self::Failed { reason: Reason::Unauthorised, .. } => "the device accepts signed offers only".into(),
             Self::Silent => "ask the device what it runs, or send again: a file that is there already is not sent twice".into(),
-            Self::NotBackOnline => "look at the device's console: the file is in place, and the device has not announced itself since".into(),
+            Self::NotBackOnline { link_lost: false } => "look at the device's console: the file is in place, and the device has not announced itself since".into(),
+            Self::NotBackOnline { link_lost: true } => "the file is in place; ask the device, or look at its console, whether it runs".into(),
             _ => return None,
         })
     }
@@ -120,7 +124,12 @@ impl fmt::Display for Outcome {
             Self::Interrupted { sent, total, cause } => {
                 write!(f, "the transfer ended after {sent} of {total} bytes: {cause}")
             }
-            Self::NotBackOnline => f.write_str("installed, but the device did not come back online"),
+            Self::NotBackOnline { link_lost: false } => {
+                f.write_str("installed, but the device did not come back online")
+            }
+            Self::NotBackOnline { link_lost: true } => f.write_str(
+                "installed; whether the device is back is not known, as the connection to the broker was lost meanwhile",
+            ),
             Self::RolledBack { text } if text.is_empty() => {
                 f.write_str("rolled back: the device is at its old state")
             }

@@ -205,6 +205,7 @@ impl Device {
                 Some(()) = reboots.recv() => self.running().await,
                 incoming = offers.next() => match incoming {
                     None => return,
+                    Some(Incoming::Lost) => {}
                     Some(Incoming::Reconnected) => drop(self.announce().await),
                     Some(Incoming::Message(message)) => self.take(&message.payload).await,
                 },

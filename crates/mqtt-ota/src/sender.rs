@@ -10,13 +10,14 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::Broker;
 use crate::address::{Advertise, Advertised, Listen, choose, route_to};
 use crate::attempt::{Attempt, Delivery};
+use crate::boot;
 use crate::event::{Event, Observer};
-use crate::feed::{Feed, Heard};
+use crate::feed::Feed;
 use crate::mqtt::{ConnectError, Incoming, Link, LinkConfig, LinkError, Protocol, Qos, patiently};
-use crate::outcome::{BackOnline, Outcome, Report};
+use crate::outcome::{Outcome, Report};
 use crate::payload::{Payload, PayloadError};
 use crate::serve::Server;
-use crate::wire::{Announcement, DeviceName, DevicePath, Offer, PathError, Reason, State};
+use crate::wire::{Announcement, DeviceName, DevicePath, Offer, PathError, Reason};
 
 /// How many devices the broker may name at once: it does not wait while they are read.
 const FLEET: usize = 64 * 1024;
@@ -43,7 +44,9 @@ pub struct SendOptions {
     pub path: Option<DevicePath>,
     /// Whether the device reboots afterwards. True.
     pub reboot: bool,
-    /// Whether to wait until the device has announced itself again. False.
+    /// Whether to wait until the device has announced itself again. False. Where the connection to the broker
+    /// is lost in just that moment, it is heard of if its announcement says something new, such as another
+    /// amount of free space.
     pub wait_for_boot: bool,
     /// How often a failure that may pass by itself is offered again. 2.
     pub retries: u32,
@@ -164,7 +167,7 @@ impl Sender {
 
         let mut attempts = 0;
         let mut first_taken = None;
-        let mut report = loop {
+        let (mut report, is_late) = loop {
             attempts += 1;
             let port = self.ports.acquire().await;
             feed.catch_up();
@@ -187,21 +190,20 @@ impl Sender {
                 advertised: &advertised,
                 options: &options,
             };
-            let Delivery { mut outcome, peer } = attempt.run(server, &mut feed).await?;
+            let Delivery { mut outcome, peer, taken } = attempt.run(server, &mut feed).await?;
             drop(port);
-            if outcome == Outcome::Unchanged && attempts > 1 {
-                // The answer to an earlier attempt was lost on the way.
+            first_taken = first_taken.or(taken);
+            // The answer to an earlier attempt was lost on the way.
+            let is_late = outcome == Outcome::Unchanged && attempts > 1;
+            if is_late {
                 outcome = Outcome::Installed;
-            }
-            if peer.is_some() && first_taken.is_none() {
-                first_taken = Some(Instant::now());
             }
             if matches!(&outcome, Outcome::Failed { reason: Reason::HashMismatch, .. }) {
                 // Perhaps it was not the link: the file may have changed between two ticks of its clock.
                 payload.verify(digest).await?;
             }
             if !outcome.may_pass() || attempts > options.retries {
-                break Report {
+                let report = Report {
                     outcome,
                     device: device.clone(),
                     path,
@@ -213,6 +215,7 @@ impl Sender {
                     elapsed: started.elapsed(),
                     back_online: None,
                 };
+                break (report, is_late);
             }
             options.tell(Event::Retrying {
                 attempt: attempts + 1,
@@ -226,13 +229,10 @@ impl Sender {
             options.tell(Event::Installed);
             if options.wait_for_boot && options.reboot {
                 options.tell(Event::WaitingForBoot);
-                match (feed.announced_at, first_taken, &feed.announcement) {
-                    // It was back before its answer came at last.
-                    (Some(back), Some(taken), Some(announcement)) if attempts > 1 && back > taken => {
-                        let announcement = announcement.clone();
-                        report.back_online = Some(BackOnline { announcement, after: back - taken });
-                    }
-                    _ => wait_for_boot(&mut report, &mut feed, options.boot_timeout).await,
+                report.back_online =
+                    first_taken.filter(|_| is_late).and_then(|taken| boot::before_its_word(&feed, taken));
+                if report.back_online.is_none() {
+                    boot::wait(&mut report, &mut feed, options.boot_timeout).await;
                 }
                 report.elapsed = started.elapsed();
             }
@@ -290,33 +290,6 @@ impl Sender {
         let port =
             told.or_else(|| server.port()).ok_or_else(|| failed(io::ErrorKind::AddrNotAvailable.into()))?;
         Ok((server, Advertised { host, port, why }))
-    }
-}
-
-/// Waits until the device has announced itself after its reboot, and puts that into the report.
-async fn wait_for_boot(report: &mut Report, feed: &mut Feed, limit: Duration) {
-    let installed = Instant::now();
-    let back = async {
-        loop {
-            match feed.next().await? {
-                Heard::Status(status)
-                    if status.state == State::RolledBack && status.answers(&report.path, &report.digest) =>
-                {
-                    return Some(Err(Outcome::RolledBack { text: status.detail }));
-                }
-                // What was retained is from before the reboot.
-                Heard::Announced if feed.announced_at >= Some(installed) => {
-                    let announcement = feed.announcement.clone()?;
-                    return Some(Ok(BackOnline { announcement, after: installed.elapsed() }));
-                }
-                _ => {}
-            }
-        }
-    };
-    match timeout(limit, back).await {
-        Ok(Some(Ok(back))) => report.back_online = Some(back),
-        Ok(Some(Err(rolled_back))) => report.outcome = rolled_back,
-        Ok(None) | Err(_) => report.outcome = Outcome::NotBackOnline,
     }
 }
 

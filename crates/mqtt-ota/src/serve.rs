@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use self::client::Client;
 pub use self::client::DropCause;
@@ -43,6 +43,8 @@ pub(crate) enum ServeEvent {
     Progress {
         peer: SocketAddr,
         sent: u64,
+        /// When: the device may be heard of before this is read.
+        at: Instant,
     },
     Dropped {
         peer: SocketAddr,

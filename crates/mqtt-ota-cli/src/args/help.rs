@@ -59,7 +59,7 @@ Outcomes:
   not-subscribed    The broker says that no such device is there (MQTT 5 only)
   nobody-connected  No device came for the file
   interrupted       A device came and did not take the whole file
-  not-back-online   With --wait-boot: installed, but not back in time
+  not-back-online   With --wait-boot: installed, not heard to be back in time
   rolled-back       With --wait-boot: back with the old files, as it says
 
 JSON:
@@ -88,8 +88,8 @@ JSON:
 Exit status:
   0    Every file is installed, unchanged, or delivered to a device that cannot
        confirm (with --require-confirmation that last one is 1)
-  1    Something failed, and the summary says what is where; or nothing was sent,
-       as a file could not be read or the broker not be reached
+  1    Something failed, and the summary says what is where; or nothing was
+       sent, as a file could not be read or the broker not be reached
   2    The command line or a setting is wrong; nothing was sent
   130  Interrupted with Ctrl-C; the ports are closed. A device that has taken a
        whole file installs it";

@@ -163,7 +163,7 @@ pub(crate) fn code(outcome: &Outcome) -> &'static str {
         Outcome::NotSubscribed { .. } => "not-subscribed",
         Outcome::NobodyConnected { .. } => "nobody-connected",
         Outcome::Interrupted { .. } => "interrupted",
-        Outcome::NotBackOnline => "not-back-online",
+        Outcome::NotBackOnline { .. } => "not-back-online",
         Outcome::RolledBack { .. } => "rolled-back",
         _ => "other",
     }

@@ -100,6 +100,7 @@ impl Driver {
                     tracing::warn!(%error, "the connection to the broker was lost, connecting again")
                 }
             }
+            self.tell_all(|| Incoming::Lost);
             // The session is clean: what was in flight is gone.
             self.publishes.clear();
             self.subscribes.clear();
@@ -119,11 +120,7 @@ impl Driver {
                 }
             };
             self.in_flight = session.in_flight;
-            for subscriber in
-                self.subscribers.chunk_by(|one, next| one.id == next.id).filter_map(<[_]>::first)
-            {
-                let _ = subscriber.messages.try_send(Incoming::Reconnected);
-            }
+            self.tell_all(|| Incoming::Reconnected);
         }
     }
 
@@ -232,6 +229,15 @@ impl Driver {
     fn forget(&mut self, id: u64) -> Vec<String> {
         self.waiting.retain(|c| !matches!(c, Command::Subscribe { subscriber, .. } if subscriber.id == id));
         self.subscribers.extract_if(.., |s| s.id == id).map(|s| s.filter).collect()
+    }
+
+    /// Tells every subscription once.
+    fn tell_all(&self, what: impl Fn() -> Incoming) {
+        for filters in self.subscribers.chunk_by(|one, next| one.id == next.id) {
+            if let Some(subscriber) = filters.first() {
+                let _ = subscriber.messages.try_send(what());
+            }
+        }
     }
 
     fn deliver(&self, message: &Message) {

@@ -25,7 +25,9 @@ const GOODBYE: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(crate) enum Incoming {
     Message(Message),
-    /// The connection was lost and is back: what was published in between is gone.
+    /// The connection is lost: what is published from here on is gone.
+    Lost,
+    /// It is back.
     Reconnected,
 }
 

@@ -8,7 +8,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::ServeEvent;
 use crate::payload::{Payload, PayloadError};
@@ -77,7 +77,7 @@ impl Client {
                 reset(false);
             }
             taken.store(sent, Ordering::Relaxed);
-            let _ = events.try_send(ServeEvent::Progress { peer, sent });
+            let _ = events.try_send(ServeEvent::Progress { peer, sent, at: Instant::now() });
         };
         let ended = tokio::select! {
             ended = stream_out(&mut stream, &payload, digest, idle, report) => ended,

@@ -1,0 +1,47 @@
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use crate::feed::{Feed, Heard};
+use crate::outcome::{BackOnline, Outcome, Report};
+use crate::wire::State;
+
+/// A boot that was heard of before the device's word on the file, which had been taken at `taken`: that word
+/// was lost, and comes as the answer to a further offer, after which the device does not boot again.
+pub(crate) fn before_its_word(feed: &Feed, taken: Instant) -> Option<BackOnline> {
+    let back = feed.announced_at.filter(|back| *back > taken)?;
+    Some(BackOnline { announcement: feed.announcement.clone()?, after: back - taken })
+}
+
+/// Waits until the device has announced itself after its reboot, and puts that into the report.
+///
+/// What the device says while the connection to the broker is lost is lost as well, but for its announcement:
+/// the broker keeps that, and the feed knows it to be new where it differs from the one before. A device that
+/// announced the very same has perhaps booted and perhaps not, and the outcome does not say that it has not.
+pub(crate) async fn wait(report: &mut Report, feed: &mut Feed, limit: Duration) {
+    let installed = Instant::now();
+    let back = async {
+        loop {
+            match feed.next().await? {
+                Heard::Status(status)
+                    if status.state == State::RolledBack && status.answers(&report.path, &report.digest) =>
+                {
+                    return Some(Err(Outcome::RolledBack { text: status.detail }));
+                }
+                // What was retained is from before the reboot.
+                Heard::Announced if feed.announced_at >= Some(installed) => {
+                    let announcement = feed.announcement.clone()?;
+                    return Some(Ok(BackOnline { announcement, after: installed.elapsed() }));
+                }
+                _ => {}
+            }
+        }
+    };
+    match timeout(limit, back).await {
+        Ok(Some(Ok(back))) => report.back_online = Some(back),
+        Ok(Some(Err(rolled_back))) => report.outcome = rolled_back,
+        Ok(None) | Err(_) => {
+            report.outcome = Outcome::NotBackOnline { link_lost: feed.lost_at >= Some(installed) };
+        }
+    }
+}
