@@ -309,6 +309,22 @@ fn a_boot_while_the_broker_was_lost_is_known_by_what_is_new_or_not_denied() {
     assert_eq!(application.report(sending).outcome, Outcome::NotBackOnline { link_lost: true });
 }
 
+#[test]
+fn an_offer_that_went_down_with_the_broker_is_made_again_once_the_device_is_back() {
+    let mut broker = Mosquitto::start();
+    let application = Application::on(&broker);
+    let device = RawDevice::announced(&broker, "LAMP");
+    let sending = send(&application, "LAMP", SendOptions::default());
+    device.offer();
+    broker.stop();
+    broker.start_again();
+    // The sender is back first: its offer reaches nobody.
+    application.runtime.block_on(Application::guarded(application.sender.devices())).unwrap();
+    let device = RawDevice::announced(&broker, "LAMP");
+    device.install(&device.offer());
+    assert_eq!(application.report(sending).outcome, Outcome::Installed);
+}
+
 /// What a receiver says to what it is sent by hand, once `serve` has been done.
 fn answered(
     application: &Application,

@@ -64,7 +64,6 @@ impl Attempt<'_> {
         let (mut is_serving, mut is_published, mut is_heard, mut is_receiving) = (true, false, true, false);
         let (mut connect_by, mut confirm_by) = (None, None);
         let mut taken = Taken::default();
-        let offered = Instant::now();
         let outcome = loop {
             let input = tokio::select! {
                 () = &mut serving, if is_serving => {
@@ -93,8 +92,15 @@ impl Attempt<'_> {
                     }
                 }
                 Some(heard) = feed.next() => match heard {
-                    Heard::Announced if feed.announced_at >= Some(offered) => Input::AnnouncedAnew,
-                    Heard::Announced => Input::Announced,
+                    Heard::Announced { anew: false } => Input::Announced,
+                    Heard::Announced { anew: true } => {
+                        // A device that was away when the offer was published has not got it.
+                        if is_published && exchange.patience() == Patience::Connection {
+                            is_published = false;
+                            publishing.set(publish());
+                        }
+                        Input::AnnouncedAnew
+                    }
                     Heard::Status(status) => {
                         let takes_it =
                             status.state == State::Receiving && status.answers(&offer.path, &offer.digest);

@@ -29,7 +29,7 @@ pub(crate) async fn wait(report: &mut Report, feed: &mut Feed, limit: Duration) 
                     return Some(Err(Outcome::RolledBack { text: status.detail }));
                 }
                 // What was retained is from before the reboot.
-                Heard::Announced if feed.announced_at >= Some(installed) => {
+                Heard::Announced { anew: true } => {
                     let announcement = feed.announcement.clone()?;
                     return Some(Ok(BackOnline { announcement, after: installed.elapsed() }));
                 }

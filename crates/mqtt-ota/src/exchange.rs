@@ -1,6 +1,8 @@
 //! One offer's life as its sender sees it: what was heard goes in, what it means comes out. No clock and no
 //! socket, so that every order of events can be tried.
 
+use std::mem::replace;
+
 use crate::address::Advertised;
 use crate::mqtt::Ack;
 use crate::outcome::Outcome;
@@ -84,8 +86,11 @@ impl Exchange {
     pub(crate) fn step(&mut self, input: Input) -> Option<Outcome> {
         match input {
             Input::Acknowledged(ack) => {
-                self.acknowledged = true;
-                if ack == Ack::NoSubscribers && !self.delivered && self.connected == 0 && !self.receiving {
+                // A further one, of an offer that may have been lost with the broker, tells less: the device may
+                // need longer to be back there than we did.
+                let is_first = !replace(&mut self.acknowledged, true);
+                let came = self.delivered || self.connected > 0 || self.receiving;
+                if ack == Ack::NoSubscribers && is_first && !came {
                     return Some(Outcome::NotSubscribed { topic: self.topic.clone() });
                 }
             }
@@ -260,6 +265,11 @@ mod tests {
         let topic = "L/OTA".to_owned();
         assert_eq!(run(true, [nobody()]), Some(Outcome::NotSubscribed { topic }));
         assert_eq!(run(true, [Connected, nobody()]), None);
+    }
+
+    #[test]
+    fn a_device_that_is_not_yet_back_at_a_broker_that_was_lost_is_waited_for() {
+        assert_eq!(run(true, [ACK, Acknowledged(Ack::NoSubscribers)]), None);
     }
 
     #[test]

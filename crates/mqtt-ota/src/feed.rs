@@ -16,7 +16,7 @@ pub(crate) struct Feed {
     status_topic: String,
     /// What it has announced last, now or earlier.
     pub(crate) announcement: Option<Announcement>,
-    /// When we last heard that it announced itself anew: after a boot, or a lost connection.
+    /// When we last heard that it announced itself anew.
     pub(crate) announced_at: Option<Instant>,
     /// When the connection to the broker was last lost.
     pub(crate) lost_at: Option<Instant>,
@@ -25,8 +25,11 @@ pub(crate) struct Feed {
 /// One thing that was heard.
 #[derive(Debug)]
 pub(crate) enum Heard {
-    /// The device announced itself; what it says is in the [`Feed`].
-    Announced,
+    /// The device's announcement came; what it says is in the [`Feed`].
+    Announced {
+        /// It was made now, or while the connection was lost: the device has booted, or had lost its own.
+        anew: bool,
+    },
     /// The device says what it did, perhaps with another offer.
     Status(Status),
     /// The connection to the broker is back; what was said in between is lost.
@@ -54,7 +57,7 @@ impl Feed {
         };
         feed.catch_up();
         if feed.announcement.is_none() {
-            let late = async { while !matches!(feed.next().await, None | Some(Heard::Announced)) {} };
+            let late = async { while !matches!(feed.next().await, None | Some(Heard::Announced { .. })) {} };
             let _ = timeout(LATE_ANNOUNCEMENT, late).await;
         }
         Ok(feed)
@@ -102,10 +105,11 @@ impl Feed {
         // The broker keeps an announcement and does not say since when. One that came while the connection was
         // lost is known to be new where it is another than the last one that was heard.
         let is_other = self.lost_at.is_some() && self.announcement.as_ref() != Some(&announcement);
-        if !retained || is_other {
+        let anew = !retained || is_other;
+        if anew {
             self.announced_at = Some(Instant::now());
         }
         self.announcement = Some(announcement);
-        Some(Heard::Announced)
+        Some(Heard::Announced { anew })
     }
 }
