@@ -11,6 +11,8 @@ mod driver;
 mod error;
 mod link;
 mod packet;
+#[cfg(test)]
+pub(crate) mod played;
 mod session;
 mod stream;
 mod tls;

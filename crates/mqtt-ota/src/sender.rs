@@ -251,7 +251,7 @@ impl Sender {
         let filters = [(DeviceName::ANNOUNCEMENTS, Qos::AtMostOnce)];
         let mut subscription = patiently(|| self.link.subscribe(&filters, FLEET)).await?;
         while let Ok(Some(incoming)) = timeout(LAST_DEVICE, subscription.next()).await {
-            let Incoming::Message(message) = incoming else { continue };
+            let Incoming::Message(message) = incoming else { return Err(LinkError::Lost.into()) };
             let Some(name) = DeviceName::from_announcement_topic(&message.topic) else { continue };
             match Announcement::parse(&message.payload) {
                 Ok(announcement) => drop(found.insert(name, announcement)),
@@ -340,5 +340,24 @@ impl SendError {
             Self::Broker(_) => "check the broker's access list for this user",
             Self::Payload(_) => return None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mqtt::played::played;
+
+    #[tokio::test]
+    async fn a_list_of_devices_that_breaks_off_is_an_error_and_not_a_shorter_list() {
+        let (broker, playing) = played(async |mut client| {
+            client.subscribed().await;
+            client.tell("LAMP/OTA/device", "v=1").await;
+        })
+        .await;
+        let config = Config { protocol: Some(Protocol::V311), ..Config::default() };
+        let sender = Sender::connect(broker, config).await.unwrap();
+        assert!(matches!(sender.devices().await, Err(SendError::Broker(LinkError::Lost))));
+        playing.await.unwrap();
     }
 }

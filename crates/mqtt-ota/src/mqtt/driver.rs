@@ -1,5 +1,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::mem::discriminant;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -48,16 +49,28 @@ pub(super) struct Reopen {
 impl Reopen {
     /// Tries until there is a session, with growing pauses.
     async fn session(&self, mut pause: Duration) -> (Session, Duration) {
+        let mut told = None;
         loop {
             // Clients that lost one broker do not come back in step.
             sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
             match Session::open(&self.broker, self.protocol, &self.client_id).await {
                 Ok(session) => return (session, pause),
+                // A login that is refused now does not pass by itself, and nobody else hears of it.
+                Err(error) if told.replace(discriminant(&error)) != Some(discriminant(&error)) => {
+                    tracing::warn!(%error, "no connection to the broker yet, trying on");
+                }
                 Err(error) => tracing::debug!(%error, "no connection to the broker"),
             }
         }
     }
+}
+
+/// Who wants to know what becomes of a request to subscribe.
+enum Asked {
+    Subscriber(oneshot::Sender<bool>),
+    /// Nobody: the filter is subscribed to again after a reconnect.
+    Again(String),
 }
 
 /// The state of the task behind a link: who waits for what.
@@ -66,8 +79,7 @@ pub(super) struct Driver {
     /// Commands that came while there was no connection, or too many messages were in flight.
     waiting: VecDeque<Command>,
     publishes: HashMap<u16, oneshot::Sender<Answer>>,
-    /// None: a filter subscribed again after a reconnect, which nobody waits for.
-    subscribes: HashMap<u16, Option<oneshot::Sender<bool>>>,
+    subscribes: HashMap<u16, Asked>,
     last_id: u16,
     in_flight: u16,
 }
@@ -135,7 +147,7 @@ impl Driver {
         filters.dedup();
         for (filter, qos) in filters {
             let id = self.next_id();
-            self.subscribes.insert(id, None);
+            self.subscribes.insert(id, Asked::Again(filter.clone()));
             session.send(Request::Subscribe { id, filter, qos }).await?;
         }
         loop {
@@ -159,11 +171,13 @@ impl Driver {
                             let _ = done.send(answer);
                         }
                     }
-                    Reply::SubscribeAcknowledged { id, granted } => {
-                        if let Some(Some(done)) = self.subscribes.remove(&id) {
-                            let _ = done.send(granted);
+                    Reply::SubscribeAcknowledged { id, granted } => match self.subscribes.remove(&id) {
+                        Some(Asked::Subscriber(done)) => drop(done.send(granted)),
+                        Some(Asked::Again(filter)) if !granted => {
+                            tracing::warn!(filter, "the broker no longer allows to subscribe");
                         }
-                    }
+                        Some(Asked::Again(_)) | None => {}
+                    },
                     Reply::Goodbye(reason) => return Err(io::Error::other(reason)),
                     Reply::Accepted { .. } | Reply::Refused(_) | Reply::Other => {}
                 },
@@ -208,7 +222,7 @@ impl Driver {
             Command::Subscribe { subscriber, done } => {
                 let id = self.next_id();
                 let (filter, qos) = (subscriber.filter.clone(), subscriber.qos);
-                self.subscribes.insert(id, Some(done));
+                self.subscribes.insert(id, Asked::Subscriber(done));
                 self.subscribers.push(subscriber);
                 session.send(Request::Subscribe { id, filter, qos }).await
             }

@@ -1,0 +1,76 @@
+//! A broker that a test plays: it does what no real one can be made to do on demand.
+
+use futures_util::{SinkExt, StreamExt};
+use rumqttc::mqttbytes::{QoS, v4};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_util::codec::Framed;
+
+use crate::Broker;
+
+/// Far above every packet here, in bytes.
+const MAX_PACKET: usize = 1 << 20;
+
+/// A broker for one client, which `act` plays.
+pub(crate) async fn played<F>(
+    act: impl FnOnce(Client) -> F + Send + 'static,
+) -> (Broker, JoinHandle<F::Output>)
+where
+    F: Future<Output: Send + 'static> + Send,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let broker = Broker::parse(&format!("mqtt://{}", listener.local_addr().unwrap())).unwrap();
+    (broker, tokio::spawn(async move { act(Client::accept(&listener).await).await }))
+}
+
+/// The client, as an MQTT 3.1.1 broker has it.
+pub(crate) struct Client(Framed<TcpStream, v4::Codec>);
+
+impl Client {
+    async fn accept(listener: &TcpListener) -> Self {
+        let (stream, _) = listener.accept().await.unwrap();
+        let codec = v4::Codec { max_incoming_size: MAX_PACKET, max_outgoing_size: MAX_PACKET };
+        let mut client = Self(Framed::new(stream, codec));
+        assert!(matches!(client.hear().await, v4::Packet::Connect(_)));
+        let code = v4::ConnectReturnCode::Success;
+        client.say(v4::Packet::ConnAck(v4::ConnAck { code, session_present: false })).await;
+        client
+    }
+
+    async fn hear(&mut self) -> v4::Packet {
+        self.0.next().await.unwrap().unwrap()
+    }
+
+    async fn say(&mut self, packet: v4::Packet) {
+        self.0.send(packet).await.unwrap();
+    }
+
+    /// Lets it subscribe.
+    pub(crate) async fn subscribed(&mut self) {
+        match self.hear().await {
+            v4::Packet::Subscribe(subscribe) => {
+                let granted = vec![v4::SubscribeReasonCode::Success(QoS::AtLeastOnce)];
+                self.say(v4::Packet::SubAck(v4::SubAck::new(subscribe.pkid, granted))).await;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Sends it a message.
+    pub(crate) async fn tell(&mut self, topic: &str, payload: impl Into<Vec<u8>>) {
+        self.say(v4::Packet::Publish(v4::Publish::new(topic, QoS::AtMostOnce, payload))).await;
+    }
+
+    /// The message that it sends. Cancel safe.
+    pub(crate) async fn published(&mut self) -> v4::Publish {
+        match self.hear().await {
+            v4::Packet::Publish(publish) => publish,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Acknowledges it.
+    pub(crate) async fn acknowledge(&mut self, publish: &v4::Publish) {
+        self.say(v4::Packet::PubAck(v4::PubAck::new(publish.pkid))).await;
+    }
+}
