@@ -117,9 +117,9 @@ impl fmt::Display for Announcement {
 #[non_exhaustive]
 pub enum AnnouncementError {
     /// Over [`MAX_MESSAGE`].
-    #[error("an announcement has at most {MAX_MESSAGE} bytes, this one has {bytes}")]
+    #[error("an announcement has at most {MAX_MESSAGE} bytes, this one has more")]
     TooLong {
-        /// The length found.
+        /// The length found. The link cuts a message off one byte above the limit.
         bytes: usize,
     },
     /// Not UTF-8.

@@ -93,9 +93,9 @@ impl fmt::Display for Offer {
 #[non_exhaustive]
 pub enum OfferError {
     /// Over [`MAX_MESSAGE`].
-    #[error("an offer has at most {MAX_MESSAGE} bytes, this one has {bytes}")]
+    #[error("an offer has at most {MAX_MESSAGE} bytes, this one has more")]
     TooLong {
-        /// The length found.
+        /// The length found. The link cuts a message off one byte above the limit.
         bytes: usize,
     },
     /// Not UTF-8.

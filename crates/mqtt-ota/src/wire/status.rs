@@ -186,9 +186,9 @@ impl fmt::Display for Reason {
 #[non_exhaustive]
 pub enum StatusError {
     /// Over [`MAX_MESSAGE`].
-    #[error("a status has at most {MAX_MESSAGE} bytes, this one has {bytes}")]
+    #[error("a status has at most {MAX_MESSAGE} bytes, this one has more")]
     TooLong {
-        /// The length found.
+        /// The length found. The link cuts a message off one byte above the limit.
         bytes: usize,
     },
     /// Not UTF-8.
