@@ -2,6 +2,7 @@
 //! `cargo run -p mqtt-ota --example update -- mqtt://iot.lan main.py NIGHTLAMP`
 
 use std::error::Error;
+use std::io::{Write, stdout};
 
 use mqtt_ota::{Broker, Config, Payload, SendOptions, Sender};
 
@@ -16,5 +17,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let payload = Payload::open(file).await?;
     let report = sender.send(&payload, &device.parse()?, SendOptions::default()).await?;
     sender.close().await;
-    if report.outcome.is_success() { Ok(()) } else { Err(report.outcome.to_string().into()) }
+    let said = format!("{device}: {}", report.outcome);
+    if report.outcome.is_success() { Ok(writeln!(stdout(), "{said}")?) } else { Err(said.into()) }
 }
