@@ -1,145 +1,14 @@
+mod advertise;
+mod listen;
+
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::num::NonZeroU16;
-use std::ops::RangeInclusive;
-use std::str::FromStr;
 
-use crate::wire::{Host, HostError};
-
-/// Where the sender listens: `ADDR`, `ADDR:PORT`, `ADDR:FIRST-LAST`, `PORT` or `FIRST-LAST`; an IPv6 address
-/// in brackets. The default is any address and any free port. A fixed port or a range is for firewalls and
-/// containers; a range bounds how many files are served at once.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listen {
-    address: Option<IpAddr>,
-    ports: RangeInclusive<u16>,
-}
-
-impl Listen {
-    /// Any address, this port.
-    pub fn on_port(port: NonZeroU16) -> Self {
-        Self { address: None, ports: port.get()..=port.get() }
-    }
-
-    /// The local address; None where any will do.
-    pub fn address(&self) -> Option<IpAddr> {
-        self.address
-    }
-
-    /// The ports to try in turn; `0..=0` where any free one will do.
-    pub fn ports(&self) -> RangeInclusive<u16> {
-        self.ports.clone()
-    }
-
-    pub(crate) fn any_port(&self) -> bool {
-        self.ports == (0..=0)
-    }
-}
-
-impl Default for Listen {
-    fn default() -> Self {
-        Self { address: None, ports: 0..=0 }
-    }
-}
-
-impl FromStr for Listen {
-    type Err = ListenError;
-
-    fn from_str(text: &str) -> Result<Self, ListenError> {
-        let invalid = || ListenError { text: text.to_owned() };
-        let ports = |ports: &str| -> Option<RangeInclusive<u16>> {
-            let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
-            // No sign, which `str::parse` would take.
-            let number = |text: &str| {
-                text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u16>().ok())?
-            };
-            let (first, last) = (number(first)?, number(last)?);
-            (first <= last && (first > 0 || last == 0)).then_some(first..=last)
-        };
-        let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-        if let Ok(address) = bare.parse() {
-            return Ok(Self { address: Some(address), ports: 0..=0 });
-        }
-        match text.rsplit_once(':') {
-            None => Ok(Self { address: None, ports: ports(text).ok_or_else(invalid)? }),
-            Some((address, range)) => {
-                let address = match address.strip_prefix('[').and_then(|a| a.strip_suffix(']')) {
-                    Some(v6) => v6.parse().map(IpAddr::V6),
-                    None => address.parse().map(IpAddr::V4),
-                };
-                let address = Some(address.map_err(|_| invalid())?);
-                Ok(Self { address, ports: ports(range).ok_or_else(invalid)? })
-            }
-        }
-    }
-}
-
-impl fmt::Display for Listen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (first, last) = (self.ports.start(), self.ports.end());
-        match self.address {
-            Some(IpAddr::V6(address)) => write!(f, "[{address}]:")?,
-            Some(address) => write!(f, "{address}:")?,
-            None => {}
-        }
-        if first == last { write!(f, "{first}") } else { write!(f, "{first}-{last}") }
-    }
-}
-
-/// A text that is no [`Listen`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no address to listen on: give ADDR:PORT, ADDR:FIRST-LAST, PORT or FIRST-LAST")]
-pub struct ListenError {
-    text: String,
-}
-
-/// What the offer shall say instead of an address of this machine: `HOST` or `HOST:PORT`. For a container or
-/// a router that forwards the port. An IPv6 address with a port stands in brackets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Advertise {
-    /// The host that devices connect to.
-    pub host: Host,
-    /// The port that devices connect to; None: the one that is listened on.
-    pub port: Option<NonZeroU16>,
-}
-
-impl FromStr for Advertise {
-    type Err = AdvertiseError;
-
-    fn from_str(text: &str) -> Result<Self, AdvertiseError> {
-        let error = |source| AdvertiseError { text: text.to_owned(), source };
-        let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-        if let Ok(address) = bare.parse::<IpAddr>() {
-            return Ok(Self { host: address.into(), port: None });
-        }
-        let (host, port) = match text.rsplit_once(':') {
-            None => (text, None),
-            Some((host, port)) => {
-                let port = port.parse().map_err(|_| error(None))?;
-                (host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host), Some(port))
-            }
-        };
-        Ok(Self { host: host.parse().map_err(|source| error(Some(source)))?, port })
-    }
-}
-
-impl fmt::Display for Advertise {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.port {
-            Some(port) => write_host_port(f, &self.host, port.get()),
-            None => self.host.fmt(f),
-        }
-    }
-}
-
-/// A text that is no [`Advertise`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} cannot be advertised: give HOST or HOST:PORT")]
-pub struct AdvertiseError {
-    text: String,
-    source: Option<HostError>,
-}
+pub use self::advertise::{Advertise, AdvertiseError};
+pub use self::listen::{Listen, ListenError};
+use crate::wire::Host;
 
 /// What an offer says about where the file is, and why it says that.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -246,37 +115,6 @@ pub(crate) fn route_to(to: IpAddr) -> io::Result<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn listen_takes_addresses_ports_and_ranges() {
-        for (text, shown) in [
-            ("8266", "8266"),
-            ("8266-8270", "8266-8270"),
-            ("0.0.0.0", "0.0.0.0:0"),
-            ("192.168.1.10:8266", "192.168.1.10:8266"),
-            ("192.168.1.10:8266-8270", "192.168.1.10:8266-8270"),
-            ("[::]:8266", "[::]:8266"),
-            ("::1", "[::1]:0"),
-            ("[::1]", "[::1]:0"),
-        ] {
-            assert_eq!(text.parse::<Listen>().unwrap().to_string(), shown, "{text:?}");
-        }
-        for bad in
-            ["", "x", "lan:1", "::1:8266-1", "70000", "9-8", "0-5", "1.2.3.4:", "1.2.3.4:x", "-1", "+80"]
-        {
-            assert!(bad.parse::<Listen>().is_err(), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn advertise_takes_a_host_and_maybe_a_port() {
-        for text in ["nas.lan", "nas.lan:8266", "192.168.1.10:1", "[fe80::1]:8266", "fe80::1"] {
-            assert_eq!(text.parse::<Advertise>().unwrap().to_string(), text);
-        }
-        for bad in ["", ":80", "nas.lan:0", "nas.lan:x", "a b", "nas.lan:70000"] {
-            assert!(bad.parse::<Advertise>().is_err(), "{bad:?}");
-        }
-    }
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()

@@ -6,13 +6,14 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use crate::address::Advertised;
+use crate::error::SendError;
 use crate::event::Event;
 use crate::exchange::{Exchange, Input, Patience};
 use crate::feed::{Feed, Heard};
 use crate::mqtt::{Ack, Link, patiently};
+use crate::options::SendOptions;
 use crate::outcome::Outcome;
 use crate::payload::Payload;
-use crate::sender::{SendError, SendOptions};
 use crate::serve::{ServeEvent, Server};
 use crate::wire::{DeviceName, Offer, State};
 

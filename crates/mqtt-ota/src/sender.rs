@@ -11,13 +11,15 @@ use crate::Broker;
 use crate::address::{Advertise, Advertised, Listen, choose, route_to};
 use crate::attempt::{Attempt, Delivery};
 use crate::boot;
-use crate::event::{Event, Observer};
+use crate::error::SendError;
+use crate::event::Event;
 use crate::feed::Feed;
 use crate::mqtt::{ConnectError, Incoming, Link, LinkConfig, LinkError, Protocol, Qos, patiently};
+use crate::options::SendOptions;
 use crate::outcome::{Outcome, Report};
-use crate::payload::{Payload, PayloadError};
+use crate::payload::Payload;
 use crate::serve::Server;
-use crate::wire::{Announcement, DeviceName, DevicePath, Offer, PathError, Reason};
+use crate::wire::{Announcement, DeviceName, Offer, Reason};
 
 /// How many devices the broker may name at once: it does not wait while they are read.
 const FLEET: usize = 64 * 1024;
@@ -35,66 +37,6 @@ pub struct Config {
     pub listen: Listen,
     /// What offers say instead of an address of this machine.
     pub advertise: Option<Advertise>,
-}
-
-/// How one file is sent.
-#[derive(Debug, Clone)]
-pub struct SendOptions {
-    /// The file's name on the device; None: the payload's.
-    pub path: Option<DevicePath>,
-    /// Whether the device reboots afterwards. True.
-    pub reboot: bool,
-    /// Whether to wait until the device has announced itself again. False. Where the connection to the broker
-    /// is lost in just that moment, it is heard of if its announcement says something new, such as another
-    /// amount of free space.
-    pub wait_for_boot: bool,
-    /// How often a failure that may pass by itself is offered again. 2.
-    pub retries: u32,
-    /// The pause before offering again. 2 s.
-    pub retry_pause: Duration,
-    /// How long to wait for a device to connect, from the broker's acknowledgement on. 30 s.
-    pub connect_timeout: Duration,
-    /// How long a connected device may take nothing. Every byte that it takes renews it. 20 s.
-    pub idle_timeout: Duration,
-    /// How long to wait for a device's word once it has the whole file. 30 s.
-    pub confirm_timeout: Duration,
-    /// How long to wait for a device to be back after its reboot. 60 s.
-    pub boot_timeout: Duration,
-    /// Who is told what happens; None: nobody.
-    pub observer: Option<Observer>,
-}
-
-impl SendOptions {
-    /// Calls `tell` with everything that happens. It is called in between, so it must not block.
-    #[must_use]
-    pub fn on_event(mut self, tell: impl Fn(Event) + Send + Sync + 'static) -> Self {
-        self.observer = Some(Observer::new(tell));
-        self
-    }
-
-    pub(crate) fn tell(&self, event: Event) {
-        tracing::debug!(?event);
-        if let Some(observer) = &self.observer {
-            observer.tell(event);
-        }
-    }
-}
-
-impl Default for SendOptions {
-    fn default() -> Self {
-        Self {
-            path: None,
-            reboot: true,
-            wait_for_boot: false,
-            retries: 2,
-            retry_pause: Duration::from_secs(2),
-            connect_timeout: Duration::from_secs(30),
-            idle_timeout: Duration::from_secs(20),
-            confirm_timeout: Duration::from_secs(30),
-            boot_timeout: Duration::from_secs(60),
-            observer: None,
-        }
-    }
 }
 
 /// Offers files to devices over one connection to the broker.
@@ -290,56 +232,6 @@ impl Sender {
         let port =
             told.or_else(|| server.port()).ok_or_else(|| failed(io::ErrorKind::AddrNotAvailable.into()))?;
         Ok((server, Advertised { host, port, why }))
-    }
-}
-
-/// What went wrong on the sender's side.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SendError {
-    /// The file.
-    #[error(transparent)]
-    Payload(#[from] PayloadError),
-    /// The file's own name cannot be its name on the device.
-    #[error("{name:?} cannot be a file's name on the device")]
-    Name {
-        /// The file's name here.
-        name: String,
-        /// The rule that it breaks.
-        source: PathError,
-    },
-    /// No port to serve the file on.
-    #[error("cannot listen on {listen}")]
-    Listen {
-        /// What was asked for.
-        listen: Listen,
-        /// What the system says of the last port that was tried.
-        source: io::Error,
-    },
-    /// The broker.
-    #[error(transparent)]
-    Broker(#[from] LinkError),
-}
-
-impl SendError {
-    /// What to try next, as a sentence.
-    pub fn hint(&self) -> Option<&'static str> {
-        Some(match self {
-            Self::Payload(PayloadError::Changed { .. }) => {
-                "the device keeps its old file: send again once the file is written"
-            }
-            Self::Payload(PayloadError::NotAFile { folder: true, .. }) => "name the files in it",
-            Self::Name { .. } => "give it another name on the device (--as on the command line)",
-            Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
-                "another program has this port: choose another one, or a range"
-            }
-            Self::Listen { .. } => "the address must be one of this machine's",
-            Self::Broker(LinkError::Lost) => {
-                "the device keeps its old file unless it has taken the whole new one: send again once the broker is back"
-            }
-            Self::Broker(_) => "check the broker's access list for this user",
-            Self::Payload(_) => return None,
-        })
     }
 }
 
