@@ -59,8 +59,9 @@ impl Sender {
     ///
     /// Cancellation: nothing is left behind.
     pub async fn connect(broker: Broker, config: Config) -> Result<Self, ConnectError> {
+        // 23 letters and digits: that much every broker must take (MQTT 3.1.1, 3.1.3.1).
         let client_id =
-            config.client_id.clone().unwrap_or_else(|| format!("mqtt-ota-{:016x}", fastrand::u64(..)));
+            config.client_id.clone().unwrap_or_else(|| format!("mqttota{:016x}", fastrand::u64(..)));
         let link = Link::connect(&broker, LinkConfig { client_id, protocol: config.protocol }).await?;
         let ports = match &config.advertise {
             // Every offer names this one port: two at once would get each other's devices.
