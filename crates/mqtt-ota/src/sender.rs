@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::Broker;
 use crate::address::{Advertise, Advertised, Listen, choose, route_to};
@@ -193,8 +193,15 @@ impl Sender {
         let mut found = HashMap::new();
         let filters = [(DeviceName::ANNOUNCEMENTS, Qos::AtMostOnce)];
         let mut subscription = patiently(|| self.link.subscribe(&filters, FLEET)).await?;
-        while let Ok(Some(incoming)) = timeout(LAST_DEVICE, subscription.next()).await {
+        let mut whole_at = Instant::now() + LAST_DEVICE;
+        while let Ok(Some(incoming)) = timeout_at(whole_at, subscription.next()).await
+            && Instant::now() < whole_at
+        {
             let Incoming::Message(message) = incoming else { return Err(LinkError::Lost.into()) };
+            // What is published now is no part of what the broker keeps, and may never end.
+            if message.retained {
+                whole_at = Instant::now() + LAST_DEVICE;
+            }
             let Some(name) = DeviceName::from_announcement_topic(&message.topic) else { continue };
             match Announcement::parse(&message.payload) {
                 Ok(announcement) => drop(found.insert(name, announcement)),
@@ -240,17 +247,37 @@ impl Sender {
 mod tests {
     use super::*;
     use crate::mqtt::played::played;
+    use tokio::time::timeout;
+
+    /// Far more than anything takes.
+    const GUARD: Duration = Duration::from_secs(30);
 
     #[tokio::test]
     async fn a_list_of_devices_that_breaks_off_is_an_error_and_not_a_shorter_list() {
         let (broker, playing) = played(async |mut client| {
             client.subscribed().await;
-            client.tell("LAMP/OTA/device", "v=1").await;
+            client.tell_kept("LAMP/OTA/device", "v=1").await;
         })
         .await;
         let config = Config { protocol: Some(Protocol::V311), ..Config::default() };
         let sender = Sender::connect(broker, config).await.unwrap();
         assert!(matches!(sender.devices().await, Err(SendError::Broker(LinkError::Lost))));
+        playing.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_list_of_devices_ends_though_one_announces_itself_without_end() {
+        let (broker, playing) = played(async |mut client| {
+            client.subscribed().await;
+            client.tell_kept("LAMP/OTA/device", "v=1").await;
+            client.tell_for_ever("HALL/OTA/device", "v=1").await;
+        })
+        .await;
+        let config = Config { protocol: Some(Protocol::V311), ..Config::default() };
+        let sender = Sender::connect(broker, config).await.unwrap();
+        let devices = timeout(GUARD, sender.devices()).await.unwrap().unwrap();
+        assert_eq!(devices.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["HALL", "LAMP"]);
+        drop(sender);
         playing.await.unwrap();
     }
 }

@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use mqtt_ota::wire::{Announcement, DeviceName};
-use mqtt_ota::{Config, Sender};
+use mqtt_ota::{Config, LinkError, SendError, Sender};
 use serde::Serialize;
 
 use crate::args::Devices;
@@ -29,7 +29,12 @@ async fn list(settings: &Settings, printer: &Printer) -> Result<Exit, Problem> {
                 .map_err(|error| Problem::from(error).with_settings(settings))?;
             let devices = sender.devices().await;
             sender.close().await;
-            Ok::<_, Problem>(devices?)
+            devices.map_err(|error| match error {
+                SendError::Broker(LinkError::Lost) => {
+                    Problem::from(error).hint("ask again once the broker is back")
+                }
+                other => other.into(),
+            })
         })
         .await;
     let Ok(devices) = asked else { return Ok(Exit::Interrupted) };

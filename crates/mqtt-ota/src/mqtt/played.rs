@@ -61,6 +61,19 @@ impl Client {
         self.say(v4::Packet::Publish(v4::Publish::new(topic, QoS::AtMostOnce, payload))).await;
     }
 
+    /// Sends it a message that the broker kept.
+    pub(crate) async fn tell_kept(&mut self, topic: &str, payload: impl Into<Vec<u8>>) {
+        let mut publish = v4::Publish::new(topic, QoS::AtMostOnce, payload);
+        publish.retain = true;
+        self.say(v4::Packet::Publish(publish)).await;
+    }
+
+    /// Sends it one message again and again, until it has gone.
+    pub(crate) async fn tell_for_ever(&mut self, topic: &str, payload: &str) {
+        let publish = v4::Publish::new(topic, QoS::AtMostOnce, payload);
+        while self.0.send(v4::Packet::Publish(publish.clone())).await.is_ok() {}
+    }
+
     /// The message that it sends. Cancel safe.
     pub(crate) async fn published(&mut self) -> v4::Publish {
         match self.hear().await {
