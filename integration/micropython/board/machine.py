@@ -4,6 +4,8 @@ import os
 import sys
 import time
 
+import bench
+
 
 def reset():
     print("reset")
@@ -21,16 +23,17 @@ def unique_id():
 
 
 class Pin:
-    IN, OUT, PULL_UP, IRQ_FALLING = range(4)
+    IN, OUT, PULL_UP, IRQ_FALLING, IRQ_RISING = 0, 1, 2, 4, 8
 
     def __init__(self, number, *_, value=1):
-        self.number, self.level = number, value
+        self.number, self.level, self.trigger = number, value, 0
+        bench.on("pin %d" % number, self._move)
 
     def __call__(self, level=None):
         if level is None:
             return self.level
-        self.level = level
-        print("pin", self.number, level)
+        self.level = int(level)
+        print("pin", self.number, self.level)
 
     value = __call__
 
@@ -39,3 +42,11 @@ class Pin:
 
     def off(self):
         self(0)
+
+    def irq(self, handler, trigger=IRQ_FALLING | IRQ_RISING):
+        self.handler, self.trigger = handler, trigger
+
+    def _move(self, level):
+        self.level = level
+        if self.trigger & (self.IRQ_RISING if level else self.IRQ_FALLING):
+            self.handler(self)

@@ -1,0 +1,1 @@
+../../../micropython-client/examples/wifi.py
