@@ -1,0 +1,390 @@
+//! What the companion client takes of a device's memory, measured on the real MicroPython: the unix port
+//! with 64-bit words, and one with 32-bit words, whose heap is laid out as an ESP8266's. No board is at
+//! hand: these are figures of the interpreter and the file system, not of flash chips and radios.
+//!
+//! The figures are written to standard output whether a test passes or not.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "these are tests")]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Shutdown, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::thread;
+
+use mqtt_ota_integration::{Feeder, Interpreter, sha1_hex};
+use tempfile::TempDir;
+
+/// Bytes of the compiled module.
+const MODULE: u64 = 5_000;
+/// Bytes of heap that a transfer takes on a 32-bit device, above what the imported module takes.
+const TRANSFER: usize = 1_536;
+/// The same on LittleFS, whose open file is 288 bytes of the heap, 252 of them in one piece. What is
+/// imported leaves few holes of that size, so that this depends on the layout more than on the amount.
+const TRANSFER_LITTLEFS: usize = 3_072;
+/// Bytes of a heap that is enough for everything here.
+const HEAP: usize = 1 << 16;
+/// Bytes of an ESP8266's heap.
+const ESP8266: usize = 37_952;
+
+fn integration() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn cache() -> PathBuf {
+    integration().join(".cache/micropython")
+}
+
+/// Written past the test harness, which keeps what a passing test prints.
+fn say(figure: &str) {
+    std::io::stdout().write_all(format!("device memory: {figure}\n").as_bytes()).unwrap();
+}
+
+/// One interpreter, and how its heap differs.
+struct Machine {
+    name: &'static str,
+    program: PathBuf,
+    /// Bytes of a word, which is what almost everything on the heap consists of.
+    word: usize,
+}
+
+impl Machine {
+    /// The 32-bit one first; it does not run on every host.
+    fn all() -> Vec<Self> {
+        static SAID: OnceLock<()> = OnceLock::new();
+        let mut all = Vec::new();
+        let program = cache().join("bin/micropython32");
+        if program.exists() {
+            all.push(Self { name: "32-bit", program, word: 4 });
+        } else {
+            SAID.get_or_init(|| say("NO 32-BIT MICROPYTHON HERE: all is measured on the 64-bit one alone"));
+        }
+        all.push(Self { name: "64-bit", program: Interpreter::MicroPython.program(), word: 8 });
+        all
+    }
+
+    /// Bytes of what the heap is handed out in.
+    fn block(&self) -> usize {
+        4 * self.word
+    }
+
+    /// As many words as so many bytes are on a 32-bit device.
+    fn scaled(&self, bytes: usize) -> usize {
+        bytes / 4 * self.word
+    }
+}
+
+/// The client and the scripts of these tests, compiled, as the compiler would take more than they do.
+struct Kit {
+    folder: TempDir,
+}
+
+impl Kit {
+    fn compile() -> Self {
+        let kit = Self { folder: tempfile::tempdir().unwrap() };
+        kit.add("..", "micropython-client/mqtt_ota.py", "mqtt_ota.mpy");
+        for script in ["heap", "heap_flash", "heap_fragmented", "heap_loop", "heap_offers", "heap_speed"] {
+            kit.add("micropython", &format!("{script}.py"), &format!("{script}.mpy"));
+        }
+        fs::create_dir(kit.path("umqtt")).unwrap();
+        kit.add(".cache/micropython/lib", "umqtt/simple.py", "umqtt/simple.mpy");
+        let flash = Command::new(Interpreter::MicroPython.program())
+            .env("MICROPYPATH", kit.folder.path())
+            .args(["-m", "heap_flash"])
+            .args([kit.path("empty.img"), kit.path("mqtt_ota.mpy")])
+            .output()
+            .unwrap();
+        assert!(flash.status.success(), "{flash:?}");
+        kit
+    }
+
+    fn add(&self, folder: &str, source: &str, compiled: &str) {
+        let compiler = cache().join("bin/mpy-cross");
+        let result = Command::new(&compiler)
+            .current_dir(integration().join(folder))
+            .arg(source)
+            .arg("-o")
+            .arg(self.path(compiled))
+            .output()
+            .unwrap_or_else(|error| {
+                panic!("{}: {error}; see integration/micropython.sh", compiler.display())
+            });
+        assert!(result.status.success(), "{result:?}");
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A device with `heap` bytes of heap that runs `script` in an empty folder.
+    fn device(&self, machine: &Machine, heap: usize, script: &str) -> Device {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new(&machine.program);
+        command.current_dir(folder.path()).env("MICROPYPATH", self.folder.path()).args([
+            "-X",
+            &format!("heapsize={heap}"),
+            "-m",
+            script,
+        ]);
+        Device { folder, command }
+    }
+}
+
+/// An interpreter that is about to run a script.
+struct Device {
+    folder: TempDir,
+    command: Command,
+}
+
+impl Device {
+    fn arg(mut self, argument: &str) -> Self {
+        self.command.arg(argument);
+        self
+    }
+
+    /// Puts what the script does onto `storage`.
+    fn on(mut self, storage: Storage, kit: &Kit) -> Self {
+        if storage == Storage::LittleFs {
+            fs::copy(kit.path("empty.img"), self.folder.path().join("flash.img")).unwrap();
+            self.command.arg("flash.img");
+        }
+        self
+    }
+
+    /// What it prints until it ends by itself.
+    fn prints(mut self) -> String {
+        let output = self.command.stdin(Stdio::null()).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+    }
+}
+
+/// Where a file goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Storage {
+    /// The host's own file system: nothing of it is on the heap.
+    Posix,
+    /// LittleFS 2 with a program size of 32 bytes, as on an ESP8266: its buffers are on the heap.
+    LittleFs,
+}
+
+/// Serves `length` bytes to whoever connects, as often as they are asked for, and returns their offer.
+fn serving(length: usize) -> String {
+    let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(length).collect();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let offer = format!("127.0.0.1|{}|main.py|{}|0", listener.local_addr().unwrap().port(), sha1_hex(&bytes));
+    // Blocked in `accept` for the rest of the tests; the process ends it.
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            // A device without memory hangs up, and that is its own affair.
+            let _ = stream.write_all(&bytes).and_then(|()| stream.shutdown(Shutdown::Write));
+        }
+    });
+    offer
+}
+
+/// The smallest heap from which on `succeeds`, to a heap block. What fits depends on where things happen
+/// to lie, so that a smaller heap can do where a larger one does not: only what stays true counts.
+fn smallest(machine: &Machine, most: usize, succeeds: impl Fn(usize) -> bool) -> usize {
+    const STAYS: usize = 24; // blocks
+    let block = machine.block();
+    let (mut fails, mut works) = (1, most / block);
+    assert!(succeeds(works * block), "not even in {} bytes", works * block);
+    while works - fails > 1 {
+        let middle = usize::midpoint(fails, works);
+        *(if succeeds(middle * block) { &mut works } else { &mut fails }) = middle;
+    }
+    let mut next = works + 1;
+    while next < works + STAYS {
+        if !succeeds(next * block) {
+            works = next + 1;
+        }
+        next += 1;
+    }
+    works * block
+}
+
+fn installed(output: &str) -> bool {
+    output.contains("b'installed|main.py|")
+}
+
+/// What a transfer takes on `storage`, above what the imported module takes: for 4 KB, 100 KB and 1 MB.
+fn takes(kit: &Kit, machine: &Machine, storage: Storage) -> [usize; 3] {
+    let import = smallest(machine, HEAP, |heap| {
+        kit.device(machine, heap, "heap").on(storage, kit).prints().contains("imported")
+    });
+    let takes = [4 << 10, 100 << 10, 1 << 20].map(|length| {
+        let offer = serving(length);
+        let works =
+            |heap| installed(&kit.device(machine, heap, "heap").arg(&offer).on(storage, kit).prints());
+        smallest(machine, HEAP, works) - import
+    });
+    say(&format!(
+        "{}, {storage:?}: the import takes a heap of {import} bytes; a transfer of 4 KB, 100 KB, 1 MB {takes:?} more",
+        machine.name
+    ));
+    takes
+}
+
+/// The number that a script printed as `name=`.
+#[track_caller]
+fn figure(output: &str, name: &str) -> usize {
+    let start = output.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+    start.unwrap_or_else(|| panic!("no {name} in {output:?}")).parse().unwrap()
+}
+
+#[test]
+fn the_compiled_module_is_small() {
+    let size = fs::metadata(Kit::compile().path("mqtt_ota.mpy")).unwrap().len();
+    say(&format!("the compiled module has {size} bytes"));
+    assert!(size <= MODULE, "{size} bytes");
+}
+
+#[test]
+fn what_a_transfer_takes_does_not_depend_on_the_files_size() {
+    let kit = Kit::compile();
+    for machine in Machine::all() {
+        let takes = takes(&kit, &machine, Storage::Posix);
+        assert!(takes.iter().all(|&bytes| bytes <= machine.scaled(TRANSFER)), "{takes:?}");
+        assert!(takes.iter().all(|&bytes| bytes.abs_diff(takes[0]) <= machine.block()), "{takes:?}");
+    }
+}
+
+#[test]
+fn what_a_transfer_to_littlefs_takes_is_bounded() {
+    let kit = Kit::compile();
+    for machine in Machine::all() {
+        let takes = takes(&kit, &machine, Storage::LittleFs);
+        assert!(takes.iter().all(|&bytes| bytes <= machine.scaled(TRANSFER_LITTLEFS)), "{takes:?}");
+    }
+}
+
+#[test]
+fn a_transfer_works_in_a_heap_of_holes() {
+    let kit = Kit::compile();
+    let offer = serving(100 << 10);
+    for machine in Machine::all() {
+        for (storage, when) in [
+            (Storage::Posix, "before"),
+            (Storage::Posix, "after"),
+            (Storage::LittleFs, "before"),
+            (Storage::LittleFs, "after"),
+        ] {
+            let run = |hole: usize| {
+                let device = kit.device(&machine, machine.scaled(ESP8266), "heap_fragmented");
+                device.arg(&hole.to_string()).arg(when).arg(&offer).on(storage, &kit).prints()
+            };
+            let output = run(1_024);
+            assert_eq!(
+                ["largest", "900", "1100"].map(|name| figure(&output, name)),
+                [1_024, 1, 0],
+                "{output}"
+            );
+            assert!(installed(&output), "{output}");
+
+            let least = run(smallest(&machine, 1_024, |hole| hole > 1_024 || installed(&run(hole))));
+            let [free, loaded, largest] = ["free", "loaded", "largest"].map(|name| figure(&least, name));
+            say(&format!(
+                "{}, {storage:?}: of a heap of {} bytes {free} are free, {loaded} with an application; 100 KB are \
+                 installed if the largest free block has {largest}, the client being made {when} it was filled",
+                machine.name,
+                machine.scaled(ESP8266),
+            ));
+        }
+    }
+}
+
+/// What the loop of a transfer allocates if `pieces` come, each when all before it has been read: the
+/// number of chunks, and the bytes.
+fn loop_allocates(kit: &Kit, machine: &Machine, pieces: &[Vec<u8>]) -> (usize, usize) {
+    let feeder = Feeder::listen();
+    let offer = feeder.offer("main.py", &pieces.concat()) + "|0";
+    let mut device = kit.device(machine, HEAP, "heap_loop").arg(&offer);
+    let mut script = Killed(device.command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
+    let mut go = script.0.stdin.take().unwrap();
+    let mut lines = BufReader::new(script.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut stream = None;
+    for (number, piece) in pieces.iter().enumerate() {
+        assert_eq!(lines.next().as_deref(), Some("more"));
+        let stream = stream.get_or_insert_with(|| feeder.accept());
+        stream.write_all(piece).unwrap();
+        if number + 1 == pieces.len() {
+            stream.shutdown(Shutdown::Write).unwrap();
+        }
+        go.write_all(b".").unwrap();
+    }
+    let output = lines.collect::<Vec<_>>().join("\n");
+    assert!(installed(&output), "{output}");
+    let allocated = figure(&output, "allocated");
+    assert_eq!(
+        figure(&output, "grown"),
+        allocated,
+        "with the collector off, the heap grows by what is allocated"
+    );
+    (figure(&output, "chunks"), allocated)
+}
+
+/// A child that does not outlive the test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_whole_chunk_allocates_nothing() {
+    let kit = Kit::compile();
+    for machine in Machine::all() {
+        let (chunks, bytes) = loop_allocates(&kit, &machine, &[vec![b'x'; 64 << 10]]);
+        say(&format!("{}: {chunks} whole chunks allocate {bytes} bytes", machine.name));
+        assert_eq!((chunks, bytes), (128, 0));
+    }
+}
+
+#[test]
+fn a_part_of_a_chunk_allocates_a_slice_only_if_its_length_is_new() {
+    let kit = Kit::compile();
+    for machine in Machine::all() {
+        let slice = 2 * machine.block(); // the slice, and the memoryview of it
+        let check = |what: &str, pieces: Vec<Vec<u8>>, chunks: usize, slices: usize| {
+            let allocated = loop_allocates(&kit, &machine, &pieces);
+            say(&format!("{}: {} {what} allocate {} bytes", machine.name, allocated.0, allocated.1));
+            assert_eq!(allocated, (chunks, slices * slice), "{what}");
+        };
+        check("parts of 100 bytes", vec![vec![b'x'; 100]; 100], 100, 0);
+        check("parts of 100 TCP segments of 1,460 bytes", vec![vec![b'x'; 1_460]; 100], 300, 1);
+        check("parts of 100 lengths", (1..=100).map(|length| vec![b'x'; length]).collect(), 100, 99);
+    }
+}
+
+#[test]
+fn an_offer_leaves_nothing_on_the_heap() {
+    let kit = Kit::compile();
+    for machine in Machine::all() {
+        let output = kit.device(&machine, HEAP, "heap_offers").prints();
+        let [offers, grown] = ["offers", "grown"].map(|name| figure(&output, name));
+        say(&format!("{}: {offers} offers of odd names leave {grown} bytes", machine.name));
+        // A block or two may look as if something pointed to them.
+        assert!(grown <= 4 * machine.block(), "{output}");
+    }
+}
+
+#[test]
+fn a_megabyte_is_soon_installed() {
+    const LENGTH: usize = 1 << 20;
+    let kit = Kit::compile();
+    let offer = serving(LENGTH);
+    for machine in Machine::all() {
+        for storage in [Storage::Posix, Storage::LittleFs] {
+            let run = || kit.device(&machine, HEAP, "heap_speed").arg(&offer).on(storage, &kit).prints();
+            let fastest = (0..3).map(|_| run()).inspect(|output| assert!(installed(output), "{output}"));
+            let fastest = fastest.map(|output| figure(&output, "us")).min().unwrap();
+            // The machine may be busy with other tests, so that nothing is asserted.
+            say(&format!("{}, {storage:?}: {:.0} MB/s", machine.name, LENGTH as f64 / fastest as f64));
+        }
+    }
+}
