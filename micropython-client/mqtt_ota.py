@@ -63,9 +63,11 @@ def parse(fields):
     for part in file.split("/"):
         if part in ("", ".", ".."):
             raise Failed("bad-name")
-    for c in file:
-        if c < " " or "\x7f" <= c <= "\x9f" or c == "\\":
+    last = 0
+    for c in file.encode():  # each character of a text would be interned, and stay for ever
+        if c < 32 or c in b"\\\x7f" or last == 0xC2 and c < 0xA0:
             raise Failed("bad-name")
+        last = c
     if len(digest) not in (40, 64) or digest.strip(_HOST[:16]):
         raise Failed("bad-offer hash")
     return host, int(port), file, unhexlify(digest), fields[4:] != ["0"]
@@ -102,11 +104,11 @@ class Ota:
         self.limit = limit
         self._noted = []
         self._busy = False
+        self._sock = None
         self._installed = self._reboot = False  # something was since the boot; it waits for a reboot
         self._wait = None  # waits until the socket is ready, for so many ms at most
         self._chunk = memoryview(bytearray(_CHUNK))
-        self._new = self.root + _STATE + "/new"
-        _quietly(os.remove, self._new)  # what a power cut left
+        _quietly(os.remove, self.root + _STATE + "/new")  # what a power cut left
 
     def message(self, topic, message):
         """Notes an offer; False if the message is for somebody else. Returns at once, never raises."""
@@ -130,14 +132,14 @@ class Ota:
         return self.publish(
             self.topic + b"/device",
             (
-                "v=1|client=mqtt_ota %s|sys=%s %d.%d.%d|%sfree=%d|hash=%s"
+                "v=1|client=mqtt_ota %s|sys=%s %d.%d.%d|%sfree=%d|hash=%ssha256"
                 % (
                     (__version__, sys.platform)
                     + tuple(sys.implementation.version[:3])
                     + (
                         "addr=%s|" % address if address and address != "0.0.0.0" else "",
                         disk[1] * disk[4],
-                        ",".join([h for h in ("sha1", "sha256") if hasattr(hashlib, h)]),
+                        "sha1," if hasattr(hashlib, "sha1") else "",
                     )
                 )
             ).encode(),
@@ -180,35 +182,54 @@ class Ota:
         close() it: then the socket and the files are closed, and the temporary file is gone.
         """
         gc.collect()
-        message = self._noted.pop(0)
         what = "|"
+        status = "failed|"
         try:
-            fields = str(message, "utf-8").split("|")
+            fields = str(self._noted.pop(0), "utf-8").split("|")
             if len(fields) > 3:
                 what = fields[2][:128] + "|" + fields[3][:64]
             host, port, file, digest, reboot = parse(fields)
+            fields = None  # from here on, what is kept is what a transfer takes
             hasher = getattr(hashlib, "sha1" if len(digest) == 20 else "sha256", None)
             if not hasher:
                 raise Failed("bad-offer hash")
-            if (yield from self._has(file, hasher(), digest)):
-                yield "installed|" + what + "|unchanged"
-            else:
+            detail = "unchanged"
+            if not (yield from self._has(file, hasher(), digest)):
+                detail = ""
                 yield "receiving|" + what + "|"
-                yield from self._fetch(host, port, file, hasher(), digest)
+                gc.collect()  # so that the buffers of what comes find whole blocks
+                read = yield from self._connect(host, port)
+                hasher = hasher()
+                _quietly(os.mkdir, self.root + _STATE)
+                with open(self.root + _STATE + "/new", "wb") as temporary:
+                    total = yield from self._pump(read, hasher, temporary.write)
+                if hasher.digest() != digest:
+                    raise Failed("hash-mismatch after %d bytes" % total)
+                end = file.find("/")
+                while end > 0:
+                    _quietly(os.mkdir, self.root + file[:end])
+                    end = file.find("/", end + 1)
+                if hasattr(os, "sync"):
+                    os.sync()
+                os.rename(self.root + _STATE + "/new", self.root + file)
                 self._installed = True
-                yield "installed|" + what + "|"
             # A file that was there already asks for no reboot, but for one that an earlier file waits for.
             if self._installed and reboot:
                 self._reboot = True
-            detail = None
+            status = "installed|"
         except Failed as failed:
             detail = failed.args[0]
         except (OSError, MemoryError) as error:
             detail = "%s %s" % ("no-space" if error.args[:1] == (_NO_SPACE,) else "write", error)
         except ValueError:
             detail = "bad-offer text"
-        if detail:
-            yield "failed|" + what + "|" + detail
+        finally:
+            self._wait = None
+            if self._sock:
+                self._sock.close()
+                self._sock = None
+            _quietly(os.remove, self.root + _STATE + "/new")
+        yield status + what + "|" + detail
         if self._reboot and not self._noted:
             self._reboot = False
             self.reset()
@@ -221,58 +242,41 @@ class Ota:
             return False  # not there, or not readable: it will be replaced
         return hasher.digest() == digest
 
-    def _fetch(self, host, port, file, hasher, digest):
-        new = self._new
-        _quietly(os.mkdir, self.root + _STATE)
-        sock = None
+    def _connect(self, host, port):
+        # Returns what reads from the sender.
         try:
+            info = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)[0]
+            sock = self._sock = socket.socket(info[0], socket.SOCK_STREAM)
+            sock.setblocking(False)
             try:
-                info = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)[0]
-                sock = socket.socket(info[0], socket.SOCK_STREAM)
-                sock.setblocking(False)
-                try:
-                    sock.connect(info[-1])
-                except OSError as error:
-                    if error.args[0] != EINPROGRESS:
-                        raise
-                poller = select.poll()
-                # Writable would say nothing: lwIP calls a socket so before it is connected.
-                poller.register(sock, select.POLLIN)
-                self._wait = getattr(poller, "ipoll", poller.poll)  # where it is there, it allocates nothing
-                since = ticks_ms()
-                while not poller.poll(0):
-                    if ticks_diff(ticks_ms(), since) > _TIMEOUT:
-                        try:
-                            sock.connect(info[-1])
-                        except OSError as error:
-                            if error.args[0] == EALREADY:
-                                raise OSError(ETIMEDOUT)
-                        raise Failed("timeout after %d bytes" % 0)
-                    yield WAIT
-                if poller.poll(0)[0][1] != select.POLLIN:
-                    sock.recv(1)  # raises what the connection failed with
-            except (OSError, ValueError) as error:
-                raise Failed("connect %s:%d %s" % (host, port, error))
-            read = sock.readinto if hasattr(sock, "readinto") else sock.recv_into
-            with open(new, "wb") as temporary:
-                total = yield from self._pump(read, hasher, temporary.write)
-            if hasher.digest() != digest:
-                raise Failed("hash-mismatch after %d bytes" % total)
-            for end, c in enumerate(file):
-                if c == "/":
-                    _quietly(os.mkdir, self.root + file[:end])
-            if hasattr(os, "sync"):
-                os.sync()
-            os.rename(new, self.root + file)
-        finally:
-            self._wait = None
-            if sock:
-                sock.close()
-            _quietly(os.remove, new)
+                sock.connect(info[-1])
+            except OSError as error:
+                if error.args[0] != EINPROGRESS:
+                    raise
+            poller = select.poll()
+            # Writable would say nothing: lwIP calls a socket so before it is connected.
+            poller.register(sock, select.POLLIN)
+            self._wait = getattr(poller, "ipoll", poller.poll)  # where it is there, it allocates nothing
+            since = ticks_ms()
+            while not poller.poll(0):
+                if ticks_diff(ticks_ms(), since) > _TIMEOUT:
+                    try:
+                        sock.connect(info[-1])
+                    except OSError as error:
+                        if error.args[0] == EALREADY:
+                            raise OSError(ETIMEDOUT)
+                    raise Failed("timeout after %d bytes" % 0)
+                yield WAIT
+            if poller.poll(0)[0][1] != select.POLLIN:
+                sock.recv(1)  # raises what the connection failed with
+        except (OSError, ValueError) as error:
+            raise Failed("connect %s:%d %s" % (host, port, error))
+        return sock.readinto if hasattr(sock, "readinto") else sock.recv_into
 
     def _pump(self, read, hasher, write):
-        # Moves a stream through the one buffer and returns its length. A whole chunk allocates nothing.
-        chunk = self._chunk
+        # Moves a stream through the one buffer and returns its length. It allocates nothing, but for a
+        # part of a chunk that is not as long as the part before.
+        chunk = short = self._chunk
         total = mark = 0
         since = ticks_ms()
         while True:
@@ -283,7 +287,11 @@ class Ota:
                     raise Failed("short after %d bytes: %s" % (total, error))
                 count = None  # as MicroPython has it
             if count:
-                part = chunk if count == _CHUNK else chunk[:count]
+                part = chunk
+                if count < _CHUNK:
+                    if count != len(short):
+                        short = chunk[:count]
+                    part = short
                 hasher.update(part)
                 if write:
                     write(part)
@@ -303,6 +311,11 @@ class Ota:
 
 
 class _Umqtt(Ota):
+    """Lets an umqtt client take the offers for NAME, and hides them from the application's callback.
+
+    The options are those of Ota. Works with umqtt.simple 1.3.4 and newer, and with umqtt.robust.
+    """
+
     # umqtt reads, dispatches and acknowledges inside wait_msg, which its other methods call as well. So
     # the client's methods are wrapped, and offers are done when the outermost of them has returned.
 
@@ -400,9 +413,4 @@ class _Umqtt(Ota):
                 self._lost = True
 
 
-def attach(client, name, **options):
-    """Lets an umqtt client take the offers for NAME, and hides them from the application's callback.
-
-    The options are those of Ota. Works with umqtt.simple 1.3.4 and newer, and with umqtt.robust.
-    """
-    return _Umqtt(client, name, **options)
+attach = _Umqtt
