@@ -47,6 +47,10 @@ impl Home {
             assert!(source.contains(old), "{old}");
             source = source.replace(old, new);
         }
+        Self::with_source(source)
+    }
+
+    fn with_source(source: String) -> Self {
         binary(); // a board that is awake for a moment does not wait until it is built
         let scene = Scene::new();
         let client = listener(&scene);
@@ -336,6 +340,17 @@ fn the_sleeper_sleeps_after_a_mistake_too() {
     let mut home = Home::with_changes(SLEEPER, &[("sensor.measure()", "sensor.measures()")]);
     let printed = home.board.resets();
     assert!(printed.contains("AttributeError") && printed.contains(SLEEPS), "{printed}");
+}
+
+#[test]
+fn the_lines_of_the_readme_take_an_update() {
+    let readme = companion("README.md");
+    let lines = readme.split("```python\n").nth(1).unwrap().split("```").next().unwrap();
+    let (user, test) = ("\"192.168.1.10\"", "settings.HOST, settings.PORT");
+    assert!(lines.contains(user) && lines.contains("ota.start() "));
+    let lines = lines.replace(user, test).replace("ota.start() ", "ota.start(); print(NAME, \"is ready\") ");
+    let before = "import settings, wifi\nfrom settings import NAME\nwifi.connect()\n";
+    Home::with_source(before.to_owned() + &lines).updates();
 }
 
 #[test]
