@@ -344,6 +344,8 @@ class _Umqtt(Ota):
         method = getattr(self.client, name)
 
         def call(*args, **kwargs):
+            if self._noted and name[-3:] == "msg" and not self._depth:
+                self.poll()  # it came while the client waited for an answer
             if self._busy:
                 if name == "reconnect":  # umqtt.robust: it would try for ever
                     raise Failed("lost")

@@ -60,7 +60,7 @@ impl Board {
         copy_file(&here.join(application), &files.join("main.py"));
         let address = broker.address();
         let settings = format!(
-            "NAME = {name:?}\nHOST = \"{}\"\nPORT = {}\nCLIENT = \"simple\"\nKEEPALIVE = 60\n{settings}\n",
+            "NAME = {name:?}\nHOST = \"{}\"\nPORT = {}\nCLIENT = \"simple\"\nKEEPALIVE = 60\nBLOCKS = False\n{settings}\n",
             address.ip(),
             address.port(),
         );

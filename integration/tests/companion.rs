@@ -243,6 +243,19 @@ fn a_retained_offer_is_taken_once_and_is_no_boot_loop() {
 }
 
 #[test]
+fn an_offer_that_comes_with_the_subscription_is_taken_before_the_next_message() {
+    let mut home = Home::with(mosquitto(), FileSystem::Lfs2, APPLICATION, "BLOCKS = True");
+    home.lamp_answers();
+    home.board.power_off();
+    home.client
+        .publish_retained("NIGHTLAMP/OTA", format!("127.0.0.1|{}|main.py|{}", free_port(), sha1_hex(b"")));
+    home.board.boot();
+    assert!(home.hears().starts_with("v=1|"));
+    home.fails("connect");
+    home.lamp_answers();
+}
+
+#[test]
 fn the_connection_to_the_broker_is_kept_alive_during_a_long_transfer() {
     let home = Home::with(mosquitto(), FileSystem::Lfs2, APPLICATION, "KEEPALIVE = 1");
     let feeder = Feeder::listen();

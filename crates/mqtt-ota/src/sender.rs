@@ -177,7 +177,6 @@ impl Sender {
                 if report.back_online.is_none() {
                     boot::wait(&mut report, &mut feed, options.boot_timeout).await;
                 }
-                report.elapsed = started.elapsed();
             }
         }
         Ok(report)

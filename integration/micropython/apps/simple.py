@@ -2,7 +2,7 @@
 import time
 
 import mqtt_ota
-from settings import CLIENT, HOST, KEEPALIVE, NAME, PORT
+from settings import BLOCKS, CLIENT, HOST, KEEPALIVE, NAME, PORT
 
 VERSION = "1"
 
@@ -40,7 +40,7 @@ def connect():
 connect()
 while True:
     try:
-        client.check_msg()
+        client.wait_msg() if BLOCKS else client.check_msg()
     except OSError as error:
         print("lost:", error)
         connect()
