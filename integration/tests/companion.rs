@@ -55,6 +55,11 @@ impl<B: Endpoint> Home<B> {
         assert!(status.starts_with("failed|") && detail.starts_with(reason), "{status}");
     }
 
+    /// How many sockets and files the board has open.
+    fn open_files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.board.process().id())).unwrap().count()
+    }
+
     /// The application does what it is for.
     fn lamp_answers(&self) {
         self.client.publish("NIGHTLAMP/lamp", "on");
@@ -168,6 +173,7 @@ fn whatever_is_offered_the_application_goes_on_and_nothing_reboots() {
     let feeder = Feeder::listen();
     let dead = free_port();
     let hash = sha1_hex(b"x");
+    let open = home.open_files();
 
     for (message, reason) in [
         (format!("127.0.0.1|{dead}|main.py|{hash}"), format!("connect 127.0.0.1:{dead} [Errno 111]")),
@@ -209,6 +215,7 @@ fn whatever_is_offered_the_application_goes_on_and_nothing_reboots() {
     }
     home.lamp_answers();
     assert!(!feeder.has_more());
+    assert_eq!(home.open_files(), open, "sockets and files that were left open");
     let printed = home.board.process().stdout().text();
     assert!(!printed.contains("reset") && !printed.contains("lost"), "{printed}");
     home.board.power_off();
