@@ -49,7 +49,8 @@ impl DemoDevice {
         let address = broker.address();
         let settings = format!("NAME, HOST, PORT = {name:?}, \"{}\", {}\n", address.ip(), address.port());
         std::fs::write(root.join("settings.py"), settings).expect("settings.py");
-        let path = format!(".frozen:{}:{}", here.join("../micropython-client").display(), root.display());
+        let (client, board) = (here.join("../micropython-client"), here.join("micropython/board"));
+        let path = format!(".frozen:{}:{}:{}", client.display(), board.display(), root.display());
         let mut command = Command::new(interpreter.program());
         command.arg(here.join("micropython/apps/asynchronous.py")).arg(root);
         command.env("MICROPYPATH", &path).env("PYTHONPATH", &path).env("PYTHONUNBUFFERED", "1");

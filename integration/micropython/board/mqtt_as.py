@@ -5,7 +5,10 @@ It connects again by itself; what is published or subscribed meanwhile waits for
 
 import asyncio
 
-import network
+try:
+    import network
+except ImportError:  # on a computer
+    network = None
 
 RETRY = 1  # s between two attempts to connect
 
@@ -48,7 +51,8 @@ class MQTTClient:
         self.lock = asyncio.Lock()
 
     async def connect(self):
-        network.WLAN(network.STA_IF).connect(self.config["ssid"], self.config["wifi_pw"])
+        if network:
+            network.WLAN(network.STA_IF).connect(self.config["ssid"], self.config["wifi_pw"])
         await self._connect()
         asyncio.create_task(self._run())
 
