@@ -114,7 +114,7 @@ impl Exchange {
                         let (reason, text) = status.reason();
                         return Some(Outcome::Failed { reason, text: text.to_owned() });
                     }
-                    State::Running | State::RolledBack => {}
+                    State::Planned | State::Running | State::RolledBack => {}
                 }
             }
             Input::Status(_) => {}

@@ -5,18 +5,27 @@
 
 mod announcement;
 mod digest;
+mod extended;
 mod host;
+mod id;
+mod manifest;
 mod name;
+mod number;
 mod offer;
 mod path;
+mod request;
 mod status;
 
-pub use announcement::{Announcement, AnnouncementError};
+pub use announcement::{Announcement, AnnouncementError, InstalledSet};
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
+pub use extended::{Content, Delete, ExtendedOffer, ExtendedOfferError, SetTerms, Trial};
 pub use host::{Host, HostError};
+pub use id::{IdError, OfferId};
+pub use manifest::{Manifest, ManifestError, ManifestLine};
 pub use name::{DeviceName, NameError};
 pub use offer::{Offer, OfferError};
 pub use path::{DevicePath, PathError, STATE_FOLDER};
+pub use request::{Ask, Request, RequestError};
 pub use status::{Reason, State, Status, StatusError};
 
 /// Separates the fields of every message.

@@ -59,7 +59,7 @@ impl From<&Announcement> for Announced {
             address: announcement.address.map(|address| address.to_string()),
             free: announcement.free,
             hashes: announcement.algorithms.iter().map(|algorithm| algorithm.code()).collect(),
-            set: announcement.set.clone(),
+            set: announcement.set.map(|set| set.to_string()),
             boots: announcement.boots,
         }
     }

@@ -1,9 +1,9 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use super::{Algorithm, MAX_MESSAGE, SEPARATOR};
+use super::{Algorithm, Digest, MAX_MESSAGE, SEPARATOR};
 
-/// What a device says of itself, retained: `v=1|client=…|sys=…|addr=…|free=…|hash=…|set=…|boots=…`.
+/// What a device says of itself, retained: `v=1|client=…|sys=…|addr=…|free=…|hash=…|set=…|boots=…|…`.
 ///
 /// The fields are `key=value` in any order; unknown keys are ignored, of a key that is there twice the
 /// first counts. Only `v` is required; another value that cannot be read counts as missing. Texts came from a peer; make them safe before they reach a
@@ -23,10 +23,43 @@ pub struct Announcement {
     pub free: Option<u64>,
     /// `hash`: the hash functions that the device has. Empty where it does not say.
     pub algorithms: Vec<Algorithm>,
-    /// `set`: the hash that names the whole installed state; empty where there is none.
-    pub set: Option<String>,
-    /// `boots`: how often the device has booted what it runs now.
+    /// `set`: the set of files that is installed. A device that says this understands extended offers.
+    pub set: Option<InstalledSet>,
+    /// `boots`: how often the device has booted the set that is on trial; None where none is.
     pub boots: Option<u32>,
+    /// `rolled-back`: the set that the device has taken back last, where no other was installed since.
+    pub rolled_back: Option<Digest>,
+    /// `error`: why it was taken back, if anybody knows.
+    pub error: Option<String>,
+}
+
+/// The set that is installed on a device that understands sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum InstalledSet {
+    /// None, or a file was changed since by itself: `-`.
+    #[default]
+    Nothing,
+    /// The one whose manifest has this digest.
+    Set(Digest),
+}
+
+impl InstalledSet {
+    /// The digest of its manifest.
+    pub fn digest(self) -> Option<Digest> {
+        match self {
+            Self::Nothing => None,
+            Self::Set(digest) => Some(digest),
+        }
+    }
+}
+
+impl fmt::Display for InstalledSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("-"),
+            Self::Set(digest) => digest.fmt(f),
+        }
+    }
 }
 
 impl Announcement {
@@ -68,9 +101,17 @@ impl Announcement {
                 .split(',')
                 .filter_map(Algorithm::from_code)
                 .collect(),
-            set: field("set").map(str::to_owned),
+            // It is the key that says what the device understands, whatever its value.
+            set: field("set").map(|value| value.parse().map_or(InstalledSet::Nothing, InstalledSet::Set)),
             boots: field("boots").and_then(|value| value.parse().ok()),
+            rolled_back: field("rolled-back").and_then(|value| value.parse().ok()),
+            error: field("error").filter(|value| !value.is_empty()).map(str::to_owned),
         })
+    }
+
+    /// Whether the device understands extended offers: sets, and files that resume.
+    pub fn understands_extended(&self) -> bool {
+        self.set.is_some()
     }
 
     /// The best hash function that the device has said it has; SHA-1 where it says nothing.
@@ -103,10 +144,16 @@ impl fmt::Display for Announcement {
             write!(f, "|hash={}", codes.join(","))?;
         }
         if let Some(set) = &self.set {
-            write!(f, "|set={}", clean(set))?;
+            write!(f, "|set={set}")?;
         }
         if let Some(boots) = self.boots {
             write!(f, "|boots={boots}")?;
+        }
+        if let Some(digest) = self.rolled_back {
+            write!(f, "|rolled-back={digest}")?;
+        }
+        if let Some(error) = &self.error {
+            write!(f, "|error={}", clean(error))?;
         }
         Ok(())
     }
@@ -147,7 +194,7 @@ mod tests {
         assert_eq!(read.algorithms, [Algorithm::Sha1, Algorithm::Sha256]);
         assert_eq!(read.preferred_algorithm(), Algorithm::Sha256);
         assert_eq!(read.system.as_deref(), Some("esp8266 1.25.0"));
-        assert_eq!((read.set.as_deref(), read.boots), (Some(""), Some(1)));
+        assert_eq!((read.set, read.boots), (Some(InstalledSet::Nothing), Some(1)));
         assert_eq!(Announcement::parse(b"v=1").unwrap().preferred_algorithm(), Algorithm::Sha1);
     }
 
@@ -172,6 +219,27 @@ mod tests {
     }
 
     #[test]
+    fn the_set_on_trial_and_the_one_that_was_taken_back_are_named() {
+        let hash = "819d7bf839af03c912af6e81f65ab404e5915ab5";
+        let text = format!("v=1|set={hash}|boots=2|rolled-back={hash}|error=ImportError: no module 'x=y'");
+        let read = Announcement::parse(text.as_bytes()).unwrap();
+        let digest = Some(hash.parse().unwrap());
+        assert_eq!((read.set.and_then(InstalledSet::digest), read.rolled_back), (digest, digest));
+        assert_eq!((read.boots, read.error.as_deref()), (Some(2), Some("ImportError: no module 'x=y'")));
+        assert_eq!(read.to_string(), text);
+    }
+
+    #[test]
+    fn a_device_understands_extended_offers_if_it_has_the_key_whatever_its_value() {
+        for (text, understands) in
+            [("v=1", false), ("v=1|set=-", true), ("v=1|set=", true), ("v=1|set=x", true)]
+        {
+            let read = Announcement::parse(text.as_bytes()).unwrap();
+            assert_eq!(read.understands_extended(), understands, "{text}");
+        }
+    }
+
+    #[test]
     fn a_value_cannot_add_a_field() {
         let mut announcement = Announcement::new();
         announcement.client = Some("x|free=1\n".to_owned());
@@ -184,7 +252,7 @@ mod tests {
         fn property_any_bytes_are_an_announcement_or_an_error(
             bytes in prop_oneof![
                 proptest::collection::vec(any::<u8>(), 0..300),
-                "v=1(\\|(client|sys|addr|free|hash|set|boots|x)=.{0,12}){0,8}".prop_map(String::into_bytes),
+                "v=1(\\|(client|sys|addr|free|hash|set|boots|rolled-back|error|x)=.{0,12}){0,8}".prop_map(String::into_bytes),
             ]
         ) {
             if let Ok(read) = Announcement::parse(&bytes) {

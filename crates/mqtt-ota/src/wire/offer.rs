@@ -2,6 +2,7 @@ use std::fmt;
 use std::num::NonZeroU16;
 use std::str::FromStr;
 
+use super::number::decimal;
 use super::{DevicePath, Digest, DigestError, Host, HostError, MAX_MESSAGE, PathError, SEPARATOR};
 
 /// A plain offer: `host|port|file|hash`, and `|0` where the device shall not reboot afterwards.
@@ -39,17 +40,8 @@ impl Offer {
         else {
             return Err(OfferError::Fields { count: text.split(SEPARATOR).count() });
         };
-        Ok(Self {
-            host: host.parse().map_err(OfferError::Host)?,
-            port: decimal_port(port).ok_or(OfferError::Port)?,
-            path: path.parse().map_err(OfferError::Path)?,
-            digest: digest.parse().map_err(OfferError::Digest)?,
-            reboot: match reboot {
-                None | Some("1") => true,
-                Some("0") => false,
-                Some(_) => return Err(OfferError::Reboot),
-            },
-        })
+        let Plain { host, port, path, digest, reboot } = Plain::of(host, port, path, digest, reboot)?;
+        Ok(Self { host, port, path, digest, reboot })
     }
 
     /// The file and hash fields of a message that is no valid offer, so that the answer can name them:
@@ -67,9 +59,35 @@ impl Offer {
     }
 }
 
-/// 1 to 65535 in decimal digits; no sign, which `str::parse` would allow.
-fn decimal_port(text: &str) -> Option<NonZeroU16> {
-    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
+/// The fields that plain and extended offers share.
+pub(super) struct Plain {
+    pub(super) host: Host,
+    pub(super) port: NonZeroU16,
+    pub(super) path: DevicePath,
+    pub(super) digest: Digest,
+    pub(super) reboot: bool,
+}
+
+impl Plain {
+    pub(super) fn of(
+        host: &str,
+        port: &str,
+        path: &str,
+        digest: &str,
+        reboot: Option<&str>,
+    ) -> Result<Self, OfferError> {
+        Ok(Self {
+            host: host.parse().map_err(OfferError::Host)?,
+            port: decimal(port).ok_or(OfferError::Port)?,
+            path: path.parse().map_err(OfferError::Path)?,
+            digest: digest.parse().map_err(OfferError::Digest)?,
+            reboot: match reboot {
+                None | Some("1") => true,
+                Some("0") => false,
+                Some(_) => return Err(OfferError::Reboot),
+            },
+        })
+    }
 }
 
 impl FromStr for Offer {

@@ -19,6 +19,11 @@ impl DevicePath {
     /// The longest path, in bytes.
     pub const MAX_LEN: usize = 128;
 
+    /// A path that is known to be one.
+    pub(super) fn from_constant(text: &'static str) -> Self {
+        Self(text.to_owned())
+    }
+
     /// The path as text.
     pub fn as_str(&self) -> &str {
         &self.0

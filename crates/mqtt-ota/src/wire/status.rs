@@ -82,6 +82,8 @@ pub enum State {
     Installed,
     /// It is not, and the old file is untouched.
     Failed,
+    /// A dry run is over: the device has said what it would do, and done nothing.
+    Planned,
     /// After the boot: what was installed runs.
     Running,
     /// After the boot: what was installed did not work and the old state is back.
@@ -89,7 +91,8 @@ pub enum State {
 }
 
 impl State {
-    const ALL: [Self; 5] = [Self::Receiving, Self::Installed, Self::Failed, Self::Running, Self::RolledBack];
+    const ALL: [Self; 6] =
+        [Self::Receiving, Self::Installed, Self::Failed, Self::Planned, Self::Running, Self::RolledBack];
 
     /// The word on the wire.
     pub fn code(self) -> &'static str {
@@ -97,6 +100,7 @@ impl State {
             Self::Receiving => "receiving",
             Self::Installed => "installed",
             Self::Failed => "failed",
+            Self::Planned => "planned",
             Self::Running => "running",
             Self::RolledBack => "rolled-back",
         }
@@ -129,12 +133,16 @@ pub enum Reason {
     Write,
     /// The device has a key and the offer is not signed with it.
     Unauthorised,
+    /// A set is on trial on the device, and has first to be confirmed or taken back.
+    Busy,
+    /// The set cannot be taken back: what it replaced is no longer kept.
+    Gone,
     /// A code that this version does not know.
     Other(String),
 }
 
 impl Reason {
-    const KNOWN: [Self; 9] = [
+    const KNOWN: [Self; 11] = [
         Self::HashMismatch,
         Self::Connect,
         Self::Timeout,
@@ -144,6 +152,8 @@ impl Reason {
         Self::BadName,
         Self::Write,
         Self::Unauthorised,
+        Self::Busy,
+        Self::Gone,
     ];
 
     /// The word on the wire.
@@ -158,6 +168,8 @@ impl Reason {
             Self::BadName => "bad-name",
             Self::Write => "write",
             Self::Unauthorised => "unauthorised",
+            Self::Busy => "busy",
+            Self::Gone => "gone",
             Self::Other(code) => code,
         }
     }
@@ -169,9 +181,10 @@ impl Reason {
             .unwrap_or_else(|| Self::Other(code.to_owned()))
     }
 
-    /// Whether the same offer may succeed a moment later: what the link did, not what the device decided.
+    /// Whether the same offer may succeed a moment later: what the link did, or what the device is about to
+    /// be done with, not what it decided.
     pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Connect | Self::Timeout | Self::Short | Self::HashMismatch)
+        matches!(self, Self::Connect | Self::Timeout | Self::Short | Self::HashMismatch | Self::Busy)
     }
 }
 
@@ -201,7 +214,7 @@ pub enum StatusError {
         count: usize,
     },
     /// The first field.
-    #[error("the status' state is none of receiving, installed, failed, running, rolled-back")]
+    #[error("the status' state is none of receiving, installed, failed, planned, running, rolled-back")]
     State,
 }
 
@@ -248,9 +261,10 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_link_did_may_pass_by_itself() {
+    fn only_what_the_link_did_and_a_trial_may_pass_by_itself() {
         let passing: Vec<_> = Reason::KNOWN.into_iter().filter(Reason::may_pass).collect();
-        assert_eq!(passing, [Reason::HashMismatch, Reason::Connect, Reason::Timeout, Reason::Short]);
+        let expected = [Reason::HashMismatch, Reason::Connect, Reason::Timeout, Reason::Short, Reason::Busy];
+        assert_eq!(passing, expected);
     }
 
     proptest! {
@@ -258,7 +272,7 @@ mod tests {
         fn property_any_bytes_are_a_status_or_an_error(
             bytes in prop_oneof![
                 proptest::collection::vec(any::<u8>(), 0..300),
-                "(installed|failed|running)(\\|.{0,40}){0,5}".prop_map(String::into_bytes),
+                "(installed|failed|planned|running)(\\|.{0,40}){0,5}".prop_map(String::into_bytes),
             ]
         ) {
             if let Ok(status) = Status::parse(&bytes) {

@@ -1,0 +1,335 @@
+use std::collections::HashSet;
+use std::fmt;
+
+use super::number::canonical;
+use super::{Algorithm, DevicePath, Digest, DigestError, PathError};
+
+/// The files of a set, a line each: `HASH SIZE PATH`.
+///
+/// In the order of the paths' bytes, no path twice, none the folder of another, and all hashes of one
+/// function. The hash of its text names the set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    lines: Vec<ManifestLine>,
+}
+
+/// One file of a set.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ManifestLine {
+    /// What the file's bytes hash to.
+    pub digest: Digest,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Its name on the device.
+    pub path: DevicePath,
+}
+
+impl Manifest {
+    /// The most files.
+    pub const MAX_LINES: usize = 1_000;
+    /// The longest text, in bytes.
+    pub const MAX_LEN: usize = 128 * 1024;
+
+    /// Puts the files in order, and makes sure that they are a set.
+    ///
+    /// # Errors
+    /// What they break.
+    pub fn new(files: impl IntoIterator<Item = ManifestLine>) -> Result<Self, ManifestError> {
+        let mut lines: Vec<_> = files.into_iter().collect();
+        // The order of `str` is that of its bytes.
+        lines.sort_by(|one, other| one.path.cmp(&other.path));
+        Self::of(lines)
+    }
+
+    /// Reads a manifest.
+    ///
+    /// # Errors
+    /// The first line that breaks a rule, and the rule.
+    pub fn parse(text: &[u8]) -> Result<Self, ManifestError> {
+        if text.len() > Self::MAX_LEN {
+            return Err(ManifestError::TooLong { bytes: text.len() });
+        }
+        let text = std::str::from_utf8(text).map_err(|_| ManifestError::NotText)?;
+        if !text.is_empty() && !text.ends_with('\n') {
+            return Err(ManifestError::NoEnd);
+        }
+        let mut lines = Vec::new();
+        for (index, line) in text.split_terminator('\n').enumerate() {
+            let number = index + 1;
+            if number > Self::MAX_LINES {
+                return Err(ManifestError::TooMany { lines: text.split_terminator('\n').count() });
+            }
+            let mut fields = line.splitn(3, ' ');
+            let (Some(digest), Some(size), Some(path)) = (fields.next(), fields.next(), fields.next()) else {
+                return Err(ManifestError::Fields { line: number });
+            };
+            lines.push(ManifestLine {
+                digest: digest.parse().map_err(|source| ManifestError::Digest { line: number, source })?,
+                size: canonical(size).ok_or(ManifestError::Size { line: number })?,
+                path: path.parse().map_err(|source| ManifestError::Path { line: number, source })?,
+            });
+        }
+        Self::of(lines)
+    }
+
+    /// The rules that lie between the lines.
+    fn of(lines: Vec<ManifestLine>) -> Result<Self, ManifestError> {
+        if lines.len() > Self::MAX_LINES {
+            return Err(ManifestError::TooMany { lines: lines.len() });
+        }
+        let mut before: Option<&ManifestLine> = None;
+        for line in &lines {
+            if let Some(before) = before {
+                if before.path == line.path {
+                    return Err(ManifestError::Twice { path: line.path.clone() });
+                }
+                if before.path > line.path {
+                    return Err(ManifestError::Order { path: line.path.clone() });
+                }
+                if before.digest.algorithm() != line.digest.algorithm() {
+                    return Err(ManifestError::Mixed { path: line.path.clone() });
+                }
+            }
+            before = Some(line);
+        }
+        let files: HashSet<&str> = lines.iter().map(|line| line.path.as_str()).collect();
+        for line in &lines {
+            let path = line.path.as_str();
+            for folder in path.match_indices('/').filter_map(|(end, _)| path.get(..end)) {
+                if files.contains(folder) {
+                    return Err(ManifestError::Folder { path: line.path.clone(), folder: folder.to_owned() });
+                }
+            }
+        }
+        let manifest = Self { lines };
+        match manifest.to_string().len() {
+            bytes if bytes > Self::MAX_LEN => Err(ManifestError::TooLong { bytes }),
+            _ => Ok(manifest),
+        }
+    }
+
+    /// The files, in the order of their paths' bytes. Item 1 of the stream is the first of them.
+    pub fn lines(&self) -> &[ManifestLine] {
+        &self.lines
+    }
+
+    /// The length of all files together, in bytes.
+    pub fn total(&self) -> u64 {
+        self.lines.iter().fold(0, |total, line| total.saturating_add(line.size))
+    }
+
+    /// The hash that names the set: of the manifest's text.
+    pub fn digest(&self, algorithm: Algorithm) -> Digest {
+        Digest::of(algorithm, self.to_string().as_bytes())
+    }
+}
+
+impl fmt::Display for ManifestLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { digest, size, path } = self;
+        write!(f, "{digest} {size} {path}")
+    }
+}
+
+impl fmt::Display for Manifest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.lines.iter().try_for_each(|line| writeln!(f, "{line}"))
+    }
+}
+
+/// Why a text, or some files, are not a [`Manifest`]. Lines are counted from 1.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManifestError {
+    /// Over [`Manifest::MAX_LEN`].
+    #[error("a manifest has at most {} bytes, this one has {bytes}", Manifest::MAX_LEN)]
+    TooLong {
+        /// The length found.
+        bytes: usize,
+    },
+    /// Over [`Manifest::MAX_LINES`].
+    #[error("a set has at most {} files, this one has {lines}", Manifest::MAX_LINES)]
+    TooMany {
+        /// How many there are.
+        lines: usize,
+    },
+    /// Not UTF-8.
+    #[error("a manifest is UTF-8 text")]
+    NotText,
+    /// The last line has no end.
+    #[error("each line of a manifest has an end, and the last one has none")]
+    NoEnd,
+    /// Fewer than three.
+    #[error("line {line} is not HASH SIZE PATH")]
+    Fields {
+        /// The line.
+        line: usize,
+    },
+    /// The first field.
+    #[error("the hash in line {line} is not valid")]
+    Digest {
+        /// The line.
+        line: usize,
+        /// The rule that it breaks.
+        source: DigestError,
+    },
+    /// The second field.
+    #[error("the size in line {line} is not a decimal number")]
+    Size {
+        /// The line.
+        line: usize,
+    },
+    /// The third field.
+    #[error("the path in line {line} is not valid")]
+    Path {
+        /// The line.
+        line: usize,
+        /// The rule that it breaks.
+        source: PathError,
+    },
+    /// Two lines for one path.
+    #[error("{path} is in the set twice")]
+    Twice {
+        /// The path.
+        path: DevicePath,
+    },
+    /// Not in the order of the paths' bytes.
+    #[error("{path} comes behind a path that is greater")]
+    Order {
+        /// The path.
+        path: DevicePath,
+    },
+    /// Hashes of two functions.
+    #[error("the hash of {path} is of another function than those before it")]
+    Mixed {
+        /// The path.
+        path: DevicePath,
+    },
+    /// A file's folder is a file.
+    #[error("{path} is in a folder {folder:?}, which is a file of the set")]
+    Folder {
+        /// The path.
+        path: DevicePath,
+        /// Its folder.
+        folder: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const HASH: &str = "819d7bf839af03c912af6e81f65ab404e5915ab5";
+
+    fn line(path: &str, size: u64) -> ManifestLine {
+        let digest = Digest::of(Algorithm::Sha1, path.as_bytes());
+        ManifestLine { digest, size, path: path.parse().unwrap() }
+    }
+
+    #[test]
+    fn files_are_put_in_the_order_of_their_paths_bytes() {
+        let manifest =
+            Manifest::new(["main.py", "lib/b.py", "é", "lib.py", "Z"].map(|p| line(p, 1))).unwrap();
+        let paths: Vec<_> = manifest.lines().iter().map(|line| line.path.as_str()).collect();
+        assert_eq!(paths, ["Z", "lib.py", "lib/b.py", "main.py", "é"]);
+        assert_eq!(manifest.total(), 5);
+        assert_eq!(manifest.digest(Algorithm::Sha256).algorithm(), Algorithm::Sha256);
+    }
+
+    #[test]
+    fn a_path_goes_to_the_end_of_its_line() {
+        let text = format!("{HASH} 0 a b  c\n");
+        let manifest = Manifest::parse(text.as_bytes()).unwrap();
+        assert_eq!(manifest.lines()[0].path.as_str(), "a b  c");
+        assert_eq!(manifest.to_string(), text);
+        assert_eq!(Manifest::parse(b"").unwrap().lines(), []);
+    }
+
+    #[test]
+    fn a_file_that_is_another_one_s_folder_is_found_though_others_lie_between() {
+        let error = Manifest::new(["a", "a-b", "a/b/c"].map(|path| line(path, 1))).unwrap_err();
+        assert!(matches!(error, ManifestError::Folder { ref folder, .. } if folder == "a"), "{error}");
+        let error = Manifest::new(["a/b", "a/b/c/d"].map(|path| line(path, 1))).unwrap_err();
+        assert!(matches!(error, ManifestError::Folder { .. }));
+        assert!(Manifest::new(["a-b", "a/b", "ab/c"].map(|path| line(path, 1))).is_ok());
+    }
+
+    #[test]
+    fn an_error_names_the_line_and_the_rule() {
+        let sha256 = "0".repeat(64);
+        for (text, words) in [
+            ("x".to_owned(), "has none"),
+            ("\n".to_owned(), "line 1 is not"),
+            (format!("{HASH} 1\n"), "line 1 is not"),
+            (format!("{HASH} 1 a\nnone 1 b\n"), "hash in line 2"),
+            (format!("{HASH}  1 a\n"), "size in line 1"),
+            (format!("{HASH} 01 a\n"), "size in line 1"),
+            (format!("{HASH} +1 a\n"), "size in line 1"),
+            (format!("{HASH} 1 ../a\n"), "path in line 1"),
+            (format!("{HASH} 1 a\r\n"), "path in line 1"),
+            (format!("{HASH} 1 .mqtt-ota/set\n"), "path in line 1"),
+            (format!("{HASH} 1 a\n{HASH} 1 a\n"), "twice"),
+            (format!("{HASH} 1 b\n{HASH} 1 a\n"), "greater"),
+            (format!("{HASH} 1 a\n{sha256} 1 b\n"), "another function"),
+        ] {
+            let error = Manifest::parse(text.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(words), "{text:?}: {error}");
+        }
+        assert_eq!(Manifest::parse(b"\xff\n"), Err(ManifestError::NotText));
+    }
+
+    #[test]
+    fn a_set_has_a_limit_of_files_and_of_bytes() {
+        let files = |count: usize, len: usize| (0..count).map(move |i| line(&format!("{i:0len$}"), 1));
+        assert_eq!(Manifest::new(files(1_000, 4)).unwrap().lines().len(), 1_000);
+        assert_eq!(Manifest::new(files(1_001, 4)), Err(ManifestError::TooMany { lines: 1_001 }));
+        let long = Manifest::new(files(1_000, 128)).unwrap_err();
+        assert_eq!(long, ManifestError::TooLong { bytes: 1_000 * (40 + 1 + 1 + 1 + 128 + 1) });
+        let text = format!("{HASH} 1 a\n").repeat(3_000);
+        assert!(matches!(Manifest::parse(text.as_bytes()), Err(ManifestError::TooLong { .. })));
+        let text = format!("{HASH} 1 a\n").repeat(2_000);
+        assert_eq!(Manifest::parse(text.as_bytes()), Err(ManifestError::TooMany { lines: 2_000 }));
+    }
+
+    fn any_files() -> impl Strategy<Value = Vec<ManifestLine>> {
+        let file = ("[a-c é]{1,3}(/[a-c.]{1,3}){0,2}", any::<u64>());
+        proptest::collection::vec(file, 0..12).prop_map(|files| {
+            files
+                .into_iter()
+                .filter_map(|(path, size)| Some((path.parse::<DevicePath>().ok()?, size)))
+                .map(|(path, size)| line(path.as_str(), size))
+                .collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn property_a_manifest_round_trips_whatever_order_its_files_came_in(files in any_files()) {
+            let mut turned = files.clone();
+            turned.reverse();
+            if let Ok(manifest) = Manifest::new(files) {
+                prop_assert_eq!(Manifest::new(turned), Ok(manifest.clone()));
+                prop_assert_eq!(Manifest::parse(manifest.to_string().as_bytes()), Ok(manifest));
+            } else {
+                prop_assert!(Manifest::new(turned).is_err());
+            }
+        }
+
+        #[test]
+        fn property_a_damaged_manifest_is_an_error_or_is_written_as_it_was_read(
+            files in any_files(), at in any::<proptest::sample::Index>(), byte in any::<u8>()
+        ) {
+            if let Ok(manifest) = Manifest::new(files) {
+                let mut bytes = manifest.to_string().into_bytes();
+                if !bytes.is_empty() {
+                    let at = at.index(bytes.len());
+                    bytes[at] = byte;
+                }
+                if let Ok(read) = Manifest::parse(&bytes) {
+                    prop_assert_eq!(read.to_string().into_bytes(), bytes);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! Numbers of the wire: decimal digits and nothing else. `str::parse` would allow a sign.
+
+use std::str::FromStr;
+
+/// Digits, with zeros in front or without.
+pub(super) fn decimal<T: FromStr>(text: &str) -> Option<T> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+/// The one way to write a number: no zeros in front.
+pub(super) fn canonical<T: FromStr>(text: &str) -> Option<T> {
+    if text.len() > 1 && text.starts_with('0') { None } else { decimal(text) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_digits_alone() {
+        for bad in ["", "+1", "-1", " 1", "1 ", "0x1", "1.0", "٣", "18446744073709551616"] {
+            assert_eq!(decimal::<u64>(bad), None, "{bad:?}");
+        }
+        assert_eq!((decimal("007"), canonical::<u64>("007"), canonical("0")), (Some(7), None, Some(0)));
+    }
+}

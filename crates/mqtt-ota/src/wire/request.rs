@@ -1,0 +1,248 @@
+use std::fmt;
+
+use bytes::BytesMut;
+
+use super::number::decimal;
+use super::{DevicePath, IdError, OfferId, PathError};
+
+/// What a device asks for on the stream of an extended offer, a line each: `ID`, a space, the request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The offer that it belongs to.
+    pub id: OfferId,
+    /// What is asked, or said.
+    pub ask: Ask,
+}
+
+/// What a request's line says behind the id. Item 0 is what the offer's hash names, item n the file of
+/// the manifest's line n.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ask {
+    /// `FIRST-LAST OFFSET`: send the items from `first` to `last`, one after the other, the first from
+    /// `offset` on.
+    Range {
+        /// The first item.
+        first: u32,
+        /// The last item, not before the first.
+        last: u32,
+        /// Where the first begins, in bytes.
+        offset: u64,
+    },
+    /// `NUMBER`: in a dry run, the item would be fetched.
+    Missing(u32),
+    /// `- PATH`: in a dry run, the file would be deleted.
+    Deletes(DevicePath),
+}
+
+impl Request {
+    /// The longest line, in bytes, with its end.
+    pub const MAX_LEN: usize = 160;
+
+    /// Takes the first whole line out of what has been received; None where there is none yet.
+    ///
+    /// # Errors
+    /// The line breaks a rule, or has not ended within [`Request::MAX_LEN`]. Nothing behind it is a request
+    /// any more.
+    pub fn take(received: &mut BytesMut) -> Result<Option<Self>, RequestError> {
+        match received.iter().take(Self::MAX_LEN).position(|byte| *byte == b'\n') {
+            Some(end) => {
+                let line = received.split_to(end + 1);
+                Self::parse(line.get(..end).unwrap_or_default()).map(Some)
+            }
+            None if received.len() >= Self::MAX_LEN => Err(RequestError::TooLong),
+            None => Ok(None),
+        }
+    }
+
+    /// Reads a line, without its end.
+    ///
+    /// # Errors
+    /// The first part that breaks its rule, and the rule.
+    pub fn parse(line: &[u8]) -> Result<Self, RequestError> {
+        if line.len() >= Self::MAX_LEN {
+            return Err(RequestError::TooLong);
+        }
+        let line = std::str::from_utf8(line).map_err(|_| RequestError::NotText)?;
+        let (id, ask) = line.split_once(' ').ok_or(RequestError::Unknown)?;
+        let id = id.parse().map_err(RequestError::Id)?;
+        let ask = match ask.split_once(' ') {
+            None => Ask::Missing(decimal(ask).ok_or(RequestError::Unknown)?),
+            Some(("-", path)) => Ask::Deletes(path.parse().map_err(RequestError::Path)?),
+            Some((items, offset)) => {
+                let (first, last) = items.split_once('-').ok_or(RequestError::Unknown)?;
+                let (Some(first), Some(last), Some(offset)) =
+                    (decimal(first), decimal(last), decimal(offset))
+                else {
+                    return Err(RequestError::Unknown);
+                };
+                if first > last {
+                    return Err(RequestError::Backwards { first, last });
+                }
+                Ask::Range { first, last, offset }
+            }
+        };
+        Ok(Self { id, ask })
+    }
+}
+
+impl fmt::Display for Request {
+    /// The line, without its end.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.id)?;
+        match &self.ask {
+            Ask::Range { first, last, offset } => write!(f, "{first}-{last} {offset}"),
+            Ask::Missing(item) => write!(f, "{item}"),
+            Ask::Deletes(path) => write!(f, "- {path}"),
+        }
+    }
+}
+
+/// Why a line is not a [`Request`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// No end within [`Request::MAX_LEN`].
+    #[error("a request has at most {} bytes, this one has more", Request::MAX_LEN)]
+    TooLong,
+    /// Not UTF-8.
+    #[error("a request is UTF-8 text")]
+    NotText,
+    /// It begins with no id.
+    #[error("the request's id is not valid")]
+    Id(#[source] IdError),
+    /// None of the three kinds.
+    #[error("a request is ID and FIRST-LAST OFFSET, NUMBER or - PATH")]
+    Unknown,
+    /// The last item comes before the first.
+    #[error("the request's items run backwards, from {first} to {last}")]
+    Backwards {
+        /// The first.
+        first: u32,
+        /// The last.
+        last: u32,
+    },
+    /// What would be deleted is no path.
+    #[error("the request's path is not valid")]
+    Path(#[source] PathError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ID: &str = "0123456789abcdef";
+
+    #[test]
+    fn each_kind_is_read_and_written_alike() {
+        for (ask, expected) in [
+            ("0-0 0", Ask::Range { first: 0, last: 0, offset: 0 }),
+            ("3-1000 123456", Ask::Range { first: 3, last: 1000, offset: 123_456 }),
+            ("17", Ask::Missing(17)),
+            ("- lib/a b.py", Ask::Deletes("lib/a b.py".parse().unwrap())),
+        ] {
+            let line = format!("{ID} {ask}");
+            let request = Request::parse(line.as_bytes()).unwrap();
+            assert_eq!((request.ask.clone(), request.to_string()), (expected, line));
+        }
+        let longest = format!("{ID} - {}\n", "x".repeat(DevicePath::MAX_LEN));
+        assert!(longest.len() <= Request::MAX_LEN);
+    }
+
+    #[test]
+    fn what_is_no_request_is_an_error() {
+        for bad in [
+            "",
+            ID,
+            "GET / HTTP/1.1",
+            "0123456789abcde 0-0 0",
+            "0123456789ABCDEF 0-0 0",
+            &format!("{ID} "),
+            &format!("{ID} 2-1 0"),
+            &format!("{ID} 0-0 -1"),
+            &format!("{ID} 0 0"),
+            &format!("{ID} -0 0"),
+            &format!("{ID} 0-0  0"),
+            &format!("{ID} 0-0 0 "),
+            &format!("{ID} 1-"),
+            &format!("{ID} - ../x"),
+            &format!("{ID} - "),
+            &format!("{ID}  1"),
+            &format!("{ID} 0-4294967296 0"),
+            &format!("{ID} 1\r"),
+            &format!("{ID} {}1", "0".repeat(160)),
+        ] {
+            assert!(Request::parse(bad.as_bytes()).is_err(), "{bad:?}");
+        }
+        assert_eq!(Request::parse(b"\xff"), Err(RequestError::NotText));
+    }
+
+    #[test]
+    fn lines_are_taken_one_by_one_as_they_come() {
+        let text = format!("{ID} 0-0 0\n{ID} 1\n{ID} - a");
+        let (mut received, mut taken) = (BytesMut::new(), Vec::new());
+        for byte in text.bytes() {
+            received.extend_from_slice(&[byte]);
+            taken.extend(Request::take(&mut received).unwrap().map(|request| request.ask));
+        }
+        assert_eq!(taken, [Ask::Range { first: 0, last: 0, offset: 0 }, Ask::Missing(1)]);
+        assert_eq!(received.len(), ID.len() + 4);
+    }
+
+    #[test]
+    fn a_line_that_does_not_end_is_an_error_and_not_a_growing_buffer() {
+        let mut received = BytesMut::from(&[b'x'; Request::MAX_LEN - 1][..]);
+        assert_eq!(Request::take(&mut received), Ok(None));
+        received.extend_from_slice(b"x");
+        assert_eq!(Request::take(&mut received), Err(RequestError::TooLong));
+        received.extend_from_slice(b"\n");
+        assert_eq!(Request::take(&mut received), Err(RequestError::TooLong));
+    }
+
+    fn any_request() -> impl Strategy<Value = Request> {
+        let range = (any::<u32>(), any::<u32>(), any::<u64>()).prop_map(|(one, other, offset)| Ask::Range {
+            first: one.min(other),
+            last: one.max(other),
+            offset,
+        });
+        let path = "[a-zé -]{1,9}(/[a-z.]{3,9}){0,3}".prop_map(|path| Ask::Deletes(path.parse().unwrap()));
+        let ask = prop_oneof![range, any::<u32>().prop_map(Ask::Missing), path];
+        (any::<[u8; 8]>(), ask).prop_map(|(id, ask)| Request { id: OfferId::from_bytes(id), ask })
+    }
+
+    proptest! {
+        #[test]
+        fn property_a_request_round_trips(request in any_request()) {
+            let line = request.to_string();
+            prop_assert!(line.len() < Request::MAX_LEN);
+            prop_assert_eq!(Request::parse(line.as_bytes()), Ok(request));
+        }
+
+        #[test]
+        fn property_requests_do_not_depend_on_the_pieces_that_they_come_in(
+            requests in proptest::collection::vec(any_request(), 0..5), cuts in proptest::collection::vec(1usize..40, 1..20)
+        ) {
+            let text: String = requests.iter().map(|request| format!("{request}\n")).collect();
+            let (mut rest, mut received, mut taken) = (text.as_bytes(), BytesMut::new(), Vec::new());
+            for cut in cuts.iter().cycle() {
+                let (piece, left) = rest.split_at((*cut).min(rest.len()));
+                received.extend_from_slice(piece);
+                while let Some(request) = Request::take(&mut received).unwrap() { taken.push(request) }
+                rest = left;
+                if rest.is_empty() { break }
+            }
+            prop_assert_eq!(taken, requests);
+        }
+
+        #[test]
+        fn property_any_bytes_are_a_request_or_an_error(bytes in prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..200),
+            "0123456789abcdef [-0-9 ]{0,20}".prop_map(String::into_bytes),
+        ]) {
+            if let Ok(request) = Request::parse(&bytes) {
+                prop_assert_eq!(Request::parse(request.to_string().as_bytes()), Ok(request));
+            }
+        }
+    }
+}
