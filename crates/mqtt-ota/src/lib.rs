@@ -38,6 +38,7 @@ mod error;
 mod event;
 mod exchange;
 mod feed;
+mod items;
 mod mqtt;
 mod options;
 mod outcome;

@@ -59,7 +59,14 @@ impl Stamp {
 #[derive(Debug)]
 enum Source {
     Memory(Bytes),
-    File { path: PathBuf, file: Arc<File> },
+    File {
+        path: PathBuf,
+        file: Arc<File>,
+    },
+    /// Opened anew for each reading.
+    Named {
+        path: PathBuf,
+    },
 }
 
 impl Payload {
@@ -88,6 +95,23 @@ impl Payload {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let source = Source::File { path, file: Arc::new(file) };
         Ok(Self::new(name, metadata.len(), source, Some(Stamp::of(&metadata))))
+    }
+
+    /// The same, but the file is not kept open: a set may have more files than a process may hold. One that is
+    /// replaced meanwhile has changed.
+    ///
+    /// # Errors
+    /// It does not exist, or is something else than a file.
+    pub(crate) async fn named(path: PathBuf) -> Result<Self, PayloadError> {
+        let looking = path.clone();
+        let metadata = blocking(move || std::fs::metadata(&looking))
+            .await
+            .map_err(|source| PayloadError::Open { path: path.clone(), source })?;
+        if !metadata.is_file() {
+            return Err(PayloadError::NotAFile { path, folder: metadata.is_dir() });
+        }
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        Ok(Self::new(name, metadata.len(), Source::Named { path }, Some(Stamp::of(&metadata))))
     }
 
     /// Takes bytes that are in memory. `name` is what the file is called on the device where the sender is
@@ -143,9 +167,10 @@ impl Payload {
         if found == [digest] { Ok(()) } else { Err(self.changed()) }
     }
 
-    /// The bytes in chunks, the last of them only if they are still those that were hashed.
-    pub(crate) fn chunks(&self, digest: Digest) -> Chunks {
-        Chunks { reader: Some(Reader::start(self)), payload: self.clone(), left: self.len(), digest }
+    /// The bytes from `offset` on in chunks, the last of them only if all are still those that were hashed.
+    pub(crate) fn chunks(&self, digest: Digest, offset: u64) -> Chunks {
+        let left = self.len().saturating_sub(offset);
+        Chunks { reader: Some(Reader::start(self, offset)), payload: self.clone(), left, digest }
     }
 
     async fn hashed(
@@ -153,7 +178,7 @@ impl Payload {
         algorithms: impl IntoIterator<Item = Algorithm>,
     ) -> Result<Vec<Digest>, PayloadError> {
         let mut hashers: Vec<_> = algorithms.into_iter().map(Hasher::new).collect();
-        let mut reader = Reader::start(self);
+        let mut reader = Reader::start(self, 0);
         while let Some(chunk) = reader.next().await? {
             hashers.iter_mut().for_each(|hasher| hasher.update(&chunk));
             reader.recycle(chunk);
@@ -163,9 +188,18 @@ impl Payload {
 
     /// Whether the file looks as it did when it was opened.
     async fn is_untouched(&self) -> Result<bool, PayloadError> {
-        let Source::File { file, .. } = &self.0.source else { return Ok(true) };
-        let file = Arc::clone(file);
-        let metadata = blocking(move || file.metadata()).await.map_err(|source| self.unreadable(source))?;
+        let metadata = match &self.0.source {
+            Source::Memory(_) => return Ok(true),
+            Source::File { file, .. } => {
+                let file = Arc::clone(file);
+                blocking(move || file.metadata()).await
+            }
+            Source::Named { path } => {
+                let path = path.clone();
+                blocking(move || std::fs::metadata(path)).await
+            }
+        };
+        let metadata = metadata.map_err(|source| self.unreadable(source))?;
         Ok(self.0.stamp == Some(Stamp::of(&metadata)))
     }
 
@@ -180,7 +214,7 @@ impl Payload {
     fn shown(&self) -> String {
         match &self.0.source {
             Source::Memory(_) => self.0.name.clone(),
-            Source::File { path, .. } => path.display().to_string(),
+            Source::File { path, .. } | Source::Named { path } => path.display().to_string(),
         }
     }
 }
@@ -262,7 +296,7 @@ mod tests {
     use super::*;
 
     async fn all(payload: &Payload, digest: Digest) -> Result<Vec<u8>, PayloadError> {
-        let (mut bytes, mut chunks) = (Vec::new(), payload.chunks(digest));
+        let (mut bytes, mut chunks) = (Vec::new(), payload.chunks(digest, 0));
         while let Some(chunk) = chunks.next(Vec::new()).await? {
             bytes.extend(chunk);
         }
@@ -280,7 +314,11 @@ mod tests {
         for len in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK] {
             let bytes: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
             let file = temporary(&bytes);
-            for payload in [Payload::open(&file).await.unwrap(), Payload::from_bytes("x", bytes.clone())] {
+            for payload in [
+                Payload::open(&file).await.unwrap(),
+                Payload::named(file.path().to_owned()).await.unwrap(),
+                Payload::from_bytes("x", bytes.clone()),
+            ] {
                 let digest = payload.digest(Algorithm::Sha1).await.unwrap();
                 assert_eq!(digest, Digest::of(Algorithm::Sha1, &bytes));
                 assert_eq!(all(&payload, digest).await.unwrap(), bytes);
@@ -296,7 +334,7 @@ mod tests {
         let mut changed = vec![7; 2 * CHUNK];
         changed[5] = 8;
         std::fs::write(&file, changed).unwrap();
-        let mut chunks = payload.chunks(digest);
+        let mut chunks = payload.chunks(digest, 0);
         assert_eq!(chunks.next(Vec::new()).await.unwrap().map(|chunk| chunk.len()), Some(CHUNK));
         assert!(matches!(chunks.next(Vec::new()).await, Err(PayloadError::Changed { .. })));
         assert_eq!(chunks.next(Vec::new()).await.unwrap(), None);
@@ -320,6 +358,36 @@ mod tests {
         let payload = Payload::open(&path).await.unwrap();
         let digest = payload.digest(Algorithm::Sha1).await.unwrap();
         std::fs::rename(&new, &path).unwrap();
+        assert_eq!(all(&payload, digest).await.unwrap(), b"old");
+    }
+
+    #[tokio::test]
+    async fn a_file_is_served_from_any_offset_on() {
+        let bytes: Vec<u8> = (0..2 * CHUNK + 5).map(|i| (i % 251) as u8).collect();
+        let file = temporary(&bytes);
+        let payload = Payload::named(file.path().to_owned()).await.unwrap();
+        let digest = payload.digest(Algorithm::Sha1).await.unwrap();
+        for offset in [0, 1, CHUNK, 2 * CHUNK + 4, bytes.len()] {
+            let (mut read, mut chunks) = (Vec::new(), payload.chunks(digest, offset as u64));
+            while let Some(chunk) = chunks.next(Vec::new()).await.unwrap() {
+                read.extend(chunk);
+            }
+            assert!(read == bytes[offset..], "from {offset}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_of_a_set_that_was_replaced_has_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, new) = (folder.path().join("main.py"), folder.path().join("new"));
+        std::fs::write(&path, b"old").unwrap();
+        std::fs::write(&new, b"new").unwrap();
+        let payload = Payload::named(path.clone()).await.unwrap();
+        let digest = payload.digest(Algorithm::Sha1).await.unwrap();
+        std::fs::rename(&new, &path).unwrap();
+        assert!(matches!(all(&payload, digest).await, Err(PayloadError::Changed { .. })));
+        // One that was only written again is as it was.
+        std::fs::write(&path, b"old").unwrap();
         assert_eq!(all(&payload, digest).await.unwrap(), b"old");
     }
 

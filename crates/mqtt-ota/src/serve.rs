@@ -1,4 +1,6 @@
+mod asker;
 mod client;
+mod ranges;
 
 use std::future;
 use std::io;
@@ -15,6 +17,7 @@ use tokio::time::{Instant, sleep};
 
 use self::client::Client;
 pub use self::client::DropCause;
+pub(crate) use self::ranges::{RangeEvent, Ranges};
 use crate::address::Listen;
 use crate::payload::{Payload, PayloadError};
 use crate::wire::Digest;

@@ -1,6 +1,8 @@
 use std::fs::File;
 use std::io;
+use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
@@ -19,15 +21,18 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn start(payload: &Payload) -> Self {
+    pub(super) fn start(payload: &Payload, mut offset: u64) -> Self {
         let (full, chunks) = mpsc::channel(AHEAD);
         let (spare, mut spares) = mpsc::channel::<Vec<u8>>(AHEAD);
         let reading = payload.clone();
         spawn_blocking(move || {
-            let mut offset = 0;
+            let open = match reading.opened() {
+                Ok(open) => open,
+                Err(error) => return drop(full.blocking_send(Err(error))),
+            };
             while offset < reading.len() {
                 let mut chunk = spares.try_recv().unwrap_or_default();
-                let read = reading.fill(&mut chunk, offset);
+                let read = reading.fill(&open, &mut chunk, offset);
                 offset += chunk.len() as u64;
                 let failed = read.is_err();
                 if full.blocking_send(read.map(|()| chunk)).is_err() || failed {
@@ -35,7 +40,7 @@ impl Reader {
                 }
             }
             // The file must end where it ended when it was opened (in /proc the system says 0 of all files).
-            if reading.goes_on() {
+            if reading.goes_on(&open) {
                 let _ = full.blocking_send(Err(io::ErrorKind::UnexpectedEof.into()));
             }
         });
@@ -57,26 +62,45 @@ impl Reader {
     }
 }
 
+/// Where the bytes are.
+enum Open {
+    Memory(Bytes),
+    File(Arc<File>),
+}
+
 impl Payload {
+    /// Blocking.
+    fn opened(&self) -> io::Result<Open> {
+        Ok(match &self.0.source {
+            Source::Memory(bytes) => Open::Memory(bytes.clone()),
+            Source::File { file, .. } => Open::File(Arc::clone(file)),
+            // Opening a FIFO would wait for its writer.
+            Source::Named { path } if !std::fs::metadata(path)?.is_file() => {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            Source::Named { path } => Open::File(Arc::new(File::open(path)?)),
+        })
+    }
+
     /// Whether there are bytes behind the last. Blocking.
-    fn goes_on(&self) -> bool {
-        match &self.0.source {
-            Source::Memory(_) => false,
-            Source::File { file, .. } => read_exact_at(file, &mut [0], self.len()).is_ok(),
+    fn goes_on(&self, open: &Open) -> bool {
+        match open {
+            Open::Memory(_) => false,
+            Open::File(file) => read_exact_at(file, &mut [0], self.len()).is_ok(),
         }
     }
 
     /// Reads the chunk at `offset`. Blocking.
-    fn fill(&self, chunk: &mut Vec<u8>, offset: u64) -> io::Result<()> {
+    fn fill(&self, open: &Open, chunk: &mut Vec<u8>, offset: u64) -> io::Result<()> {
         let left = self.len() - offset;
         chunk.resize(usize::try_from(left).map_or(CHUNK, |left| left.min(CHUNK)), 0);
-        match &self.0.source {
-            Source::Memory(bytes) => {
+        match open {
+            Open::Memory(bytes) => {
                 let rest = usize::try_from(offset).ok().and_then(|start| bytes.get(start..));
                 chunk.iter_mut().zip(rest.unwrap_or_default()).for_each(|(to, from)| *to = *from);
                 Ok(())
             }
-            Source::File { file, .. } => read_exact_at(file, chunk, offset),
+            Open::File(file) => read_exact_at(file, chunk, offset),
         }
     }
 }

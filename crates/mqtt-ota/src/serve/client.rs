@@ -12,12 +12,12 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::ServeEvent;
 use crate::payload::{Payload, PayloadError};
-use crate::wire::Digest;
+use crate::wire::{Digest, RequestError};
 
 /// Bytes that wait in the system to be sent to one client. Whether a client takes anything shows only when
 /// there is room again, so the time-out for a stalled one is in effect a least rate: this over the time-out.
 /// (Linux would let a fast reader's buffer grow to 4 MB, which takes an ESP8266 minutes.)
-const SEND_BUFFER: usize = 64 * 1024;
+pub(super) const SEND_BUFFER: usize = 64 * 1024;
 /// How long after its goodbye a client that never read may still be found out: its reset takes one round
 /// trip. Nobody waits for this who has the device's own word.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -35,12 +35,24 @@ pub enum DropCause {
     /// It took nothing for too long.
     #[error("it took nothing for {0:?}")]
     Stalled(Duration),
+    /// It did not say in time which offer it came for.
+    #[error("it asked for nothing within {0:?}")]
+    Silent(Duration),
     /// It sent something. A device that takes a plain offer only reads.
     #[error("it sent data, which no device does")]
     Spoke,
     /// Others waited, and it had taken the least.
     #[error("it had taken the least when others waited")]
     Crowded,
+    /// What it sent to the port of an extended offer is no request.
+    #[error("it sent what is no request ({0})")]
+    NoRequest(RequestError),
+    /// Its request does not name this offer: it has not read it.
+    #[error("it does not know this offer")]
+    Stranger,
+    /// It asked for what the offer does not have.
+    #[error("it asked for what is not offered")]
+    NotOffered,
 }
 
 /// One client, as its own task sees it.
@@ -105,7 +117,7 @@ impl Client {
 }
 
 #[derive(Debug)]
-enum End {
+pub(super) enum End {
     Dropped(DropCause),
     Spoilt(PayloadError),
 }
@@ -137,7 +149,7 @@ async fn stream_out<S: AsyncRead + AsyncWrite>(
     };
     tokio::pin!(listen);
     let send = async {
-        let mut chunks = payload.chunks(digest);
+        let mut chunks = payload.chunks(digest, 0);
         let (mut spent, mut sent) = (Vec::new(), 0);
         while let Some(chunk) = chunks.next(spent).await.map_err(End::Spoilt)? {
             let mut rest = chunk.as_slice();
@@ -163,7 +175,7 @@ async fn stream_out<S: AsyncRead + AsyncWrite>(
     }
 }
 
-async fn within<T>(idle: Duration, work: impl Future<Output = io::Result<T>>) -> Result<T, End> {
+pub(super) async fn within<T>(idle: Duration, work: impl Future<Output = io::Result<T>>) -> Result<T, End> {
     match timeout(idle, work).await {
         Ok(done) => Ok(done?),
         Err(_) => Err(End::Dropped(DropCause::Stalled(idle))),

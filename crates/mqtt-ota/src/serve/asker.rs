@@ -1,0 +1,312 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
+
+use super::DropCause;
+use super::client::{End, SEND_BUFFER, within};
+use super::ranges::{Places, RangeEvent};
+use crate::items::Items;
+use crate::payload::PayloadError;
+use crate::wire::{Ask, OfferId, Request};
+
+/// What every client of an extended offer is served from.
+#[derive(Clone)]
+pub(super) struct Served {
+    pub(super) items: Items,
+    pub(super) id: OfferId,
+    /// Whether the device only says what it would ask for.
+    pub(super) dry_run: bool,
+    /// How long a client may take nothing, or not say who it is.
+    pub(super) idle: Duration,
+    pub(super) events: mpsc::Sender<RangeEvent>,
+    /// Bytes that were handed to the system, for all clients.
+    pub(super) sent: Arc<AtomicU64>,
+}
+
+/// One client, as its own task sees it.
+pub(super) struct Asker {
+    pub(super) peer: SocketAddr,
+    pub(super) place: u64,
+    pub(super) places: Places,
+    /// Resolves when others need the place.
+    pub(super) sent_away: oneshot::Receiver<()>,
+}
+
+impl Asker {
+    /// Answers its requests; yields the file that is not what it was, if one is not.
+    pub(super) async fn serve(self, mut stream: TcpStream, served: Served) -> Option<PayloadError> {
+        let Self { peer, place, places, sent_away } = self;
+        let _ = stream.set_nodelay(true);
+        let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
+        let _ = served.events.send(RangeEvent::Connected { peer }).await;
+        let mut is_known = false;
+        let know = |known: &mut bool| {
+            if !std::mem::replace(known, true) {
+                places.known(place);
+            }
+        };
+        let ended = tokio::select! {
+            ended = answer(&mut stream, peer, &served, &mut is_known, know) => ended,
+            _ = sent_away => Err(End::Dropped(DropCause::Crowded)),
+        };
+        drop(stream);
+        places.leave(place);
+        match ended {
+            Err(End::Spoilt(error)) => Some(error),
+            Err(End::Dropped(cause)) => {
+                let _ = served.events.send(RangeEvent::Dropped { peer, known: is_known, cause }).await;
+                None
+            }
+            Ok(never) => match never {},
+        }
+    }
+}
+
+/// What never is.
+enum Never {}
+
+/// Answers one request after the other, until the client goes or does what no device does.
+async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    peer: SocketAddr,
+    served: &Served,
+    is_known: &mut bool,
+    know: impl Fn(&mut bool),
+) -> Result<Never, End> {
+    let mut received = BytesMut::with_capacity(Request::MAX_LEN);
+    loop {
+        let request = next(stream, &mut received, if *is_known { None } else { Some(served.idle) }).await?;
+        if request.id != served.id {
+            return Err(End::Dropped(DropCause::Stranger));
+        }
+        know(is_known);
+        let is_offered = match &request.ask {
+            Ask::Range { first, last, offset } => {
+                let begins = served.items.get(*first).is_some_and(|item| *offset <= item.payload.len());
+                begins && served.items.get(*last).is_some()
+            }
+            Ask::Missing(item) => served.dry_run && *item > 0 && served.items.get(*item).is_some(),
+            Ask::Deletes(_) => served.dry_run,
+        };
+        if !is_offered {
+            return Err(End::Dropped(DropCause::NotOffered));
+        }
+        let _ = served.events.send(RangeEvent::Asked { peer, ask: request.ask.clone() }).await;
+        if let Ask::Range { first, last, offset } = request.ask {
+            send(stream, peer, served, first..=last, offset).await?;
+            let _ = served.events.send(RangeEvent::Sent { last }).await;
+        }
+    }
+}
+
+/// The next request. A client that has shown that it knows the offer may think as long as it likes: it
+/// hashes what it has.
+async fn next<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    received: &mut BytesMut,
+    patience: Option<Duration>,
+) -> Result<Request, End> {
+    let reading = async {
+        loop {
+            match Request::take(received) {
+                Ok(Some(request)) => return Ok(request),
+                Ok(None) => {}
+                Err(error) => return Err(End::Dropped(DropCause::NoRequest(error))),
+            }
+            if stream.read_buf(received).await? == 0 {
+                return Err(End::Dropped(DropCause::Closed));
+            }
+        }
+    };
+    match patience {
+        None => reading.await,
+        Some(patience) => match tokio::time::timeout(patience, reading).await {
+            Ok(read) => read,
+            Err(_) => Err(End::Dropped(DropCause::Silent(patience))),
+        },
+    }
+}
+
+/// Sends the items, the first from an offset on. Each write must make progress within the idle time.
+async fn send<S: AsyncWrite + Unpin>(
+    stream: &mut S,
+    peer: SocketAddr,
+    served: &Served,
+    range: std::ops::RangeInclusive<u32>,
+    mut offset: u64,
+) -> Result<(), End> {
+    let mut spent = Vec::new();
+    for number in range {
+        let Some(item) = served.items.get(number) else { continue };
+        let mut chunks = item.payload.chunks(item.digest, offset);
+        while let Some(chunk) = chunks.next(spent).await.map_err(End::Spoilt)? {
+            let mut rest = chunk.as_slice();
+            while !rest.is_empty() {
+                let taken = within(served.idle, stream.write(rest)).await?;
+                if taken == 0 {
+                    return Err(End::Dropped(DropCause::Closed));
+                }
+                rest = rest.get(taken..).unwrap_or_default();
+                offset += taken as u64;
+                served.sent.fetch_add(taken as u64, Ordering::Relaxed);
+                let _ = served.events.try_send(RangeEvent::Progress { peer, item: number, offset });
+            }
+            spent = chunk;
+        }
+        spent = Vec::new();
+        offset = 0;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::payload::Payload;
+    use crate::wire::{Algorithm, Digest};
+    use tokio::io::{DuplexStream, duplex};
+    use tokio::time::Instant;
+
+    const IDLE: Duration = Duration::from_secs(5);
+    const ID: &str = "0123456789abcdef";
+
+    fn item(path: &str, bytes: &'static [u8]) -> (crate::wire::DevicePath, Payload, Digest) {
+        let digest = Digest::of(Algorithm::Sha1, bytes);
+        (path.parse().unwrap(), Payload::from_bytes(path, bytes), digest)
+    }
+
+    /// Serves a manifest "manifest" and the files "one", "" and "three" over a pipe of eight bytes.
+    async fn through_a_narrow_pipe<T>(
+        dry_run: bool,
+        act: impl AsyncFnOnce(DuplexStream) -> T,
+    ) -> (DropCause, T, Vec<RangeEvent>) {
+        let (events, mut told) = mpsc::channel(1000);
+        let files = [item("a", b"one"), item("b", b""), item("c", b"three")];
+        let items = Items::set(item("set", b"manifest"), files);
+        let id = ID.parse().unwrap();
+        let served = Served { items, id, dry_run, idle: IDLE, events, sent: Arc::default() };
+        let (mut ours, theirs) = duplex(8);
+        let serving = async {
+            let peer = "192.0.2.1:1".parse().unwrap();
+            let mut is_known = false;
+            let ended = answer(&mut ours, peer, &served, &mut is_known, |known| *known = true).await;
+            drop(ours);
+            ended
+        };
+        let (ended, acted) = tokio::join!(serving, act(theirs));
+        let Err(End::Dropped(cause)) = ended else { panic!("the file is spoilt") };
+        drop(served);
+        let mut events = Vec::new();
+        while let Some(event) = told.recv().await {
+            events.push(event);
+        }
+        (cause, acted, events)
+    }
+
+    async fn asks(client: &mut DuplexStream, request: &str, count: usize) -> String {
+        client.write_all(format!("{ID} {request}\n").as_bytes()).await.unwrap();
+        let mut read = vec![0; count];
+        client.read_exact(&mut read).await.unwrap();
+        String::from_utf8(read).unwrap()
+    }
+
+    #[tokio::test]
+    async fn any_range_is_answered_with_exactly_its_bytes_and_the_connection_stays() {
+        let (cause, (), events) = through_a_narrow_pipe(false, async |mut client| {
+            assert_eq!(asks(&mut client, "0-0 0", 8).await, "manifest");
+            assert_eq!(asks(&mut client, "1-3 0", 8).await, "onethree");
+            assert_eq!(asks(&mut client, "1-3 2", 6).await, "ethree");
+            assert_eq!(asks(&mut client, "3-3 5", 0).await, "");
+            assert_eq!(asks(&mut client, "2-2 0", 0).await, "");
+            assert_eq!(asks(&mut client, "0-1 7", 4).await, "tone");
+        })
+        .await;
+        assert_eq!(cause, DropCause::Closed);
+        let asked = events.iter().filter(|event| matches!(event, RangeEvent::Asked { .. })).count();
+        let sent = events.iter().filter(|event| matches!(event, RangeEvent::Sent { .. })).count();
+        assert_eq!((asked, sent), (6, 6));
+    }
+
+    #[tokio::test]
+    async fn what_no_device_sends_ends_the_connection_and_gets_no_byte() {
+        let oversized = "x".repeat(200);
+        for (bytes, expected) in [
+            ("fedcba9876543210 0-0 0\n", DropCause::Stranger),
+            ("0123456789abcdef 4-4 0\n", DropCause::NotOffered),
+            ("0123456789abcdef 0-4 0\n", DropCause::NotOffered),
+            ("0123456789abcdef 1-1 4\n", DropCause::NotOffered),
+            ("0123456789abcdef 1\n", DropCause::NotOffered),
+            ("0123456789abcdef - a\n", DropCause::NotOffered),
+            ("0123456789abcdef 0-0", DropCause::Closed),
+            ("", DropCause::Closed),
+        ] {
+            let (cause, read, _) = through_a_narrow_pipe(false, async |mut client| {
+                let _ = client.write_all(bytes.as_bytes()).await;
+                let _ = client.shutdown().await;
+                let mut read = Vec::new();
+                let _ = client.read_to_end(&mut read).await;
+                read
+            })
+            .await;
+            assert_eq!((cause, read.as_slice()), (expected, &b""[..]), "{bytes:?}");
+        }
+        for bytes in ["GET / HTTP/1.1\r\n\r\n", "\n", "0123456789abcdef 2-1 0\n", &oversized] {
+            let (cause, (), events) = through_a_narrow_pipe(false, async |mut client| {
+                let _ = client.write_all(bytes.as_bytes()).await;
+            })
+            .await;
+            assert!(matches!(cause, DropCause::NoRequest(_)), "{bytes:?}: {cause:?}");
+            assert_eq!(events.len(), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_dry_run_hears_what_would_be_done() {
+        let (_, (), events) = through_a_narrow_pipe(true, async |mut client| {
+            asks(&mut client, "1", 0).await;
+            asks(&mut client, "3", 0).await;
+            asks(&mut client, "- old.py", 0).await;
+        })
+        .await;
+        let asked: Vec<_> = events
+            .into_iter()
+            .filter_map(|event| match event {
+                RangeEvent::Asked { ask, .. } => Some(ask),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(asked, [Ask::Missing(1), Ask::Missing(3), Ask::Deletes("old.py".parse().unwrap())]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_say_who_it_is_has_the_idle_time_and_a_drip_does_not_renew_it() {
+        let started = Instant::now();
+        let (cause, (), _) = through_a_narrow_pipe(false, async |mut client| {
+            while client.write_all(b"0").await.is_ok() {
+                tokio::time::sleep(IDLE / 4).await;
+            }
+        })
+        .await;
+        assert_eq!(cause, DropCause::Silent(IDLE));
+        assert!(started.elapsed() < 2 * IDLE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_device_may_think_but_not_stall_in_the_middle_of_what_it_asked_for() {
+        let (cause, _client, _) = through_a_narrow_pipe(false, async |mut client| {
+            asks(&mut client, "1-1 0", 3).await;
+            tokio::time::sleep(10 * IDLE).await;
+            asks(&mut client, "0-3 0", 3).await;
+            client
+        })
+        .await;
+        assert_eq!(cause, DropCause::Stalled(IDLE));
+    }
+}
