@@ -15,6 +15,7 @@ use crate::options::SendOptions;
 use crate::outcome::Outcome;
 use crate::payload::Payload;
 use crate::serve::{ServeEvent, Server};
+use crate::stream::Wanted;
 use crate::wire::{DeviceName, Offer, State};
 
 /// One offer, published and served: the sockets and the clock around an [`Exchange`].
@@ -33,6 +34,12 @@ pub(crate) struct Delivery {
     pub(crate) peer: Option<SocketAddr>,
     /// When somebody had been sent everything.
     pub(crate) taken: Option<Instant>,
+    /// Bytes that were handed to the system for clients.
+    pub(crate) sent: u64,
+    /// How far the device got, with what it had already.
+    pub(crate) position: u64,
+    /// What a device that was offered a set asked for, or would ask for.
+    pub(crate) wanted: Wanted,
 }
 
 /// Who took what.
@@ -42,6 +49,8 @@ struct Taken {
     whole: Option<(SocketAddr, Instant)>,
     /// The one who then closed in turn.
     closed: Option<SocketAddr>,
+    /// Bytes for all who came and went.
+    sent: u64,
 }
 
 impl Attempt<'_> {
@@ -137,9 +146,18 @@ impl Attempt<'_> {
         if let (Outcome::Installed, None, Some((peer, _))) = (&outcome, taken.closed, taken.whole) {
             // The device's word was faster than the end of its connection.
             taken.closed = Some(peer);
+            taken.sent += payload.len();
             options.tell(Event::Delivered { peer });
         }
-        Ok(Delivery { outcome, peer: taken.closed, taken: taken.whole.map(|(_, at)| at) })
+        Ok(Delivery {
+            outcome,
+            peer: taken.closed,
+            taken: taken.whole.map(|(_, at)| at),
+            sent: taken.sent,
+            // A plain stream begins at its beginning each time.
+            position: 0,
+            wanted: Wanted::default(),
+        })
     }
 
     fn served(&self, event: ServeEvent, taken: &mut Taken) -> Result<Option<Input>, SendError> {
@@ -153,10 +171,12 @@ impl Attempt<'_> {
                 (Event::Progress { peer, sent, total }, None)
             }
             ServeEvent::Dropped { peer, sent, cause } => {
+                taken.sent += sent;
                 (Event::Dropped { peer, sent, cause: cause.clone() }, Some(Input::Dropped { sent, cause }))
             }
             ServeEvent::Delivered { peer } => {
                 taken.closed = Some(peer);
+                taken.sent += self.payload.len();
                 // An empty file makes no progress.
                 taken.whole.get_or_insert((peer, Instant::now()));
                 (Event::Delivered { peer }, Some(Input::Delivered))
@@ -169,7 +189,7 @@ impl Attempt<'_> {
 }
 
 /// The moment, which is guarded to be there.
-async fn at(moment: Option<Instant>) {
+pub(crate) async fn at(moment: Option<Instant>) {
     if let Some(moment) = moment {
         sleep_until(moment).await;
     }

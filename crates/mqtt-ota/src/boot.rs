@@ -4,7 +4,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::feed::{Feed, Heard};
 use crate::outcome::{BackOnline, Outcome, Report};
-use crate::wire::State;
+use crate::wire::{InstalledSet, State};
 
 /// A boot that was heard of before the device's word on the file, which had been taken at `taken`: that word
 /// was lost, and comes as the answer to a further offer, after which the device does not boot again.
@@ -31,6 +31,13 @@ pub(crate) async fn wait(report: &mut Report, feed: &mut Feed, limit: Duration) 
                 // What was retained is from before the reboot.
                 Heard::Announced { anew: true } => {
                     let announcement = feed.announcement.clone()?;
+                    // Only a set is named so; a file's digest can be no manifest's.
+                    if announcement.rolled_back == Some(report.digest)
+                        && announcement.set.and_then(InstalledSet::digest) != Some(report.digest)
+                    {
+                        let text = announcement.error.unwrap_or_default();
+                        return Some(Err(Outcome::RolledBack { text }));
+                    }
                     return Some(Ok(BackOnline { announcement, after: installed.elapsed() }));
                 }
                 _ => {}

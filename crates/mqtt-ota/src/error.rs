@@ -3,6 +3,7 @@ use std::io;
 use crate::address::Listen;
 use crate::mqtt::LinkError;
 use crate::payload::PayloadError;
+use crate::set::SetError;
 use crate::wire::PathError;
 
 /// What went wrong on the sender's side.
@@ -12,6 +13,12 @@ pub enum SendError {
     /// The file.
     #[error(transparent)]
     Payload(#[from] PayloadError),
+    /// The files of a set.
+    #[error(transparent)]
+    Set(#[from] SetError),
+    /// The system has no random numbers for an offer's id.
+    #[error("the system gives no random numbers")]
+    Random(#[source] io::Error),
     /// The file's own name cannot be its name on the device.
     #[error("{name:?} cannot be a file's name on the device")]
     Name {
@@ -35,7 +42,14 @@ pub enum SendError {
 
 impl SendError {
     /// What to try next, as a sentence.
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<String> {
+        if let Self::Set(error) = self {
+            return error.hint();
+        }
+        self.plain_hint().map(str::to_owned)
+    }
+
+    fn plain_hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::Payload(PayloadError::Changed { .. }) => {
                 "the device keeps its old file: send again once the file is written"
@@ -50,7 +64,7 @@ impl SendError {
                 "the device keeps its old file unless it has taken the whole new one: send again once the broker is back"
             }
             Self::Broker(_) => "check the broker's access list for this user",
-            Self::Payload(_) => return None,
+            Self::Payload(_) | Self::Set(_) | Self::Random(_) => return None,
         })
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::address::Advertised;
 use crate::outcome::Outcome;
 use crate::serve::DropCause;
-use crate::wire::{Announcement, Offer};
+use crate::wire::{Announcement, AnyOffer, DevicePath};
 
 /// What happens while a file is sent, in order.
 #[derive(Debug, Clone)]
@@ -26,7 +26,7 @@ pub enum Event {
         /// 1 for the first.
         attempt: u32,
         /// The offer as it stands on the wire.
-        offer: Offer,
+        offer: AnyOffer,
     },
     /// The device says that it takes the offer.
     Receiving,
@@ -35,13 +35,24 @@ pub enum Event {
         /// Who.
         peer: SocketAddr,
     },
+    /// The device asks for files of an extended offer; it has what it does not ask for.
+    Asked {
+        /// Who.
+        peer: SocketAddr,
+        /// The first of them; `set` is the list of the set's files.
+        path: DevicePath,
+        /// How many, with the first.
+        files: usize,
+        /// Where the first begins, in bytes: what comes before, it has.
+        offset: u64,
+    },
     /// Bytes were handed to the system for this client.
     Progress {
         /// Who takes them.
         peer: SocketAddr,
-        /// How many, of `total`.
+        /// How far it is, of `total`: with what it need not take, where it resumes or takes a set.
         sent: u64,
-        /// The file's length in bytes.
+        /// The length in bytes of the file, or of all files of the set.
         total: u64,
     },
     /// Somebody connected and did not take the whole file; the offer stands.

@@ -54,15 +54,6 @@ impl Items {
         self.0.items.get(usize::try_from(item).ok()?)
     }
 
-    /// How many there are, at least one.
-    pub(crate) fn count(&self) -> usize {
-        self.0.items.len()
-    }
-
-    pub(crate) fn is_set(&self) -> bool {
-        self.0.is_set
-    }
-
     /// The length of all files together, in bytes.
     pub(crate) fn total(&self) -> u64 {
         self.0.total

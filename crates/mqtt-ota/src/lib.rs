@@ -21,11 +21,13 @@
 //! # The map
 //!
 //! - [`wire`]: the messages as validated types, parsed and formatted. No socket and no clock.
-//! - `exchange`: what one offer comes to, given what was heard, in any order. No socket and no clock.
-//! - `feed`: what a device says. `attempt`: one offer with its sockets and its clock; `boot`: what follows it;
-//!   `serve`: the port that serves a file once; `payload`: the file; `address`: what an offer says about where
+//! - `exchange`: what one plain offer comes to, given what was heard, in any order; `dialogue`: the same of an
+//!   extended one. No socket and no clock.
+//! - `feed`: what a device says. `attempt` and `stream`: one plain or extended offer with its sockets and its
+//!   clock; `boot`: what follows it; `serve`: the port that serves a file once, or answers for ranges; `payload`:
+//!   the file; `set`: the files of a folder; `items`: what a stream has; `address`: what an offer says about where
 //!   it is.
-//! - `sender` and `receiver`: the two sides, over `mqtt`, the connection to the broker.
+//! - `sender`, with `sync` for sets, and `receiver`: the two sides, over `mqtt`, the connection to the broker.
 //!
 //! The wire is specified in `docs/protocol.md`, and the reasons are in `docs/design.md`, both in the project's
 //! repository.
@@ -34,6 +36,7 @@ mod address;
 mod attempt;
 mod boot;
 mod broker;
+mod dialogue;
 mod error;
 mod event;
 mod exchange;
@@ -46,6 +49,9 @@ mod payload;
 mod receiver;
 mod sender;
 mod serve;
+mod set;
+mod stream;
+mod sync;
 pub mod wire;
 
 pub use address::{Advertise, AdvertiseError, Advertised, Listen, ListenError, Why};
@@ -59,4 +65,6 @@ pub use payload::{Payload, PayloadError};
 pub use receiver::{Receiver, ReceiverConfig, ReceiverError, ReceiverEvent};
 pub use sender::{Config, Sender};
 pub use serve::DropCause;
-pub use wire::{Announcement, DeviceName, DevicePath, Digest, Offer, Reason};
+pub use set::{FileSet, IGNORE_FILE, SetError};
+pub use sync::{Plan, RollbackOptions, SyncOptions, SyncReport};
+pub use wire::{Announcement, Delete, DeviceName, DevicePath, Digest, Offer, Reason, Trial};

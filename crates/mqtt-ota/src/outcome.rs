@@ -52,21 +52,40 @@ pub enum Outcome {
         /// Whether the connection to the broker was lost meanwhile: then the device may be back all the same.
         link_lost: bool,
     },
-    /// The device installed the file, which did not work, and is back at the old state.
+    /// The device installed the file, or the set, which did not work, and is back at the old state.
     RolledBack {
         /// The device's own words. Make them safe before they reach a terminal.
         text: String,
     },
+    /// A dry run: the device has said what it would do.
+    Planned,
+    /// A set was taken back, as it was asked to be: the device is at the state before it.
+    TakenBack,
+    /// A set was to be taken back, and the device was not heard to have done so.
+    NotTakenBack {
+        /// Whether the connection to the broker was lost meanwhile: then the device may have done it all the same.
+        link_lost: bool,
+    },
+    /// There is no set on the device that could be taken back.
+    NoSet,
+    /// The device has not announced that it understands sets; nothing was offered to it.
+    NoSets {
+        /// Whether it has announced itself at all.
+        announced: bool,
+    },
 }
 
 impl Outcome {
-    /// Whether what was asked is done, as far as this device can tell: installed, unchanged, or delivered to
-    /// a device that does not report.
+    /// Whether what was asked is done, as far as this device can tell: installed, unchanged, planned, taken
+    /// back, or delivered to a device that does not report.
     pub fn is_success(&self) -> bool {
-        matches!(self, Self::Installed | Self::Unchanged | Self::Unconfirmed)
+        matches!(
+            self,
+            Self::Installed | Self::Unchanged | Self::Unconfirmed | Self::Planned | Self::TakenBack
+        )
     }
 
-    /// Whether the device itself has said that it has the file.
+    /// Whether the device itself has said that it has the file, or the set.
     pub fn is_confirmed(&self) -> bool {
         matches!(self, Self::Installed | Self::Unchanged)
     }
@@ -101,6 +120,22 @@ impl Outcome {
             Self::Failed { reason: Reason::HashMismatch, .. } | Self::Interrupted { .. } => {
                 "the device keeps its old file; a weak link or a tired flash does this, so try again".into()
             }
+            Self::Failed { reason: Reason::Busy, .. } => {
+                "the set before is on trial on the device: once its application has confirmed it, or it was taken back, send again".into()
+            }
+            Self::Failed { reason: Reason::Gone, .. } => {
+                "the device keeps only what the last set replaced, until the next one comes: sync the folder as it was".into()
+            }
+            Self::NotTakenBack { link_lost: false } => "it may be asleep or busy, or at its reboot: `mqtt-ota devices` shows what it has".into(),
+            Self::NotTakenBack { link_lost: true } => "the connection to the broker was lost meanwhile: `mqtt-ota devices` shows what the device has".into(),
+            Self::NoSet => "`mqtt-ota devices` shows which set a device has; one file that was sent by itself ends it".into(),
+            Self::NoSets { announced: true } => {
+                "send single files with `mqtt-ota send`, or put the client that knows sets on the device: mqtt_ota_boot in its boot.py".into()
+            }
+            Self::NoSets { announced: false } => {
+                "is its name spelt exactly so? A device that announces nothing can be sent single files with `mqtt-ota send`".into()
+            }
+            Self::RolledBack { .. } => "the device's own words and its console say why; mend it, and send it again".into(),
             Self::Failed { reason: Reason::Unauthorised, .. } => "the device accepts signed offers only".into(),
             Self::Silent => "ask the device what it runs, or send again: a file that is there already is not sent twice".into(),
             Self::NotBackOnline { link_lost: false } => "look at the device's console: the file is in place, and the device has not announced itself since".into(),
@@ -133,6 +168,12 @@ impl fmt::Display for Outcome {
             Self::RolledBack { text } if text.is_empty() => {
                 f.write_str("rolled back: the device is at its old state")
             }
+            Self::Planned => f.write_str("planned: nothing was changed"),
+            Self::TakenBack => f.write_str("taken back: the device is at the state before its last set"),
+            Self::NotTakenBack { .. } => f.write_str("the device did not say in time that it has taken its set back"),
+            Self::NoSet => f.write_str("there is no set on the device"),
+            Self::NoSets { announced: true } => f.write_str("this device takes single files only"),
+            Self::NoSets { announced: false } => f.write_str("this device has not announced itself, and so not that it takes sets"),
             Self::RolledBack { text } => write!(f, "rolled back: the device is at its old state ({text})"),
         }
     }
@@ -146,16 +187,19 @@ pub struct Report {
     pub outcome: Outcome,
     /// The device.
     pub device: DeviceName,
-    /// The file's name on the device.
+    /// The file's name on the device; `set` for a set.
     pub path: DevicePath,
-    /// The digest in the offer.
+    /// The digest in the offer: the file's, or that of the set's manifest.
     pub digest: Digest,
-    /// The file's length in bytes.
+    /// The length in bytes of the file, or of all files of the set.
     pub bytes: u64,
-    /// How often it was offered, at least once.
+    /// Bytes that were handed to the system for clients: fewer where the device had some already, more where
+    /// some were lost.
+    pub sent: u64,
+    /// How often it was offered.
     pub attempts: u32,
-    /// The address in the last offer, and why it was chosen.
-    pub advertised: Advertised,
+    /// The address in the last offer, and why it was chosen; None where none was needed.
+    pub advertised: Option<Advertised>,
     /// Who took the whole file, if anyone did.
     pub peer: Option<SocketAddr>,
     /// From the call to the outcome.

@@ -40,6 +40,9 @@ struct Stamp {
     /// The time of the last change to anything about the file, which nobody can set back.
     #[cfg(unix)]
     changed: (i64, i64),
+    /// Which file it is: one that was replaced within a tick of the clock has the same times.
+    #[cfg(unix)]
+    identity: (u64, u64),
 }
 
 impl Stamp {
@@ -51,6 +54,11 @@ impl Stamp {
             changed: {
                 use std::os::unix::fs::MetadataExt;
                 (metadata.ctime(), metadata.ctime_nsec())
+            },
+            #[cfg(unix)]
+            identity: {
+                use std::os::unix::fs::MetadataExt;
+                (metadata.dev(), metadata.ino())
             },
         }
     }

@@ -14,12 +14,17 @@ use crate::boot;
 use crate::error::SendError;
 use crate::event::Event;
 use crate::feed::Feed;
+use crate::items::Items;
 use crate::mqtt::{ConnectError, Incoming, Link, LinkConfig, LinkError, Protocol, Qos, patiently};
 use crate::options::SendOptions;
 use crate::outcome::{Outcome, Report};
 use crate::payload::Payload;
 use crate::serve::Server;
-use crate::wire::{Announcement, DeviceName, Offer, Reason};
+use crate::stream::{Stream, Wanted};
+use crate::sync::random_id;
+use crate::wire::{
+    Announcement, AnyOffer, Content, DeviceName, DevicePath, Digest, ExtendedOffer, Offer, Reason,
+};
 
 /// How many devices the broker may name at once: it does not wait while they are read.
 const FLEET: usize = 64 * 1024;
@@ -37,6 +42,27 @@ pub struct Config {
     pub listen: Listen,
     /// What offers say instead of an address of this machine.
     pub advertise: Option<Advertise>,
+}
+
+/// What is brought to one device.
+pub(crate) struct Errand<'a> {
+    pub(crate) device: &'a DeviceName,
+    /// What stands in the offer for the file's name.
+    pub(crate) path: DevicePath,
+    pub(crate) digest: Digest,
+    /// The length of all files together, in bytes.
+    pub(crate) bytes: u64,
+    pub(crate) cargo: Cargo,
+}
+
+/// How it is offered.
+pub(crate) enum Cargo {
+    Plain(Payload),
+    /// To a device that understands it.
+    Extended {
+        items: Items,
+        content: Content,
+    },
 }
 
 /// Offers files to devices over one connection to the broker.
@@ -77,7 +103,8 @@ impl Sender {
         self.link.protocol()
     }
 
-    /// Offers `payload` to `device`, serves it once, and hears what became of it.
+    /// Offers `payload` to `device`, serves it once, and hears what became of it. A device that understands
+    /// extended offers resumes where its link broke.
     ///
     /// # Errors
     /// Only what went wrong on this side: the file, the port, the broker. What the device did, or did not
@@ -105,11 +132,31 @@ impl Sender {
         if let Some(announcement) = &feed.announcement {
             options.tell(Event::Announced(announcement.clone()));
         }
-        let algorithm = feed.announcement.as_ref().map(Announcement::preferred_algorithm).unwrap_or_default();
-        let digest = payload.digest(algorithm).await?;
+        let announced = feed.announcement.as_ref();
+        let digest =
+            payload.digest(announced.map(Announcement::preferred_algorithm).unwrap_or_default()).await?;
+        let cargo = if announced.is_some_and(Announcement::understands_extended) {
+            let items = Items::file(path.clone(), payload.clone(), digest);
+            Cargo::Extended { items, content: Content::File(path.clone()) }
+        } else {
+            Cargo::Plain(payload.clone())
+        };
+        let errand = Errand { device, path, digest, bytes: payload.len(), cargo };
+        Ok(self.deliver(errand, &options, &mut feed, started).await?.0)
+    }
 
-        let mut attempts = 0;
+    /// Offers until there is an outcome that does not pass by itself, and waits for what follows it.
+    pub(crate) async fn deliver(
+        &self,
+        errand: Errand<'_>,
+        options: &SendOptions,
+        feed: &mut Feed,
+        started: Instant,
+    ) -> Result<(Report, Wanted), SendError> {
+        let Errand { device, path, digest, bytes, cargo } = errand;
+        let (mut attempts, mut failures, mut sent, mut furthest) = (0, 0, 0, 0);
         let mut first_taken = None;
+        let mut all_wanted = Wanted::default();
         let (mut report, is_late) = loop {
             attempts += 1;
             let port = self.ports.acquire().await;
@@ -117,24 +164,31 @@ impl Sender {
             let (server, advertised) =
                 self.listen(feed.announcement.as_ref().and_then(|a| a.address)).await?;
             options.tell(Event::Listening { local: server.local(), advertised: advertised.clone() });
-            let offer = Offer {
-                host: advertised.host.clone(),
-                port: advertised.port,
-                path: path.clone(),
-                digest,
-                reboot: options.reboot,
+            let (host, port_number, reboot) = (advertised.host.clone(), advertised.port, options.reboot);
+            let delivery = match &cargo {
+                Cargo::Plain(payload) => {
+                    let offer = Offer { host, port: port_number, path: path.clone(), digest, reboot };
+                    options.tell(Event::Offered { attempt: attempts, offer: AnyOffer::Plain(offer.clone()) });
+                    let (offer, advertised) = (&offer, &advertised);
+                    let attempt = Attempt { link: &self.link, device, payload, offer, advertised, options };
+                    attempt.run(server, feed).await?
+                }
+                Cargo::Extended { items, content } => {
+                    let size = items.get(0).map_or(0, |item| item.payload.len());
+                    let (content, id) = (content.clone(), random_id()?);
+                    let offer = ExtendedOffer { host, port: port_number, content, digest, reboot, id, size };
+                    options
+                        .tell(Event::Offered { attempt: attempts, offer: AnyOffer::Extended(offer.clone()) });
+                    let (offer, advertised) = (&offer, &advertised);
+                    let stream = Stream { link: &self.link, device, items, offer, advertised, options };
+                    stream.run(server, feed).await?
+                }
             };
-            options.tell(Event::Offered { attempt: attempts, offer: offer.clone() });
-            let attempt = Attempt {
-                link: &self.link,
-                device,
-                payload,
-                offer: &offer,
-                advertised: &advertised,
-                options: &options,
-            };
-            let Delivery { mut outcome, peer, taken } = attempt.run(server, &mut feed).await?;
             drop(port);
+            let Delivery { mut outcome, peer, taken, position, wanted, .. } = delivery;
+            sent += delivery.sent;
+            all_wanted.items.extend(wanted.items);
+            all_wanted.deletions = wanted.deletions;
             first_taken = first_taken.or(taken);
             // The answer to an earlier attempt was lost on the way.
             let is_late = outcome == Outcome::Unchanged && attempts > 1;
@@ -143,17 +197,25 @@ impl Sender {
             }
             if matches!(&outcome, Outcome::Failed { reason: Reason::HashMismatch, .. }) {
                 // Perhaps it was not the link: the file may have changed between two ticks of its clock.
-                payload.verify(digest).await?;
+                match &cargo {
+                    Cargo::Plain(payload) => payload.verify(digest).await?,
+                    Cargo::Extended { items, .. } => items.verify().await?,
+                }
             }
-            if !outcome.may_pass() || attempts > options.retries {
+            // A device that got further than before will be done some time, however often its link breaks.
+            let advanced = position > furthest;
+            furthest = furthest.max(position);
+            failures = if advanced { 1 } else { failures + 1 };
+            if !outcome.may_pass() || failures > options.retries {
                 let report = Report {
                     outcome,
                     device: device.clone(),
                     path,
                     digest,
-                    bytes: payload.len(),
+                    bytes,
+                    sent,
                     attempts,
-                    advertised,
+                    advertised: Some(advertised),
                     peer,
                     elapsed: started.elapsed(),
                     back_online: None,
@@ -162,7 +224,7 @@ impl Sender {
             }
             options.tell(Event::Retrying {
                 attempt: attempts + 1,
-                of: options.retries + 1,
+                of: attempts + 1 + options.retries - failures,
                 after: options.retry_pause,
                 because: outcome,
             });
@@ -173,13 +235,13 @@ impl Sender {
             if options.wait_for_boot && options.reboot {
                 options.tell(Event::WaitingForBoot);
                 report.back_online =
-                    first_taken.filter(|_| is_late).and_then(|taken| boot::before_its_word(&feed, taken));
+                    first_taken.filter(|_| is_late).and_then(|taken| boot::before_its_word(feed, taken));
                 if report.back_online.is_none() {
-                    boot::wait(&mut report, &mut feed, options.boot_timeout).await;
+                    boot::wait(&mut report, feed, options.boot_timeout).await;
                 }
             }
         }
-        Ok(report)
+        Ok((report, all_wanted))
     }
 
     /// The devices that have announced themselves, by name. Waits until the broker has sent what it keeps.
@@ -217,8 +279,13 @@ impl Sender {
         self.link.close().await;
     }
 
+    /// The connection to the broker.
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
+    }
+
     /// What keeps two offers to one device apart.
-    fn turn(&self, device: &DeviceName) -> Arc<tokio::sync::Mutex<()>> {
+    pub(crate) fn turn(&self, device: &DeviceName) -> Arc<tokio::sync::Mutex<()>> {
         let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
         devices.retain(|_, turn| turn.strong_count() > 0);
         let known = devices.get(device).and_then(Weak::upgrade);

@@ -4,6 +4,7 @@
 //! `docs/protocol.md`; every rule that a type enforces is stated there under the same name.
 
 mod announcement;
+mod any_offer;
 mod digest;
 mod extended;
 mod host;
@@ -17,6 +18,7 @@ mod request;
 mod status;
 
 pub use announcement::{Announcement, AnnouncementError, InstalledSet};
+pub use any_offer::{AnyOffer, AnyOfferError};
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
 pub use extended::{Content, Delete, ExtendedOffer, ExtendedOfferError, SetTerms, Trial};
 pub use host::{Host, HostError};

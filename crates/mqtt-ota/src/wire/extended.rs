@@ -55,6 +55,13 @@ pub struct SetTerms {
     pub trial: Option<Trial>,
 }
 
+impl SetTerms {
+    /// What stands in the offer of a set, and in each status that answers it, for a file's name.
+    pub fn path() -> DevicePath {
+        DevicePath::from_constant(SET)
+    }
+}
+
 /// Which files a set deletes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
@@ -116,7 +123,7 @@ impl ExtendedOffer {
     pub fn path(&self) -> DevicePath {
         match &self.content {
             Content::File(path) => path.clone(),
-            Content::Set(_) | Content::Rollback => DevicePath::from_constant(SET),
+            Content::Set(_) | Content::Rollback => SetTerms::path(),
         }
     }
 

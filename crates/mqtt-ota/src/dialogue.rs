@@ -1,0 +1,330 @@
+//! One extended offer's life as its sender sees it: what was heard goes in, what it means comes out. No
+//! clock and no socket, so that every order of events can be tried.
+
+use std::mem::replace;
+use std::time::Duration;
+
+use crate::address::Advertised;
+use crate::mqtt::Ack;
+use crate::outcome::Outcome;
+use crate::serve::DropCause;
+use crate::wire::{Announcement, DevicePath, Digest, InstalledSet, State, Status};
+
+/// What is offered.
+#[derive(Debug, Clone)]
+pub(crate) struct Subject {
+    pub(crate) path: DevicePath,
+    pub(crate) digest: Digest,
+    /// The length of all files together, in bytes.
+    pub(crate) total: u64,
+    pub(crate) is_set: bool,
+    pub(crate) dry_run: bool,
+}
+
+/// What was heard.
+#[derive(Debug, Clone)]
+pub(crate) enum Input {
+    /// The broker has the offer.
+    Acknowledged(Ack),
+    /// The device announced itself after the offer.
+    AnnouncedAnew(Announcement),
+    /// The device says something, perhaps of another offer.
+    Status(Status),
+    /// Somebody who knows the offer asks.
+    Asked {
+        /// For a file, and not for the manifest alone.
+        files: bool,
+    },
+    /// It was given bytes, and is now this far.
+    Progress { position: u64 },
+    /// It was given all that it asked for.
+    Sent,
+    /// Its connection ended.
+    Dropped(DropCause),
+    /// The time of [`Dialogue::patience`] is over.
+    Expired,
+}
+
+/// How long to wait for the next input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// For a word of the device.
+    Contact,
+    /// For the next one. Everything that it says, asks or takes renews this.
+    Silence,
+}
+
+/// The state of one offer.
+#[derive(Debug)]
+pub(crate) struct Dialogue {
+    subject: Subject,
+    topic: String,
+    advertised: Advertised,
+    /// The device had announced this set before, or that it has taken it back: hearing so again tells nothing.
+    was_there: bool,
+    was_rolled_back: bool,
+    acknowledged: bool,
+    receiving: bool,
+    asked: bool,
+    asked_for_files: bool,
+    /// All that was asked for last was sent.
+    served: bool,
+    position: u64,
+    dropped: Option<DropCause>,
+}
+
+impl Dialogue {
+    /// `before`: what the device has announced last.
+    pub(crate) fn new(
+        subject: Subject,
+        topic: String,
+        advertised: Advertised,
+        before: Option<&Announcement>,
+    ) -> Self {
+        let digest = Some(subject.digest);
+        Self {
+            was_there: before.and_then(|before| before.set).and_then(InstalledSet::digest) == digest,
+            was_rolled_back: before.is_some_and(|before| before.rolled_back == digest),
+            subject,
+            topic,
+            advertised,
+            acknowledged: false,
+            receiving: false,
+            asked: false,
+            asked_for_files: false,
+            served: false,
+            position: 0,
+            dropped: None,
+        }
+    }
+
+    /// Takes what was heard; yields the outcome once there is one. `waited`: the time that has expired.
+    pub(crate) fn step(&mut self, input: Input, waited: Duration) -> Option<Outcome> {
+        match input {
+            Input::Acknowledged(ack) => {
+                // A further one, of an offer that was published again, tells less: the device may need longer to
+                // be back at the broker than we did.
+                let is_first = !replace(&mut self.acknowledged, true);
+                let nobody = ack == Ack::NoSubscribers && is_first && self.patience() == Patience::Contact;
+                return nobody.then(|| Outcome::NotSubscribed { topic: self.topic.clone() });
+            }
+            Input::AnnouncedAnew(announcement) => return self.announced(announcement),
+            Input::Status(status) if status.answers(&self.subject.path, &self.subject.digest) => {
+                return self.said(status);
+            }
+            Input::Status(_) => {}
+            Input::Asked { files } => {
+                self.asked = true;
+                self.asked_for_files |= files;
+                self.served = false;
+            }
+            Input::Progress { position } => self.position = self.position.max(position),
+            Input::Sent => {
+                self.served = true;
+                self.dropped = None;
+            }
+            Input::Dropped(cause) => self.dropped = Some(cause),
+            Input::Expired => return Some(self.expired(waited)),
+        }
+        None
+    }
+
+    /// What is being waited for.
+    pub(crate) fn patience(&self) -> Patience {
+        if self.asked || self.receiving { Patience::Silence } else { Patience::Contact }
+    }
+
+    /// How far the device got, in bytes of all files.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// A set's device says in its announcement what became of it, and so to a sender that has lost its status.
+    fn announced(&self, announcement: Announcement) -> Option<Outcome> {
+        let Subject { digest, is_set: true, dry_run: false, .. } = self.subject else { return None };
+        let is_there = announcement.set.and_then(InstalledSet::digest) == Some(digest);
+        if is_there && !self.was_there {
+            return Some(self.installed(false));
+        }
+        (announcement.rolled_back == Some(digest) && self.asked_for_files && !self.was_rolled_back)
+            .then(|| Outcome::RolledBack { text: announcement.error.unwrap_or_default() })
+    }
+
+    fn said(&mut self, status: Status) -> Option<Outcome> {
+        match status.state {
+            State::Receiving => {
+                self.receiving = true;
+                None
+            }
+            State::Installed => Some(self.installed(status.detail == Status::UNCHANGED)),
+            State::Failed => {
+                let (reason, text) = status.reason();
+                Some(Outcome::Failed { reason, text: text.to_owned() })
+            }
+            State::Planned => self.subject.dry_run.then_some(Outcome::Planned),
+            State::Running | State::RolledBack => None,
+        }
+    }
+
+    fn installed(&self, unchanged: bool) -> Outcome {
+        // Where files were asked for, an earlier answer was lost.
+        if unchanged && !self.asked_for_files { Outcome::Unchanged } else { Outcome::Installed }
+    }
+
+    fn expired(&mut self, waited: Duration) -> Outcome {
+        if !self.asked {
+            return Outcome::NobodyConnected {
+                advertised: self.advertised.clone(),
+                receiving: self.receiving,
+            };
+        }
+        match self.dropped.take() {
+            None if self.served => Outcome::Silent,
+            cause => Outcome::Interrupted {
+                sent: self.position,
+                total: self.subject.total,
+                cause: cause.unwrap_or(DropCause::Stalled(waited)),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::Why;
+    use crate::wire::{Algorithm, Reason};
+
+    fn digest() -> Digest {
+        Digest::of(Algorithm::Sha1, b"manifest")
+    }
+
+    fn dialogue(dry_run: bool, before: &str) -> Dialogue {
+        let advertised = Advertised {
+            host: "192.168.1.10".parse().unwrap(),
+            port: 4000.try_into().unwrap(),
+            why: Why::DefaultRoute,
+        };
+        let path = "set".parse().unwrap();
+        let subject = Subject { path, digest: digest(), total: 9, is_set: true, dry_run };
+        let before = Announcement::parse(before.as_bytes()).unwrap();
+        Dialogue::new(subject, "L/OTA".to_owned(), advertised, Some(&before))
+    }
+
+    const WAITED: Duration = Duration::from_secs(7);
+    const BEFORE: &str = "v=1|set=-";
+
+    /// The outcome of the last input; none of the others may have had one.
+    fn run_after(before: &str, inputs: impl IntoIterator<Item = Input>) -> Option<Outcome> {
+        let mut dialogue = dialogue(false, before);
+        let mut last = None;
+        for input in inputs {
+            assert_eq!(last, None, "ended before {input:?}");
+            last = dialogue.step(input, WAITED);
+        }
+        last
+    }
+
+    fn run(inputs: impl IntoIterator<Item = Input>) -> Option<Outcome> {
+        run_after(BEFORE, inputs)
+    }
+
+    fn status(state: State, detail: &str) -> Input {
+        Input::Status(Status::new(state, &"set".parse().unwrap(), &digest(), detail))
+    }
+
+    fn announces(keys: &str) -> Input {
+        let text = format!("v=1|{keys}={}|error=ImportError", digest());
+        Input::AnnouncedAnew(Announcement::parse(text.as_bytes()).unwrap())
+    }
+
+    use Input::{Acknowledged, Asked, Dropped, Expired, Progress, Sent};
+    const ACK: Input = Acknowledged(Ack::Accepted);
+    const MANIFEST: Input = Asked { files: false };
+    const FILES: Input = Asked { files: true };
+
+    #[test]
+    fn the_device_s_word_is_the_outcome() {
+        assert_eq!(run([ACK, MANIFEST, FILES, status(State::Installed, "")]), Some(Outcome::Installed));
+        assert_eq!(run([ACK, MANIFEST, status(State::Installed, "unchanged")]), Some(Outcome::Unchanged));
+        assert_eq!(run([status(State::Installed, "unchanged")]), Some(Outcome::Unchanged));
+        let text = "40000 bytes needed, 8192 free".to_owned();
+        let failed = Outcome::Failed { reason: Reason::NoSpace, text: text.clone() };
+        assert_eq!(run([ACK, MANIFEST, status(State::Failed, &format!("no-space {text}"))]), Some(failed));
+    }
+
+    #[test]
+    fn unchanged_after_files_were_asked_for_is_the_answer_to_an_offer_whose_own_was_lost() {
+        let end = [ACK, MANIFEST, FILES, Sent, status(State::Installed, "unchanged")];
+        assert_eq!(run(end), Some(Outcome::Installed));
+    }
+
+    #[test]
+    fn all_that_is_sent_does_not_make_it_installed() {
+        assert_eq!(run([ACK, MANIFEST, FILES, Progress { position: 9 }, Sent]), None);
+        let silent = [ACK, MANIFEST, FILES, Progress { position: 9 }, Sent, Expired];
+        assert_eq!(run(silent), Some(Outcome::Silent));
+    }
+
+    #[test]
+    fn any_number_of_lost_connections_ends_nothing() {
+        let again = || [FILES, Progress { position: 4 }, Dropped(DropCause::Closed)];
+        let inputs = [ACK, MANIFEST, Sent].into_iter().chain((0..9).flat_map(|_| again()));
+        assert_eq!(run(inputs.clone()), None);
+        let cause = DropCause::Closed;
+        let interrupted = Outcome::Interrupted { sent: 4, total: 9, cause };
+        assert_eq!(run(inputs.clone().chain([Expired])), Some(interrupted));
+        assert_eq!(run(inputs.chain([FILES, Sent, status(State::Installed, "")])), Some(Outcome::Installed));
+        let cause = DropCause::Stalled(WAITED);
+        let stalled = Outcome::Interrupted { sent: 0, total: 9, cause };
+        assert_eq!(run([ACK, FILES, Expired]), Some(stalled));
+    }
+
+    #[test]
+    fn an_announcement_is_as_good_as_a_status_that_was_lost() {
+        assert_eq!(run([ACK, MANIFEST, FILES, Sent, announces("set")]), Some(Outcome::Installed));
+        let text = "ImportError".to_owned();
+        let rolled_back = Outcome::RolledBack { text };
+        assert_eq!(run([ACK, MANIFEST, FILES, Sent, announces("rolled-back")]), Some(rolled_back));
+    }
+
+    #[test]
+    fn an_announcement_of_what_was_so_before_tells_nothing() {
+        let there = format!("v=1|set={}", digest());
+        assert_eq!(run_after(&there, [ACK, announces("set"), FILES, announces("set")]), None);
+        let rolled_back = format!("v=1|set=-|rolled-back={}", digest());
+        assert_eq!(run_after(&rolled_back, [ACK, FILES, announces("rolled-back")]), None);
+        assert_eq!(run([ACK, announces("rolled-back")]), None);
+    }
+
+    #[test]
+    fn a_dry_run_is_planned_and_nothing_else() {
+        let mut dry = dialogue(true, BEFORE);
+        assert_eq!(dry.step(announces("set"), WAITED), None);
+        assert_eq!(dry.step(status(State::Planned, ""), WAITED), Some(Outcome::Planned));
+        assert_eq!(run([ACK, status(State::Planned, "")]), None);
+    }
+
+    #[test]
+    fn nobody_there_is_not_subscribed_unless_somebody_has_come_already() {
+        let nobody = || Acknowledged(Ack::NoSubscribers);
+        assert_eq!(run([nobody()]), Some(Outcome::NotSubscribed { topic: "L/OTA".to_owned() }));
+        assert_eq!(run([MANIFEST, nobody()]), None);
+        assert_eq!(run([ACK, nobody()]), None);
+    }
+
+    #[test]
+    fn strangers_are_no_contact() {
+        let outcome = run([ACK, Dropped(DropCause::Stranger), Expired]);
+        assert!(matches!(outcome, Some(Outcome::NobodyConnected { receiving: false, .. })));
+        let outcome = run([ACK, status(State::Receiving, ""), Expired]);
+        assert!(matches!(outcome, Some(Outcome::NobodyConnected { receiving: true, .. })));
+    }
+
+    #[test]
+    fn a_status_of_another_offer_changes_nothing() {
+        let other = Digest::of(Algorithm::Sha1, b"other");
+        let other = Status::new(State::Installed, &"set".parse().unwrap(), &other, "");
+        assert_eq!(run([ACK, MANIFEST, Input::Status(other)]), None);
+    }
+}

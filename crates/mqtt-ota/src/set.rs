@@ -1,0 +1,332 @@
+//! What a sender takes for a set: files, mostly those of a folder.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ignore::WalkBuilder;
+use tokio::task::spawn_blocking;
+
+use crate::payload::{Payload, PayloadError};
+use crate::wire::{Algorithm, DevicePath, Manifest, ManifestError, ManifestLine, PathError};
+
+/// The file that says which files of a folder are not sent, in the syntax of `.gitignore`.
+pub const IGNORE_FILE: &str = ".mqttotaignore";
+
+/// The files that are to be on a device together, all or none of them.
+///
+/// Each is hashed once for each hash function that a device asks for, and served as what was hashed. Cloning
+/// is cheap, and the clones share the hashes.
+#[derive(Debug, Clone)]
+pub struct FileSet {
+    files: Vec<(DevicePath, Payload)>,
+}
+
+impl FileSet {
+    /// Takes files by the names that they are to have on the device.
+    ///
+    /// # Errors
+    /// None at all, or more than a set may have.
+    pub fn new(files: impl IntoIterator<Item = (DevicePath, Payload)>) -> Result<Self, SetError> {
+        let mut files: Vec<_> = files.into_iter().collect();
+        files.sort_by(|(one, _), (other, _)| one.cmp(other));
+        match files.len() {
+            0 => Err(SetError::Nothing),
+            lines if lines > Manifest::MAX_LINES => Err(ManifestError::TooMany { lines }.into()),
+            _ => Ok(Self { files }),
+        }
+    }
+
+    /// Takes all files of a folder and of the folders in it.
+    ///
+    /// Not those that a [`.mqttotaignore`](IGNORE_FILE) in one of these folders names, in the syntax of
+    /// `.gitignore`, and not those whose name, or whose folder's, begins with a dot, unless such a file says
+    /// `!.name`. A link is sent as the file that it points to. A link to a folder is an error: it is not
+    /// followed, so nothing comes from elsewhere and nothing goes round.
+    ///
+    /// # Errors
+    /// The folder or something in it cannot be read, or cannot be sent: a name that is no [`DevicePath`], a
+    /// link to a folder or to nothing, a pipe, a socket. No file at all, or too many.
+    ///
+    /// Cancellation: nothing is left behind.
+    pub async fn of_folder(folder: impl AsRef<Path>) -> Result<Self, SetError> {
+        let folder = folder.as_ref().to_owned();
+        let walked = spawn_blocking({
+            let folder = folder.clone();
+            move || walk(&folder)
+        })
+        .await
+        .map_err(|error| SetError::Folder { path: folder.clone(), source: io::Error::other(error) })??;
+        if walked.is_empty() {
+            return Err(SetError::Empty { path: folder });
+        }
+        let mut files = Vec::with_capacity(walked.len());
+        for (name, path) in walked {
+            files.push((name, Payload::named(path).await?));
+        }
+        Self::new(files)
+    }
+
+    /// The files' names on the device and their lengths in bytes, in the order of the names' bytes.
+    pub fn files(&self) -> impl ExactSizeIterator<Item = (&DevicePath, u64)> {
+        self.files.iter().map(|(path, payload)| (path, payload.len()))
+    }
+
+    /// The length of all files together, in bytes.
+    pub fn total(&self) -> u64 {
+        self.files.iter().map(|(_, payload)| payload.len()).sum()
+    }
+
+    /// The set's manifest. The files are hashed at the first call for each hash function.
+    ///
+    /// # Errors
+    /// A file cannot be read or has changed; the files are not a set.
+    ///
+    /// Cancellation: what is hashed is remembered.
+    pub async fn manifest(&self, algorithm: Algorithm) -> Result<Manifest, SetError> {
+        let mut lines = Vec::with_capacity(self.files.len());
+        for (path, payload) in &self.files {
+            let digest = payload.digest(algorithm).await?;
+            lines.push(ManifestLine { digest, size: payload.len(), path: path.clone() });
+        }
+        Ok(Manifest::new(lines)?)
+    }
+
+    /// The files in the order of the manifest.
+    pub(crate) fn payloads(&self) -> impl Iterator<Item = (&DevicePath, &Payload)> {
+        self.files.iter().map(|(path, payload)| (path, payload))
+    }
+}
+
+/// The files below a folder, and their names on the device. Blocking.
+fn walk(folder: &Path) -> Result<Vec<(DevicePath, PathBuf)>, SetError> {
+    let unreadable = |path: &Path, source| SetError::Folder { path: path.to_owned(), source };
+    if !std::fs::metadata(folder).map_err(|source| unreadable(folder, source))?.is_dir() {
+        return Err(SetError::NotAFolder { path: folder.to_owned() });
+    }
+    let mut builder = WalkBuilder::new(folder);
+    // Nothing above the folder, and no other tool's file, decides what is sent.
+    builder.standard_filters(false).hidden(true).add_custom_ignore_filename(IGNORE_FILE);
+    let mut files = Vec::new();
+    for entry in builder.build() {
+        let entry = entry.map_err(|error| SetError::Walk(error.into()))?;
+        if let Some(error) = entry.error() {
+            return Err(SetError::Walk(error.clone().into()));
+        }
+        let (path, kind) = (entry.path(), entry.file_type());
+        if entry.depth() == 0 || kind.is_some_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        if kind.is_some_and(|kind| kind.is_symlink()) {
+            let target = std::fs::metadata(path).map_err(|source| unreadable(path, source))?;
+            if target.is_dir() {
+                return Err(SetError::LinkToFolder { path: path.to_owned() });
+            }
+        }
+        files.push((device_path(folder, path)?, path.to_owned()));
+        if files.len() > Manifest::MAX_LINES {
+            return Err(SetError::TooMany { path: folder.to_owned() });
+        }
+    }
+    Ok(files)
+}
+
+fn device_path(folder: &Path, path: &Path) -> Result<DevicePath, SetError> {
+    let relative = path.strip_prefix(folder).unwrap_or(path);
+    let parts: Option<Vec<_>> = relative.components().map(|part| part.as_os_str().to_str()).collect();
+    let name = parts.ok_or_else(|| SetError::NotText { path: path.to_owned() })?.join("/");
+    name.parse().map_err(|source| SetError::Name { path: path.to_owned(), source })
+}
+
+/// Why some files, or those of a folder, cannot be sent as a set.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SetError {
+    /// The folder, or something in it, is not there or may not be read.
+    #[error("cannot read {}", path.display())]
+    Folder {
+        /// The path.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Not a folder.
+    #[error("{} is not a folder", path.display())]
+    NotAFolder {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A folder in it cannot be read, or a line of a [`IGNORE_FILE`] not be understood.
+    #[error("cannot tell which files are to be sent")]
+    Walk(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// There is nothing to send in it.
+    #[error("there is no file to send in {}", path.display())]
+    Empty {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// More files than a set may have.
+    #[error("there are more than {} files to send in {}", Manifest::MAX_LINES, path.display())]
+    TooMany {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A set without files.
+    #[error("a set has at least one file")]
+    Nothing,
+    /// A link to a folder.
+    #[error("{} is a link to a folder, which is not followed", path.display())]
+    LinkToFolder {
+        /// The link.
+        path: PathBuf,
+    },
+    /// A file's name is not UTF-8.
+    #[error("the name of {} is not UTF-8", path.display())]
+    NotText {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file's own name cannot be its name on the device.
+    #[error("{} cannot be a file on the device", path.display())]
+    Name {
+        /// The file.
+        path: PathBuf,
+        /// The rule that its name breaks.
+        source: PathError,
+    },
+    /// A file.
+    #[error(transparent)]
+    Payload(#[from] PayloadError),
+    /// What the files are together.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+}
+
+impl SetError {
+    /// What to try next, as a sentence.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Folder { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                "is the name right, and do its links point to files?".to_owned()
+            }
+            Self::NotAFolder { .. } => "a single file is sent with `mqtt-ota send`".to_owned(),
+            Self::Walk(_) => format!("{IGNORE_FILE} has the syntax of .gitignore"),
+            Self::Empty { .. } => format!(
+                "files whose name begins with a dot are not sent, unless {IGNORE_FILE} says `!.name`, nor are those that it names"
+            ),
+            Self::LinkToFolder { .. } => format!("copy what it points to, or name it in {IGNORE_FILE}"),
+            Self::NotText { .. } | Self::Name { .. } => format!("rename it, or name it in {IGNORE_FILE}"),
+            Self::TooMany { .. }
+            | Self::Manifest(ManifestError::TooMany { .. } | ManifestError::TooLong { .. }) => {
+                format!("name what the device does not need in {IGNORE_FILE}")
+            }
+            Self::Payload(PayloadError::NotAFile { .. }) => format!("name it in {IGNORE_FILE}"),
+            Self::Payload(PayloadError::Changed { .. }) => {
+                "the device keeps what it has: send again once the files are written".to_owned()
+            }
+            _ => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        folder
+    }
+
+    async fn names(folder: &Path) -> Result<Vec<String>, SetError> {
+        Ok(FileSet::of_folder(folder).await?.files().map(|(path, _)| path.to_string()).collect())
+    }
+
+    #[tokio::test]
+    async fn all_files_of_a_folder_are_a_set_in_the_order_of_their_bytes() {
+        let folder = folder(&[("main.py", "main"), ("lib/b.py", ""), ("lib.py", "x"), ("lib/é/a b", "yz")]);
+        assert_eq!(names(folder.path()).await.unwrap(), ["lib.py", "lib/b.py", "lib/é/a b", "main.py"]);
+        let set = FileSet::of_folder(folder.path()).await.unwrap();
+        assert_eq!(set.total(), 7);
+        let manifest = set.manifest(Algorithm::Sha256).await.unwrap();
+        assert_eq!(Manifest::parse(manifest.to_string().as_bytes()).unwrap(), manifest);
+        assert_eq!(manifest.lines()[1].digest, crate::wire::Digest::of(Algorithm::Sha256, b""));
+    }
+
+    #[tokio::test]
+    async fn hidden_files_stay_unless_the_ignore_file_says_otherwise() {
+        let folder = folder(&[
+            ("main.py", ""),
+            (".git/config", ""),
+            (".env", "secret"),
+            (".lamp", ""),
+            ("lib/.DS_Store", ""),
+            (".gitignore", "main.py"),
+            (".mqttotaignore", "!.lamp\n"),
+        ]);
+        assert_eq!(names(folder.path()).await.unwrap(), [".lamp", "main.py"]);
+    }
+
+    #[tokio::test]
+    async fn the_ignore_files_have_the_syntax_of_gitignore_and_hold_below_their_folder() {
+        let folder = folder(&[
+            ("main.py", ""),
+            ("test_a.py", ""),
+            ("lib/test_b.py", ""),
+            ("lib/keep/test_c.py", ""),
+            ("lib/keep/.mqttotaignore", "!test_c.py\n"),
+            ("docs/x.md", ""),
+            ("lib/docs/x.md", ""),
+            (".mqttotaignore", "# not for the device\ntest_*.py\n/docs/\n"),
+        ]);
+        assert_eq!(names(folder.path()).await.unwrap(), ["lib/docs/x.md", "lib/keep/test_c.py", "main.py"]);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_sent_is_an_error_that_names_it() {
+        let missing = FileSet::of_folder("/nowhere/at/all").await.unwrap_err();
+        assert!(matches!(missing, SetError::Folder { .. }));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert!(matches!(names(file.path()).await, Err(SetError::NotAFolder { .. })));
+        assert!(matches!(names(folder(&[]).path()).await, Err(SetError::Empty { .. })));
+        assert!(matches!(names(folder(&[(".x", "")]).path()).await, Err(SetError::Empty { .. })));
+        let bad = folder(&[("main.py", ""), ("lib/a|b.py", "")]);
+        let error = names(bad.path()).await.unwrap_err();
+        assert!(matches!(error, SetError::Name { .. }) && error.to_string().contains("a|b.py"), "{error}");
+        let bad = folder(&[("main.py", ""), (".mqttotaignore", "[z-a]\n")]);
+        let error = names(bad.path()).await.unwrap_err();
+        assert!(matches!(error, SetError::Walk(_)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_set_has_a_limit() {
+        let names: Vec<_> = (0..=Manifest::MAX_LINES).map(|i| format!("{i}")).collect();
+        let files: Vec<_> = names.iter().map(|name| (name.as_str(), "")).collect();
+        let many = folder(&files);
+        assert!(matches!(FileSet::of_folder(many.path()).await, Err(SetError::TooMany { .. })));
+        fs::remove_file(many.path().join("0")).unwrap();
+        assert!(FileSet::of_folder(many.path()).await.is_ok());
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_link_is_the_file_that_it_points_to_and_never_a_folder() {
+        use std::os::unix::fs::symlink;
+        let elsewhere = folder(&[("shared.py", "shared")]);
+        let ours = folder(&[("main.py", "")]);
+        symlink(elsewhere.path().join("shared.py"), ours.path().join("lib.py")).unwrap();
+        let set = FileSet::of_folder(ours.path()).await.unwrap();
+        assert_eq!(set.files().map(|(path, size)| (path.as_str(), size)).next(), Some(("lib.py", 6)));
+        symlink(elsewhere.path(), ours.path().join("lib")).unwrap();
+        assert!(matches!(names(ours.path()).await, Err(SetError::LinkToFolder { .. })));
+        fs::write(ours.path().join(".mqttotaignore"), "/lib\n").unwrap();
+        assert!(names(ours.path()).await.is_ok());
+        symlink("nothing", ours.path().join("dangling")).unwrap();
+        assert!(matches!(names(ours.path()).await, Err(SetError::Folder { .. })));
+    }
+}

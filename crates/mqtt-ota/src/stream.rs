@@ -1,0 +1,206 @@
+use std::collections::BTreeSet;
+use std::mem::replace;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::address::Advertised;
+use crate::attempt::{Delivery, at};
+use crate::dialogue::{Dialogue, Input, Patience, Subject};
+use crate::error::SendError;
+use crate::event::Event;
+use crate::feed::{Feed, Heard};
+use crate::items::Items;
+use crate::mqtt::{Ack, Link, patiently};
+use crate::options::SendOptions;
+use crate::serve::{RangeEvent, Ranges, Server};
+use crate::wire::{Ask, Content, DeviceName, DevicePath, ExtendedOffer, State};
+
+/// The most deletions that are listed of a dry run.
+const DELETIONS: usize = 10_000;
+
+/// One extended offer, published and served: the sockets and the clock around a [`Dialogue`].
+pub(crate) struct Stream<'a> {
+    pub(crate) link: &'a Link,
+    pub(crate) device: &'a DeviceName,
+    pub(crate) items: &'a Items,
+    pub(crate) offer: &'a ExtendedOffer,
+    pub(crate) advertised: &'a Advertised,
+    pub(crate) options: &'a SendOptions,
+}
+
+/// What a device asked for, or said that it would.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted {
+    /// Numbers of items.
+    pub(crate) items: BTreeSet<u32>,
+    pub(crate) deletions: Vec<DevicePath>,
+}
+
+/// What is kept of the connections.
+struct Seen {
+    wanted: Wanted,
+    peer: Option<SocketAddr>,
+    /// When the last item had been handed over.
+    taken: Option<Instant>,
+    sent: Arc<AtomicU64>,
+}
+
+impl Stream<'_> {
+    /// Publishes the offer, and answers the device until there is an outcome.
+    ///
+    /// Cancellation: the port is closed.
+    pub(crate) async fn run(&self, server: Server, feed: &mut Feed) -> Result<Delivery, SendError> {
+        let Self { items, offer, options, .. } = *self;
+        let (topic, message) = (self.device.offer_topic(), offer.to_string());
+        let (is_set, dry_run) = match &offer.content {
+            Content::Set(terms) => (true, terms.dry_run),
+            _ => (false, false),
+        };
+        let path = offer.path();
+        let subject =
+            Subject { path: path.clone(), digest: offer.digest, total: items.total(), is_set, dry_run };
+        let mut dialogue =
+            Dialogue::new(subject, topic.clone(), self.advertised.clone(), feed.announcement.as_ref());
+
+        let sent = Arc::<AtomicU64>::default();
+        let mut seen = Seen { wanted: Wanted::default(), peer: None, taken: None, sent: Arc::clone(&sent) };
+        let (events, mut served) = Server::range_events();
+        let ranges = Ranges { items: items.clone(), id: offer.id, dry_run, idle: options.idle_timeout };
+        let mut serving = pin!(server.answer(ranges, events, sent));
+        let publish = || patiently(|| self.link.publish(&topic, message.clone(), false));
+        let mut publishing = pin!(publish());
+        let (mut is_serving, mut is_published, mut is_receiving) = (true, false, false);
+        // The device reports by itself what keeps it from connecting, once it has tried for long enough.
+        let silence = options.connect_timeout + options.confirm_timeout;
+        let mut deadline = None;
+        let outcome = loop {
+            let renew = |deadline: &mut Option<Instant>, after: Duration| {
+                *deadline = Some(Instant::now() + after);
+            };
+            let input = tokio::select! {
+                // It ends with its last event.
+                () = &mut serving, if is_serving => {
+                    is_serving = false;
+                    continue;
+                }
+                Some(event) = served.recv() => match self.served(event, &mut seen)? {
+                    Some(input) => {
+                        renew(&mut deadline, silence);
+                        input
+                    }
+                    None => continue,
+                },
+                acknowledged = &mut publishing, if !is_published => {
+                    is_published = true;
+                    let is_known = dialogue.patience() == Patience::Silence;
+                    renew(&mut deadline, if is_known { silence } else { options.connect_timeout });
+                    match acknowledged {
+                        // Whoever came knows the offer, whether or not the broker could still say so.
+                        Err(_) if is_known => Input::Acknowledged(Ack::Accepted),
+                        answer => Input::Acknowledged(answer?),
+                    }
+                }
+                Some(heard) = feed.next() => match heard {
+                    Heard::Announced { anew: false } => continue,
+                    Heard::Announced { anew: true } => {
+                        // A device that has booted knows the offer no longer, and resumes when it has it again.
+                        if is_published {
+                            is_published = false;
+                            publishing.set(publish());
+                        }
+                        let Some(announcement) = feed.announcement.clone() else { continue };
+                        Input::AnnouncedAnew(announcement)
+                    }
+                    Heard::Status(status) => {
+                        if status.answers(&path, &offer.digest) {
+                            renew(&mut deadline, silence);
+                            if status.state == State::Receiving && !replace(&mut is_receiving, true) {
+                                options.tell(Event::Receiving);
+                            }
+                        }
+                        Input::Status(status)
+                    }
+                    // The offer may be lost, and it does no harm twice.
+                    Heard::Reconnected => {
+                        if is_published && dialogue.patience() == Patience::Contact {
+                            is_published = false;
+                            publishing.set(publish());
+                        }
+                        continue;
+                    }
+                },
+                () = at(deadline), if deadline.is_some() => Input::Expired,
+            };
+            if let Some(outcome) = dialogue.step(input, silence) {
+                break outcome;
+            }
+        };
+        Ok(Delivery {
+            outcome,
+            peer: seen.peer,
+            taken: seen.taken,
+            sent: seen.sent.load(Ordering::Relaxed),
+            position: dialogue.position(),
+            wanted: seen.wanted,
+        })
+    }
+
+    /// Nothing where it is no word of the device.
+    fn served(&self, event: RangeEvent, seen: &mut Seen) -> Result<Option<Input>, SendError> {
+        let Self { items, options, .. } = *self;
+        Ok(match event {
+            RangeEvent::Connected { peer } => {
+                options.tell(Event::Connected { peer });
+                None
+            }
+            RangeEvent::Asked { peer, ask } => {
+                seen.peer = Some(peer);
+                Some(self.asked(peer, ask, &mut seen.wanted))
+            }
+            RangeEvent::Progress { peer, item, offset } => {
+                let position = items.position(item, offset);
+                if items.is_file(item) {
+                    options.tell(Event::Progress { peer, sent: position, total: items.total() });
+                }
+                Some(Input::Progress { position })
+            }
+            RangeEvent::Sent { last } => {
+                if items.is_file(last) {
+                    seen.taken = Some(Instant::now());
+                }
+                Some(Input::Sent)
+            }
+            RangeEvent::Dropped { peer, known, cause } => {
+                let sent = if known { seen.sent.load(Ordering::Relaxed) } else { 0 };
+                options.tell(Event::Dropped { peer, sent, cause: cause.clone() });
+                known.then_some(Input::Dropped(cause))
+            }
+            RangeEvent::Spoilt(error) => return Err(error.into()),
+        })
+    }
+
+    fn asked(&self, peer: SocketAddr, ask: Ask, wanted: &mut Wanted) -> Input {
+        let Self { items, options, .. } = *self;
+        let mut files = false;
+        match ask {
+            Ask::Range { first, last, offset } => {
+                // Both were found to be there, so this is no longer than the manifest.
+                wanted.items.extend((first..=last).filter(|item| items.is_file(*item)));
+                files = items.is_file(last);
+                if let Some(item) = items.get(first) {
+                    let (path, files) = (item.path.clone(), (last - first) as usize + 1);
+                    options.tell(Event::Asked { peer, path, files, offset });
+                }
+            }
+            Ask::Missing(item) => drop(wanted.items.insert(item)),
+            Ask::Deletes(path) if wanted.deletions.len() < DELETIONS => wanted.deletions.push(path),
+            Ask::Deletes(_) => {}
+        }
+        Input::Asked { files }
+    }
+}

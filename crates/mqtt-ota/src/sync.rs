@@ -1,0 +1,311 @@
+//! What a sender does with sets.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use crate::error::SendError;
+use crate::event::{Event, Observer};
+use crate::feed::{Feed, Heard};
+use crate::items::Items;
+use crate::mqtt::{Ack, patiently};
+use crate::options::SendOptions;
+use crate::outcome::{BackOnline, Outcome, Report};
+use crate::payload::Payload;
+use crate::sender::{Cargo, Errand, Sender};
+use crate::set::FileSet;
+use crate::wire::{
+    Announcement, AnyOffer, Content, Delete, DeviceName, DevicePath, Digest, ExtendedOffer, InstalledSet,
+    Manifest, OfferId, SetTerms, State, Trial,
+};
+
+/// How a set is sent.
+#[derive(Debug, Clone)]
+pub struct SyncOptions {
+    /// Which files of the device are deleted that the set does not have. None.
+    pub delete: Delete,
+    /// Whether the device only says what it would do. False.
+    pub dry_run: bool,
+    /// In how many boots the set has to be confirmed, or is taken back; None: what the device likes, which is
+    /// three.
+    pub trial: Option<Trial>,
+    /// Whether the device reboots afterwards. True.
+    pub reboot: bool,
+    /// Whether to wait until the device has announced itself again, with the set or with the one before. False.
+    pub wait_for_boot: bool,
+    /// How often a failure that may pass by itself is offered again; not counting where the device got further
+    /// than before. 2.
+    pub retries: u32,
+    /// The pause before offering again. 2 s.
+    pub retry_pause: Duration,
+    /// How long to wait for a word of the device, from the broker's acknowledgement on. 30 s.
+    pub connect_timeout: Duration,
+    /// How long a connected device may take nothing of what it asked for. 20 s.
+    pub idle_timeout: Duration,
+    /// How long, beyond the connect time-out, a device may say, ask and take nothing: it hashes and copies
+    /// its files. 2 min.
+    pub confirm_timeout: Duration,
+    /// How long to wait for a device to be back after its reboot. One that takes the set back needs several
+    /// boots for it. 60 s.
+    pub boot_timeout: Duration,
+    /// Who is told what happens; None: nobody.
+    pub observer: Option<Observer>,
+}
+
+impl SyncOptions {
+    /// Calls `tell` with everything that happens. It is called in between, so it must not block.
+    #[must_use]
+    pub fn on_event(mut self, tell: impl Fn(Event) + Send + Sync + 'static) -> Self {
+        self.observer = Some(Observer::new(tell));
+        self
+    }
+
+    fn sending(&self) -> SendOptions {
+        SendOptions {
+            path: None,
+            reboot: self.reboot,
+            wait_for_boot: self.wait_for_boot && !self.dry_run,
+            retries: self.retries,
+            retry_pause: self.retry_pause,
+            connect_timeout: self.connect_timeout,
+            idle_timeout: self.idle_timeout,
+            confirm_timeout: self.confirm_timeout,
+            boot_timeout: self.boot_timeout,
+            observer: self.observer.clone(),
+        }
+    }
+}
+
+impl Default for SyncOptions {
+    fn default() -> Self {
+        let SendOptions { reboot, retries, retry_pause, connect_timeout, idle_timeout, boot_timeout, .. } =
+            SendOptions::default();
+        Self {
+            delete: Delete::Nothing,
+            dry_run: false,
+            trial: None,
+            reboot,
+            wait_for_boot: false,
+            retries,
+            retry_pause,
+            connect_timeout,
+            idle_timeout,
+            confirm_timeout: Duration::from_secs(120),
+            boot_timeout,
+            observer: None,
+        }
+    }
+}
+
+/// What became of a set.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct SyncReport {
+    /// What became of the offer. Its path is `set`, and its digest the set's.
+    pub report: Report,
+    /// How many files the set has.
+    pub files: usize,
+    /// How many of them the device asked for.
+    pub fetched: usize,
+    /// What the device would do, where that was asked.
+    pub plan: Option<Plan>,
+}
+
+/// What a device would do with a set.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Plan {
+    /// The files that would be sent, with their lengths in bytes.
+    pub send: Vec<(DevicePath, u64)>,
+    /// The files that the device has already, with their lengths in bytes.
+    pub keep: Vec<(DevicePath, u64)>,
+    /// The files that would be deleted. From a peer, but valid as paths. At most 10,000 are listed.
+    pub delete: Vec<DevicePath>,
+}
+
+/// How a set is taken back.
+#[derive(Debug, Clone)]
+pub struct RollbackOptions {
+    /// How long to wait for a device to be back after its reboot. 60 s.
+    pub boot_timeout: Duration,
+    /// Who is told what happens; None: nobody.
+    pub observer: Option<Observer>,
+}
+
+impl Default for RollbackOptions {
+    fn default() -> Self {
+        Self { boot_timeout: SendOptions::default().boot_timeout, observer: None }
+    }
+}
+
+impl Sender {
+    /// Makes the files of `set` those of `device`, all or none of them, and hears what became of it.
+    ///
+    /// Only what differs travels. A device that loses its link, or its power, in between goes on where it was.
+    ///
+    /// # Errors
+    /// Only what went wrong on this side: a file, the port, the broker. What the device did, or did not do, is
+    /// the [`Outcome`], and that it does not understand sets is one too.
+    ///
+    /// Cancellation: dropping the future closes the port. The device keeps its old files, or finishes with what
+    /// it has taken whole.
+    pub async fn sync(
+        &self,
+        set: &FileSet,
+        device: &DeviceName,
+        options: SyncOptions,
+    ) -> Result<SyncReport, SendError> {
+        let started = Instant::now();
+        let turn = self.turn(device);
+        let _turn = turn.lock().await;
+        let mut feed = Feed::of(device, self.link()).await?;
+        let sending = options.sending();
+        if let Some(announcement) = &feed.announcement {
+            sending.tell(Event::Announced(announcement.clone()));
+        }
+        let algorithm = feed.announcement.as_ref().map(Announcement::preferred_algorithm).unwrap_or_default();
+        let manifest = set.manifest(algorithm).await?;
+        let digest = manifest.digest(algorithm);
+        let files = manifest.lines().len();
+        if !feed.announcement.as_ref().is_some_and(Announcement::understands_extended) {
+            let outcome = Outcome::NoSets { announced: feed.announcement.is_some() };
+            let mut report = unoffered(device, digest, outcome, started);
+            report.bytes = manifest.total();
+            return Ok(SyncReport { report, files, fetched: 0, plan: None });
+        }
+        let terms = SetTerms { delete: options.delete, dry_run: options.dry_run, trial: options.trial };
+        let items = items(&manifest, digest, set);
+        let errand = Errand {
+            device,
+            path: SetTerms::path(),
+            digest,
+            bytes: manifest.total(),
+            cargo: Cargo::Extended { items, content: Content::Set(terms) },
+        };
+        let (report, wanted) = self.deliver(errand, &sending, &mut feed, started).await?;
+        let plan = (report.outcome == Outcome::Planned).then(|| {
+            let mut plan = Plan { delete: wanted.deletions, ..Plan::default() };
+            for (item, line) in (1..).zip(manifest.lines()) {
+                let list = if wanted.items.contains(&item) { &mut plan.send } else { &mut plan.keep };
+                list.push((line.path.clone(), line.size));
+            }
+            plan
+        });
+        let fetched = if options.dry_run { 0 } else { wanted.items.len() };
+        Ok(SyncReport { report, files, fetched, plan })
+    }
+
+    /// Takes back the set that `device` has announced: it goes back to the files before it, as long as it keeps
+    /// them, reboots, and says so.
+    ///
+    /// # Errors
+    /// Only what went wrong on this side: the broker.
+    ///
+    /// Cancellation: the device goes on with what it was told.
+    pub async fn rollback(&self, device: &DeviceName, options: RollbackOptions) -> Result<Report, SendError> {
+        let started = Instant::now();
+        let turn = self.turn(device);
+        let _turn = turn.lock().await;
+        let mut feed = Feed::of(device, self.link()).await?;
+        let tell = |event: Event| {
+            tracing::debug!(?event);
+            if let Some(observer) = &options.observer {
+                observer.tell(event);
+            }
+        };
+        let none = Digest::of(Default::default(), b"");
+        let announced = feed.announcement.clone();
+        let Some(InstalledSet::Set(digest)) = announced.as_ref().and_then(|announced| announced.set) else {
+            let outcome = match &announced {
+                Some(announced) if announced.understands_extended() => Outcome::NoSet,
+                other => Outcome::NoSets { announced: other.is_some() },
+            };
+            return Ok(unoffered(device, none, outcome, started));
+        };
+        announced.map(Event::Announced).into_iter().for_each(tell);
+        let offer = ExtendedOffer::rollback(digest, random_id()?);
+        let (topic, path) = (device.offer_topic(), offer.path());
+        let mut report = unoffered(device, digest, Outcome::NotTakenBack { link_lost: false }, started);
+        report.attempts = 1;
+        feed.catch_up();
+        tell(Event::Offered { attempt: 1, offer: AnyOffer::Extended(offer.clone()) });
+        let message = offer.to_string();
+        if patiently(|| self.link().publish(&topic, message.clone(), false)).await? == Ack::NoSubscribers {
+            report.outcome = Outcome::NotSubscribed { topic };
+            return Ok(report);
+        }
+        tell(Event::WaitingForBoot);
+        let asked = Instant::now();
+        let answered = async {
+            while let Some(heard) = feed.next().await {
+                match heard {
+                    Heard::Status(status) if status.answers(&path, &digest) => match status.state {
+                        State::Failed => {
+                            let (reason, text) = status.reason();
+                            return Some((Outcome::Failed { reason, text: text.to_owned() }, None));
+                        }
+                        State::Receiving => tell(Event::Receiving),
+                        _ => {}
+                    },
+                    // One that has only lost its connection has the set still.
+                    Heard::Announced { anew: true } => {
+                        let Some(announcement) = feed.announcement.clone() else { continue };
+                        if announcement.rolled_back == Some(digest)
+                            && announcement.set.and_then(InstalledSet::digest) != Some(digest)
+                        {
+                            let back = BackOnline { announcement, after: asked.elapsed() };
+                            return Some((Outcome::TakenBack, Some(back)));
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            None
+        };
+        match timeout(options.boot_timeout, answered).await {
+            Ok(Some((outcome, back_online))) => {
+                report.outcome = outcome;
+                report.back_online = back_online;
+            }
+            Ok(None) | Err(_) => {
+                report.outcome = Outcome::NotTakenBack { link_lost: feed.lost_at >= Some(asked) };
+            }
+        }
+        report.elapsed = started.elapsed();
+        Ok(report)
+    }
+}
+
+/// The items of a set's stream.
+fn items(manifest: &Manifest, digest: Digest, set: &FileSet) -> Items {
+    let text = Payload::from_bytes("set", manifest.to_string());
+    let files = manifest.lines().iter().zip(set.payloads());
+    Items::set(
+        (SetTerms::path(), text, digest),
+        files.map(|(line, (path, payload))| (path.clone(), payload.clone(), line.digest)),
+    )
+}
+
+/// The report on a set for which no port was opened.
+fn unoffered(device: &DeviceName, digest: Digest, outcome: Outcome, started: Instant) -> Report {
+    Report {
+        outcome,
+        device: device.clone(),
+        path: SetTerms::path(),
+        digest,
+        bytes: 0,
+        sent: 0,
+        attempts: 0,
+        advertised: None,
+        peer: None,
+        elapsed: started.elapsed(),
+        back_online: None,
+    }
+}
+
+/// Another one each time, that nobody can guess.
+pub(crate) fn random_id() -> Result<OfferId, SendError> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|error| SendError::Random(error.into()))?;
+    Ok(OfferId::from_bytes(bytes))
+}
