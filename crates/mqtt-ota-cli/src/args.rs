@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use anstream::ColorChoice;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use mqtt_ota::Trial;
 
 #[cfg(feature = "broker")]
 pub(crate) use options::Login;
@@ -88,6 +89,12 @@ pub(crate) enum Command {
     /// Send files to devices and wait until they say what became of them
     #[command(after_long_help = help::SEND)]
     Send(Send),
+    /// Make a folder's files those of devices: all of them or none, and back if they do not work
+    #[command(after_long_help = help::SYNC)]
+    Sync(Sync),
+    /// Take back the set that devices got last
+    #[command(after_long_help = help::ROLLBACK)]
+    Rollback(Rollback),
     /// List the devices that have announced themselves to the broker
     #[command(after_long_help = help::DEVICES)]
     Devices(Devices),
@@ -139,6 +146,70 @@ pub(crate) struct Send {
     /// Take it for a failure if a device cannot confirm that it installed the file
     #[arg(long)]
     pub(crate) require_confirmation: bool,
+
+    /// Print events and results as JSON, one object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    #[command(flatten)]
+    pub(crate) serving: Serving,
+    #[command(flatten)]
+    pub(crate) timing: Timing,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Sync {
+    /// The folder
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+
+    /// The devices: names or @groups, separated by commas; may be repeated
+    #[arg(short, long, required = true, value_name = "DEVICE", value_delimiter = ',')]
+    pub(crate) to: Vec<String>,
+
+    /// Delete from the device what the last sync put there and the folder has no longer
+    #[arg(long)]
+    pub(crate) delete: bool,
+
+    /// Delete from the device every file that the folder does not have, but its boot.py and the client
+    #[arg(long, conflicts_with = "delete")]
+    pub(crate) delete_all: bool,
+
+    /// Only ask the device what would be sent, kept and deleted
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// Do not let the device reboot once the files are in place
+    #[arg(long)]
+    pub(crate) no_reboot: bool,
+
+    /// Wait until the device has rebooted and is back online, with the new files or with the old ones
+    #[arg(long, conflicts_with_all = ["no_reboot", "dry_run"])]
+    pub(crate) wait_boot: bool,
+
+    /// In how many boots the application has to be confirmed, before the device takes the files back [default: 3]
+    #[arg(long, value_name = "BOOTS", value_parser = clap::value_parser!(u16).range(1..=i64::from(Trial::MAX)))]
+    pub(crate) trial: Option<u16>,
+
+    /// Print events and results as JSON, one object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    #[command(flatten)]
+    pub(crate) serving: Serving,
+    #[command(flatten)]
+    pub(crate) timing: Timing,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rollback {
+    /// The devices: names or @groups, separated by commas; may be repeated
+    #[arg(short, long, required = true, value_name = "DEVICE", value_delimiter = ',')]
+    pub(crate) to: Vec<String>,
 
     /// Print events and results as JSON, one object a line
     #[arg(long)]
@@ -257,6 +328,8 @@ impl Cli {
     pub(crate) fn json(&self) -> bool {
         match &self.command {
             Command::Send(args) => args.json,
+            Command::Sync(args) => args.json,
+            Command::Rollback(args) => args.json,
             Command::Devices(args) => args.json,
             Command::Receive(args) => args.json,
             Command::Config(args) => args.json,
@@ -314,6 +387,13 @@ mod tests {
             "mqtt-ota send --to A",
             "mqtt-ota send main.py --to A --no-reboot --wait-boot",
             "mqtt-ota send main.py --to A --password x",
+            "mqtt-ota sync --to A",
+            "mqtt-ota sync src",
+            "mqtt-ota sync src --to A --delete --delete-all",
+            "mqtt-ota sync src --to A --dry-run --wait-boot",
+            "mqtt-ota sync src --to A --trial 0",
+            "mqtt-ota sync src --to A --trial 1000",
+            "mqtt-ota rollback",
             "mqtt-ota devices -q -v",
             "mqtt-ota receive --as A",
             "mqtt-ota nonsense",

@@ -9,16 +9,21 @@ mod demo;
 mod devices;
 mod man;
 mod receive;
+mod rollback;
 mod send;
+mod sync;
 
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::args::{Cli, Command};
+use crate::line::Line;
 use crate::printer::Printer;
 use crate::problem::{Exit, Problem};
+use crate::report::Summary;
 use crate::settings::{Flags, Settings, process_environment};
+use crate::units::count;
 
 /// Does what the command line asks for.
 ///
@@ -28,6 +33,8 @@ pub(crate) fn run(cli: Cli, printer: &Arc<Printer>) -> Result<Exit, Problem> {
     let config = cli.general.config.as_deref();
     match cli.command {
         Command::Send(args) => send::run(args, config, printer),
+        Command::Sync(args) => sync::run(&args, config, printer),
+        Command::Rollback(args) => rollback::run(&args, config, printer),
         Command::Devices(args) => devices::run(&args, config, printer),
         Command::Receive(args) => receive::run(&args, config, printer),
         #[cfg(feature = "broker")]
@@ -42,6 +49,27 @@ pub(crate) fn run(cli: Cli, printer: &Arc<Printer>) -> Result<Exit, Problem> {
 
 fn settings(flags: Flags, config: Option<&Path>) -> Result<Settings, Problem> {
     Settings::resolve(flags, config, &process_environment)
+}
+
+/// Says what came of all devices; for one that has been said.
+fn conclude(mut summary: Summary, printer: &Printer) -> Result<Exit, Problem> {
+    summary.ok = summary.devices_ok == summary.devices;
+    if printer.json() {
+        printer.object(&summary);
+    } else if summary.devices > 1 {
+        let failed = summary.devices - summary.devices_ok;
+        printer.result(&if summary.ok {
+            Line::new().good("done").plain(format!(": {}", count(summary.devices, "device")))
+        } else {
+            Line::new().bad(format!("{failed} of {} failed", count(summary.devices, "device")))
+        });
+    }
+    match printer.finish().map_err(Problem::from) {
+        // What was asked for is done; that nobody reads on does not undo it.
+        Err(problem) if !problem.is_closed_output() => Err(problem),
+        _ if summary.ok => Ok(Exit::Done),
+        _ => Ok(Exit::Failed),
+    }
 }
 
 /// Runs a command that waits for the network. One thread is enough: it is the network that is slow.

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::{fmt, io};
 
-use mqtt_ota::{ConnectError, PayloadError, SendError};
+use mqtt_ota::{ConnectError, PayloadError, SendError, SetError};
 
 use crate::settings::{Settings, Source};
 
@@ -143,7 +143,14 @@ impl From<ConnectError> for Problem {
 
 impl From<SendError> for Problem {
     fn from(error: SendError) -> Self {
-        let hint = error.hint().map(str::to_owned);
+        let hint = error.hint();
+        Self { exit: Exit::Failed, error: error.into(), hint }
+    }
+}
+
+impl From<SetError> for Problem {
+    fn from(error: SetError) -> Self {
+        let hint = error.hint();
         Self { exit: Exit::Failed, error: error.into(), hint }
     }
 }

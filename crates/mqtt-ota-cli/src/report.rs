@@ -5,8 +5,8 @@ mod record;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use mqtt_ota::wire::{DeviceName, DevicePath};
-use mqtt_ota::{Event, Outcome, Report, SendError};
+use mqtt_ota::wire::{AnyOffer, Content, DeviceName, DevicePath};
+use mqtt_ota::{Event, Outcome, Plan, Report, SendError, SyncReport};
 
 pub(crate) use record::{Announced, Described, Record, Step, Summary};
 
@@ -14,7 +14,7 @@ use crate::line::Line;
 use crate::printer::Printer;
 use crate::problem::Problem;
 use crate::progress::Bar;
-use crate::units::{size, time};
+use crate::units::{count, short, size, time};
 
 /// The shortest time between two `progress` objects of one file.
 const PROGRESS_PAUSE: Duration = Duration::from_millis(100);
@@ -25,6 +25,8 @@ pub(crate) struct Track {
     pub(crate) bar: Arc<Bar>,
     pub(crate) device: DeviceName,
     pub(crate) path: DevicePath,
+    /// What it is called to people.
+    label: String,
     pub(crate) bytes: u64,
     last_progress: Mutex<Option<Instant>>,
 }
@@ -37,7 +39,13 @@ impl Track {
         path: DevicePath,
         bytes: u64,
     ) -> Self {
-        Self { printer, bar, device, path, bytes, last_progress: Mutex::default() }
+        let label = path.to_string();
+        Self { printer, bar, device, path, label, bytes, last_progress: Mutex::default() }
+    }
+
+    /// Calls it something else than its name on the device.
+    pub(crate) fn called(self, label: impl Into<String>) -> Self {
+        Self { label: label.into(), ..self }
     }
 
     /// Shows something that happened.
@@ -69,7 +77,7 @@ impl Track {
     }
 
     fn about(&self) -> Line {
-        Line::new().strong(&self.device).plain(": ").plain(&self.path).plain(": ")
+        Line::new().strong(&self.device).plain(": ").plain(&self.label).plain(": ")
     }
 
     fn show(&self, event: &Event) {
@@ -87,8 +95,10 @@ impl Track {
             Event::Offered { attempt, offer } => {
                 self.bar.waiting(&format!("{}: waiting for the device", self.path));
                 self.printer.step(&self.about().plain("offering ").faint(offer));
-                if *attempt == 1 && !self.printer.shows_bars() {
-                    let line = Line::new().strong(&self.device).plain(": sending ").plain(&self.path);
+                let is_rollback =
+                    matches!(offer, AnyOffer::Extended(offer) if offer.content == Content::Rollback);
+                if *attempt == 1 && !is_rollback && !self.printer.shows_bars() {
+                    let line = Line::new().strong(&self.device).plain(": sending ").plain(&self.label);
                     self.printer.note(&line.plain(format!(" ({})", size(self.bytes))));
                 }
             }
@@ -96,7 +106,16 @@ impl Track {
                 self.printer.step(&self.about().plain("the device takes the offer"));
             }
             Event::Connected { peer } => self.printer.step(&self.about().plain(format!("{peer} connected"))),
-            Event::Progress { sent, total, .. } => self.bar.moving(self.path.as_str(), *sent, *total),
+            Event::Asked { path, files, offset, .. } => {
+                let more = if *files > 1 {
+                    format!(" and {} more", count(files - 1, "file"))
+                } else {
+                    String::new()
+                };
+                let from = if *offset > 0 { format!(", from byte {offset} on") } else { String::new() };
+                self.printer.step(&self.about().plain(format!("the device asks for {path}{more}{from}")));
+            }
+            Event::Progress { sent, total, .. } => self.bar.moving(&self.label, *sent, *total),
             Event::Dropped { peer, sent, cause } => {
                 self.bar.waiting(&format!("{}: waiting for the device", self.path));
                 let what = format!("{peer} was served {} and no more: {cause}", size(*sent));
@@ -136,19 +155,93 @@ impl Track {
                     self.printer.result(&self.result_line(report, rebooting));
                 }
             }
+            _ => self.failed(result.as_ref()),
+        }
+    }
+
+    /// The same of a set.
+    pub(crate) fn set_done(&self, result: &Result<SyncReport, SendError>, ok: bool, rebooting: bool) {
+        if self.printer.json() {
+            self.record(Some(match result {
+                Ok(report) => Step::set_result(report, ok),
+                Err(error) => Step::error(error, self.bytes),
+            }));
+        }
+        match result {
+            Ok(report) if ok && !self.printer.json() => {
+                report.plan.iter().for_each(|plan| self.plan(plan));
+                self.printer.result(&self.set_line(report, rebooting));
+            }
+            Ok(_) if ok => {}
+            Ok(report) => self.failed(Ok(&report.report)),
+            Err(error) => self.failed(Err(error)),
+        }
+    }
+
+    fn plan(&self, plan: &Plan) {
+        let line = |what: &str| Line::new().strong(&self.device).plain(": ").plain(what).plain(' ');
+        for (path, bytes) in &plan.send {
+            self.printer.result(&line("would send").plain(path).plain(format!(" ({})", size(*bytes))));
+        }
+        for (path, bytes) in &plan.keep {
+            self.printer.result(&line("would keep").plain(path).plain(format!(" ({})", size(*bytes))));
+        }
+        for path in &plan.delete {
+            self.printer.result(&line("would delete").plain(path));
+        }
+    }
+
+    fn set_line(&self, sync: &SyncReport, rebooting: bool) -> Line {
+        let SyncReport { report, files, fetched, plan, .. } = sync;
+        let line = Line::new().strong(&self.device).plain(": ");
+        match (&report.outcome, plan) {
+            (Outcome::Planned, Some(plan)) => {
+                let bytes = plan.send.iter().map(|(_, bytes)| bytes).sum();
+                line.good("dry run").plain(format!(
+                    ": {} to send ({}), {} to keep, {} to delete",
+                    count(plan.send.len(), "file"),
+                    size(bytes),
+                    plan.keep.len(),
+                    plan.delete.len()
+                ))
+            }
+            (Outcome::Unchanged, _) => line
+                .plain(format!("{} (set {}) ", self.label, short(report.digest)))
+                .good("unchanged")
+                .plain(format!(": the device already has {}", if *files == 1 { "it" } else { "them all" })),
+            (Outcome::Installed, _) => {
+                let took = format!(
+                    " ({fetched} of {} sent, {} in {})",
+                    count(*files, "file"),
+                    size(report.sent),
+                    time(report.elapsed)
+                );
+                let line = line
+                    .plain(format!("{} (set {}) ", self.label, short(report.digest)))
+                    .good("installed")
+                    .plain(took);
+                after_boot(line, report, rebooting)
+            }
+            (other, _) => line.plain(&self.label).plain(' ').plain(other),
+        }
+    }
+
+    fn failed(&self, result: Result<&Report, &SendError>) {
+        match result {
             Ok(report) => {
-                let what = format!("{}: {}: {}", self.device, self.path, report.outcome);
+                let what = format!("{}: {}: {}", self.device, self.label, report.outcome);
                 let otherwise = match &report.outcome {
                     Outcome::Unconfirmed => "without --require-confirmation this counts as done",
                     Outcome::RolledBack { .. } => "the device runs what it ran before",
+                    _ if self.label != self.path.as_str() => "the device keeps the files that it had",
                     _ => "the device keeps the file that it had",
                 };
                 let problem = Problem::failed(what).hint(otherwise).maybe_hint(report.outcome.hint());
                 self.printer.problem(&problem);
             }
             Err(error) => {
-                let what = format!("{}: {}: {error}", self.device, self.path);
-                let problem = Problem::failed(what).maybe_hint(error.hint().map(str::to_owned));
+                let what = format!("{}: {}: {error}", self.device, self.label);
+                let problem = Problem::failed(what).maybe_hint(error.hint());
                 self.printer.problem(&match std::error::Error::source(error) {
                     Some(source) => problem.caused_by(Described::of(source)),
                     None => problem,
@@ -159,16 +252,17 @@ impl Track {
 
     fn result_line(&self, report: &Report, rebooting: bool) -> Line {
         let line = Line::new().strong(&self.device).plain(": ").plain(&self.path).plain(' ');
-        let took = format!("({} in {})", size(report.bytes), time(report.elapsed));
+        let resumed = if report.outcome == Outcome::Installed && report.sent < report.bytes {
+            format!(", {} of them sent", size(report.sent))
+        } else {
+            String::new()
+        };
+        let took = format!("({}{resumed} in {})", size(report.bytes), time(report.elapsed));
         match &report.outcome {
             Outcome::Installed => {
-                let line = line.good("installed").plain(' ').plain(took);
-                match &report.back_online {
-                    Some(back) => line.plain(format!(", back online {} later", time(back.after))),
-                    None if rebooting => line.plain(", rebooting"),
-                    None => line,
-                }
+                after_boot(line.good("installed").plain(' ').plain(took), report, rebooting)
             }
+            Outcome::TakenBack => after_boot(line.good("taken back"), report, false),
             Outcome::Unchanged => line.good("unchanged").plain(": the device already has this file"),
             Outcome::Unconfirmed => line
                 .doubtful("delivered, unconfirmed")
@@ -182,5 +276,14 @@ impl Track {
         if self.printer.json() {
             self.record(Some(Step::Skipped { because }));
         }
+    }
+}
+
+/// Adds whether the device boots, or has booted.
+fn after_boot(line: Line, report: &Report, rebooting: bool) -> Line {
+    match &report.back_online {
+        Some(back) => line.plain(format!(", back online {} later", time(back.after))),
+        None if rebooting => line.plain(", rebooting"),
+        None => line,
     }
 }

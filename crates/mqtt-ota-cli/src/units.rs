@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use mqtt_ota::Digest;
+
 /// The exact number where it is small enough to mean something, else the binary unit below it.
 pub(crate) fn size(bytes: u64) -> String {
     match bytes {
@@ -19,6 +21,11 @@ pub(crate) fn time(duration: Duration) -> String {
         1..100 => format!("{:.1} s", duration.as_secs_f64()),
         _ => format!("{} min {} s", seconds / 60, seconds % 60),
     }
+}
+
+/// The beginning of a digest: enough to tell one set from another.
+pub(crate) fn short(digest: Digest) -> String {
+    digest.to_string().chars().take(8).collect()
 }
 
 /// `1 device`, `2 devices`.

@@ -8,6 +8,8 @@ Examples:
       The device verifies the file, installs it, says so and reboots.
   mqtt-ota send lib/*.py --as lib/ --to @lamps
       Several files into a folder of each device of a group; one reboot.
+  mqtt-ota sync src --to NIGHTLAMP --wait-boot
+      A whole folder, all or nothing; back by itself if it does not work.
   mqtt-ota devices
       Who is there?
 
@@ -39,7 +41,8 @@ pub(super) const SEND: &str = "\
 Every file, name and device is checked before anything is sent. The files go
 to a device in the order in which they stand, and it reboots once, after the
 last one. If one fails, the device gets none after it and is not rebooted. A
-failed transfer leaves the device's old file as it was.
+failed transfer leaves the device's old file as it was. A device that can resume goes
+on where its link broke.
 
 Examples:
   mqtt-ota send main.py --to NIGHTLAMP
@@ -66,20 +69,22 @@ JSON:
   With --json each line is an object with `event`, `device` and `path` (the
   name on the device). The events and their other keys:
     announced   version client system address free hashes set boots
+                rolled_back error
     listening   local advertised why
     offered     attempt offer
     receiving
     connected   peer
+    asked       peer path files offset (a device that can resume says where)
     progress    peer sent total (at most ten a second)
     dropped     peer sent cause
     delivered   peer
     retrying    attempt of after because
     installed, waiting-for-boot
-    result      outcome ok confirmed message hint reason bytes hash attempts
-                seconds peer advertised why back_online_after
+    result      outcome ok confirmed message hint reason bytes sent hash
+                attempts seconds peer advertised why back_online_after
     skipped     because
   At the end comes one `summary`: ok devices devices_ok installed unchanged
-  unconfirmed failed skipped error. Where nothing could be sent it is the only
+  unconfirmed planned taken_back failed skipped error. Where nothing could be sent it is the only
   line, and `error` says why. After Ctrl-C, or with a command line that is not
   understood, there is none. `outcome` is one of the above, or `error` for what
   went wrong on this side. Times are in seconds. New keys and new events may be
@@ -94,17 +99,103 @@ Exit status:
   130  Interrupted with Ctrl-C; the ports are closed. A device that has taken a
        whole file installs it";
 
+pub(super) const SYNC: &str = "\
+Makes the files in DIR, and in the folders in it, those of the device. The
+device says what it does not have yet, and only that travels. All files come
+into place at once, or none: if the power or the link fails, the device runs
+what it ran, or all of the new. A link that breaks, however often, costs only
+what is not on flash yet.
+
+Then the set is on trial. If the application does not get back to the broker
+within three boots (--trial), as it crashes, hangs or has lost the Wi-Fi's
+password, the device takes all files back, with nobody near it.
+`mqtt-ota devices` shows that, and --wait-boot waits for it.
+
+The device needs the client that knows sets, and two lines in its boot.py. It
+keeps the files that the set replaces: there has to be room for both.
+
+What is sent:
+  A file .mqttotaignore, in DIR or in a folder in it, names what is not sent, as
+  .gitignore does for git. Files and folders whose name begins with a dot are
+  not sent, unless it says `!.name`. A link is sent as the file that it points
+  to; a link to a folder is an error. At most 1000 files.
+
+What is deleted:
+  Nothing, by itself. With --delete, what the last sync put there and DIR has
+  no longer; with --delete-all, every file that is not in DIR, but boot.py and
+  the client (mqtt_ota*). --dry-run shows it first.
+
+Examples:
+  mqtt-ota sync src --to NIGHTLAMP
+  mqtt-ota sync src --to NIGHTLAMP --delete --dry-run
+  mqtt-ota sync src --to @lamps --wait-boot --boot-timeout 5m
+  mqtt-ota sync src --to NIGHTLAMP --json | jq 'select(.event == \"result\")'
+
+Outcomes, as of `mqtt-ota send`, and:
+  planned           With --dry-run: the device has said what it would do
+  rolled-back       With --wait-boot: back with the old files; the error is
+                    the device's
+  no-sets           The device has not announced that it takes sets: use send
+
+JSON:
+  The events of `mqtt-ota send --json`, with the path `set`. A `result` also
+  has files (in the set), fetched (how many the device asked for), bytes (of
+  all files), sent (that travelled), hash (which names the set), and plan with
+  --dry-run: send and keep (path, bytes), delete (paths).
+
+Patience:
+  A device that works on a set, hashing and copying files, may say nothing for
+  as long as --connect-timeout and --confirm-timeout together; the latter is
+  2 minutes here where it is not set.
+
+Exit status:
+  0    Every device has the files, or had them; with --dry-run, has answered
+  1    Something failed, or a device took the files back while we waited
+  2    The command line or a setting is wrong; nothing was sent
+  130  Interrupted with Ctrl-C. A device that has taken all files installs them";
+
+pub(super) const ROLLBACK: &str = "\
+Takes back the set that the device got last: it puts the files back that the
+set replaced, removes those that were new, reboots, and announces that it did.
+It keeps these files until the next set comes, or a single file.
+
+Examples:
+  mqtt-ota rollback --to NIGHTLAMP
+  mqtt-ota rollback --to @lamps --boot-timeout 5m
+
+Outcomes:
+  taken-back        The device says that it is back at the files before
+  failed            It says why not: `gone` means that they are no longer kept
+  no-set            It has announced no set
+  no-sets           It has not announced that it takes sets
+  not-subscribed    The broker says that no such device is there (MQTT 5 only)
+  not-taken-back    It was not heard in time to have done it
+
+JSON:
+  The events of `mqtt-ota send --json`, with the path `set`.
+
+Exit status:
+  0    Every device has taken its set back
+  1    One has not, for the reason on standard error
+  2    The command line or a setting is wrong; nothing was sent
+  130  Interrupted with Ctrl-C. A device that was told to does it all the same";
+
 pub(super) const DEVICES: &str = "\
 Lists the devices whose announcement the broker keeps: they may be asleep, or
 gone meanwhile. A device that announces nothing can be sent to all the same.
 
+SET is the beginning of the hash that names the set of files that is installed;
+`-` is none, and nothing at all a device that takes single files only. STATE
+says whether it is on trial, and which set was taken back last, and why.
+
 Examples:
   mqtt-ota devices --broker mqtt://iot.lan
-  mqtt-ota devices --json | jq -r 'select(.boots == 1) | .device'
+  mqtt-ota devices --json | jq -r 'select(.rolled_back) | .device'
 
 JSON:
   An object a device: device version client system address free (bytes)
-  hashes set boots. What the device did not say is null.
+  hashes set boots (while on trial) rolled_back error. What the device did not
+  say is null.
 
 Exit status:
   0    The list is whole, even if it is empty

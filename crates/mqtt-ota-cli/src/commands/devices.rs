@@ -11,7 +11,8 @@ use crate::printer::Printer;
 use crate::problem::{Exit, Problem};
 use crate::report::Announced;
 use crate::settings::Settings;
-use crate::{table, units};
+use crate::table;
+use crate::units::{self, short};
 
 /// Lists the announced devices.
 pub(super) fn run(args: &Devices, config: Option<&Path>, printer: &Printer) -> Result<Exit, Problem> {
@@ -60,9 +61,19 @@ struct Object<'a> {
     announced: Announced,
 }
 
+/// Whether a set is on trial, and which was taken back.
+fn state(announcement: &Announcement) -> String {
+    let trial = announcement.boots.map(|boots| format!("on trial, boot {boots}"));
+    let back = announcement.rolled_back.map(|digest| match &announcement.error {
+        Some(error) => format!("rolled back {}: {error}", short(digest)),
+        None => format!("rolled back {}", short(digest)),
+    });
+    trial.into_iter().chain(back).collect::<Vec<_>>().join("; ")
+}
+
 fn show(devices: &[(DeviceName, Announcement)], printer: &Printer) {
     let mut rows =
-        vec![["DEVICE", "ADDRESS", "SYSTEM", "CLIENT", "FREE", "HASHES", "BOOTS"].map(str::to_owned)];
+        vec![["DEVICE", "ADDRESS", "SYSTEM", "CLIENT", "FREE", "HASHES", "SET", "STATE"].map(str::to_owned)];
     for (name, announcement) in devices {
         let or_dash =
             |text: Option<String>| text.filter(|text| !text.is_empty()).unwrap_or_else(|| "-".into());
@@ -74,7 +85,8 @@ fn show(devices: &[(DeviceName, Announcement)], printer: &Printer) {
             or_dash(announcement.client.clone()),
             or_dash(announcement.free.map(units::size)),
             or_dash(Some(hashes.join(","))),
-            or_dash(announcement.boots.map(|boots| boots.to_string())),
+            announcement.set.map(|set| set.digest().map_or_else(|| "-".into(), short)).unwrap_or_default(),
+            state(announcement),
         ]);
     }
     table::print(printer, rows);

@@ -20,7 +20,7 @@ use crate::targets;
 use crate::units::count;
 
 /// How long the goodbye to the broker may take after Ctrl-C.
-const GOODBYE: Duration = Duration::from_millis(300);
+pub(super) const GOODBYE: Duration = Duration::from_millis(300);
 
 /// Sends files to devices. Who reads JSON hears of the end in it, whatever it is.
 pub(super) fn run(args: Send, config: Option<&Path>, printer: &Arc<Printer>) -> Result<Exit, Problem> {
@@ -150,7 +150,7 @@ impl<'a> Delivery<'a> {
             let result = self.send(Arc::new(track), payload, last).await;
             let ok = result.as_ref().is_ok_and(|report| self.is_done(report));
             self.lost.set(self.lost.get() || matches!(result, Err(SendError::Broker(LinkError::Lost))));
-            received.summary.add(&result, ok);
+            received.summary.add(result.as_ref(), ok);
             received.ok = ok;
             if ok {
                 received.there.push(named.path.as_str());

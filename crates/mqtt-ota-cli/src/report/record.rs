@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use mqtt_ota::wire::Announcement;
-use mqtt_ota::{Event, Outcome, Report, SendError};
+use mqtt_ota::wire::{Announcement, DevicePath};
+use mqtt_ota::{Event, Outcome, Plan, Report, SendError, SyncReport};
 use serde::Serialize;
 
 use crate::problem::Problem;
@@ -27,6 +27,7 @@ pub(crate) enum Step {
     Offered { attempt: u32, offer: String },
     Receiving,
     Connected { peer: String },
+    Asked { peer: String, path: String, files: usize, offset: u64 },
     Progress { peer: String, sent: u64, total: u64 },
     Dropped { peer: String, sent: u64, cause: String },
     Delivered { peer: String },
@@ -48,6 +49,8 @@ pub(crate) struct Announced {
     hashes: Vec<&'static str>,
     set: Option<String>,
     boots: Option<u32>,
+    rolled_back: Option<String>,
+    error: Option<String>,
 }
 
 impl From<&Announcement> for Announced {
@@ -61,6 +64,8 @@ impl From<&Announcement> for Announced {
             hashes: announcement.algorithms.iter().map(|algorithm| algorithm.code()).collect(),
             set: announcement.set.map(|set| set.to_string()),
             boots: announcement.boots,
+            rolled_back: announcement.rolled_back.map(|digest| digest.to_string()),
+            error: announcement.error.clone(),
         }
     }
 }
@@ -75,6 +80,7 @@ pub(crate) struct Result {
     hint: Option<String>,
     reason: Option<String>,
     bytes: u64,
+    sent: Option<u64>,
     hash: Option<String>,
     attempts: Option<u32>,
     seconds: Option<f64>,
@@ -82,6 +88,40 @@ pub(crate) struct Result {
     advertised: Option<String>,
     why: Option<String>,
     back_online_after: Option<f64>,
+    /// Of a set: how many files it has, and how many of them the device asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    files: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fetched: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan: Option<Planned>,
+}
+
+/// What a device would do with a set.
+#[derive(Debug, Serialize)]
+struct Planned {
+    send: Vec<File>,
+    keep: Vec<File>,
+    delete: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct File {
+    path: String,
+    bytes: u64,
+}
+
+impl From<&Plan> for Planned {
+    fn from(plan: &Plan) -> Self {
+        let files = |files: &[(DevicePath, u64)]| {
+            files.iter().map(|(path, bytes)| File { path: path.to_string(), bytes: *bytes }).collect()
+        };
+        Self {
+            send: files(&plan.send),
+            keep: files(&plan.keep),
+            delete: plan.delete.iter().map(ToString::to_string).collect(),
+        }
+    }
 }
 
 impl Step {
@@ -99,6 +139,9 @@ impl Step {
             }
             Event::Receiving => Self::Receiving,
             Event::Connected { peer } => Self::Connected { peer: peer.to_string() },
+            Event::Asked { peer, path, files, offset } => {
+                Self::Asked { peer: peer.to_string(), path: path.to_string(), files: *files, offset: *offset }
+            }
             Event::Progress { peer, sent, total } => {
                 Self::Progress { peer: peer.to_string(), sent: *sent, total: *total }
             }
@@ -119,11 +162,24 @@ impl Step {
     }
 
     pub(super) fn result(report: &Report, ok: bool) -> Self {
+        Self::Result(Box::new(Self::result_of(report, ok)))
+    }
+
+    pub(super) fn set_result(sync: &SyncReport, ok: bool) -> Self {
+        Self::Result(Box::new(Result {
+            files: Some(sync.files),
+            fetched: Some(sync.fetched),
+            plan: sync.plan.as_ref().map(Planned::from),
+            ..Self::result_of(&sync.report, ok)
+        }))
+    }
+
+    fn result_of(report: &Report, ok: bool) -> Result {
         let reason = match &report.outcome {
             Outcome::Failed { reason, .. } => Some(reason.to_string()),
             _ => None,
         };
-        Self::Result(Box::new(Result {
+        Result {
             outcome: code(&report.outcome),
             ok,
             confirmed: report.outcome.is_confirmed(),
@@ -131,21 +187,23 @@ impl Step {
             hint: report.outcome.hint(),
             reason,
             bytes: report.bytes,
+            sent: Some(report.sent),
             hash: Some(report.digest.to_string()),
             attempts: Some(report.attempts),
             seconds: Some(seconds(report.elapsed)),
             peer: report.peer.map(|peer| peer.to_string()),
-            advertised: Some(report.advertised.to_string()),
-            why: Some(report.advertised.why.to_string()),
+            advertised: report.advertised.as_ref().map(ToString::to_string),
+            why: report.advertised.as_ref().map(|advertised| advertised.why.to_string()),
             back_online_after: report.back_online.as_ref().map(|back| seconds(back.after)),
-        }))
+            ..Result::default()
+        }
     }
 
     pub(super) fn error(error: &SendError, bytes: u64) -> Self {
         Self::Result(Box::new(Result {
             outcome: "error",
             message: Described::of(error).to_string(),
-            hint: error.hint().map(str::to_owned),
+            hint: error.hint(),
             bytes,
             ..Result::default()
         }))
@@ -165,6 +223,11 @@ pub(crate) fn code(outcome: &Outcome) -> &'static str {
         Outcome::Interrupted { .. } => "interrupted",
         Outcome::NotBackOnline { .. } => "not-back-online",
         Outcome::RolledBack { .. } => "rolled-back",
+        Outcome::Planned => "planned",
+        Outcome::TakenBack => "taken-back",
+        Outcome::NotTakenBack { .. } => "not-taken-back",
+        Outcome::NoSet => "no-set",
+        Outcome::NoSets { .. } => "no-sets",
         _ => "other",
     }
 }
@@ -184,6 +247,8 @@ pub(crate) struct Summary {
     pub(crate) installed: usize,
     pub(crate) unchanged: usize,
     pub(crate) unconfirmed: usize,
+    pub(crate) planned: usize,
+    pub(crate) taken_back: usize,
     pub(crate) failed: usize,
     pub(crate) skipped: usize,
     /// Why nothing was sent at all.
@@ -197,8 +262,10 @@ impl Summary {
     }
 
     /// Counts one result.
-    pub(crate) fn add(&mut self, result: &std::result::Result<Report, SendError>, ok: bool) {
+    pub(crate) fn add(&mut self, result: std::result::Result<&Report, &SendError>, ok: bool) {
         match result {
+            Ok(Report { outcome: Outcome::Planned, .. }) => self.planned += 1,
+            Ok(Report { outcome: Outcome::TakenBack, .. }) => self.taken_back += 1,
             Ok(Report { outcome: Outcome::Unconfirmed, .. }) => self.unconfirmed += 1,
             Ok(Report { outcome: Outcome::Unchanged, .. }) if ok => self.unchanged += 1,
             Ok(_) if ok => self.installed += 1,
