@@ -7,6 +7,7 @@
 //! | [`Mosquitto`] | the real broker, on a free port, with a password, TLS or more settings |
 //! | [`EmbeddedBroker`] | `mqtt-ota broker` |
 //! | [`Gate`] | a way to a broker that speaks MQTT 3.1.1 only, or that a test can cut |
+//! | [`Chaos`] | a link between a device and a sender that breaks at random offsets |
 //! | [`MqttOta`] | the real `mqtt-ota` binary with an environment of its own |
 //! | [`Application`] | a program that uses the library |
 //! | [`Process`], [`Finished`] | a running child, its output as events, and how it ended |
@@ -17,6 +18,7 @@
 //! | [`OriginalSender`] | the sender of 2018: QoS 0, three seconds, no answer |
 //! | [`Receiver`] | `mqtt-ota receive` |
 //! | [`DemoDevice`] | the MicroPython script that `mqtt-ota demo` runs |
+//! | [`SetDevice`] | the companion client as a device that takes sets |
 //! | [`Board`] | MicroPython with a file system of its own, an application, and the companion client |
 //!
 //! Everything blocks, and so a test reads from top to bottom. Nothing sleeps: what is waited for is
@@ -32,6 +34,7 @@
 mod application;
 mod authority;
 mod board;
+mod chaos;
 mod client;
 mod command;
 mod demo_device;
@@ -50,11 +53,13 @@ mod raw_device;
 mod receiver;
 mod runtime;
 mod scene;
+mod set_device;
 mod transcript;
 
 pub use application::{Application, Sending};
 pub use authority::Authority;
 pub use board::{Board, FileSystem};
+pub use chaos::Chaos;
 pub use client::{Client, Message};
 pub use command::{MqttOta, binary};
 pub use demo_device::{DemoDevice, Interpreter};
@@ -73,4 +78,5 @@ pub use raw_device::{RawDevice, sha1_hex};
 pub use receiver::Receiver;
 pub use runtime::GUARD;
 pub use scene::Scene;
+pub use set_device::SetDevice;
 pub use transcript::Transcript;

@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::mem::replace;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use crate::address::Advertised;
 use crate::attempt::{Delivery, at};
@@ -17,11 +17,18 @@ use crate::feed::{Feed, Heard};
 use crate::items::Items;
 use crate::mqtt::{Ack, Link, patiently};
 use crate::options::SendOptions;
+use crate::outcome::Outcome;
 use crate::serve::{RangeEvent, Ranges, Server};
 use crate::wire::{Ask, Content, DeviceName, DevicePath, ExtendedOffer, State};
 
 /// The most deletions that are listed of a dry run.
 const DELETIONS: usize = 10_000;
+
+/// How long after its word a device may still be telling what it would do, on a connection that it then
+/// closes; the word takes another way, and may be faster.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+/// The same, where no connection of it is known yet.
+const FIRST_WORDS: Duration = Duration::from_millis(200);
 
 /// One extended offer, published and served: the sockets and the clock around a [`Dialogue`].
 pub(crate) struct Stream<'a> {
@@ -45,6 +52,8 @@ pub(crate) struct Wanted {
 struct Seen {
     wanted: Wanted,
     peer: Option<SocketAddr>,
+    /// The connections that asked for something, and are not closed.
+    open: HashSet<SocketAddr>,
     /// When the last item had been handed over.
     taken: Option<Instant>,
     sent: Arc<AtomicU64>,
@@ -68,7 +77,13 @@ impl Stream<'_> {
             Dialogue::new(subject, topic.clone(), self.advertised.clone(), feed.announcement.as_ref());
 
         let sent = Arc::<AtomicU64>::default();
-        let mut seen = Seen { wanted: Wanted::default(), peer: None, taken: None, sent: Arc::clone(&sent) };
+        let mut seen = Seen {
+            wanted: Wanted::default(),
+            peer: None,
+            open: HashSet::new(),
+            taken: None,
+            sent: Arc::clone(&sent),
+        };
         let (events, mut served) = Server::range_events();
         let ranges = Ranges { items: items.clone(), id: offer.id, dry_run, idle: options.idle_timeout };
         let mut serving = pin!(server.answer(ranges, events, sent));
@@ -140,6 +155,15 @@ impl Stream<'_> {
                 break outcome;
             }
         };
+        let until = Instant::now() + LAST_WORDS;
+        while outcome == Outcome::Planned && is_serving {
+            let quiet = if seen.open.is_empty() { Instant::now() + FIRST_WORDS } else { until };
+            tokio::select! {
+                () = &mut serving => is_serving = false,
+                Some(event) = served.recv() => drop(self.served(event, &mut seen)?),
+                () = sleep_until(quiet) => break,
+            }
+        }
         Ok(Delivery {
             outcome,
             peer: seen.peer,
@@ -160,6 +184,7 @@ impl Stream<'_> {
             }
             RangeEvent::Asked { peer, ask } => {
                 seen.peer = Some(peer);
+                seen.open.insert(peer);
                 Some(self.asked(peer, ask, &mut seen.wanted))
             }
             RangeEvent::Progress { peer, item, offset } => {
@@ -176,6 +201,7 @@ impl Stream<'_> {
                 Some(Input::Sent)
             }
             RangeEvent::Dropped { peer, known, cause } => {
+                seen.open.remove(&peer);
                 let sent = if known { seen.sent.load(Ordering::Relaxed) } else { 0 };
                 options.tell(Event::Dropped { peer, sent, cause: cause.clone() });
                 known.then_some(Input::Dropped(cause))

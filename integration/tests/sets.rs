@@ -1,0 +1,390 @@
+//! Folders that become a device's files: the real command, the real broker, and the real companion client on
+//! MicroPython and on CPython.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "these are tests")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+
+use mqtt_ota_integration::{
+    Chaos, Finished, Interpreter, MqttOta, RawDevice, RawOffer, Scene, SetDevice, free_port,
+};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
+
+const BOTH: [Interpreter; 2] = [Interpreter::MicroPython, Interpreter::Python3];
+const NAME: &str = "NIGHTLAMP";
+
+/// A broker, a folder with hostile names and contents, and a device's flash.
+struct Home {
+    scene: Scene,
+    flash: TempDir,
+}
+
+fn binary(seed: u8, len: usize) -> Vec<u8> {
+    (0..len).map(|i| (i as u64 * 31 + (i as u64 >> 8) * 7 + u64::from(seed)) as u8).collect()
+}
+
+impl Home {
+    fn new() -> Self {
+        let home = Self { scene: Scene::new(), flash: tempfile::tempdir().unwrap() };
+        home.has("main.py", "VERSION = 1\n");
+        home.has("lib/lamp.py", "x = 1\n".repeat(700));
+        home.has("lib/größe & b.py", "");
+        home.has("lib.txt", "sorted between\n");
+        home.has("data.bin", binary(1, 40_000));
+        home
+    }
+
+    /// Writes a file of the folder.
+    fn has(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        let path = self.folder().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.scene.folder().join("src")
+    }
+
+    fn boots(&self, interpreter: Interpreter) -> SetDevice {
+        SetDevice::boot(interpreter, &self.scene.broker, NAME, self.flash.path())
+    }
+
+    fn sync(&self) -> MqttOta {
+        MqttOta::run("sync").broker(&self.scene.broker).arg(self.folder()).args(["--to", NAME])
+    }
+
+    fn devices(&self) -> Finished {
+        MqttOta::run("devices").broker(&self.scene.broker).finish()
+    }
+
+    #[track_caller]
+    fn assert_same(&self) {
+        assert_eq!(files(self.flash.path()), files(&self.folder()));
+    }
+}
+
+/// All files below a folder but the client's own, by their names.
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    fn walk(folder: &Path, prefix: &str, found: &mut BTreeMap<String, Vec<u8>>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            let name = format!("{prefix}{}", entry.file_name().to_str().unwrap());
+            if entry.file_name().to_str().unwrap().starts_with('.') {
+                continue;
+            } else if entry.file_type().unwrap().is_dir() {
+                walk(&entry.path(), &format!("{name}/"), found);
+            } else {
+                found.insert(name, fs::read(entry.path()).unwrap());
+            }
+        }
+    }
+    let mut found = BTreeMap::new();
+    walk(folder, "", &mut found);
+    found
+}
+
+fn result(finished: &Finished) -> Value {
+    let lines = finished.json_lines();
+    lines.into_iter().find(|line| line["event"] == "result").unwrap_or_else(|| panic!("{finished:?}"))
+}
+
+fn sha256_hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn a_folder_becomes_the_device_s_files_and_then_only_what_changed_travels() {
+    for interpreter in BOTH {
+        let home = Home::new();
+        let device = home.boots(interpreter);
+        let synced = home.sync().arg("--wait-boot").finish();
+        synced.assert_status(0).assert_mentions("5 of 5 files sent").assert_mentions("back online");
+        home.assert_same();
+
+        let again = result(home.sync().arg("--json").finish().assert_status(0));
+        assert_eq!((&again["outcome"], &again["fetched"]), (&"unchanged".into(), &0.into()));
+        assert!(again["sent"].as_u64().unwrap() < 600, "only the manifest: {again}");
+
+        home.has("main.py", "VERSION = 2\n");
+        let one = result(home.sync().args(["--json", "--wait-boot"]).finish().assert_status(0));
+        assert_eq!((&one["outcome"], &one["fetched"]), (&"installed".into(), &1.into()));
+        assert!(one["sent"].as_u64().unwrap() < 600, "{one}");
+        home.assert_same();
+        let hash = one["hash"].as_str().unwrap();
+        home.devices().assert_status(0).assert_mentions(&hash[..8]);
+        drop(device);
+    }
+}
+
+#[test]
+fn what_is_gone_from_the_folder_is_deleted_only_if_it_is_said_and_a_dry_run_shows_it() {
+    for interpreter in BOTH {
+        let home = Home::new();
+        let _device = home.boots(interpreter);
+        home.sync().arg("--wait-boot").finish().assert_status(0);
+        fs::write(home.flash.path().join("log.txt"), "the application's own").unwrap();
+        fs::write(home.flash.path().join("boot.py"), "import mqtt_ota_boot").unwrap();
+        fs::remove_file(home.folder().join("lib/lamp.py")).unwrap();
+        home.has("new/file.py", "new");
+
+        let before = files(home.flash.path());
+        let dry = result(home.sync().args(["--dry-run", "--delete", "--json"]).finish().assert_status(0));
+        assert_eq!(dry["outcome"], "planned");
+        assert_eq!(dry["plan"]["send"], serde_json::json!([{"path": "new/file.py", "bytes": 3}]));
+        assert_eq!(dry["plan"]["keep"].as_array().unwrap().len(), 4);
+        assert_eq!(dry["plan"]["delete"], serde_json::json!(["lib/lamp.py"]));
+        let dry = home.sync().args(["--dry-run", "--delete-all"]).finish();
+        dry.assert_status(0).assert_mentions("would send new/file.py (3 bytes)");
+        dry.assert_mentions("would delete log.txt").assert_mentions("2 to delete");
+        assert_eq!(files(home.flash.path()), before, "a dry run changes nothing");
+
+        home.sync().arg("--wait-boot").finish().assert_status(0);
+        assert!(home.flash.path().join("lib/lamp.py").exists());
+        home.has("lib/lamp.py", "again");
+        home.sync().arg("--wait-boot").finish().assert_status(0);
+        fs::remove_file(home.folder().join("lib/lamp.py")).unwrap();
+        home.sync().args(["--wait-boot", "--delete"]).finish().assert_status(0);
+        assert!(!home.flash.path().join("lib/lamp.py").exists());
+        assert!(home.flash.path().join("log.txt").exists());
+        home.sync().args(["--wait-boot", "--delete-all"]).finish().assert_status(0);
+        fs::remove_file(home.flash.path().join("boot.py")).unwrap();
+        home.assert_same();
+    }
+}
+
+#[test]
+fn a_link_that_breaks_at_random_costs_only_what_was_not_on_flash() {
+    for (seed, interpreter) in (1..).zip(BOTH) {
+        let home = Home::new();
+        home.has("large.bin", binary(9, 150_000));
+        let _device = home.boots(interpreter);
+        let port = free_port();
+        let link = Chaos::to(port, seed, 8, 40_000);
+        let synced = home
+            .sync()
+            .args(["--listen", &format!("127.0.0.1:{port}"), "--advertise", &link.advertised(), "--json"])
+            .finish();
+        let result = result(synced.assert_status(0));
+        assert_eq!(result["outcome"], "installed");
+        home.assert_same();
+        assert!(link.connections() > 3, "{} connections", link.connections());
+        // What is in the buffers of a connection that breaks is lost: that of the relay, and the system's.
+        let (sent, bytes) = (result["sent"].as_u64().unwrap(), result["bytes"].as_u64().unwrap());
+        println!("{sent} of {bytes} bytes in {} connections", link.connections());
+    }
+}
+
+#[test]
+fn a_device_that_loses_its_power_goes_on_where_it_was() {
+    for interpreter in BOTH {
+        let home = Home::new();
+        home.has("large.bin", binary(9, 3_000_000));
+        let device = home.boots(interpreter);
+        let (sending, _home) = home.sync().args(["--json", "-v"]).start();
+        sending.stdout().wait_until("some of it", |text| {
+            let line = text.lines().rfind(|line| line.contains("\"progress\"") && line.ends_with('}'))?;
+            let line: Value = serde_json::from_str(line).unwrap();
+            (line["sent"].as_u64().unwrap() > 1_000_000).then_some(())
+        });
+        drop(device);
+        let _device = home.boots(interpreter);
+        let synced = sending.wait();
+        let result = result(synced.assert_status(0));
+        assert_eq!(result["outcome"], "installed");
+        let lines = synced.json_lines();
+        let resumed = lines.iter().any(|line| line["event"] == "asked" && line["offset"].as_u64() > Some(0));
+        assert!(resumed, "{synced:?}");
+        home.assert_same();
+    }
+}
+
+#[test]
+fn a_single_file_resumes_on_a_device_that_understands_it() {
+    for (seed, interpreter) in (7..).zip(BOTH) {
+        let home = Home::new();
+        let _device = home.boots(interpreter);
+        let file = home.scene.file("large.bin", binary(3, 200_000));
+        let port = free_port();
+        let link = Chaos::to(port, seed, 6, 50_000);
+        let sent = home
+            .scene
+            .send(file, NAME)
+            .args(["--listen", &format!("127.0.0.1:{port}"), "--advertise", &link.advertised()])
+            .args(["--json", "--no-reboot"])
+            .finish();
+        let lines = sent.assert_status(0).json_lines();
+        assert!(lines.iter().any(|line| line["event"] == "asked" && line["offset"].as_u64() > Some(0)));
+        assert_eq!(fs::read(home.flash.path().join("large.bin")).unwrap(), binary(3, 200_000));
+        let again = home.scene.send(home.scene.folder().join("large.bin"), NAME).arg("--json").finish();
+        assert_eq!(result(again.assert_status(0))["outcome"], "unchanged");
+    }
+}
+
+#[test]
+fn a_set_that_crashes_is_taken_back_and_whoever_waits_hears_why() {
+    for interpreter in BOTH {
+        let home = Home::new();
+        let _device = home.boots(interpreter);
+        home.sync().arg("--wait-boot").finish().assert_status(0);
+        let good = files(home.flash.path());
+
+        home.has("main.py", "raise ValueError('no such lamp')\n");
+        home.has("new.py", "new");
+        let synced = home.sync().args(["--wait-boot", "--json"]).finish();
+        let rolled_back = result(synced.assert_status(1));
+        assert_eq!(rolled_back["outcome"], "rolled-back");
+        assert!(rolled_back["message"].as_str().unwrap().contains("no such lamp"), "{rolled_back}");
+        assert_eq!(files(home.flash.path()), good);
+        let hash = rolled_back["hash"].as_str().unwrap();
+        home.devices()
+            .assert_mentions(&format!("rolled back {}", &hash[..8]))
+            .assert_mentions("no such lamp");
+
+        home.has("main.py", "VERSION = 3\n");
+        home.sync().arg("--wait-boot").finish().assert_status(0);
+        home.assert_same();
+        assert!(!home.devices().stdout.contains("rolled back"));
+    }
+}
+
+#[test]
+fn the_last_set_is_taken_back_on_request() {
+    for interpreter in BOTH {
+        let home = Home::new();
+        let _device = home.boots(interpreter);
+        home.sync().arg("--wait-boot").finish().assert_status(0);
+        let first = files(home.flash.path());
+        home.has("main.py", "VERSION = 2\n");
+        home.has("new.py", "new");
+        home.sync().arg("--wait-boot").finish().assert_status(0);
+        home.assert_same();
+
+        let rollback = || MqttOta::run("rollback").broker(&home.scene.broker).args(["--to", NAME]).finish();
+        rollback().assert_status(0).assert_mentions("taken back");
+        assert_eq!(files(home.flash.path()), first);
+        let again = rollback();
+        again.assert_status(1).assert_error("gone").assert_hint("sync the folder");
+        assert_eq!(files(home.flash.path()), first);
+    }
+}
+
+#[test]
+fn a_device_that_takes_single_files_only_is_not_offered_a_set() {
+    let home = Home::new();
+    let device = RawDevice::announced(&home.scene.broker, NAME);
+    let synced = home.sync().finish();
+    synced.assert_status(1).assert_error("single files only").assert_hint("mqtt-ota send");
+    device.assert_no_offer();
+    let synced = home.sync().args(["--to", "NOBODY", "--json"]).finish();
+    synced.assert_status(1).assert_error("has not announced itself").assert_hint("spelt");
+    let rolled_back = MqttOta::run("rollback").broker(&home.scene.broker).args(["--to", NAME]).finish();
+    rolled_back.assert_status(1).assert_error("single files only");
+}
+
+/// A device that a test drives, and that has announced that it understands sets.
+fn raw_device(home: &Home) -> RawDevice {
+    let device = RawDevice::join(&home.scene.broker, NAME);
+    device.announce_as("v=1|addr=127.0.0.1|hash=sha1,sha256|set=-");
+    device
+}
+
+fn id(offer: &RawOffer) -> String {
+    let id = offer.text.split('|').find_map(|field| field.strip_prefix("id="));
+    id.unwrap_or_else(|| panic!("no id in {offer:?}")).to_owned()
+}
+
+fn ask(stream: &mut TcpStream, request: &str, count: usize) -> Vec<u8> {
+    stream.write_all(format!("{request}\n").as_bytes()).unwrap();
+    let mut bytes = vec![0; count];
+    stream.read_exact(&mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn strangers_get_nothing_use_nothing_up_and_do_not_keep_the_device_out() {
+    let home = Home::new();
+    let device = raw_device(&home);
+    let (sending, _home) = home.sync().args(["--delete", "--trial", "7", "--json"]).start();
+    let offer = device.offer();
+    let fields: Vec<_> = offer.text.split('|').collect();
+    assert_eq!(fields[2], "set");
+    assert_eq!(&fields[7..], ["set=1", "delete=set", "trial=7"]);
+    let size: usize = fields[6].strip_prefix("size=").unwrap().parse().unwrap();
+    device.report("receiving", &offer, &id(&offer));
+
+    let connect = || TcpStream::connect((offer.host.as_str(), offer.port)).unwrap();
+    let mut stream = connect();
+    let manifest = ask(&mut stream, &format!("{} 0-0 0", id(&offer)), size);
+    assert_eq!(sha256_hex(&manifest), offer.hash);
+    let mut strangers: Vec<_> = (0..100).map(|_| connect()).collect();
+    for (index, stranger) in strangers.iter_mut().enumerate() {
+        let garbage: &[u8] = match index % 3 {
+            0 => b"GET / HTTP/1.1\r\n\r\n",
+            1 => b"0000000000000000 0-0 0\n",
+            _ => b"",
+        };
+        let _ = stranger.write_all(garbage);
+    }
+    for stranger in strangers.iter_mut().take(2) {
+        let mut read = Vec::new();
+        let _ = stranger.read_to_end(&mut read);
+        assert_eq!(read, b"");
+    }
+    let total: usize = files(&home.folder()).values().map(Vec::len).sum();
+    let mut all = ask(&mut stream, &format!("{} 1-5 0", id(&offer)), total);
+    let mut another = connect();
+    assert_eq!(
+        ask(&mut another, &format!("{} 1-5 {}", id(&offer), 39_999), total - 39_999),
+        all.split_off(39_999)
+    );
+    device.report("installed", &offer, "");
+    let sent = sending.wait();
+    assert_eq!(result(sent.assert_status(0))["outcome"], "installed");
+    assert!(offer.is_withdrawn());
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_sent_is_an_error_that_names_it() {
+    let home = Home::new();
+    let device = raw_device(&home);
+    let (sending, _home) = home.sync().start();
+    let offer = device.offer();
+    home.has("data.bin", binary(2, 40_000));
+    let mut stream = TcpStream::connect((offer.host.as_str(), offer.port)).unwrap();
+    stream.write_all(format!("{} 1-5 0\n", id(&offer)).as_bytes()).unwrap();
+    let mut read = Vec::new();
+    let _ = stream.read_to_end(&mut read);
+    assert!(read.len() < 40_000, "the end of a file that changed is never sent");
+    sending.wait().assert_status(1).assert_error("data.bin changed");
+}
+
+#[test]
+fn the_device_s_own_reason_is_reported_and_what_passes_by_itself_is_offered_again() {
+    let home = Home::new();
+    let device = raw_device(&home);
+    let (sending, _home) = home.sync().args(["--retry-pause", "0"]).start();
+    let first = device.offer();
+    device.report("failed", &first, "busy a set is on trial");
+    let second = device.offer();
+    assert_ne!(id(&first), id(&second), "each offer has an id of its own");
+    device.report("failed", &second, "no-space 40000 bytes needed, 8192 free");
+    sending.wait().assert_status(1).assert_error("40000 bytes needed").assert_hint("delete");
+}
+
+#[test]
+fn a_folder_that_cannot_be_a_set_is_refused_before_anything_is_sent() {
+    let home = Home::new();
+    let device = raw_device(&home);
+    home.has("lib/a|b.py", "");
+    home.sync().finish().assert_status(1).assert_error("a|b.py").assert_hint(".mqttotaignore");
+    home.has(".mqttotaignore", "*\n");
+    home.sync().finish().assert_status(1).assert_error("no file to send");
+    let missing = MqttOta::run("sync").broker(&home.scene.broker).args(["nowhere", "--to", NAME]).finish();
+    missing.assert_status(1).assert_error("nowhere");
+    device.assert_no_offer();
+}
