@@ -93,7 +93,7 @@ impl Track {
                 self.printer.step(&self.about().plain(why));
             }
             Event::Offered { attempt, offer } => {
-                self.bar.waiting(&format!("{}: waiting for the device", self.path));
+                self.bar.waiting(&format!("{}: waiting for the device", self.label));
                 self.printer.step(&self.about().plain("offering ").faint(offer));
                 let is_rollback =
                     matches!(offer, AnyOffer::Extended(offer) if offer.content == Content::Rollback);
@@ -115,18 +115,21 @@ impl Track {
                 let from = if *offset > 0 { format!(", from byte {offset} on") } else { String::new() };
                 self.printer.step(&self.about().plain(format!("the device asks for {path}{more}{from}")));
             }
+            Event::Progress { sent, total, .. } if sent == total => {
+                self.bar.waiting(&format!("{}: waiting for the device's answer", self.label));
+            }
             Event::Progress { sent, total, .. } => self.bar.moving(&self.label, *sent, *total),
             Event::Dropped { peer, sent, cause } => {
-                self.bar.waiting(&format!("{}: waiting for the device", self.path));
+                self.bar.waiting(&format!("{}: waiting for the device", self.label));
                 let what = format!("{peer} was served {} and no more: {cause}", size(*sent));
                 self.printer.note(&self.about().plain(what));
             }
             Event::Delivered { peer } => {
-                self.bar.waiting(&format!("{}: waiting for the device's answer", self.path));
+                self.bar.waiting(&format!("{}: waiting for the device's answer", self.label));
                 self.printer.step(&self.about().plain(format!("{peer} has the whole file")));
             }
             Event::Retrying { attempt, of, after, because } => {
-                self.bar.waiting(&format!("{}: waiting before the next try", self.path));
+                self.bar.waiting(&format!("{}: waiting before the next try", self.label));
                 let pause =
                     if after.is_zero() { "at once".to_owned() } else { format!("in {}", time(*after)) };
                 let again = format!("; again {pause} (try {attempt} of {of})");

@@ -10,6 +10,10 @@ use crate::outcome::Outcome;
 use crate::serve::DropCause;
 use crate::wire::{Announcement, DevicePath, Digest, InstalledSet, State, Status};
 
+/// How often a device may start anew without having got any further. One that crashes whenever it takes the
+/// offer would do so for ever.
+const RESTARTS: u32 = 3;
+
 /// What is offered.
 #[derive(Debug, Clone)]
 pub(crate) struct Subject {
@@ -70,6 +74,8 @@ pub(crate) struct Dialogue {
     /// All that was asked for last was sent.
     served: bool,
     position: u64,
+    /// How often the device has started anew since it got any further.
+    restarts: u32,
     dropped: Option<DropCause>,
 }
 
@@ -94,6 +100,7 @@ impl Dialogue {
             asked_for_files: false,
             served: false,
             position: 0,
+            restarts: 0,
             dropped: None,
         }
     }
@@ -108,7 +115,13 @@ impl Dialogue {
                 let nobody = ack == Ack::NoSubscribers && is_first && self.patience() == Patience::Contact;
                 return nobody.then(|| Outcome::NotSubscribed { topic: self.topic.clone() });
             }
-            Input::AnnouncedAnew(announcement) => return self.announced(announcement),
+            Input::AnnouncedAnew(announcement) => {
+                if self.patience() == Patience::Silence {
+                    self.restarts += 1;
+                }
+                let outcome = self.announced(announcement);
+                return outcome.or_else(|| (self.restarts > RESTARTS).then(|| self.expired(waited)));
+            }
             Input::Status(status) if status.answers(&self.subject.path, &self.subject.digest) => {
                 return self.said(status);
             }
@@ -118,7 +131,12 @@ impl Dialogue {
                 self.asked_for_files |= files;
                 self.served = false;
             }
-            Input::Progress { position } => self.position = self.position.max(position),
+            Input::Progress { position } => {
+                if position > self.position {
+                    self.position = position;
+                    self.restarts = 0;
+                }
+            }
             Input::Sent => {
                 self.served = true;
                 self.dropped = None;
@@ -286,6 +304,18 @@ mod tests {
         let text = "ImportError".to_owned();
         let rolled_back = Outcome::RolledBack { text };
         assert_eq!(run([ACK, MANIFEST, FILES, Sent, announces("rolled-back")]), Some(rolled_back));
+    }
+
+    #[test]
+    fn a_device_that_crashes_at_each_try_is_offered_to_no_longer_unless_it_gets_further() {
+        let anew = || Input::AnnouncedAnew(Announcement::parse(BEFORE.as_bytes()).unwrap());
+        let crashes = |count: usize| (0..count).map(move |_| anew());
+        let starts = || [ACK, FILES, Dropped(DropCause::Closed)].into_iter();
+        assert_eq!(run(starts().chain(crashes(3))), None);
+        assert!(matches!(run(starts().chain(crashes(4))), Some(Outcome::Interrupted { .. })));
+        let further = (1..9).flat_map(|position| crashes(2).chain([Progress { position }]));
+        assert_eq!(run(starts().chain(further)), None);
+        assert_eq!(run([ACK].into_iter().chain(crashes(9))), None);
     }
 
     #[test]

@@ -113,7 +113,8 @@ impl Stream<'_> {
                 acknowledged = &mut publishing, if !is_published => {
                     is_published = true;
                     let is_known = dialogue.patience() == Patience::Silence;
-                    renew(&mut deadline, if is_known { silence } else { options.connect_timeout });
+                    // That it was published again is no word of the device.
+                    deadline.get_or_insert_with(|| Instant::now() + options.connect_timeout);
                     match acknowledged {
                         // Whoever came knows the offer, whether or not the broker could still say so.
                         Err(_) if is_known => Input::Acknowledged(Ack::Accepted),

@@ -77,7 +77,8 @@ JSON:
     asked       peer path files offset (a device that can resume says where)
     progress    peer sent total (at most ten a second)
     dropped     peer sent cause
-    delivered   peer
+    delivered   peer (of a plain offer; a device that resumes says when it is
+                done)
     retrying    attempt of after because
     installed, waiting-for-boot
     result      outcome ok confirmed message hint reason bytes sent hash
