@@ -7,9 +7,10 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use mqtt_ota_integration::{
-    Chaos, Finished, Interpreter, MqttOta, RawDevice, RawOffer, Scene, SetDevice, free_port,
+    Chaos, Finished, GUARD, Interpreter, MqttOta, RawDevice, RawOffer, Scene, SetDevice, free_port,
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -194,22 +195,28 @@ fn a_link_that_breaks_at_random_offsets_ends_in_the_whole_set() {
 fn a_device_that_loses_its_power_goes_on_where_it_was() {
     for interpreter in BOTH {
         let home = Home::new();
-        home.has("large.bin", binary(9, 12_000_000));
+        home.has("large.bin", binary(9, 400_000));
         let device = home.boots(interpreter);
-        let (sending, _home) = home.sync().args(["--json", "-v"]).start();
-        sending.stdout().wait_until("some of it", |text| {
-            let line = text.lines().rfind(|line| line.contains("\"progress\"") && line.ends_with('}'))?;
-            let line: Value = serde_json::from_str(line).unwrap();
-            (line["sent"].as_u64().unwrap() > 1_000_000).then_some(())
-        });
+        let port = free_port();
+        let link = Chaos::that_stalls(port, 200_000);
+        let listen = format!("127.0.0.1:{port}");
+        let (sending, _home) =
+            home.sync().args(["--listen", &listen, "--advertise", &link.advertised(), "--json"]).start();
+        // data.bin is item 1, and large.bin item 2.
+        let staged = home.flash.path().join(".mqtt-ota/2");
+        let give_up = Instant::now() + GUARD;
+        while fs::metadata(&staged).map_or(0, |staged| staged.len()) < 100_000 {
+            assert!(Instant::now() < give_up, "nothing is staged");
+            std::thread::yield_now();
+        }
         drop(device);
         let _device = home.boots(interpreter);
         let synced = sending.wait();
-        let result = result(synced.assert_status(0));
-        assert_eq!(result["outcome"], "installed");
+        assert_eq!(result(synced.assert_status(0))["outcome"], "installed");
         let lines = synced.json_lines();
-        let resumed = lines.iter().any(|line| line["event"] == "asked" && line["offset"].as_u64() > Some(0));
-        assert!(resumed, "{synced:?}");
+        let last = lines.iter().rfind(|line| line["event"] == "asked").unwrap();
+        assert_eq!(last["path"], "large.bin", "data.bin was whole: {synced:?}");
+        assert!(last["offset"].as_u64().unwrap() >= 90_000, "{last}");
         home.assert_same();
     }
 }
@@ -295,6 +302,35 @@ fn a_device_that_takes_single_files_only_is_not_offered_a_set() {
     synced.assert_status(1).assert_error("has not announced itself").assert_hint("spelt");
     let rolled_back = MqttOta::run("rollback").broker(&home.scene.broker).args(["--to", NAME]).finish();
     rolled_back.assert_status(1).assert_error("single files only");
+}
+
+#[test]
+fn the_list_of_devices_shows_sets_trials_and_what_was_taken_back() {
+    let home = Home::new();
+    let (set, back) = ("819d7bf8".repeat(8), "ba7816bf".repeat(8));
+    let device = RawDevice::join(&home.scene.broker, NAME);
+    device.announce_as(&format!("v=1|set={set}|boots=2|rolled-back={back}|error=Oops\u{1b}[2J: no lamp"));
+    let listed = home.devices();
+    listed.assert_status(0).assert_mentions("819d7bf8  on trial, boot 2; rolled back ba7816bf: Oops");
+    assert!(!listed.stdout.contains('\u{1b}'), "{listed:?}");
+    let json = MqttOta::run("devices").broker(&home.scene.broker).arg("--json").finish().json_lines();
+    assert_eq!((&json[0]["set"], &json[0]["rolled_back"]), (&set.into(), &back.into()));
+    device.announce_as("v=1|set=-");
+    assert!(!home.devices().stdout.contains("trial"));
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_closes_the_port_and_leaves_the_device_as_it_is() {
+    let home = Home::new();
+    let device = raw_device(&home);
+    let (sending, _home) = home.sync().start();
+    let offer = device.offer();
+    let mut stream = TcpStream::connect((offer.host.as_str(), offer.port)).unwrap();
+    ask(&mut stream, &format!("{} 0-0 0", id(&offer)), 100);
+    sending.interrupt();
+    sending.wait().assert_status(130);
+    assert!(offer.is_withdrawn());
 }
 
 /// A device that a test drives, and that has announced that it understands sets.

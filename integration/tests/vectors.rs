@@ -1,15 +1,16 @@
 //! One file of good and bad offers, for everybody who reads offers: the library, and the companion client
 //! on MicroPython and on CPython.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "these are tests")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "these are tests")]
 
 use std::path::Path;
 use std::process::Command;
 
-use mqtt_ota::wire::{Offer, OfferError};
+use mqtt_ota::wire::{AnyOffer, AnyOfferError, Content, ExtendedOfferError, Offer, OfferError};
 use mqtt_ota_integration::Interpreter;
 use serde_json::{Value, json};
 
 const VECTORS: &str = include_str!("../vectors/offers.json");
+const EXTENDED: &str = include_str!("../vectors/extended.json");
 
 #[test]
 fn the_library_reads_the_shared_vectors() {
@@ -36,6 +37,45 @@ fn the_library_reads_the_shared_vectors() {
                 refused["refused"] = reason.into();
                 refused.as_object_mut().unwrap().remove("host");
                 refused
+            }
+        };
+        assert_eq!(read, vector);
+    }
+}
+
+#[test]
+fn the_library_reads_the_shared_vectors_of_extended_offers() {
+    let vectors: Vec<Value> = serde_json::from_str(EXTENDED).unwrap();
+    for vector in vectors {
+        let read = match AnyOffer::parse(vector["offer"].as_str().unwrap().as_bytes()) {
+            Ok(AnyOffer::Plain(_)) => panic!("a plain offer: {vector}"),
+            Ok(AnyOffer::Extended(offer)) => {
+                let mut read = json!({
+                    "offer": vector["offer"],
+                    "host": offer.host.to_string(),
+                    "port": offer.port,
+                    "file": offer.path().to_string(),
+                    "hash": offer.digest.to_string(),
+                    "reboot": offer.reboot,
+                    "id": offer.id.to_string(),
+                    "size": offer.size,
+                    "kind": match offer.content {
+                        Content::File(_) => "file",
+                        Content::Set(_) => "set",
+                        _ => "rollback",
+                    },
+                });
+                if let Content::Set(terms) = offer.content {
+                    read["delete"] = json!(terms.delete.code());
+                    read["dry"] = json!(terms.dry_run);
+                    read["trial"] = json!(terms.trial.map(|trial| trial.boots()));
+                }
+                read
+            }
+            Err(error) => {
+                let is_path =
+                    matches!(error, AnyOfferError::Extended(ExtendedOfferError::Plain(OfferError::Path(_))));
+                json!({"offer": vector["offer"], "refused": if is_path { "bad-name" } else { "bad-offer" }})
             }
         };
         assert_eq!(read, vector);

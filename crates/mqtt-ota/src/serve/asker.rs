@@ -143,9 +143,14 @@ async fn send<S: AsyncWrite + Unpin>(
     mut offset: u64,
 ) -> Result<(), End> {
     let mut spent = Vec::new();
-    for number in range {
-        let Some(item) = served.items.get(number) else { continue };
-        let mut chunks = item.payload.chunks(item.digest, offset);
+    // The next file is opened and read while one is sent, so that many small ones go like a large one.
+    let start = |number: u32, offset| {
+        served.items.get(number).map(|item| (number, item.payload.chunks(item.digest, offset)))
+    };
+    let last = *range.end();
+    let mut ahead = start(*range.start(), offset);
+    while let Some((number, mut chunks)) = ahead.take() {
+        ahead = if number < last { start(number + 1, 0) } else { None };
         while let Some(chunk) = chunks.next(spent).await.map_err(End::Spoilt)? {
             let mut rest = chunk.as_slice();
             while !rest.is_empty() {
