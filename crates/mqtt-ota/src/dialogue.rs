@@ -212,6 +212,7 @@ mod tests {
     use super::*;
     use crate::address::Why;
     use crate::wire::{Algorithm, Reason};
+    use proptest::prelude::*;
 
     fn digest() -> Digest {
         Digest::of(Algorithm::Sha1, b"manifest")
@@ -349,6 +350,48 @@ mod tests {
         assert!(matches!(outcome, Some(Outcome::NobodyConnected { receiving: false, .. })));
         let outcome = run([ACK, status(State::Receiving, ""), Expired]);
         assert!(matches!(outcome, Some(Outcome::NobodyConnected { receiving: true, .. })));
+    }
+
+    fn any_input() -> impl Strategy<Value = Input> {
+        let state = prop_oneof![
+            Just(State::Receiving),
+            Just(State::Installed),
+            Just(State::Failed),
+            Just(State::Planned),
+            Just(State::Running),
+            Just(State::RolledBack)
+        ];
+        prop_oneof![
+            4 => any::<bool>().prop_map(|files| Asked { files }),
+            4 => (0u64..20).prop_map(|position| Progress { position }),
+            4 => Just(Sent),
+            4 => Just(Dropped(DropCause::Closed)),
+            2 => Just(ACK),
+            1 => Just(Acknowledged(Ack::NoSubscribers)),
+            1 => (state, "(unchanged|busy x|)").prop_map(|(state, detail)| status(state, &detail)),
+            1 => "(set|rolled-back|new)".prop_map(|key| announces(&key)),
+            1 => Just(Expired),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_heard_only_the_device_s_own_word_makes_it_installed(
+            inputs in proptest::collection::vec(any_input(), 0..20), dry_run in any::<bool>()
+        ) {
+            let mut dialogue = dialogue(dry_run, BEFORE);
+            for input in inputs {
+                let said = format!("{input:?}");
+                let before = dialogue.position();
+                let outcome = dialogue.step(input, WAITED);
+                prop_assert!(dialogue.position() >= before);
+                let Some(outcome) = outcome else { continue };
+                let is_word = said.contains("Installed") || said.contains("AnnouncedAnew") && !dry_run;
+                prop_assert!(!outcome.is_confirmed() || is_word, "{:?} after {}", outcome, said);
+                prop_assert_eq!(outcome == Outcome::Planned, dry_run && said.contains("Planned"));
+                break;
+            }
+        }
     }
 
     #[test]

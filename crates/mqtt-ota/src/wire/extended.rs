@@ -384,7 +384,7 @@ mod tests {
 
         #[test]
         fn property_any_options_are_an_offer_or_an_error(
-            options in "((id|size|set|delete|dry|trial|rollback)=(0123456789abcdef|[0-9]{0,5}|set|all)\\|){0,7}"
+            options in "((id|size|set|delete|dry|trial|rollback)=(0123456789abcdef|[0-9]{0,5}|set|all)\\|){0,5}"
         ) {
             if let Ok(offer) = read("set", &options) {
                 prop_assert_eq!(ExtendedOffer::parse(offer.to_string().as_bytes()), Ok(offer));

@@ -294,7 +294,7 @@ mod tests {
 
     fn any_files() -> impl Strategy<Value = Vec<ManifestLine>> {
         let file = ("[a-c é]{1,3}(/[a-c.]{1,3}){0,2}", any::<u64>());
-        proptest::collection::vec(file, 0..12).prop_map(|files| {
+        proptest::collection::vec(file, 0..6).prop_map(|files| {
             files
                 .into_iter()
                 .filter_map(|(path, size)| Some((path.parse::<DevicePath>().ok()?, size)))
