@@ -17,19 +17,13 @@ A tear is between two bytes: what a real chip's bits do while its supply fails i
 """
 
 import os
-import socket
 import sys
-from binascii import hexlify
-from errno import EAGAIN
-from hashlib import sha1, sha256
 
 import mqtt_ota
-import vfs
-from flash import Card, Flash
+from cuts import ROOT, STATE, Disk, content, listed
+from senders import Sender
 
-ROOT = "/flash"
 MAIN = "main.py"
-STATE = ".mqtt-ota"
 
 COUNTED = (
     "operations",
@@ -53,14 +47,6 @@ COUNTED = (
 )
 
 
-def content(seed, size):
-    """Bytes of which no 64 are the same as any others."""
-    parts = []
-    for number in range(0, size, 64):
-        parts.append(hexlify(sha256(b"%s %d" % (seed, number)).digest()))
-    return b"".join(parts)[:size]
-
-
 OTHERS = {
     "boot.py": content("boot.py", 139),
     "settings.json": content("settings.json", 620),
@@ -72,108 +58,8 @@ FOLDERS = ("", "lib")
 NEXT = (content("next", 1300), content("the one after", 1300))
 
 
-class Disk:
-    """A device with the file system that boards have on it."""
-
-    def __init__(self, kind):
-        name, _, detail = kind.partition("-")
-        self.type = {"lfs1": vfs.VfsLfs1, "lfs2": vfs.VfsLfs2, "fat": vfs.VfsFat}[name]
-        self.options = {}
-        self.root = {"lfs1": (2, 3), "lfs2": (0, 1), "fat": ()}[name]  # its blocks
-        if name == "fat":
-            self.device = Card() if detail == "sd" else Flash()
-        else:
-            self.options["progsize"] = int(detail or "32")
-            self.device = Flash(prog=self.options["progsize"])
-
-    def format(self):
-        self.type.mkfs(self.device, **self.options)
-
-    def boot(self):
-        """Mounts it afresh, in place of any other."""
-        try:
-            vfs.umount(ROOT)
-        except OSError:
-            pass
-        vfs.mount(self.type(self.device, **self.options), ROOT)
-
-
-class Sender:
-    """Offers files to the client in this process, and serves each whenever the client waits for it."""
-
-    def __init__(self):
-        self.listener = socket.socket()
-        while True:  # MicroPython has no way to ask which port the system chose
-            self.port = 10000 + int.from_bytes(os.urandom(2), "little") % 20000
-            try:
-                self.listener.bind(socket.getaddrinfo("127.0.0.1", self.port)[0][-1])
-                break
-            except OSError:
-                pass
-        self.listener.listen(1)
-        self.listener.setblocking(False)
-        self.stream = None
-        self.rest = b""
-
-    def installs(self, ota, file, installed=None, short=False):
-        """Whether the client says that it installed the file; calls `installed` as soon as it does."""
-        offer = "127.0.0.1|%d|%s|%s" % (self.port, MAIN, hexlify(sha1(file).digest()).decode())
-        ota.message(ota.topic, offer.encode())
-        self.rest = memoryview(file)[: len(file) // 2 if short else len(file)]
-        done = False
-        for step in ota.steps():
-            if step == mqtt_ota.WAIT:
-                if not self.serves():
-                    ota._wait(250)
-            elif step and step.startswith("installed|") and step.endswith("|"):
-                done = True
-                if installed:
-                    installed()
-        while self.stream or self.accepts():  # left behind by a client that gave up
-            self.close()
-        return done
-
-    def accepts(self):
-        try:
-            self.stream = self.listener.accept()[0]
-        except OSError as error:
-            if error.errno != EAGAIN:
-                raise
-            return False
-        self.stream.setblocking(False)
-        return True
-
-    def serves(self):
-        """Does what can be done at once; whether that was anything."""
-        if not self.stream:
-            return self.accepts()
-        try:
-            self.rest = self.rest[self.stream.send(self.rest) :]
-        except OSError as error:
-            if error.errno != EAGAIN:
-                raise
-            return False
-        if not len(self.rest):
-            self.close()
-        return True
-
-    def close(self):
-        self.stream.close()
-        self.stream = None
-
-
 def client(reset):
     return mqtt_ota.Ota("NIGHTLAMP", root=ROOT, reset=reset)
-
-
-def listed(folder):
-    """The names in a folder, which may not be there."""
-    try:
-        return [entry[0] for entry in os.ilistdir(ROOT + "/" + folder)]
-    except OSError:
-        return []
-    except UnicodeError:
-        return ["not readable"]
 
 
 class Proof:
@@ -215,7 +101,7 @@ class Proof:
         self.count("clean cuts")
         if self.look(old, new) != (old if self.short else new):
             raise AssertionError("without a cut main.py is not what the client said")
-        for torn in self.cuts(before, operations, self.splits):
+        for torn in self.victim.cuts(before, operations, self.splits):
             self.count("torn cuts" if torn else "clean cuts")
             self.look(old, new)
         if before != device.image:
@@ -228,27 +114,14 @@ class Proof:
         told = []
         reset = []
         ota = client(lambda: reset.append(len(device.operations)))
-        device.operations = []
-        self.sender.installs(ota, new, lambda: told.append(len(device.operations)), self.short)
-        operations, device.operations = device.operations, None
+        operations = self.board.recorded(
+            lambda: self.sender.installs(ota, MAIN, new, lambda: told.append(len(device.operations)), self.short)
+        )
         # Once the client says that the file is installed, nothing may be left that a cut could undo.
         expected = [] if self.short else [len(operations)]
         if told != expected or reset != expected:
             raise AssertionError("%d writes; installed after %s, reset after %s" % (len(operations), told, reset))
         return operations
-
-    def cuts(self, image, operations, splits):
-        """Gives the victim what each cut leaves, and says whether it is a torn one; completes `image`."""
-        flash = self.victim.device.image
-        for start, data in operations:
-            flash[:] = image
-            yield False
-            for split in splits:
-                part = int(len(data) * split)
-                flash[:] = image
-                flash[start : start + part] = memoryview(data)[:part]
-                yield True
-            image[start : start + len(data)] = data
 
     def look(self, old, new, again=False):
         """Boots the victim and counts what is there; returns what main.py is if it is one of the two."""
@@ -275,7 +148,7 @@ class Proof:
         self.update_next(ota, NEXT[again], others)
         if left and main is not None:
             operations, device.operations = device.operations, None
-            for _ in self.cuts(left, operations, (0.5,)):
+            for _ in self.victim.cuts(left, operations, (0.5,)):
                 self.count("second cuts")
                 self.look(main, NEXT[0], True)
         return main
@@ -295,7 +168,7 @@ class Proof:
     def update_next(self, ota, file, others):
         """One more update, which has to work whatever the cut left."""
         try:
-            done = self.sender.installs(ota, file)
+            done = self.sender.installs(ota, MAIN, file)
             self.victim.boot()
             done = done and self.stored(MAIN) == file and not listed(STATE) and self.others() == others
             free = os.statvfs(ROOT)[3]
