@@ -38,6 +38,7 @@ _NOTED = const(4)  # offers that wait at most
 _NO_SPACE = const(28)  # MicroPython's errno has no ENOSPC
 _HOST = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-_:"  # what a host may have
 _STATE = ".mqtt-ota"  # the client's own folder, below the root; no offer may name it
+_boot = sys.modules.get("mqtt_ota_boot")  # where boot.py has called it, there can be sets of files
 
 # What `Ota.steps` yields, beside a status: a chunk is done, or there is nothing to do before the
 # socket is ready.
@@ -132,9 +133,9 @@ class Ota:
         return self.publish(
             self.topic + b"/device",
             (
-                "v=1|client=mqtt_ota %s|sys=%s %d.%d.%d|%sfree=%d|hash=%ssha256"
+                "v=1|client=mqtt_ota %s|%ssys=%s %d.%d.%d|%sfree=%d|hash=%ssha256"
                 % (
-                    (__version__, sys.platform)
+                    (__version__, _boot.announcement() if _boot else "", sys.platform)
                     + tuple(sys.implementation.version[:3])
                     + (
                         "addr=%s|" % address if address and address != "0.0.0.0" else "",
@@ -188,35 +189,40 @@ class Ota:
             fields = str(self._noted.pop(0), "utf-8").split("|")
             if len(fields) > 3:
                 what = fields[2][:128] + "|" + fields[3][:64]
-            host, port, file, digest, reboot = parse(fields)
-            fields = None  # from here on, what is kept is what a transfer takes
-            hasher = getattr(hashlib, "sha1" if len(digest) == 20 else "sha256", None)
-            if not hasher:
-                raise Failed("bad-offer hash")
-            detail = "unchanged"
-            if not (yield from self._has(file, hasher(), digest)):
-                detail = ""
-                yield "receiving|" + what + "|"
-                gc.collect()  # so that the buffers of what comes find whole blocks
-                read = yield from self._connect(host, port)
-                hasher = hasher()
-                _quietly(os.mkdir, self.root + _STATE)
-                with open(self.root + _STATE + "/new", "wb") as temporary:
-                    total = yield from self._pump(read, hasher, temporary.write)
-                if hasher.digest() != digest:
-                    raise Failed("hash-mismatch after %d bytes" % total)
-                end = file.find("/")
-                while end > 0:
-                    _quietly(os.mkdir, self.root + file[:end])
-                    end = file.find("/", end + 1)
-                if hasattr(os, "sync"):
-                    os.sync()
-                os.rename(self.root + _STATE + "/new", self.root + file)
-                self._installed = True
+            if _boot and len(fields) > 5:
+                status, detail, reboot = yield from _boot.steps(self, fields, what)
+            else:
+                host, port, file, digest, reboot = parse(fields)
+                fields = None  # from here on, what is kept is what a transfer takes
+                hasher = getattr(hashlib, "sha1" if len(digest) == 20 else "sha256", None)
+                if not hasher:
+                    raise Failed("bad-offer hash")
+                detail = "unchanged"
+                if not (yield from self._has(file, hasher(), digest)):
+                    detail = ""
+                    yield "receiving|" + what + "|"
+                    gc.collect()  # so that the buffers of what comes find whole blocks
+                    read = yield from self._connect(host, port)
+                    hasher = hasher()
+                    _quietly(os.mkdir, self.root + _STATE)
+                    with open(self.root + _STATE + "/new", "wb") as temporary:
+                        total = yield from self._pump(read, hasher, temporary.write)
+                    if hasher.digest() != digest:
+                        raise Failed("hash-mismatch after %d bytes" % total)
+                    end = file.find("/")
+                    while end > 0:
+                        _quietly(os.mkdir, self.root + file[:end])
+                        end = file.find("/", end + 1)
+                    if hasattr(os, "sync"):
+                        os.sync()
+                    if _boot:
+                        _boot.alter()
+                    os.rename(self.root + _STATE + "/new", self.root + file)
+                    self._installed = True
+                status = "installed|"
             # A file that was there already asks for no reboot, but for one that an earlier file waits for.
             if self._installed and reboot:
                 self._reboot = True
-            status = "installed|"
         except Failed as failed:
             detail = failed.args[0]
         except (OSError, MemoryError) as error:
