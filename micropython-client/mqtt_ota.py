@@ -139,7 +139,7 @@ class Ota:
                     + tuple(sys.implementation.version[:3])
                     + (
                         "addr=%s|" % address if address and address != "0.0.0.0" else "",
-                        disk[1] * disk[4],
+                        disk[1] * (disk[4] if disk[4] <= disk[2] else 0),  # LittleFS wraps a little below 0
                         "sha1," if hasattr(hashlib, "sha1") else "",
                     )
                 )

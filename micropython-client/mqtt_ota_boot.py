@@ -92,7 +92,12 @@ def place(name, path):
     while end > 0:
         quietly(os.mkdir, root + "/" + path[:end])
         end = path.find("/", end + 1)
-    os.rename(state(name), root + "/" + path)
+    if os.stat(state(name))[6]:
+        os.rename(state(name), root + "/" + path)
+    else:
+        # LittleFS 1 tells a file by where its bytes are: a rename that is cut can lose one that has none.
+        open(root + "/" + path, "wb").close()
+        os.remove(state(name))
 
 
 def _remove(path, depth):
@@ -196,8 +201,11 @@ def announcement():
 
 def steps(ota, fields, what):
     """What the client does with an offer that is not a plain one."""
+    import gc
+
     import mqtt_ota_set  # only now: most boots never need it
 
+    gc.collect()  # so that what a transfer takes finds whole blocks
     return mqtt_ota_set.steps(ota, fields, what)
 
 

@@ -4,6 +4,7 @@ mqtt_ota loads this when the first such offer comes, on a board whose boot.py ca
 What lies in the client's folder is told there.
 """
 
+import gc
 import hashlib
 import os
 import select
@@ -32,6 +33,9 @@ _LINE = const(224)  # bytes of a manifest's line, with its end: a hash, a length
 _SPARE = const(8)  # blocks that must stay free: the journal's, the trial's, and what the file system moves
 _FOLDER = const(0x4000)  # in the mode of a file
 _NO_SPACE = const(28)
+_SMALL = const(65536)  # bytes of a free heap
+
+_small = hasattr(gc, "mem_free") and gc.mem_free() < _SMALL
 
 
 def steps(ota, fields, what):
@@ -64,6 +68,13 @@ def steps(ota, fields, what):
     if not (dry or detail):
         ota._installed = True
     return "planned|" if dry else "installed|", detail, reboot and not dry
+
+
+def _tidy():
+    # In a small heap, what the files before have left would else come to lie between what is kept. A large
+    # one takes too long for that.
+    if _small:
+        gc.collect()
 
 
 def _number(text, most=1 << 50):
@@ -205,6 +216,7 @@ class _Link:
 
 def _append(ota, link, item, last, path, digest, size):
     # Fetches what is missing of an item whose first bytes may be there.
+    _tidy()
     hasher = _hasher(digest)
     offset = 0
     if _size(path) > 0:
@@ -220,7 +232,8 @@ def _append(ota, link, item, last, path, digest, size):
 
 def _room(ota, need, gain=0):
     disk = os.statvfs(ota.root)
-    free = disk[4] + gain
+    # LittleFS counts what two files share twice: on a full one less than nothing is free, without a sign.
+    free = gain + (disk[4] if disk[4] <= disk[2] else 0)
     if need + _SPARE > free:
         raise Failed("no-space %d bytes needed, %d free" % ((need + _SPARE) * disk[1], free * disk[1]))
 
@@ -284,6 +297,7 @@ def manifest(name):
     """The digest, length and path of each line of a manifest in the client's folder, as texts."""
     with open(boot.state(name), "rb") as file:
         while True:
+            _tidy()
             line = file.readline(_LINE)
             if not line:
                 return
@@ -358,6 +372,7 @@ class _Set:
         return self.ota._has(mqtt_ota._STATE + "/" + name, _hasher(digest), digest)
 
     def _copy(self, path, name):
+        _tidy()
         with open(boot.root + "/" + path, "rb") as file, open(boot.state(name), "wb") as copy:
             yield from self.ota._pump(file.readinto, _NoHash, copy.write)
 

@@ -56,8 +56,11 @@ class Sender:
                 elif step:
                     yield step
         finally:
-            while self.stream or self.accepts():  # left behind by a client that gave up
-                self.close()
+            self.ends()
+
+    def ends(self):
+        while self.stream or self.accepts():  # left behind by a client that gave up
+            self.close()
 
     def accepts(self):
         try:
@@ -144,6 +147,16 @@ class Extended(Sender):
         self.line = b""
         self.left = self.breaks.pop(0) if self.breaks else None
         return True
+
+    def ends(self):
+        while self.stream or self.accepts():
+            try:
+                while self.stream and not len(self.rest) and self.serves():  # what it said before it went
+                    pass
+            except OSError:
+                pass  # it did not take everything
+            if self.stream:
+                self.close()
 
     def serves(self):
         if not self.stream:

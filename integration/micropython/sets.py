@@ -1,0 +1,726 @@
+"""What the client does with sets of files, and what it refuses: each function that begins with `a_` is a test.
+
+    micropython sets.py FOLDER [TEST...]    or python3; the folder's content is removed
+
+The sender is in this process. A board's boot is that the client's modules are loaded anew, and that
+mqtt_ota_boot.boot() is called. Prints a line for each test that fails, and how many did.
+"""
+
+import os
+import sys
+from hashlib import sha256
+
+from resets import Reset, reset
+from senders import Extended, Sender, hexadecimal, manifest
+
+ROOT = sys.argv[1]
+HASH = "0" * 64
+FOLDER = 0x4000
+
+
+class Clock:
+    """Each look at it is three seconds later."""
+
+    def __init__(self):
+        self.ms = 0
+
+    def __call__(self):
+        self.ms += 3000
+        return self.ms
+
+
+class Os:
+    """An `os` of which a function is another one."""
+
+    def __init__(self, **functions):
+        for name in functions:
+            setattr(self, name, functions[name])
+
+    def __getattr__(self, name):
+        return getattr(os, name)
+
+
+def entries(folder):
+    # The name of each entry, and whether it is a folder.
+    return [(name, os.stat(folder + "/" + name)[0] & FOLDER) for name in sorted(os.listdir(folder))]
+
+
+def tree(folder="", own=False):
+    """{path: bytes} of all files, and None for a folder; the client's own folder only if it is asked for."""
+    found = {}
+    for name, is_folder in entries(ROOT + "/" + folder):
+        path = folder + name
+        if is_folder:
+            if own or path != ".mqtt-ota":
+                found[path] = None
+                found.update(tree(path + "/", own))
+        else:
+            with open(ROOT + "/" + path, "rb") as file:
+                found[path] = file.read()
+    return found
+
+
+def clear(folder):
+    for name, is_folder in entries(folder):
+        path = folder + "/" + name
+        if is_folder:
+            clear(path)
+            os.rmdir(path)
+        else:
+            os.remove(path)
+
+
+def write(path, data):
+    at = path.find("/")
+    while at > 0:
+        try:
+            os.mkdir(ROOT + "/" + path[:at])
+        except OSError:
+            pass
+        at = path.find("/", at + 1)
+    with open(ROOT + "/" + path, "wb") as file:
+        file.write(data)
+
+
+def name_of(files):
+    return hexadecimal(sha256(manifest(files)[0]).digest())
+
+
+class Board:
+    """A device with a folder as its flash, and who sends to it."""
+
+    def __init__(self, files=()):
+        clear(ROOT)
+        for path in files:
+            write(path, files[path])
+        self.sender = Extended()
+        self.plain = Sender()
+        self.published = []
+        self.boot()
+
+    def boot(self, confirms=True, resets=reset):
+        """As often as it resets itself; returns how often that was."""
+        count = 0
+        while True:
+            for name in ("mqtt_ota", "mqtt_ota_set", "mqtt_ota_boot"):
+                sys.modules.pop(name, None)
+            import mqtt_ota_boot
+
+            self.module = mqtt_ota_boot
+            try:
+                mqtt_ota_boot.boot(ROOT, 0, resets)
+                break
+            except Reset:
+                count += 1
+        import mqtt_ota
+        import mqtt_ota_set
+
+        mqtt_ota_boot.confirms = confirms
+        mqtt_ota.ticks_ms = mqtt_ota_set.ticks_ms = Clock()
+        mqtt_ota_set.sleep_ms = lambda ms: None
+        self.client = mqtt_ota
+        self.set = mqtt_ota_set
+        self.ota = mqtt_ota.Ota("X", self.publish, ROOT, reset)
+        self.announce()
+        return count
+
+    def publish(self, topic, message, retain):
+        self.published.append(str(message, "utf-8"))
+
+    def announce(self):
+        """{key: value} of it."""
+        self.published.clear()
+        self.ota.announce()
+        return dict([field.split("=", 1) for field in self.published[-1].split("|")])
+
+    def hears(self, offer):
+        """The last status, and whether the board resets itself."""
+        statuses = []
+        try:
+            for status in self.sender.statuses(self.ota, offer):
+                statuses.append(status)
+        except Reset:
+            return statuses[-1] + " and resets"
+        return statuses[-1]
+
+    def last(self, call, *arguments, **options):
+        # The sender's methods return only where the board does not reset itself.
+        statuses = []
+        self.sender.answers = lambda ota, offer: statuses.append(self.hears(offer))
+        call(self.ota, *arguments, **options)
+        return statuses[0]
+
+    def syncs(self, files, options="", **more):
+        return self.last(self.sender.syncs, files, options, **more)
+
+    def sends(self, path, file):
+        return self.last(self.sender.sends, path, file)
+
+    def rolls_back(self, digest):
+        return self.last(self.sender.rolls_back, digest)
+
+    def installs(self, path, file):
+        try:
+            return self.plain.installs(self.ota, path, file)
+        except Reset:
+            return True
+
+    def puts(self, files, options=""):
+        """Installs a set, boots it and has it confirmed."""
+        is_status(self.syncs(files, options), "installed|set|%s| and resets" % name_of(files))
+        self.boot()
+        equal(self.announce()["set"], name_of(files))
+
+    def state(self):
+        return sorted(os.listdir(ROOT + "/.mqtt-ota"))
+
+
+def equal(got, wanted):
+    if got != wanted:
+        raise AssertionError("%r, wanted %r" % (got, wanted))
+
+
+def is_status(status, begin):
+    if not status.startswith(begin):
+        raise AssertionError("%r, wanted %r" % (status, begin))
+
+
+def refused(board, status, reason):
+    is_status(status.replace(status.split("|")[2], "HASH"), "failed|set|HASH|" + reason)
+    if "resets" in status:
+        raise AssertionError(status)
+
+
+OLD = {"boot.py": b"mqtt_ota_boot", "main.py": b"old", "lib/a.py": b"a", "data.txt": b"mine"}
+NEW = {"main.py": b"new", "lib/b.py": b"b" * 5000, "empty": b"", "x/y/z.py": b"z" * 700}
+
+
+def line(path, data=b"", digest=None, size=None):
+    digest = digest or hexadecimal(sha256(data).digest())
+    size = str(len(data)) if size is None else size
+    return ("%s %s %s\n" % (digest, size, path)).encode()
+
+
+def a_set_is_installed_and_confirmed():
+    board = Board(OLD)
+    is_status(board.syncs(NEW), "installed|set|%s| and resets" % name_of(NEW))
+    equal(board.sender.requests, ["0-0 0", "2-4 0"])  # the first one is empty
+    equal(board.boot(confirms=False), 0)
+    equal(board.announce()["boots"], "1")
+    board.module.confirm()
+    said = board.announce()
+    equal((said["set"], "boots" in said), (name_of(NEW), False))
+    equal({path: data for path, data in tree().items() if data is not None}, both(OLD, NEW))
+    equal(board.state(), ["k3", "last", "set"])
+
+
+def both(one, other):
+    one = dict(one)
+    one.update(other)
+    return one
+
+
+def a_set_that_is_there_costs_nothing():
+    board = Board(OLD)
+    board.puts(NEW)
+    before = tree(own=True)
+    is_status(board.syncs(NEW, "|delete=set"), "installed|set|%s|unchanged" % name_of(NEW))
+    equal((board.sender.requests, tree(own=True)), ([], before))
+
+
+def a_file_that_an_application_changed_is_put_right():
+    board = Board(OLD)
+    board.puts(NEW)
+    write("main.py", b"changed")
+    is_status(board.syncs(NEW), "installed|set|%s| and resets" % name_of(NEW))
+    board.boot()
+    equal((tree()["main.py"], board.announce()["set"]), (b"new", name_of(NEW)))
+
+
+def a_manifest_that_the_protocol_forbids_is_refused():
+    board = Board(OLD)
+    before = tree()
+    a, b = line("a"), line("b")
+    many = b"".join([line("f%04d" % number) for number in range(1001)])
+    manifests = [b + a, a + a, a + b[:-1], b"\n", a + b"\n", b" " * 5000 + b"\n", b"x" * 60000, b"\0\n", many]
+    for path in ("../x", "/x", "a/../b", "a//b", "a/", "./a", ".", "..", "a|b", "a\\b", "a\x01", "a\r", "\x7f", ""):
+        manifests.append(line(path))
+    for path in (".mqtt-ota/set", ".MQTT-ota/commit", ".mqtt-ota", "x" * 129, "\x85", "é" * 65):
+        manifests.append(line(path))
+    manifests.append(line("a", digest="0" * 40))
+    manifests.append(line("a", digest="0" * 63 + "G"))
+    manifests.append(line("a", digest="F" * 64))
+    for size in ("-1", "+1", "1_0", "", "0x1", "1.0", "9" * 16, "٣", " "):
+        manifests.append(line("a", size=size))
+    manifests.append(line("a") + line("a.b") + line("a/b"))
+    manifests.append(line("a") + line("a.b") + line("a.b.c") + line("a.c") + line("a/b/c"))
+    manifests.append(b"%s 0 \xff\xfe\n" % HASH.encode())
+    for text in manifests:
+        refused(board, board.syncs({}, text=text), "bad-offer manifest")
+        equal((tree(), [name for name in board.state() if name != "part.of"]), (before, []))
+    board.puts(NEW)
+
+
+def a_manifest_that_is_too_long_is_not_asked_for():
+    board = Board(OLD)
+    refused(board, board.syncs(NEW, size=131073), "bad-offer manifest")
+    equal(board.sender.requests, [])
+
+
+def a_size_that_lies_is_found_out():
+    board = Board(OLD)
+    before = tree()
+    size = len(manifest(NEW)[0])
+    refused(board, board.syncs(NEW, size=size - 1), "hash-mismatch of item 0")
+    refused(board, board.syncs(NEW, size=0), "hash-mismatch of item 0")
+    refused(board, board.syncs(NEW, size=size + 1), "timeout")
+    for lie in (-1, 1):
+        text = b""
+        for path in sorted(NEW):
+            text += line(path, NEW[path], size=str(max(len(NEW[path]) + lie * (path == "lib/b.py"), 0)))
+        refused(board, board.syncs(NEW, text=text), "hash-mismatch of item 2")
+    equal(tree(), before)
+    board.puts(NEW)
+
+
+def a_name_that_is_a_folder_or_below_a_file_is_refused_before_anything_is_fetched():
+    board = Board(OLD)
+    before = tree()
+    for path in ("lib", "main.py/x", "main.py/x/y", "lib/a.py/b/c"):
+        files = {path: b"1", "zzz": b"2"}
+        refused(board, board.syncs(files, "|delete=set"), "bad-name ")
+        equal((tree(), board.sender.requests), (before, ["0-0 0"]))
+    is_status(board.sends("lib", b"1"), "failed|lib|%s|bad-name" % hexadecimal(sha256(b"1").digest()))
+    board.puts(NEW)
+
+
+def an_option_that_cannot_be_read_is_refused():
+    board = Board(OLD)
+    good = ["127.0.0.1", "1", "set", HASH, "1", "id=0123456789abcdef", "size=1", "set=1"]
+    for at, wrong in (
+        (5, "x"), (5, "id=0123456789ABCDEF"), (5, "id=0123"), (5, "id="), (6, "x"), (6, "size=-1"), (6, "size="),
+        (6, "size=1e3"), (7, "set=2"), (7, "dry=x"), (7, "set=1|trial=0"), (7, "set=1|trial=1000"), (7, "set=1|trial="),
+        (7, "set=1|delete=some"), (7, "set=1|delete="), (4, "2"), (4, ""), (3, "0"), (2, "../x"), (1, "0"), (0, ""),
+        (7, "rollback=2"), (6, "size=" + "9" * 40),
+    ):  # fmt: skip
+        fields = list(good)
+        fields[at] = wrong
+        status = board.hears("|".join(fields))
+        if not status.startswith("failed|") or "|bad-" not in status:
+            raise AssertionError((wrong, status))
+    equal(board.hears("|" * 1000).split("|")[0], "failed")
+
+
+def a_board_whose_boot_py_calls_nothing_takes_plain_offers_only():
+    board = Board(OLD)
+    sys.modules.pop("mqtt_ota")
+    sys.modules.pop("mqtt_ota_boot")
+    import mqtt_ota
+
+    board.ota = mqtt_ota.Ota("X", board.publish, ROOT, reset)
+    equal("set" in board.announce(), False)
+    refused(board, board.syncs(NEW), "bad-offer fields")
+
+
+def a_board_whose_boot_had_another_folder_says_so():
+    board = Board(OLD)
+    board.module.root = ROOT + "/lib"
+    refused(board, board.syncs(NEW), "write boot()")
+
+
+def a_delete_spares_what_an_update_needs():
+    kept = {
+        "boot.py": b"import mqtt_ota_boot",
+        "mqtt_ota.py": b"1",
+        "mqtt_ota_boot.mpy": b"2",
+        "lib/mqtt_ota_set.py": b"3",
+        "MQTT_OTA_x.py": b"5",
+    }
+    board = Board(both(kept, {"main.py": b"", "x/y": b"", "x/z/\u00e9": b""}))
+    board.puts({"a b": b"1", "main.py": b"2"}, "|delete=all")
+    equal(tree(), both(kept, {"a b": b"1", "main.py": b"2", "lib": None}))
+    write("b", b"a name that ends another one")
+    board.puts({"a b": b"1"}, "|delete=all")
+    equal(tree(), both(kept, {"a b": b"1", "lib": None}))
+    board.puts(both(kept, {"c/d/e": b"1"}))
+    board.puts({"f": b"1"}, "|delete=set")
+    equal(tree(), both(kept, {"f": b"1", "a b": b"1", "lib": None}))
+
+
+def a_delete_of_all_leaves_a_name_that_no_set_can_have():
+    board = Board({"boot.py": b"", "a\nb": b"1", "x" * 129: b"2", "c": b"3"})
+    board.puts({"d": b"4"}, "|delete=all")
+    equal(tree(), {"boot.py": b"", "a\nb": b"1", "x" * 129: b"2", "d": b"4"})
+
+
+def a_deleted_file_comes_back_with_its_folder():
+    board = Board(OLD)
+    board.puts({"deep/er/file": b"1", "main.py": b"1"})
+    before = tree()
+    board.puts({"main.py": b"1"}, "|delete=set")
+    equal("deep" in tree(), False)
+    is_status(board.rolls_back(name_of({"main.py": b"1"})), "rolled-back|set|")
+    equal(tree(), before)
+
+
+def a_new_file_goes_with_the_folders_that_were_made_for_it():
+    board = Board(OLD)
+    os.mkdir(ROOT + "/kept")
+    before = tree()
+    board.puts({"kept/new/file": b"1", "other/new/file": b"2", "other/new/two": b"3"})
+    is_status(board.rolls_back(board.announce()["set"]), "rolled-back|set|")
+    equal(tree(), before)
+
+
+def a_set_that_is_not_confirmed_goes_with_the_third_boot():
+    for trial, boots in (("", 2), ("|trial=5", 4), ("|trial=2", 1), ("|trial=1", 1)):
+        board = Board(OLD)
+        before = tree()
+        is_status(board.syncs(NEW, "|delete=all" + trial), "installed|")
+        for number in range(boots):
+            equal(board.boot(confirms=False), 0)
+            equal(board.announce()["boots"], str(number + 1))
+            equal(tree()["main.py"], b"new")
+        equal(board.boot(), 1)
+        said = board.announce()
+        equal((said["set"], said["rolled-back"], "boots" in said), ("-", name_of(NEW), False))
+        equal((tree(), board.state()), (before, ["back"]))
+        board.puts(NEW)
+        equal("rolled-back" in board.announce(), False)
+
+
+def a_set_that_was_not_booted_cannot_be_confirmed():
+    board = Board(OLD)
+    offer = []
+    board.sender.answers = lambda ota, text: offer.append(text)
+    board.sender.syncs(board.ota, NEW)
+    is_status(board.hears(offer[0].replace("|1|id=", "|0|id=")), "installed|")
+    said = board.announce()
+    equal((said["boots"], board.module.confirm()), ("0", False))
+    equal(board.state(), ["k3", "set", "trial"])
+    board.boot()
+    equal(board.state(), ["k3", "last", "set"])
+
+
+def an_offer_while_a_set_is_on_trial_is_refused_but_the_same_one():
+    board = Board(OLD)
+    board.syncs(NEW)
+    board.boot(confirms=False)
+    before = tree(own=True)
+    refused(board, board.syncs(OLD), "busy")
+    is_status(board.sends("main.py", b"1"), "failed|main.py|%s|busy" % hexadecimal(sha256(b"1").digest()))
+    equal(board.installs("main.py", b"1"), False)
+    is_status(board.syncs(NEW), "installed|set|%s|unchanged" % name_of(NEW))
+    equal(tree(own=True), before)
+
+
+def a_rollback_is_done_once_and_only_while_the_copies_are_kept():
+    board = Board(OLD)
+    refused(board, board.rolls_back(HASH), "gone")
+    before = tree()
+    board.puts(NEW)
+    refused(board, board.rolls_back(HASH), "gone")
+    is_status(board.rolls_back(name_of(NEW)), "rolled-back|set|%s| and resets" % name_of(NEW))
+    equal(tree(), before)
+    equal(board.boot(), 0)
+    equal(board.announce()["rolled-back"], name_of(NEW))
+    refused(board, board.rolls_back(name_of(NEW)), "gone")
+    board.puts(NEW)
+    equal(board.installs("main.py", b"alone"), True)
+    refused(board, board.rolls_back(name_of(NEW)), "gone")
+    equal(board.state(), ["was"])
+
+
+def a_rollback_while_a_set_is_on_trial():
+    board = Board(OLD)
+    before = tree()
+    board.syncs(NEW)
+    board.boot(confirms=False)
+    is_status(board.rolls_back(name_of(NEW)), "rolled-back|")
+    equal(board.boot(), 0)
+    equal((tree(), board.state()), (before, ["back"]))
+
+
+def a_file_by_itself_makes_the_set_unknown_but_not_what_it_had():
+    for send in (lambda board: board.sends("main.py", b"alone"), lambda board: board.installs("main.py", b"alone")):
+        board = Board({"boot.py": b""})
+        board.puts(NEW)
+        send(board)
+        board.boot()
+        equal(board.announce()["set"], "-")
+        board.puts({"main.py": b"new"}, "|delete=set")
+        equal(tree(), {"boot.py": b"", "main.py": b"new"})
+
+
+def a_lost_link_costs_what_is_not_yet_there():
+    board = Board(OLD)
+    size = len(manifest(NEW)[0])
+    board.sender.breaks = [100, size + 2000 - 100, 1000]
+    is_status(board.syncs(NEW), "installed|")
+    equal(board.sender.requests, ["0-0 0", "0-0 100", "2-4 0", "2-4 2000", "2-4 3000"])
+    board = Board(OLD)
+    board.sender.breaks = [3000, 0, 0, 0, 0]
+    refused(board, board.syncs(NEW), "short")
+    board.boot()
+    is_status(board.syncs(NEW), "installed|")
+    equal(board.sender.requests, ["2-4 %d" % (3000 - size)])
+    board.boot()
+    equal(board.state(), ["k3", "last", "set"])
+
+
+def a_file_by_itself_resumes_too():
+    board = Board(OLD)
+    file = NEW["lib/b.py"]
+    board.sender.breaks = [4000, 600]
+    is_status(board.sends("x/y/main.py", file), "installed|x/y/main.py|")
+    equal(board.sender.requests, ["0-0 0", "0-0 4000", "0-0 4600"])
+    equal((tree()["x/y/main.py"], board.state()), (file, []))
+    board.sender.breaks = [1000, 0, 0, 0, 0]
+    is_status(board.sends("b", file[1:]), "failed|b|")
+    board.boot()
+    is_status(board.sends("b", file[1:]), "installed|b|")
+    equal(board.sender.requests, ["0-0 1000"])
+    is_status(board.sends("b", file[1:]), "installed|b|%s|unchanged" % hexadecimal(sha256(file[1:]).digest()))
+    is_status(board.sends("nothing", b""), "installed|nothing|")
+
+
+def a_sender_that_is_gone_is_said_to_be():
+    board = Board(OLD)
+    board.sender.listener.close()
+    board.sender.serves = lambda: False
+    board.sender.accepts = lambda: False
+    refused(board, board.syncs(NEW), "connect 127.0.0.1:%d " % board.sender.port)
+    equal(tree()["main.py"], b"old")
+
+
+def a_sender_that_sends_something_else_changes_nothing():
+    board = Board(OLD)
+    before = tree()
+    text, items = manifest(NEW)
+    for number in range(len(items)):
+        if items[number]:
+            wrong = list(items)
+            wrong[number] = b"?" * len(wrong[number])
+            refused(board, board.last(board.sender.offers, "set", [text] + wrong, "|set=1"), "hash-mismatch")
+            equal(tree(), before)
+    board.puts(NEW)
+
+
+def a_set_that_another_one_follows_leaves_nothing_staged():
+    board = Board(OLD)
+    board.sender.breaks = [4500, 0, 0, 0, 0]
+    refused(board, board.syncs(NEW), "short")
+    other = {"main.py": b"other"}
+    is_status(board.syncs(other), "installed|")
+    board.boot()
+    equal(board.state(), ["k1", "last", "set"])
+
+
+def a_dry_run_does_nothing():
+    board = Board(OLD)
+    board.puts({"main.py": b"old", "gone": b"1"})
+    board.sender.breaks = [4500, 0, 0, 0, 0]
+    refused(board, board.syncs(NEW), "short")
+    before = tree(own=True)
+    status = board.syncs({"main.py": b"old", "other": b"1"}, "|delete=set|dry=1")
+    is_status(status, "planned|set|")
+    equal(board.sender.requests, ["0-0 0", "2", "- gone"])
+    after = tree(own=True)
+    equal([path for path in after if before.get(path, b"") != after[path] and "part" not in path], [])
+    equal([path for path in before if path not in after], [])
+    is_status(board.syncs(NEW, "|dry=1"), "planned|")
+    equal(board.sender.requests, ["2", "3", "4"])
+
+
+def a_lack_of_space_is_told_before_a_file_is_fetched():
+    for free, enough in ((9, False), (15, False), (25, True)):
+        board = Board(OLD)
+        board.puts({"main.py": b"earlier"})
+        board.set.os = Os(statvfs=lambda path: (4096, 4096, 128, free, free, 0, 0, 0, 0, 255))
+        before = tree()
+        status = board.syncs(NEW)
+        if enough:
+            is_status(status, "installed|")
+            continue
+        refused(board, status, "no-space ")
+        words = status.split("|")[3].split(" ")
+        equal((words[2:4], words[5]), (["bytes", "needed,"], "free"))
+        if int(words[1]) <= int(words[4]):
+            raise AssertionError(status)
+        if len(board.sender.requests) > 1:
+            raise AssertionError(board.sender.requests)
+        equal(tree(), before)
+        is_status(board.rolls_back(name_of({"main.py": b"earlier"})), "rolled-back|")
+
+
+def a_file_that_is_longer_than_the_limit_is_not_fetched():
+    board = Board(OLD)
+    board.ota.limit = 4000
+    refused(board, board.syncs(NEW), "no-space more than 4000 bytes")
+    equal(board.sender.requests, ["0-0 0"])
+    status = board.sends("x", NEW["lib/b.py"])
+    equal(status.split("|")[3], "no-space more than 4000 bytes")
+
+
+def a_boot_py_that_calls_nothing_is_refused():
+    board = Board(OLD)
+    before = tree()
+    refused(board, board.syncs({"boot.py": b"import network\n", "a": b""}), "bad-offer boot.py")
+    equal(tree(), before)
+    board.puts({"boot.py": b"import mqtt_ota_boot\nmqtt_ota_boot.boot()\n", "a": b""})
+
+
+def a_boot_py_and_the_client_are_changed_last_and_put_back_first():
+    files = {}
+    for path in ("boot.py", "lib/mqtt_ota_set.py", "main.py", "mqtt_ota_boot.py", "zzz"):
+        files[path] = b"mqtt_ota_boot 1"
+    board = Board(files)
+    order = []
+
+    def rename(old, new):
+        order.append(new[len(ROOT) + 1 :])
+        os.rename(old, new)
+
+    board.module.os = Os(rename=rename)
+    is_status(board.syncs({path: b"mqtt_ota_boot 2" for path in files}), "installed|")
+    wanted = [".mqtt-ota/set", "main.py", "zzz", "lib/mqtt_ota_set.py", "mqtt_ota_boot.py", "boot.py"]
+    equal(order, wanted + [".mqtt-ota/trial"])
+    order.clear()
+    board.rolls_back(board.announce()["set"])
+    wanted = ["boot.py", "lib/mqtt_ota_set.py", "mqtt_ota_boot.py", "main.py", "zzz", ".mqtt-ota/back"]
+    equal(order, wanted)
+
+
+def a_set_that_cannot_be_put_in_place_is_taken_back():
+    board = Board(OLD)
+    before = tree()
+
+    def rename(old, new):
+        if new.endswith("/z.py"):
+            raise OSError(28)
+        os.rename(old, new)
+
+    board.module.os = Os(rename=rename)
+    refused(board, board.syncs(NEW, "|delete=all"), "write")
+    equal((tree(), board.state()), (before, ["back"]))
+    board.boot()
+    board.puts(NEW)
+
+
+def a_board_boots_whatever_a_journal_says():
+    whole = b"%s 3\n" % HASH.encode()
+    contents = [b"", b"\n", b"\xff\xfe\xfd", b"x" * 5000, HASH.encode(), whole, whole + b"=\n+ 1\n= 1 0\n- x y main.py\n"]
+    contents += [whole + b"= 1 x main.py\n", whole + b"= 9 0 \xff\n", b"%s x\n+ 7 0 seven" % HASH.encode()]
+    for name in ("commit", "trial", "undo", "plan", "drop", "last", "back", "boots", "error", "set", "was", "0", "part"):
+        for data in contents:
+            board = Board(OLD)
+            write(".mqtt-ota/" + name, data)
+            board.boot()
+            board.announce()
+            equal(tree()["main.py"], b"old")
+            board.puts(NEW, "|delete=set")
+        board = Board(OLD)
+        write(".mqtt-ota/" + name + "/x", b"a folder in its place")
+        board.boot()
+        board.announce()
+        equal(tree()["main.py"], b"old")
+
+
+def a_board_boots_whatever_fails():
+    for name in ("stat", "rename", "remove", "open"):
+        for journal in ("commit", "trial", "undo", "plan", "drop"):
+            board = Board(OLD)
+            write(".mqtt-ota/" + journal, b"%s 3\n= 1 0 main.py\n+ 2 0 x\n" % HASH.encode())
+            write(".mqtt-ota/1", b"new")
+            sys.modules.pop("mqtt_ota_boot")
+            import mqtt_ota_boot
+
+            def fail(*arguments):
+                raise OSError(5)
+
+            if name == "open":
+                mqtt_ota_boot.open = fail
+            else:
+                mqtt_ota_boot.os = Os(**{name: fail})
+            try:
+                mqtt_ota_boot.boot(ROOT, 0, reset)
+            except Reset:
+                pass
+    mqtt_ota_boot.os = os
+
+    def no_reset():
+        raise OSError(5)
+
+    write(".mqtt-ota/commit", b"%s 3\n" % HASH.encode())
+    mqtt_ota_boot.boot(ROOT, 0, no_reset)
+
+
+def a_board_that_cannot_count_takes_the_set_back():
+    board = Board(OLD)
+    before = tree()
+    board.syncs(NEW)
+    write(".mqtt-ota/boots/x", b"so it cannot be written")
+    board.boot()
+    equal(tree(), before)
+
+
+def an_application_that_raises_is_taken_back_with_its_error():
+    board = Board(OLD)
+    board.syncs(NEW)
+    board.boot(confirms=False)
+    board.module.error("OSError: a|b\n\u00e9" + "x" * 500)
+    for _ in range(3):
+        board.boot(confirms=False)
+    said = board.announce()
+    equal((said["rolled-back"], said["error"]), (name_of(NEW), "OSError: a b   " + "x" * 185))
+    if len(board.published[-1]) > 512:
+        raise AssertionError(board.published)
+    board.module.error("no set is on trial")
+    equal(board.announce()["error"], said["error"])
+
+
+def a_client_that_gives_up_in_the_middle_can_go_on():
+    for stop in range(1, 60, 3):
+        board = Board(OLD)
+        before = tree()
+        offer = []
+        board.sender.answers = lambda ota, text: offer.append(text)
+        board.sender.syncs(board.ota, NEW)
+        board.ota.message(b"X/OTA", offer[0].encode())
+        steps = board.ota.steps()
+        for _ in range(stop):
+            step = next(steps)
+            if step == 1 and not board.sender.serves():
+                board.ota._wait(250)
+            elif step and step != 1 and step.startswith("installed"):
+                break
+        else:
+            steps.close()
+            equal(tree(), before)
+            while board.sender.stream or board.sender.accepts():
+                board.sender.close()
+            del board.sender.answers
+            board.puts(NEW)
+            equal("plan" in board.state(), False)
+            continue
+        break
+
+
+def run():
+    wanted = sys.argv[2:]
+    names = sorted([name for name in globals() if name[:2] == "a_" or name[:3] == "an_"])
+    failed = 0
+    for name in names:
+        if wanted and name not in wanted:
+            continue
+        try:
+            globals()[name]()
+        except Exception as problem:
+            failed += 1
+            print("%s: %s: %s" % (name, type(problem).__name__, problem))
+            if wanted:
+                raise
+    print("%d tests, %d failed" % (len(names), failed))
+
+
+run()
