@@ -114,6 +114,8 @@ def finish():
 
     True if they are in place.
     """
+    global _tried
+    _tried = False
     try:
         for rank in range(3):
             for kind, number, _, path in lines("commit"):

@@ -9,6 +9,7 @@ import hashlib
 import os
 import select
 import socket
+import sys
 from errno import EAGAIN, EINPROGRESS
 
 import mqtt_ota
@@ -32,6 +33,7 @@ _FILES = const(1000)  # at most
 _LINE = const(224)  # bytes of a manifest's line, with its end: a hash, a length and a path
 _SPARE = const(8)  # blocks that must stay free: the journal's, the trial's, and what the file system moves
 _FOLDER = const(0x4000)  # in the mode of a file
+_BOOT = ("mqtt_ota_boot.py", "mqtt_ota_boot.mpy")
 _NO_SPACE = const(28)
 _SMALL = const(65536)  # bytes of a free heap
 
@@ -471,7 +473,7 @@ class _Set:
     def _reserve(self):
         # Makes sure that there is room, and only then gives up that the set before can be taken back.
         ota = self.ota
-        for name in ("part", "part.of"):  # of something else
+        for name in ("part", "part.of") + _BOOT:  # of something else
             boot.quietly(os.remove, boot.state(name))
         gain = 0
         if boot.there("last"):
@@ -499,8 +501,12 @@ class _Set:
                 staged = boot.state(str(number))
                 digest = mqtt_ota.unhexlify(digest)
                 yield from _append(self.ota, self.link, number, last, staged, digest, int(size))
-            if path == "boot.py" and self._has(self.differ, number):
-                self._calls_boot(boot.state(str(number)))
+            if self._has(self.differ, number):
+                name = path.split("/")[-1]
+                if path == "boot.py":
+                    self._calls_boot(boot.state(str(number)))
+                elif name in _BOOT:
+                    self._loads(boot.state(str(number)), boot.state(name))
             yield NEXT
         self.link.close()
 
@@ -513,6 +519,22 @@ class _Set:
                     return
                 if not line:
                     raise Failed("bad-offer boot.py does not call mqtt_ota_boot")
+
+    def _loads(self, staged, module):
+        # What takes a set back cannot take back itself: it has to be one that this board can load.
+        own = sys.modules.pop("mqtt_ota_boot")
+        os.rename(staged, module)
+        sys.path.insert(0, boot.state("")[:-1])
+        try:
+            __import__("mqtt_ota_boot").boot
+        except MemoryError:
+            pass  # it may be one in an emptier heap
+        except Exception as problem:
+            raise Failed("bad-offer mqtt_ota_boot: %s" % problem)
+        finally:
+            sys.path.pop(0)
+            sys.modules["mqtt_ota_boot"] = own
+            os.rename(module, staged)
 
     def _gone(self):
         # The files that the set wants deleted, and nothing for each other one that was looked at.

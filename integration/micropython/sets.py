@@ -570,6 +570,101 @@ def a_boot_py_that_calls_nothing_is_refused():
     board.puts({"boot.py": b"import mqtt_ota_boot\nmqtt_ota_boot.boot()\n", "a": b""})
 
 
+def a_recovery_that_cannot_be_loaded_is_refused():
+    for path in ("mqtt_ota_boot.py", "lib/mqtt_ota_boot.py", "mqtt_ota_boot.mpy"):
+        for wrong in (b"import", b"1 +", b"raise OSError(1)", b"x = 1", b"M\x01\x00\x00"):
+            board = Board(OLD)
+            before = tree()
+            if path.endswith(".mpy") and wrong[:1] != b"M":
+                continue
+            if sys.implementation.name == "cpython" and path.endswith(".mpy"):
+                continue
+            refused(board, board.syncs({path: wrong, "main.py": b"new"}), "bad-offer mqtt_ota_boot: ")
+            equal((tree(), "mqtt_ota_boot" in sys.modules), (before, True))
+            equal([name for name in board.state() if "boot" in name], [])
+            board.puts({"main.py": b"new"})
+    board.puts({"lib/mqtt_ota_boot.py": b"def boot():\n    pass\n"})
+
+
+def a_board_that_does_not_confirm_in_time_is_reset():
+    timers = []
+
+    class Timer:
+        ONE_SHOT = 0
+
+        def __init__(self, number):
+            timers.append(self)
+
+        def init(self, mode, period, callback):
+            self.period, self.callback = period, callback
+
+        def deinit(self):
+            self.period = None
+
+    class Machine:
+        pass
+
+    machine = Machine()
+    machine.Timer = Timer
+    sys.modules["machine"] = machine
+    try:
+        board = Board(OLD)
+        board.syncs(NEW)
+        for name in ("mqtt_ota", "mqtt_ota_set", "mqtt_ota_boot"):
+            sys.modules.pop(name)
+        import mqtt_ota_boot
+
+        mqtt_ota_boot.boot(ROOT, 7, reset)
+        equal((len(timers), timers[0].period), (1, 7000))
+        try:
+            timers[0].callback(timers[0])
+            raise AssertionError("no reset")
+        except Reset:
+            pass
+        mqtt_ota_boot.confirm()
+        equal(timers[0].period, None)
+        mqtt_ota_boot.boot(ROOT, 7, reset)
+        equal(len(timers), 1)
+    finally:
+        sys.modules.pop("machine")
+
+
+def an_application_that_cannot_be_imported_resets_a_board_on_trial():
+    board = Board(OLD)
+
+    class Machine:
+        reset = staticmethod(reset)
+
+    sys.modules["machine"] = Machine
+    try:
+        try:
+            board.module.run("no_such_application")
+            raise AssertionError("it is there")
+        except ImportError:
+            pass
+        board.syncs(NEW)
+        board.boot(confirms=False)
+        for _ in range(2):
+            try:
+                board.module.run("no_such_application")
+                raise AssertionError("no reset")
+            except Reset:
+                board.boot(confirms=False)
+        equal("no_such_application" in board.announce()["error"], True)
+    finally:
+        sys.modules.pop("machine")
+
+
+def a_second_set_without_a_boot_is_not_confirmed_by_the_first():
+    board = Board(OLD)
+    board.puts(NEW)
+    offer = []
+    board.sender.answers = lambda ota, text: offer.append(text)
+    board.sender.syncs(board.ota, OLD)
+    is_status(board.hears(offer[0].replace("|1|id=", "|0|id=")), "installed|")
+    equal(board.announce()["boots"], "0")
+
+
 def a_boot_py_and_the_client_are_changed_last_and_put_back_first():
     files = {}
     for path in ("boot.py", "lib/mqtt_ota_set.py", "main.py", "mqtt_ota_boot.py", "zzz"):
@@ -582,7 +677,8 @@ def a_boot_py_and_the_client_are_changed_last_and_put_back_first():
         os.rename(old, new)
 
     board.module.os = Os(rename=rename)
-    is_status(board.syncs({path: b"mqtt_ota_boot 2" for path in files}), "installed|")
+    changed = {path: b"boot = 'mqtt_ota_boot 2'" for path in files}
+    is_status(board.syncs(changed), "installed|")
     wanted = [".mqtt-ota/set", "main.py", "zzz", "lib/mqtt_ota_set.py", "mqtt_ota_boot.py", "boot.py"]
     equal(order, wanted + [".mqtt-ota/trial"])
     order.clear()
