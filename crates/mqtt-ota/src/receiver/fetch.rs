@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::install::Failure;
+use super::failure::Failure;
 use super::{ReceiverConfig, ReceiverEvent};
 use crate::wire::{Hasher, Offer, Reason};
 

@@ -1,0 +1,277 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{Mutex, mpsc};
+
+use super::failure::Failure;
+use super::fetch::fetch;
+use super::install::Root;
+use super::recovery::Recovery;
+use super::store::Store;
+use super::{ReceiverConfig, ReceiverEvent};
+use crate::address::route_to;
+use crate::mqtt::{Incoming, Link, LinkError, Subscription, patiently};
+use crate::wire::{
+    Algorithm, Announcement, DeviceName, DevicePath, Digest, ExtendedOffer, ExtendedOfferError, Offer,
+    OfferError, Reason, State, Status,
+};
+
+/// What stands for the file's name in a status about a set.
+pub(super) const SET: &str = "set";
+
+/// What the user of a receiver tells it.
+#[derive(Debug)]
+pub(super) enum Command {
+    Rebooted,
+    Confirm,
+    Note(String),
+}
+
+/// The task behind a [`Receiver`](super::Receiver).
+pub(super) struct Device {
+    link: Link,
+    name: DeviceName,
+    pub(super) root: Root,
+    pub(super) config: ReceiverConfig,
+    pub(super) events: mpsc::Sender<ReceiverEvent>,
+    /// Held while a thread works on a set: whoever starts anew has to find it idle.
+    pub(super) busy: Arc<Mutex<()>>,
+    /// A file that was installed waits for its reboot.
+    pub(super) reboot_due: bool,
+    /// The file that was installed last.
+    pub(super) last: Option<(DevicePath, Digest)>,
+}
+
+impl Device {
+    pub(super) fn new(
+        link: Link,
+        name: DeviceName,
+        root: Root,
+        config: ReceiverConfig,
+        events: mpsc::Sender<ReceiverEvent>,
+    ) -> Self {
+        Self { link, name, root, config, events, busy: Arc::default(), reboot_due: false, last: None }
+    }
+
+    pub(super) async fn run(
+        &mut self,
+        recovery: Recovery,
+        mut offers: Subscription,
+        mut commands: mpsc::Receiver<Command>,
+    ) {
+        self.recovered(recovery).await;
+        loop {
+            tokio::select! {
+                Some(command) = commands.recv() => match command {
+                    Command::Rebooted => self.booted().await,
+                    Command::Confirm => drop(self.confirm().await),
+                    Command::Note(text) => self.note(text).await,
+                },
+                incoming = offers.next() => match incoming {
+                    None => return,
+                    Some(Incoming::Lost) => {}
+                    Some(Incoming::Reconnected) => drop(self.online().await),
+                    Some(Incoming::Message(message)) => self.take(&message.payload).await,
+                },
+            }
+        }
+    }
+
+    /// Waits for what cannot be broken off, and says goodbye.
+    pub(super) async fn close(self) {
+        drop(self.busy.lock().await);
+        self.link.close().await;
+    }
+
+    /// Announces the device, and confirms a set that has come so far.
+    pub(super) async fn online(&mut self) -> Result<(), LinkError> {
+        let announcement = self.announce().await?;
+        let has_booted = announcement.boots.is_some_and(|boots| boots > 0);
+        self.tell(ReceiverEvent::Online(announcement)).await;
+        if has_booted && self.config.confirms { self.confirm().await } else { Ok(()) }
+    }
+
+    /// Publishes the announcement, retained.
+    async fn announce(&self) -> Result<Announcement, LinkError> {
+        let mut announcement = Announcement::new();
+        announcement.client = Some(concat!("mqtt-ota ", env!("CARGO_PKG_VERSION")).to_owned());
+        announcement.system = Some(format!("{} {}", std::env::consts::OS, std::env::consts::ARCH));
+        // The local address that faces the broker: where the network is in which senders are.
+        announcement.address = self.link.peer().and_then(|broker| route_to(broker).ok());
+        announcement.algorithms = vec![Algorithm::Sha1, Algorithm::Sha256];
+        let mut described = announcement.clone();
+        let description = self.root.with(move |store| {
+            store.describe(&mut described);
+            Ok::<_, std::io::Error>(described)
+        });
+        let announcement = description.await.unwrap_or(announcement);
+        let topic = self.name.announcement_topic();
+        patiently(|| self.link.publish(&topic, announcement.to_string(), true)).await?;
+        Ok(announcement)
+    }
+
+    /// Takes one offer from its message to its status. Nothing that it says can end the receiver.
+    async fn take(&mut self, message: &Bytes) {
+        if ExtendedOffer::is_meant(message) {
+            match ExtendedOffer::parse(message) {
+                Ok(offer) => self.take_extended(&offer).await,
+                Err(error) => {
+                    let is_path = matches!(error, ExtendedOfferError::Plain(OfferError::Path(_)));
+                    self.refuse(message, is_path, &error).await;
+                }
+            }
+            return;
+        }
+        match Offer::parse(message) {
+            Ok(offer) => self.take_plain(&offer).await,
+            Err(error) => self.refuse(message, matches!(error, OfferError::Path(_)), &error).await,
+        }
+    }
+
+    async fn refuse(&self, message: &Bytes, is_path: bool, error: &(dyn std::error::Error + Sync)) {
+        let (path, digest) = Offer::fields_of_invalid(message);
+        let reason = if is_path { Reason::BadName } else { Reason::BadOffer };
+        let text = match error.source() {
+            Some(cause) => format!("{error}: {cause}"),
+            None => error.to_string(),
+        };
+        self.failed(path, digest, Failure { reason, text }).await;
+    }
+
+    async fn take_plain(&mut self, offer: &Offer) {
+        match self.installed(offer).await {
+            Ok(bytes) => self.have(&offer.path, offer.digest, bytes).await,
+            Err(failure) => {
+                self.failed(offer.path.as_str(), &offer.digest.to_string(), failure).await;
+                return;
+            }
+        }
+        self.reboot(offer.reboot).await;
+    }
+
+    /// A file is in place; where it was before, it has no length here.
+    pub(super) async fn have(&mut self, path: &DevicePath, digest: Digest, bytes: Option<u64>) {
+        let path = path.clone();
+        match bytes {
+            Some(bytes) => {
+                self.reboot_due = true;
+                self.last = Some((path.clone(), digest));
+                self.say(State::Installed, path.as_str(), digest, "").await;
+                self.tell(ReceiverEvent::Installed { path, digest, bytes }).await;
+            }
+            None => {
+                self.say(State::Installed, path.as_str(), digest, Status::UNCHANGED).await;
+                self.tell(ReceiverEvent::Unchanged { path }).await;
+            }
+        }
+    }
+
+    /// Reboots, if that is wanted and something waits for it.
+    pub(super) async fn reboot(&mut self, is_wanted: bool) {
+        if is_wanted && self.reboot_due {
+            self.reboot_due = false;
+            self.tell(ReceiverEvent::Reboot).await;
+        }
+    }
+
+    /// Fetches and installs what is offered; yields its length, or nothing where it is there already.
+    async fn installed(&self, offer: &Offer) -> Result<Option<u64>, Failure> {
+        let place = self.root.place(&offer.path).await?;
+        if place.holds(offer.digest).await {
+            return Ok(None);
+        }
+        let install = async {
+            self.tell(ReceiverEvent::Receiving(offer.clone())).await;
+            let incoming = self.root.incoming().await?;
+            let (incoming, bytes) = fetch(offer, incoming, &self.config, &self.events).await?;
+            place.install(incoming).await?;
+            Ok(Some(bytes))
+        };
+        // The broker may take its time to acknowledge what it is told first.
+        let receiving = self.say(State::Receiving, offer.path.as_str(), offer.digest, "");
+        let ((), installed) = tokio::join!(receiving, install);
+        installed
+    }
+
+    pub(super) async fn failed(&self, path: &str, digest: &str, failure: Failure) {
+        let Failure { reason, text } = failure;
+        let detail = format!("{reason} {text}");
+        let status =
+            Status { state: State::Failed, path: path.to_owned(), digest: digest.to_owned(), detail };
+        self.publish(status).await;
+        self.tell(ReceiverEvent::Failed { path: path.to_owned(), reason, text }).await;
+    }
+
+    /// What follows a reboot, or what stands for one.
+    async fn booted(&mut self) {
+        let recovery = self.root.with(Store::boot).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "what was begun with a set cannot be ended");
+            Recovery::Nothing
+        });
+        let _ = self.online().await;
+        if let (Some((path, digest)), Recovery::Nothing) = (&self.last, recovery) {
+            self.say(State::Running, path.as_str(), *digest, "").await;
+        }
+        self.recovered(recovery).await;
+    }
+
+    /// Says what a boot has found: the files have changed under whatever was started by then.
+    async fn recovered(&mut self, recovery: Recovery) {
+        match recovery {
+            Recovery::Nothing => return,
+            Recovery::Finished => {}
+            Recovery::Undone(digest) => {
+                let error = self.root.with(|store| Ok::<_, std::io::Error>(store.error()));
+                let text = error.await.ok().flatten().unwrap_or_default();
+                self.rolled_back(digest, text).await;
+            }
+        }
+        self.reboot_due = false;
+        self.tell(ReceiverEvent::Reboot).await;
+    }
+
+    pub(super) async fn rolled_back(&mut self, digest: Digest, text: String) {
+        self.last = None;
+        self.say(State::RolledBack, SET, digest, &text).await;
+        self.tell(ReceiverEvent::RolledBack { digest, text }).await;
+    }
+
+    async fn confirm(&mut self) -> Result<(), LinkError> {
+        match self.root.with(Store::confirm).await {
+            Ok(None) => Ok(()),
+            Ok(Some(digest)) => {
+                self.say(State::Running, SET, digest, "").await;
+                self.tell(ReceiverEvent::Confirmed { digest }).await;
+                self.announce().await.map(drop)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the set on trial cannot be confirmed");
+                Ok(())
+            }
+        }
+    }
+
+    async fn note(&self, text: String) {
+        if let Err(error) = self.root.with(move |store| store.note(&text)).await {
+            tracing::warn!(%error, "why the set on trial does not work cannot be noted");
+        }
+    }
+
+    pub(super) async fn say(&self, state: State, path: &str, digest: Digest, detail: &str) {
+        let (path, digest, detail) = (path.to_owned(), digest.to_string(), detail.to_owned());
+        self.publish(Status { state, path, digest, detail }).await;
+    }
+
+    /// Publishes a status. One that the broker does not take is lost: the next offer of the same file is
+    /// answered with `unchanged`.
+    async fn publish(&self, status: Status) {
+        let topic = self.name.status_topic();
+        if let Err(error) = patiently(|| self.link.publish(&topic, status.to_string(), false)).await {
+            tracing::warn!(%error, %status, "a status could not be published");
+        }
+    }
+
+    pub(super) async fn tell(&self, event: ReceiverEvent) {
+        let _ = self.events.send(event).await;
+    }
+}

@@ -1,0 +1,135 @@
+use std::io;
+use std::sync::Arc;
+
+use super::ReceiverEvent;
+use super::device::{Device, SET};
+use super::disk::SystemDisk;
+use super::failure::Failure;
+use super::set::{Changes, OfferedSet, Taken};
+use super::single::Single;
+use super::store::{Store, name};
+use super::stream::{self, Sender, TcpSupply};
+use super::supply::Items;
+use crate::wire::{Content, DevicePath, Digest, ExtendedOffer, Offer, Reason, SetTerms, State, Status};
+
+impl Device {
+    /// Takes one extended offer to its status.
+    pub(super) async fn take_extended(&mut self, offer: &ExtendedOffer) {
+        let taken = match &offer.content {
+            Content::File(path) => self.take_file(offer, path).await,
+            Content::Set(terms) => self.take_set(offer, *terms).await,
+            Content::Rollback => self.take_back(offer.digest).await,
+        };
+        match taken {
+            Ok(()) => {
+                let is_dry = matches!(offer.content, Content::Set(SetTerms { dry_run: true, .. }));
+                self.reboot(offer.reboot && !is_dry).await;
+            }
+            Err(failure) => self.failed(offer.path().as_str(), &offer.digest.to_string(), failure).await,
+        }
+    }
+
+    async fn take_file(&mut self, offer: &ExtendedOffer, path: &DevicePath) -> Result<(), Failure> {
+        let (digest, size) = (offer.digest, offer.size);
+        if size > self.config.max_size {
+            let text = format!("more than the {} bytes that are allowed", self.config.max_size);
+            return Err(Failure::new(Reason::NoSpace, text));
+        }
+        let wanted = path.clone();
+        if self.root.with(move |store| store.has(&Single { path: &wanted, digest, size })).await? {
+            self.have(path, digest, None).await;
+            return Ok(());
+        }
+        let ExtendedOffer { host, port, reboot, .. } = offer.clone();
+        let plain = Offer { host, port, path: path.clone(), digest, reboot };
+        self.tell(ReceiverEvent::Receiving(plain)).await;
+        let wanted = path.clone();
+        self.fetching(offer, move |store, items, received| {
+            store.take_single(&Single { path: &wanted, digest, size }, items, received)
+        })
+        .await?;
+        self.have(path, digest, Some(size)).await;
+        Ok(())
+    }
+
+    async fn take_set(&mut self, offer: &ExtendedOffer, terms: SetTerms) -> Result<(), Failure> {
+        let set =
+            OfferedSet { digest: offer.digest, size: offer.size, terms, max_size: self.config.max_size };
+        self.tell(ReceiverEvent::ReceivingSet(offer.clone())).await;
+        let taken =
+            self.fetching(offer, move |store, items, received| store.take_set(&set, items, received)).await?;
+        let digest = offer.digest;
+        match taken {
+            Taken::Unchanged => {
+                self.say(State::Installed, SET, digest, Status::UNCHANGED).await;
+                self.tell(ReceiverEvent::SetUnchanged { digest }).await;
+            }
+            Taken::Installed(Changes { files, deleted, bytes }) => {
+                self.reboot_due = true;
+                self.last = None;
+                self.say(State::Installed, SET, digest, "").await;
+                self.tell(ReceiverEvent::SetInstalled { digest, files, deleted, bytes }).await;
+            }
+            Taken::Planned(Changes { files, deleted, bytes }) => {
+                self.say(State::Planned, SET, digest, "").await;
+                self.tell(ReceiverEvent::Planned { digest, files, deleted, bytes }).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn take_back(&mut self, digest: Digest) -> Result<(), Failure> {
+        let (is_taken_back, was_before) = self
+            .root
+            .with(move |store| {
+                store.recover()?;
+                let is_taken_back = store.take_back(digest)?;
+                let back = store.journal(name::BACK)?;
+                Ok::<_, io::Error>((is_taken_back, back.is_some_and(|back| back.digest == digest)))
+            })
+            .await?;
+        if is_taken_back {
+            self.reboot_due = true;
+            self.rolled_back(digest, String::new()).await;
+        } else if was_before {
+            self.say(State::RolledBack, SET, digest, Status::UNCHANGED).await;
+        } else {
+            return Err(Failure::new(Reason::Gone, "the files before this set are not kept"));
+        }
+        Ok(())
+    }
+
+    /// Does in a thread what needs the sender, and says that it does.
+    async fn fetching<T: Send + 'static>(
+        &self,
+        offer: &ExtendedOffer,
+        work: impl FnOnce(&Store<SystemDisk>, &mut Items<TcpSupply>, &mut dyn FnMut(u64)) -> Result<T, Failure>
+        + Send
+        + 'static,
+    ) -> Result<T, Failure> {
+        let (supply, line) = stream::to(Sender {
+            host: offer.host.clone(),
+            port: offer.port.get(),
+            id: offer.id,
+            connect_timeout: self.config.connect_timeout,
+            idle_timeout: self.config.idle_timeout,
+            pause: self.config.retry_pause,
+        });
+        let mut items = Items::new(supply, self.config.attempts);
+        let guard = Arc::clone(&self.busy).lock_owned().await;
+        let events = self.events.clone();
+        let working = self.root.with(move |store| {
+            let _guard = guard;
+            let mut so_far = 0;
+            work(store, &mut items, &mut |count| {
+                so_far += count;
+                let _ = events.try_send(ReceiverEvent::Progress { received: so_far });
+            })
+        });
+        let path = offer.path();
+        let id = offer.id.to_string();
+        let receiving = self.say(State::Receiving, path.as_str(), offer.digest, &id);
+        let ((), done, ()) = tokio::join!(receiving, working, line.run());
+        done
+    }
+}

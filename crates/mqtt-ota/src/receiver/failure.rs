@@ -1,0 +1,33 @@
+use std::io;
+
+use crate::wire::Reason;
+
+/// Why an offer was not installed, as the status says it.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) reason: Reason,
+    pub(super) text: String,
+}
+
+impl Failure {
+    pub(super) fn new(reason: Reason, text: impl Into<String>) -> Self {
+        Self { reason, text: text.into() }
+    }
+
+    /// An error of the disk.
+    pub(super) fn write(error: &io::Error) -> Self {
+        let reason = match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                Reason::NoSpace
+            }
+            _ => Reason::Write,
+        };
+        Self::new(reason, error.to_string())
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::write(&error)
+    }
+}

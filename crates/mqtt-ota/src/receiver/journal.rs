@@ -1,0 +1,144 @@
+use std::fmt;
+
+use crate::wire::{DevicePath, Digest, STATE_FOLDER, Trial};
+
+/// What the manifest of the installed set is called in a journal.
+const MANIFEST: &str = "set";
+
+/// What a set changes, as it lies in the client's folder from the commit on.
+///
+/// The first line has the hash of the set and how many boots its trial lasts. Each other line is `+N PATH`,
+/// a file that is new, `=N PATH`, one that is replaced, or `-N PATH`, one that goes. `N` is what its staged
+/// file is called, and `kN` the copy of the file before it. Line 0 is the manifest itself. The MicroPython
+/// client writes and reads the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Journal {
+    pub(super) digest: Digest,
+    pub(super) trial: Trial,
+    pub(super) lines: Vec<JournalLine>,
+}
+
+/// What becomes of one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct JournalLine {
+    pub(super) kind: Kind,
+    pub(super) number: usize,
+    pub(super) subject: Subject,
+}
+
+/// What a set does with a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// There is none yet.
+    New,
+    /// Another one takes its place.
+    Replaced,
+    /// It is to be gone.
+    Gone,
+}
+
+/// Which file it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// The manifest of the installed set, in the client's folder.
+    Manifest,
+    /// One of the device's.
+    File(DevicePath),
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::New, Self::Replaced, Self::Gone];
+
+    fn sign(self) -> char {
+        match self {
+            Self::New => '+',
+            Self::Replaced => '=',
+            Self::Gone => '-',
+        }
+    }
+}
+
+impl Journal {
+    /// Reads a journal; None where it is none.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let mut lines = text.strip_suffix('\n')?.split('\n');
+        let (digest, trial) = lines.next()?.split_once(' ')?;
+        Some(Self {
+            digest: digest.parse().ok()?,
+            trial: trial.parse().ok().and_then(Trial::new)?,
+            lines: lines.map(JournalLine::parse).collect::<Option<_>>()?,
+        })
+    }
+}
+
+impl JournalLine {
+    fn parse(line: &str) -> Option<Self> {
+        let kind = Kind::ALL.into_iter().find(|kind| line.starts_with(kind.sign()))?;
+        let (number, path) = line.get(1..)?.split_once(' ')?;
+        let subject = match path.strip_prefix(STATE_FOLDER).and_then(|rest| rest.strip_prefix('/')) {
+            Some(MANIFEST) => Subject::Manifest,
+            _ => Subject::File(path.parse().ok()?),
+        };
+        Some(Self { kind, number: number.parse().ok()?, subject })
+    }
+
+    /// The name of the staged file, in the client's folder.
+    pub(super) fn staged(&self) -> String {
+        self.number.to_string()
+    }
+
+    /// The name of the copy of the file before it, in the client's folder.
+    pub(super) fn copy(&self) -> String {
+        format!("k{}", self.number)
+    }
+}
+
+impl fmt::Display for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} {}", self.digest, self.trial)?;
+        for JournalLine { kind, number, subject } in &self.lines {
+            write!(f, "{}{number} ", kind.sign())?;
+            match subject {
+                Subject::Manifest => writeln!(f, "{STATE_FOLDER}/{MANIFEST}"),
+                Subject::File(path) => writeln!(f, "{path}"),
+            }?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH: &str = "819d7bf839af03c912af6e81f65ab404e5915ab5";
+
+    #[test]
+    fn the_journal_of_the_micropython_client_is_read_and_written_alike() {
+        let text = format!("{HASH} 3\n=0 .mqtt-ota/set\n+1 lib/a b.py\n=12 main.py\n-13 gone\n");
+        let journal = Journal::parse(&text).unwrap();
+        assert_eq!((journal.trial.boots(), journal.lines.len()), (3, 4));
+        assert_eq!(journal.lines[0].subject, Subject::Manifest);
+        assert_eq!((journal.lines[2].staged(), journal.lines[2].copy()), ("12".into(), "k12".into()));
+        assert_eq!(journal.to_string(), text);
+    }
+
+    #[test]
+    fn what_is_no_journal_is_none() {
+        for bad in [
+            "",
+            "\n",
+            HASH,
+            &format!("{HASH} 3"),
+            &format!("{HASH} 0\n"),
+            &format!("{HASH} 3\n\n"),
+            &format!("{HASH} 3\n+1 a"),
+            &format!("{HASH} 3\n*1 a\n"),
+            &format!("{HASH} 3\n+x a\n"),
+            &format!("{HASH} 3\n+1 ../a\n"),
+            &format!("{HASH} 3\n+1 .mqtt-ota/commit\n"),
+        ] {
+            assert_eq!(Journal::parse(bad), None, "{bad:?}");
+        }
+    }
+}

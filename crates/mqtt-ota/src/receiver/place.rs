@@ -1,0 +1,41 @@
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use super::failure::Failure;
+use crate::wire::{DevicePath, Reason, STATE_FOLDER};
+
+/// Where a file belongs below `root`, which is canonical, with all links in its folder followed. It must lie
+/// below the root then, and not in the client's own folder. Nothing is made.
+pub(super) fn locate(root: &Path, path: &DevicePath) -> Result<PathBuf, Failure> {
+    let refused = |text: &str| Err(Failure::new(Reason::BadName, format!("{path}: {text}")));
+    let mut target = root.to_owned();
+    for part in path.parts() {
+        // What is one plain name here depends on the system: Windows has drives, and names of its own.
+        let mut components = Path::new(part).components();
+        match (components.next(), components.next()) {
+            (Some(Component::Normal(name)), None) if name == part => target.push(name),
+            _ => return refused("this system does not take the name"),
+        }
+    }
+    // The part of the way that exists is looked at before anything is made.
+    let folder = target.parent().unwrap_or(root);
+    let existing = folder.ancestors().find(|folder| folder.symlink_metadata().is_ok()).unwrap_or(root);
+    let real = match existing.canonicalize() {
+        Ok(real) => real,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return refused("a link leads nowhere"),
+        Err(error) => return Err(error.into()),
+    };
+    if !real.starts_with(root) {
+        return refused("it leaves the root");
+    }
+    if root.join(STATE_FOLDER).canonicalize().is_ok_and(|state| real.starts_with(state)) {
+        return refused("a link leads into the folder of the client");
+    }
+    if !real.is_dir() {
+        return refused("what would be its folder is a file");
+    }
+    Ok(match target.strip_prefix(existing) {
+        Ok(rest) => real.join(rest),
+        Err(_) => target,
+    })
+}

@@ -1,0 +1,132 @@
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::disk::Disk;
+use super::failure::Failure;
+use super::space::blocks;
+use super::store::{Store, is_missing, name};
+use crate::wire::{Delete, DevicePath, Manifest, Reason, STATE_FOLDER};
+
+/// What a set changes on this disk.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// The files that are not there yet, or have other bytes, in the order of the manifest.
+    pub(super) differing: Vec<Differing>,
+    /// The files that go, in the order of their paths.
+    pub(super) gone: Vec<DevicePath>,
+    /// What staging takes of the disk, in bytes.
+    pub(super) staging: u64,
+    /// What the copies and the journal take, in bytes.
+    pub(super) keeping: u64,
+}
+
+/// One file that a set changes.
+#[derive(Debug)]
+pub(super) struct Differing {
+    /// The item, which is the line in the manifest, counted from 1.
+    pub(super) item: u32,
+    /// How much of it is staged already, in bytes.
+    pub(super) staged: u64,
+    /// All of it is, and has been checked.
+    pub(super) is_complete: bool,
+}
+
+impl Plan {
+    pub(super) fn is_empty(&self) -> bool {
+        self.differing.is_empty() && self.gone.is_empty()
+    }
+}
+
+impl<D: Disk> Store<D> {
+    /// Compares a set with the disk. Changes nothing. What is staged counts if it is staged for this set.
+    pub(super) fn plan(
+        &self,
+        manifest: &Manifest,
+        delete: Delete,
+        max_size: u64,
+        is_staged_for: bool,
+    ) -> Result<Plan, Failure> {
+        let mut plan = Plan { keeping: 4 * blocks(manifest.to_string().len() as u64), ..Plan::default() };
+        let mut places = HashSet::new();
+        for (line, item) in manifest.lines().iter().zip(1..) {
+            let place = self.locate(&line.path)?;
+            let refused = |reason, text: &str| Err(Failure::new(reason, format!("{}: {text}", line.path)));
+            if line.size > max_size {
+                return refused(Reason::NoSpace, &format!("more than the {max_size} bytes that are allowed"));
+            }
+            if !self.holds(&place, line.digest) {
+                match place.symlink_metadata() {
+                    Ok(old) if old.is_file() => plan.keeping = plan.keeping.saturating_add(blocks(old.len())),
+                    // Its copy would be a file.
+                    Ok(_) => return refused(Reason::BadName, "what has this name is no file"),
+                    Err(error) if is_missing(&error) => {}
+                    Err(error) => return Err(error.into()),
+                }
+                let staged = self.length(&item.to_string()).filter(|_| is_staged_for).unwrap_or_default();
+                let is_complete = is_staged_for
+                    && staged == line.size
+                    && self.holds(&self.state(&item.to_string()), line.digest);
+                let left = if is_complete { 0 } else { line.size.saturating_sub(staged) };
+                plan.staging = plan.staging.saturating_add(blocks(left));
+                plan.differing.push(Differing { item, staged, is_complete });
+            }
+            if !places.insert(place) {
+                return refused(Reason::BadName, "by a link it is another file of the set");
+            }
+        }
+        for path in self.unwanted(delete)? {
+            // What cannot be located is no file of this device.
+            let Ok(place) = self.locate(&path) else { continue };
+            if let Ok(old) = place.symlink_metadata()
+                && old.is_file()
+                && !places.contains(&place)
+            {
+                plan.keeping = plan.keeping.saturating_add(blocks(old.len()));
+                plan.gone.push(path);
+            }
+        }
+        Ok(plan)
+    }
+
+    /// The files that go unless the set has them.
+    fn unwanted(&self, delete: Delete) -> io::Result<Vec<DevicePath>> {
+        match delete {
+            Delete::Nothing => Ok(Vec::new()),
+            Delete::FormerSet => {
+                let former = if self.there(name::SET) { name::SET } else { name::WAS };
+                let former = self.read(former)?.and_then(|bytes| Manifest::parse(&bytes).ok());
+                let lines = former.iter().flat_map(|manifest| manifest.lines());
+                Ok(lines.map(|line| line.path.clone()).collect())
+            }
+            Delete::Everything => {
+                let mut all = Vec::new();
+                walk(&self.root, "", &mut all)?;
+                all.sort();
+                Ok(all)
+            }
+        }
+    }
+}
+
+/// Every plain file but the client's own. Links are not followed. Names that no offer can say are passed over.
+fn walk(folder: &Path, prefix: &str, all: &mut Vec<DevicePath>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let Ok(called) = entry.file_name().into_string() else { continue };
+        if prefix.is_empty() && called.eq_ignore_ascii_case(STATE_FOLDER) {
+            continue;
+        }
+        let (path, kind): (PathBuf, _) = (entry.path(), entry.file_type()?);
+        let name = format!("{prefix}{called}");
+        if kind.is_dir() {
+            walk(&path, &format!("{name}/"), all)?;
+        } else if kind.is_file()
+            && let Ok(path) = name.parse()
+        {
+            all.push(path);
+        }
+    }
+    Ok(())
+}

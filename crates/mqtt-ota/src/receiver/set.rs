@@ -1,0 +1,274 @@
+use super::disk::Disk;
+use super::failure::Failure;
+use super::journal::{Journal, JournalLine, Kind, Subject};
+use super::plan::{Differing, Plan};
+use super::recovery::Recovery;
+use super::space;
+use super::stage::Item;
+use super::store::{Store, name};
+use super::supply::{Items, Supply, Want};
+use crate::wire::{Algorithm, Ask, Digest, Manifest, ManifestError, ManifestLine, Reason, SetTerms, Trial};
+
+/// How many boots a set has to be confirmed in where its offer does not say.
+const TRIAL: u16 = 3;
+
+/// An offered set.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OfferedSet {
+    pub(super) digest: Digest,
+    /// The manifest's length in bytes.
+    pub(super) size: u64,
+    pub(super) terms: SetTerms,
+    /// The longest file, in bytes.
+    pub(super) max_size: u64,
+}
+
+/// What became of a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// Every file was there.
+    Unchanged,
+    /// It is in place, and on trial.
+    Installed(Changes),
+    /// What it would have been.
+    Planned(Changes),
+}
+
+/// How much a set changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Changes {
+    /// Files that are new or replaced.
+    pub(super) files: usize,
+    /// Files that are deleted.
+    pub(super) deleted: usize,
+    /// The length of the former, in bytes.
+    pub(super) bytes: u64,
+}
+
+impl<D: Disk> Store<D> {
+    /// Takes a set from its manifest to its place on the disk.
+    pub(super) fn take_set<S: Supply>(
+        &self,
+        set: &OfferedSet,
+        items: &mut Items<S>,
+        received: &mut dyn FnMut(u64),
+    ) -> Result<Taken, Failure> {
+        self.recover()?;
+        let manifest = self.manifest(set, items, received)?;
+        let is_staged_for = self.holds(&self.state(name::MANIFEST), set.digest);
+        let plan = self.plan(&manifest, set.terms.delete, set.max_size, is_staged_for)?;
+        let on_trial = self.journal(name::TRIAL)?.map(|journal| journal.digest);
+        if plan.is_empty() && on_trial.is_none_or(|on_trial| on_trial == set.digest) {
+            self.adopt(set.digest)?;
+            return Ok(Taken::Unchanged);
+        }
+        if on_trial.is_some() {
+            return Err(Failure::new(Reason::Busy, "a set is on trial"));
+        }
+        let changes = changes(&manifest, &plan);
+        if set.terms.dry_run {
+            let missing = plan.differing.iter().map(|differing| Ask::Missing(differing.item));
+            let deletes = plan.gone.iter().cloned().map(Ask::Deletes);
+            items.tell(&missing.chain(deletes).collect::<Vec<_>>())?;
+            return Ok(Taken::Planned(changes));
+        }
+        self.make_room(&plan)?;
+        if !is_staged_for {
+            self.write(name::PART, manifest.to_string().as_bytes())?;
+            self.stage_for_part()?;
+        }
+        self.stage(&manifest, &plan, items, received)?;
+        let journal = self.keep(set, &manifest, &plan)?;
+        self.commit(&journal)?;
+        if let Recovery::Undone(_) = self.finish()? {
+            let why = self.error().unwrap_or_default();
+            return Err(Failure::new(Reason::Write, format!("taken back: {why}")));
+        }
+        self.sweep()?;
+        Ok(Taken::Installed(changes))
+    }
+
+    /// The manifest that an offer names: fetched, unless it is here from before.
+    pub(super) fn manifest<S: Supply>(
+        &self,
+        set: &OfferedSet,
+        items: &mut Items<S>,
+        received: &mut dyn FnMut(u64),
+    ) -> Result<Manifest, Failure> {
+        let refused = |text: String| Failure::new(Reason::BadOffer, text);
+        if set.digest.algorithm() != Algorithm::Sha256 {
+            return Err(refused("the hash of a set is SHA-256 here".to_owned()));
+        }
+        if set.size > Manifest::MAX_LEN as u64 {
+            let text =
+                format!("a manifest has at most {} bytes, this one has {}", Manifest::MAX_LEN, set.size);
+            return Err(refused(text));
+        }
+        let known =
+            [name::SET, name::MANIFEST].into_iter().find(|name| self.holds(&self.state(name), set.digest));
+        let from = match known {
+            Some(known) => known,
+            None => {
+                space::check(space::blocks(set.size), self.disk.free(&self.root))?;
+                self.fetch_first(items, set.digest, set.size, &self.state(name::SET), received)?;
+                self.stage_for_part()?;
+                name::MANIFEST
+            }
+        };
+        let text = self.read(from)?.unwrap_or_default();
+        let parsed = Manifest::parse(&text).map_err(|error| {
+            let reason = match error {
+                ManifestError::Path { .. } => Reason::BadName,
+                _ => Reason::BadOffer,
+            };
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+            Failure::new(reason, format!("{error}{}", cause.unwrap_or_default()))
+        });
+        let parsed = parsed.and_then(|manifest| {
+            let first = manifest.lines().first().map(|line| line.digest.algorithm());
+            if first.is_some_and(|algorithm| algorithm != set.digest.algorithm()) {
+                return Err(refused("the manifest's hashes are of another function than its own".to_owned()));
+            }
+            Ok(manifest)
+        });
+        if parsed.is_err() {
+            self.forget(name::MANIFEST)?;
+        }
+        parsed
+    }
+
+    /// What was staged belongs to the manifest before; the new one gets its place.
+    fn stage_for_part(&self) -> Result<(), Failure> {
+        self.forget(name::MANIFEST)?;
+        self.sweep()?;
+        self.sync()?;
+        self.disk.rename(&self.state(name::PART), &self.state(name::MANIFEST))?;
+        self.forget(name::PART_OF)?;
+        Ok(self.sync()?)
+    }
+
+    /// Every file is there, and so is the set.
+    fn adopt(&self, digest: Digest) -> Result<(), Failure> {
+        if self.installed() == Some(digest) {
+            return Ok(());
+        }
+        if self.journal(name::LAST)?.is_some_and(|last| last.digest == digest) {
+            // It had been altered, and is again what the copies are for.
+            self.rename(name::MANIFEST, name::SET)?;
+        } else {
+            self.forget_last()?;
+            self.rename(name::MANIFEST, name::SET)?;
+        }
+        Ok(self.sweep()?)
+    }
+
+    /// Makes sure that staged files and copies have room, before the first of them is written. The copies of
+    /// the set before stay as long as there is room for them.
+    fn make_room(&self, plan: &Plan) -> Result<(), Failure> {
+        let needed = plan.staging.saturating_add(plan.keeping);
+        let Some(free) = self.disk.free(&self.root) else { return Ok(()) };
+        let copies = self.journal(name::LAST)?.into_iter().flat_map(|last| last.lines);
+        let kept = copies.map(|line| self.length(&line.copy()).map_or(0, space::blocks)).sum();
+        space::check(needed, Some(free.saturating_add(kept)))?;
+        if plan.staging > free {
+            self.forget_last()?;
+        }
+        Ok(())
+    }
+
+    /// Fetches what is not staged yet, with one request for items that follow one another.
+    pub(super) fn stage<S: Supply>(
+        &self,
+        manifest: &Manifest,
+        plan: &Plan,
+        items: &mut Items<S>,
+        received: &mut dyn FnMut(u64),
+    ) -> Result<(), Failure> {
+        let missing: Vec<_> = plan.differing.iter().filter(|differing| !differing.is_complete).collect();
+        for (index, differing) in missing.iter().enumerate() {
+            let Some(line) = line_of(manifest, differing) else { continue };
+            let behind = missing.get(index + 1..).unwrap_or_default();
+            // A file of which there is something already begins a request of its own.
+            let together = behind
+                .iter()
+                .zip(differing.item + 1..)
+                .take_while(|(next, item)| next.item == *item && next.staged == 0)
+                .filter_map(|(next, _)| line_of(manifest, next));
+            let (count, length) = together
+                .fold((0, 0_u64), |(count, length), line| (count + 1, length.saturating_add(line.size)));
+            let want = Want {
+                item: differing.item,
+                size: line.size,
+                offset: 0,
+                last: differing.item + count,
+                behind: length,
+            };
+            let like = self.target(&line.path);
+            let (name, called) = (differing.item.to_string(), line.path.as_str());
+            self.fetch(
+                items,
+                &Item { name: &name, digest: line.digest, want, like: &like, called },
+                received,
+            )?;
+        }
+        // They are complete, so that the sender can go.
+        items.reset();
+        Ok(())
+    }
+
+    /// Keeps a copy of each file that is replaced or goes, and writes the journal. Nothing is changed by it.
+    pub(super) fn keep(
+        &self,
+        set: &OfferedSet,
+        manifest: &Manifest,
+        plan: &Plan,
+    ) -> Result<Journal, Failure> {
+        self.forget_last()?;
+        let differing = plan.differing.iter().filter_map(|differing| {
+            let line = line_of(manifest, differing)?;
+            Some((differing.item as usize, line.path.clone()))
+        });
+        let gone = plan.gone.iter().cloned().zip(manifest.lines().len() + 1..);
+        let subjects = std::iter::once((0, Subject::Manifest, false))
+            .chain(differing.map(|(number, path)| (number, Subject::File(path), false)))
+            .chain(gone.map(|(path, number)| (number, Subject::File(path), true)));
+        let trial = set.terms.trial.or_else(|| Trial::new(TRIAL));
+        let trial = trial.ok_or_else(|| Failure::new(Reason::BadOffer, "the trial has no boots"))?;
+        let mut journal = Journal { digest: set.digest, trial, lines: Vec::new() };
+        for (number, subject, is_gone) in subjects {
+            let place = self.place(&subject);
+            let kind = match (place.symlink_metadata().is_ok(), is_gone) {
+                (false, true) => continue,
+                (false, false) => Kind::New,
+                (true, true) => Kind::Gone,
+                (true, false) => Kind::Replaced,
+            };
+            let line = JournalLine { kind, number, subject };
+            if kind != Kind::New {
+                self.copy(&place, &line.copy())?;
+            }
+            journal.lines.push(line);
+        }
+        Ok(journal)
+    }
+
+    /// The one rename behind which the set is installed, whatever happens.
+    fn commit(&self, journal: &Journal) -> Result<(), Failure> {
+        self.write(name::PLAN, journal.to_string().as_bytes())?;
+        self.sync()?;
+        Ok(self.rename(name::PLAN, name::COMMIT)?)
+    }
+}
+
+fn line_of<'a>(manifest: &'a Manifest, differing: &Differing) -> Option<&'a ManifestLine> {
+    manifest.lines().get((differing.item as usize).checked_sub(1)?)
+}
+
+fn changes(manifest: &Manifest, plan: &Plan) -> Changes {
+    let lines = plan.differing.iter().filter_map(|differing| line_of(manifest, differing));
+    Changes {
+        files: plan.differing.len(),
+        deleted: plan.gone.len(),
+        bytes: lines.fold(0, |bytes, line| bytes.saturating_add(line.size)),
+    }
+}

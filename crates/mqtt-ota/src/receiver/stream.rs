@@ -1,0 +1,246 @@
+use std::io;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+use super::failure::Failure;
+use super::supply::{Broken, Supply};
+use crate::wire::{Ask, Host, OfferId, Reason, Request};
+
+/// How much is received at once, in bytes.
+const CHUNK: usize = 64 * 1024;
+/// How many chunks wait to be written.
+const CHUNKS: usize = 4;
+
+/// The connection to a sender: what [`Supply`] asks for in its own thread is done by [`Line::run`], on the
+/// runtime. Either ends when the other is dropped.
+pub(super) struct TcpSupply {
+    commands: mpsc::UnboundedSender<Command>,
+    answers: mpsc::Receiver<Answer>,
+    /// Which connection is meant: what still comes of one that was closed is passed over.
+    generation: u64,
+}
+
+/// Where a sender is, and how long to wait for it.
+#[derive(Debug, Clone)]
+pub(super) struct Sender {
+    pub(super) host: Host,
+    pub(super) port: u16,
+    pub(super) id: OfferId,
+    pub(super) connect_timeout: Duration,
+    pub(super) idle_timeout: Duration,
+    /// Before a connection, where the one before it broke.
+    pub(super) pause: Duration,
+}
+
+/// The half of the connection that has the socket.
+pub(super) struct Line {
+    sender: Sender,
+    commands: mpsc::UnboundedReceiver<Command>,
+    answers: mpsc::Sender<Answer>,
+}
+
+struct Command {
+    generation: u64,
+    what: What,
+}
+
+enum What {
+    Ask { ask: Ask, expected: u64 },
+    Finish,
+    Close,
+}
+
+struct Answer {
+    generation: u64,
+    /// Empty: the sender has heard everything.
+    bytes: Result<Bytes, Failure>,
+}
+
+/// The two halves of a connection that is made when something is asked for.
+pub(super) fn to(sender: Sender) -> (TcpSupply, Line) {
+    let (commands, asked) = mpsc::unbounded_channel();
+    let (answers, answered) = mpsc::channel(CHUNKS);
+    let line = Line { sender, commands: asked, answers };
+    (TcpSupply { commands, answers: answered, generation: 0 }, line)
+}
+
+impl TcpSupply {
+    fn command(&self, what: What) {
+        // Where nobody takes it, nobody answers either.
+        let _ = self.commands.send(Command { generation: self.generation, what });
+    }
+
+    fn answer(&mut self) -> Result<Bytes, Broken> {
+        loop {
+            let answer = self.answers.blocking_recv().ok_or(Broken::Over)?;
+            if answer.generation == self.generation {
+                return answer.bytes.map_err(Broken::Lost);
+            }
+        }
+    }
+}
+
+impl Supply for TcpSupply {
+    fn ask(&mut self, ask: Ask, expected: u64) {
+        self.command(What::Ask { ask, expected });
+    }
+
+    fn read(&mut self) -> Result<Bytes, Broken> {
+        self.answer()
+    }
+
+    fn close(&mut self) {
+        self.command(What::Close);
+        self.generation += 1;
+    }
+
+    fn finish(&mut self) -> Result<(), Broken> {
+        self.command(What::Finish);
+        self.answer().map(drop)
+    }
+}
+
+impl Line {
+    /// Does what is asked for until nobody asks any more.
+    ///
+    /// Cancellation: the connection is closed.
+    pub(super) async fn run(mut self) {
+        let (mut stream, mut is_broken, mut waiting) = (None, false, None);
+        let mut failed = None;
+        loop {
+            let command = match waiting.take() {
+                Some(command) => command,
+                None => match self.commands.recv().await {
+                    Some(command) => command,
+                    None => return,
+                },
+            };
+            let Command { generation, what } = command;
+            let is_close = matches!(what, What::Close);
+            // One failure is said once: what was asked for together with it is lost as well.
+            if failed == Some(generation) && !is_close {
+                continue;
+            }
+            let answers = Answers { generation, to: &self.answers };
+            tokio::select! {
+                biased;
+                // Whoever wants something else before this has been answered does not want this any more.
+                next = self.commands.recv(), if matches!(what, What::Ask { expected: 1.., .. }) => {
+                    stream = None;
+                    match next {
+                        Some(next) => waiting = Some(next),
+                        None => return,
+                    }
+                }
+                done = self.sender.serve(&what, &mut stream, is_broken, &answers) => {
+                    is_broken = done.is_err() || is_broken && is_close;
+                    if let Err(failure) = done {
+                        stream = None;
+                        failed = Some(generation);
+                        answers.give(Err(failure)).await;
+                    }
+                }
+            }
+        }
+    }
+}
+
+struct Answers<'a> {
+    generation: u64,
+    to: &'a mpsc::Sender<Answer>,
+}
+
+impl Answers<'_> {
+    async fn give(&self, bytes: Result<Bytes, Failure>) {
+        let _ = self.to.send(Answer { generation: self.generation, bytes }).await;
+    }
+}
+
+impl Sender {
+    async fn serve(
+        &self,
+        what: &What,
+        stream: &mut Option<TcpStream>,
+        is_broken: bool,
+        answers: &Answers<'_>,
+    ) -> Result<(), Failure> {
+        match what {
+            What::Close => *stream = None,
+            What::Ask { ask, expected } => {
+                let stream = match stream {
+                    Some(stream) => stream,
+                    None => {
+                        if is_broken {
+                            sleep(self.pause).await;
+                        }
+                        stream.insert(self.connect().await?)
+                    }
+                };
+                let line = format!("{}\n", Request { id: self.id, ask: ask.clone() });
+                self.within(0, stream.write_all(line.as_bytes())).await?;
+                self.receive(stream, *expected, answers).await?;
+            }
+            What::Finish => {
+                if let Some(mut stream) = stream.take() {
+                    self.within(0, stream.shutdown()).await?;
+                    let mut byte = [0];
+                    while self.within(0, stream.read(&mut byte)).await? > 0 {}
+                }
+                answers.give(Ok(Bytes::new())).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn connect(&self) -> Result<TcpStream, Failure> {
+        let address = format!("{}:{}", self.host, self.port);
+        let refused = |text: String| Failure::new(Reason::Connect, format!("{address}: {text}"));
+        let connect = TcpStream::connect((self.host.as_str(), self.port));
+        match timeout(self.connect_timeout, connect).await {
+            Ok(stream) => stream.map_err(|error| refused(error.to_string())),
+            Err(_) => Err(refused(format!("no answer in {:?}", self.connect_timeout))),
+        }
+    }
+
+    async fn receive(
+        &self,
+        stream: &mut TcpStream,
+        expected: u64,
+        answers: &Answers<'_>,
+    ) -> Result<(), Failure> {
+        let (mut left, mut buffer) = (expected, BytesMut::new());
+        while left > 0 {
+            buffer.reserve(CHUNK);
+            let mut limited = (&mut *stream).take(left);
+            let read = self.within(expected - left, limited.read_buf(&mut buffer)).await? as u64;
+            if read == 0 {
+                let text = format!("the sender closed after {} bytes", expected - left);
+                return Err(Failure::new(Reason::Short, text));
+            }
+            left -= read;
+            answers.give(Ok(buffer.split().freeze())).await;
+        }
+        Ok(())
+    }
+
+    async fn within<T>(
+        &self,
+        so_far: u64,
+        operation: impl Future<Output = io::Result<T>>,
+    ) -> Result<T, Failure> {
+        match timeout(self.idle_timeout, operation).await {
+            Ok(done) => {
+                done.map_err(|error| Failure::new(Reason::Short, format!("after {so_far} bytes: {error}")))
+            }
+            Err(_) => {
+                let text = format!("nothing came for {:?} after {so_far} bytes", self.idle_timeout);
+                Err(Failure::new(Reason::Timeout, text))
+            }
+        }
+    }
+}

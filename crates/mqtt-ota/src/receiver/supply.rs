@@ -1,0 +1,141 @@
+use bytes::Bytes;
+
+use super::failure::Failure;
+use crate::wire::{Ask, Reason};
+
+/// Where the bytes of an extended offer come from: a connection that is made anew where it breaks. Blocking.
+pub(super) trait Supply {
+    /// Asks for something, or says it; `expected` bytes come for it. On the connection that there is, or a
+    /// new one. What is wrong with it is told by `read` or `finish`.
+    fn ask(&mut self, ask: Ask, expected: u64);
+    /// The next of the bytes that were asked for, at least one.
+    fn read(&mut self) -> Result<Bytes, Broken>;
+    /// Closes the connection; what was asked for does not come.
+    fn close(&mut self);
+    /// Says that this is all, and waits until the sender has heard it.
+    fn finish(&mut self) -> Result<(), Broken>;
+}
+
+/// Why a supply gives nothing more.
+#[derive(Debug)]
+pub(super) enum Broken {
+    /// The connection is lost; the next request makes a new one.
+    Lost(Failure),
+    /// The receiver ends.
+    Over,
+}
+
+impl Broken {
+    pub(super) fn into_failure(self) -> Failure {
+        match self {
+            Self::Lost(failure) => failure,
+            Self::Over => Failure::new(Reason::Short, "the receiver has ended"),
+        }
+    }
+}
+
+/// One item that is wanted of a supply.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Want {
+    /// Its number.
+    pub(super) item: u32,
+    /// Its length in bytes.
+    pub(super) size: u64,
+    /// Where to begin, in bytes.
+    pub(super) offset: u64,
+    /// The last item that will be wanted next, one after the other.
+    pub(super) last: u32,
+    /// The length of those behind this one, in bytes.
+    pub(super) behind: u64,
+}
+
+/// Items one after the other, whatever happens to the connection.
+#[derive(Debug)]
+pub(super) struct Items<S> {
+    supply: S,
+    attempts: u32,
+    /// Connections in a row that have brought nothing.
+    futile: u32,
+    /// What comes next on the connection, and the last item that was asked for with it.
+    next: Option<(u32, u32)>,
+    rest: Bytes,
+}
+
+impl<S: Supply> Items<S> {
+    pub(super) fn new(supply: S, attempts: u32) -> Self {
+        Self { supply, attempts, futile: 0, next: None, rest: Bytes::new() }
+    }
+
+    /// Hands an item's bytes to `take`, piece by piece.
+    pub(super) fn fetch(
+        &mut self,
+        want: Want,
+        mut take: impl FnMut(&[u8]) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let mut offset = want.offset;
+        while offset < want.size {
+            let left = want.size - offset;
+            let piece = match self.piece(want, offset) {
+                Ok(piece) => piece,
+                Err(Broken::Lost(failure)) => {
+                    self.reset();
+                    self.futile += 1;
+                    if self.futile >= self.attempts {
+                        return Err(failure);
+                    }
+                    tracing::debug!(text = failure.text, item = want.item, offset, "the connection is lost");
+                    continue;
+                }
+                Err(over) => return Err(over.into_failure()),
+            };
+            self.futile = 0;
+            self.rest = piece;
+            let count = usize::try_from(left).unwrap_or(usize::MAX).min(self.rest.len());
+            take(&self.rest.split_to(count))?;
+            offset += count as u64;
+        }
+        self.next = match self.next {
+            Some((item, last)) if item == want.item && item < last => Some((item + 1, last)),
+            Some((item, _)) if item == want.item => None,
+            other => other,
+        };
+        Ok(())
+    }
+
+    fn piece(&mut self, want: Want, offset: u64) -> Result<Bytes, Broken> {
+        if self.next.is_none_or(|(item, _)| item != want.item) {
+            if self.next.is_some() || !self.rest.is_empty() {
+                self.reset();
+            }
+            let ask = Ask::Range { first: want.item, last: want.last, offset };
+            self.supply.ask(ask, (want.size - offset).saturating_add(want.behind));
+            self.next = Some((want.item, want.last));
+        }
+        if self.rest.is_empty() { self.supply.read() } else { Ok(std::mem::take(&mut self.rest)) }
+    }
+
+    /// Forgets the connection and what was asked for.
+    pub(super) fn reset(&mut self) {
+        self.supply.close();
+        self.next = None;
+        self.rest = Bytes::new();
+    }
+
+    /// Says what a dry run has found out, all over again if the connection breaks meanwhile.
+    pub(super) fn tell(&mut self, all: &[Ask]) -> Result<(), Failure> {
+        loop {
+            all.iter().for_each(|ask| self.supply.ask(ask.clone(), 0));
+            match self.supply.finish() {
+                Ok(()) => return Ok(()),
+                Err(Broken::Lost(failure)) => {
+                    self.reset();
+                    self.futile += 1;
+                    if self.futile >= self.attempts {
+                        return Err(failure);
+                    }
+                }
+                Err(over) => return Err(over.into_failure()),
+            }
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! What lies across the receiver's modules: whole sets, on a disk that fails and from a sender that breaks off.
+
+mod faulty;
+mod hostile;
+mod memory;
+mod sets;
+mod socket;
+mod tree;
