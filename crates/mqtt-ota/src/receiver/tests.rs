@@ -3,6 +3,7 @@
 mod faulty;
 mod hostile;
 mod memory;
+mod power_loss;
 mod sets;
 mod socket;
 mod tree;
