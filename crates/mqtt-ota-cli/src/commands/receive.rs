@@ -173,6 +173,23 @@ impl Device<'_> {
             ReceiverEvent::Failed { path, reason, text } => {
                 about.plain(format!("{path} ")).bad("failed").plain(format!(": {reason} {text}"))
             }
+            ReceiverEvent::ReceivingSet(offer) => {
+                let line = about.plain(format!("receiving a set from {} port {}", offer.host, offer.port));
+                self.printer.step(&Line::new().strong(&self.name).plain(": offered ").faint(offer));
+                line
+            }
+            ReceiverEvent::SetInstalled { files, deleted, bytes, .. } => {
+                about.plain("the set is ").good("installed").plain(changes(*files, *deleted, *bytes))
+            }
+            ReceiverEvent::SetUnchanged { .. } => about.plain("the set is ").good("unchanged"),
+            ReceiverEvent::Planned { files, deleted, bytes, .. } => {
+                about.plain(format!("the set would change{}", changes(*files, *deleted, *bytes)))
+            }
+            ReceiverEvent::Confirmed { .. } => about.plain("the set is ").good("confirmed"),
+            ReceiverEvent::RolledBack { text, .. } => {
+                let why = if text.is_empty() { String::new() } else { format!(": {text}") };
+                about.plain("the set is ").bad("taken back").plain(why)
+            }
             ReceiverEvent::Reboot => match &self.args.exec {
                 Some(command) => about.plain(format!("running {command:?}")),
                 None => about.plain("a board would reboot now"),
@@ -205,10 +222,33 @@ impl Device<'_> {
             ReceiverEvent::Failed { path, reason, text } => {
                 Object::Failed { path: path.clone(), reason: reason.to_string(), text: text.clone() }
             }
+            ReceiverEvent::ReceivingSet(offer) => {
+                Object::ReceivingSet { hash: offer.digest.to_string(), offer: offer.to_string() }
+            }
+            ReceiverEvent::SetInstalled { digest, files, deleted, bytes } => Object::SetInstalled {
+                hash: digest.to_string(),
+                files: *files,
+                deleted: *deleted,
+                bytes: *bytes,
+            },
+            ReceiverEvent::SetUnchanged { digest } => Object::SetUnchanged { hash: digest.to_string() },
+            ReceiverEvent::Planned { digest, files, deleted, bytes } => {
+                Object::Planned { hash: digest.to_string(), files: *files, deleted: *deleted, bytes: *bytes }
+            }
+            ReceiverEvent::Confirmed { digest } => Object::Confirmed { hash: digest.to_string() },
+            ReceiverEvent::RolledBack { digest, text } => {
+                Object::RolledBack { hash: digest.to_string(), text: text.clone() }
+            }
             ReceiverEvent::Reboot => Object::Reboot,
             _ => return None,
         })
     }
+}
+
+/// How much a set changes, to be put behind a word.
+fn changes(files: usize, deleted: usize, bytes: u64) -> String {
+    let files = format!(" ({files} {}, {}", if files == 1 { "file" } else { "files" }, size(bytes));
+    if deleted == 0 { files + ")" } else { format!("{files}, {deleted} deleted)") }
 }
 
 async fn ended(running: &mut Option<Child>) -> std::io::Result<ExitStatus> {
@@ -244,6 +284,12 @@ enum Object {
     Progress { received: u64 },
     Installed { path: String, hash: String, bytes: u64 },
     Unchanged { path: String },
+    ReceivingSet { hash: String, offer: String },
+    SetInstalled { hash: String, files: usize, deleted: usize, bytes: u64 },
+    SetUnchanged { hash: String },
+    Planned { hash: String, files: usize, deleted: usize, bytes: u64 },
+    Confirmed { hash: String },
+    RolledBack { hash: String, text: String },
     Failed { path: String, reason: String, text: String },
     Reboot,
     Ran { ok: bool, status: String },
