@@ -105,16 +105,37 @@ impl Receiver {
         let _ = self.commands.send(Command::Rebooted).await;
     }
 
-    /// The set on trial works, and stays. [`ReceiverEvent::Confirmed`] follows, if there is one; without
-    /// [`ReceiverConfig::confirms`] nothing else confirms a set.
-    pub async fn confirm(&self) {
-        let _ = self.commands.send(Command::Confirm).await;
+    /// The set on trial works, and stays; yields whether there was one. Without [`ReceiverConfig::confirms`]
+    /// nothing else confirms a set.
+    ///
+    /// # Errors
+    /// The disk refuses, or the receiver has ended.
+    ///
+    /// Cancellation: the set is confirmed all the same, or not.
+    pub async fn confirm(&self) -> io::Result<bool> {
+        self.command(Command::Confirm).await
     }
 
     /// Notes why the set on trial does not work, for the announcement that follows when it is taken back. The
     /// first 200 characters count.
-    pub async fn note_error(&self, text: impl Into<String>) {
-        let _ = self.commands.send(Command::Note(text.into())).await;
+    ///
+    /// # Errors
+    /// The disk refuses, or the receiver has ended.
+    ///
+    /// Cancellation: it is noted all the same, or not.
+    pub async fn note_error(&self, text: impl Into<String>) -> io::Result<()> {
+        let text = text.into();
+        self.command(|done| Command::Note(text, done)).await
+    }
+
+    async fn command<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<io::Result<T>>) -> Command,
+    ) -> io::Result<T> {
+        let ended = || io::Error::other("the receiver has ended");
+        let (done, answer) = oneshot::channel();
+        self.commands.send(command(done)).await.map_err(|_| ended())?;
+        answer.await.unwrap_or_else(|_| Err(ended()))
     }
 
     /// Finishes what is under way with the broker and says goodbye. A file that is being received is

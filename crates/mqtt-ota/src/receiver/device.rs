@@ -1,7 +1,8 @@
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::failure::Failure;
 use super::fetch::fetch;
@@ -23,8 +24,8 @@ pub(super) const SET: &str = "set";
 #[derive(Debug)]
 pub(super) enum Command {
     Rebooted,
-    Confirm,
-    Note(String),
+    Confirm(oneshot::Sender<io::Result<bool>>),
+    Note(String, oneshot::Sender<io::Result<()>>),
 }
 
 /// The task behind a [`Receiver`](super::Receiver).
@@ -64,8 +65,10 @@ impl Device {
             tokio::select! {
                 Some(command) = commands.recv() => match command {
                     Command::Rebooted => self.booted().await,
-                    Command::Confirm => drop(self.confirm().await),
-                    Command::Note(text) => self.note(text).await,
+                    Command::Confirm(done) => drop(done.send(self.confirm().await)),
+                    Command::Note(text, done) => {
+                        drop(done.send(self.root.with(move |store| store.note(&text)).await));
+                    }
                 },
                 incoming = offers.next() => match incoming {
                     None => return,
@@ -88,7 +91,13 @@ impl Device {
         let announcement = self.announce().await?;
         let has_booted = announcement.boots.is_some_and(|boots| boots > 0);
         self.tell(ReceiverEvent::Online(announcement)).await;
-        if has_booted && self.config.confirms { self.confirm().await } else { Ok(()) }
+        if has_booted
+            && self.config.confirms
+            && let Err(error) = self.confirm().await
+        {
+            tracing::warn!(%error, "the set on trial cannot be confirmed");
+        }
+        Ok(())
     }
 
     /// Publishes the announcement, retained.
@@ -102,7 +111,7 @@ impl Device {
         let mut described = announcement.clone();
         let description = self.root.with(move |store| {
             store.describe(&mut described);
-            Ok::<_, std::io::Error>(described)
+            Ok::<_, io::Error>(described)
         });
         let announcement = description.await.unwrap_or(announcement);
         let topic = self.name.announcement_topic();
@@ -221,7 +230,7 @@ impl Device {
             Recovery::Nothing => return,
             Recovery::Finished => {}
             Recovery::Undone(digest) => {
-                let error = self.root.with(|store| Ok::<_, std::io::Error>(store.error()));
+                let error = self.root.with(|store| Ok::<_, io::Error>(store.error()));
                 let text = error.await.ok().flatten().unwrap_or_default();
                 self.rolled_back(digest, text).await;
             }
@@ -236,25 +245,14 @@ impl Device {
         self.tell(ReceiverEvent::RolledBack { digest, text }).await;
     }
 
-    async fn confirm(&mut self) -> Result<(), LinkError> {
-        match self.root.with(Store::confirm).await {
-            Ok(None) => Ok(()),
-            Ok(Some(digest)) => {
-                self.say(State::Running, SET, digest, "").await;
-                self.tell(ReceiverEvent::Confirmed { digest }).await;
-                self.announce().await.map(drop)
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the set on trial cannot be confirmed");
-                Ok(())
-            }
-        }
-    }
-
-    async fn note(&self, text: String) {
-        if let Err(error) = self.root.with(move |store| store.note(&text)).await {
-            tracing::warn!(%error, "why the set on trial does not work cannot be noted");
-        }
+    /// Confirms the set on trial, and says so, if there is one.
+    async fn confirm(&self) -> io::Result<bool> {
+        let Some(digest) = self.root.with(Store::confirm).await? else { return Ok(false) };
+        self.say(State::Running, SET, digest, "").await;
+        self.tell(ReceiverEvent::Confirmed { digest }).await;
+        // Where the broker does not take it, the next connection announces it.
+        let _ = self.announce().await;
+        Ok(true)
     }
 
     pub(super) async fn say(&self, state: State, path: &str, digest: Digest, detail: &str) {

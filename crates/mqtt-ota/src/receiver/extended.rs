@@ -89,10 +89,12 @@ impl Device {
             })
             .await?;
         if is_taken_back {
+            // The announcement that follows the reboot says so.
             self.reboot_due = true;
-            self.rolled_back(digest, String::new()).await;
+            self.last = None;
+            self.tell(ReceiverEvent::RolledBack { digest, text: String::new() }).await;
         } else if was_before {
-            self.say(State::RolledBack, SET, digest, Status::UNCHANGED).await;
+            let _ = self.online().await;
         } else {
             return Err(Failure::new(Reason::Gone, "the files before this set are not kept"));
         }

@@ -103,11 +103,17 @@ impl<D: Disk> Store<D> {
             Delete::Everything => {
                 let mut all = Vec::new();
                 walk(&self.root, "", &mut all)?;
+                all.retain(|path| !is_spared(path));
                 all.sort();
                 Ok(all)
             }
         }
     }
+}
+
+/// What a MicroPython board needs to be updated again stays, on every device alike.
+fn is_spared(path: &DevicePath) -> bool {
+    path.as_str() == "boot.py" || path.parts().next_back().is_some_and(|name| name.starts_with("mqtt_ota"))
 }
 
 /// Every plain file but the client's own. Links are not followed. Names that no offer can say are passed over.

@@ -74,8 +74,9 @@ impl<D: Disk> Store<D> {
         }
         self.make_room(&plan)?;
         if !is_staged_for {
-            self.write(name::PART, manifest.to_string().as_bytes())?;
-            self.stage_for_part()?;
+            self.unstage()?;
+            self.write(name::MANIFEST, manifest.to_string().as_bytes())?;
+            self.sync()?;
         }
         self.stage(&manifest, &plan, items, received)?;
         let journal = self.keep(set, &manifest, &plan)?;
@@ -111,7 +112,10 @@ impl<D: Disk> Store<D> {
             None => {
                 space::check(space::blocks(set.size), self.disk.free(&self.root))?;
                 self.fetch_first(items, set.digest, set.size, &self.state(name::SET), received)?;
-                self.stage_for_part()?;
+                self.unstage()?;
+                self.disk.rename(&self.state(name::PART), &self.state(name::MANIFEST))?;
+                self.forget(name::PART_OF)?;
+                self.sync()?;
                 name::MANIFEST
             }
         };
@@ -137,13 +141,10 @@ impl<D: Disk> Store<D> {
         parsed
     }
 
-    /// What was staged belongs to the manifest before; the new one gets its place.
-    fn stage_for_part(&self) -> Result<(), Failure> {
+    /// Removes what was staged: it belongs to the manifest before.
+    fn unstage(&self) -> Result<(), Failure> {
         self.forget(name::MANIFEST)?;
         self.sweep()?;
-        self.sync()?;
-        self.disk.rename(&self.state(name::PART), &self.state(name::MANIFEST))?;
-        self.forget(name::PART_OF)?;
         Ok(self.sync()?)
     }
 

@@ -269,6 +269,16 @@ fn an_interrupted_transfer_goes_on_wherever_the_power_goes() {
 }
 
 #[test]
+fn a_set_that_was_changed_on_the_device_is_wholly_repaired_wherever_the_power_goes() {
+    let mut start = settled();
+    start.files.insert("main.py".to_owned(), b"by hand".to_vec());
+    start.files.remove("gone.py");
+    let script: Script<'_> = &|device| installed(first().sync(device).0);
+    let allowed = vec![("old", as_it_is(&start)), ("new", as_it_is(&after(&start, script)))];
+    assert_kept("repair", &explore(&start, script, allowed), &["old", "new"]);
+}
+
+#[test]
 fn a_set_that_is_not_confirmed_is_wholly_taken_back_wherever_the_power_goes() {
     let old = settled();
     let start = after(&old, &|device| installed(second().sync(device).0));

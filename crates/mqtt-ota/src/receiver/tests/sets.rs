@@ -67,6 +67,21 @@ fn a_set_that_is_there_already_costs_nothing_more() {
 }
 
 #[test]
+fn a_file_that_was_changed_on_the_device_is_repaired_without_the_manifest() {
+    let store = device(&[]);
+    installed(folder().sync(&store).0);
+    store.confirm().unwrap();
+    fs::write(store.root.join("b"), "by hand").unwrap();
+    fs::write(store.root.join("mine"), "mine").unwrap();
+    let mut all = folder();
+    all.terms.delete = Delete::Everything;
+    let (taken, asked) = all.sync(&store);
+    assert_eq!(installed(taken), Changes { files: 1, deleted: 1, bytes: 10 });
+    assert_eq!(asked, ["2-2 0"]);
+    assert_eq!(fs::read(store.root.join("b")).unwrap(), bytes(2, 10));
+}
+
+#[test]
 fn files_that_are_there_by_themselves_become_the_set_for_one_manifest() {
     let store = device(&folder().files);
     let (taken, asked) = folder().sync(&store);
@@ -148,12 +163,18 @@ fn deleting_the_former_set_spares_what_no_set_has_installed() {
 }
 
 #[test]
-fn deleting_everything_spares_the_folder_of_the_client_alone() {
-    let store = device(&[("mine", vec![1]), ("x/y/z", vec![2]), (".hidden", vec![3])]);
+fn deleting_everything_spares_what_a_device_needs_to_be_updated_again() {
+    let store = device(&[
+        (".hidden", vec![1]),
+        ("boot.py", vec![2]),
+        ("lib/mqtt_ota_set.mpy", vec![3]),
+        ("mine", vec![4]),
+        ("x/y/z", vec![5]),
+    ]);
     let mut all = folder();
     all.terms.delete = Delete::Everything;
     assert_eq!(installed(all.sync(&store).0).deleted, 3);
-    assert_eq!(files(&store), ["a", "b", "c/c", "d", "e"]);
+    assert_eq!(files(&store), ["a", "b", "boot.py", "c/c", "d", "e", "lib/mqtt_ota_set.mpy"]);
     assert!(store.there(name::TRIAL));
 }
 
