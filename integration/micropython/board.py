@@ -1,6 +1,7 @@
 """A board: MicroPython's unix port, with a real file system on an image as its flash.
 
     micropython board.py FS IMAGE flash FOLDER   formats it and copies the folder's files to it
+    micropython board.py FS IMAGE put FOLDER     copies the folder's files to it
     micropython board.py FS IMAGE boot           runs boot.py and main.py from it, as firmware does
     micropython board.py FS IMAGE read FILE      writes the file, in hexadecimal, to standard output
     micropython board.py FS IMAGE list           lists all files, a line each
@@ -11,6 +12,7 @@ kills the process, as nothing else ends so suddenly; whoever started it starts i
 
 import os
 import sys
+import time
 import vfs
 
 from flash import FileFlash
@@ -62,8 +64,11 @@ def boot():
             continue
         try:
             __import__(name)
-        except Exception as error:  # the firmware's prompt: the board does nothing more
+        except Exception as error:
             sys.print_exception(error)
+    if "machine" in sys.modules and sys.modules["machine"].Timer.armed:
+        while True:  # the firmware's prompt, at which a timer goes on
+            time.sleep(1)
 
 
 kind, image, command = sys.argv[1:4]
@@ -76,7 +81,7 @@ if command == "boot":
     boot()
 else:
     vfs.mount(disk, "/flash")
-    if command == "flash":
+    if command in ("flash", "put"):
         copy(sys.argv[4], "/flash")
     elif command == "read":
         with open("/flash/" + sys.argv[4], "rb") as file:

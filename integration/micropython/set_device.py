@@ -42,7 +42,7 @@ while True:
         continue
     try:
         device = Device(sys.argv[1], int(sys.argv[2]), sys.argv[3], root)
-        boot.connected()
+
         device.run()
     except Rebooted:
         pass

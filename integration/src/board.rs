@@ -54,7 +54,7 @@ impl Board {
         for module in ["simple.py", "robust.py"] {
             copy_file(&umqtt.join(module), &files.join("lib/umqtt").join(module));
         }
-        for module in ["mqtt_ota.py", "mqtt_ota_asyncio.py"] {
+        for module in ["mqtt_ota.py", "mqtt_ota_asyncio.py", "mqtt_ota_boot.py", "mqtt_ota_set.py"] {
             copy_file(&here.join("../micropython-client").join(module), &files.join("lib").join(module));
         }
         copy_file(&here.join(application), &files.join("main.py"));
@@ -69,14 +69,27 @@ impl Board {
         board
     }
 
+    /// Puts a file on its flash, as with a cable. The power has to be off.
+    pub fn put(&self, file: &str, bytes: impl AsRef<[u8]>) {
+        assert!(self.process.is_none(), "turn the power off first");
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::write(folder.path().join(file), bytes).expect("a file");
+        self.run("put", Some(folder.path())).assert_status(0);
+    }
+
     /// Turns the power on; returns when the application is ready.
     #[track_caller]
     pub fn boot(&mut self) -> &Process {
+        assert!(self.tries_to_boot(), "the board does not boot: {:?}", self.process());
+        self.process()
+    }
+
+    /// Turns the power on; whether the application is ready before the board resets.
+    pub fn tries_to_boot(&mut self) -> bool {
         let mut command = self.command("boot", None);
         captured(&mut command);
         let process = Process::start(format!("a board with {:?}", self.file_system), command);
-        assert!(process.stdout().has_line_before_end(READY), "the board does not boot: {process:?}");
-        self.process.insert(process)
+        self.process.insert(process).stdout().has_line_before_end(READY)
     }
 
     /// Waits for its reset. Returns what it has printed since the boot.

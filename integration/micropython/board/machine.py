@@ -1,5 +1,6 @@
 """Stands in for a board's own module, where the unix port has no such hardware: says what it is told."""
 
+import _thread
 import os
 import sys
 import time
@@ -20,6 +21,26 @@ def deepsleep(ms):
 
 def unique_id():
     return b"\x01\x02\x03\x04"
+
+
+class Timer:
+    ONE_SHOT = 0
+    armed = False
+
+    def __init__(self, number):
+        self.on = False
+
+    def init(self, mode, period, callback):
+        Timer.armed = self.on = True
+        _thread.start_new_thread(self._fire, (period, callback))
+
+    def _fire(self, period, callback):
+        time.sleep_ms(period)
+        if self.on:
+            callback(self)
+
+    def deinit(self):
+        self.on = False
 
 
 class Pin:
