@@ -12,6 +12,7 @@
 //! | [`Application`] | a program that uses the library |
 //! | [`Process`], [`Finished`] | a running child, its output as events, and how it ended |
 //! | [`Client`] | an MQTT client for whatever else a test wants to say or hear |
+//! | [`Distance`] | a link between a device and a sender that takes its time |
 //! | [`Feeder`] | a sender's listening side, for tests of devices |
 //! | [`RawDevice`], [`RawOffer`], [`Link`] | a device that a test drives step by step, into any misbehaviour |
 //! | [`OriginalDevice`] | the firmware of 2018: four fields, no status |
@@ -38,6 +39,7 @@ mod chaos;
 mod client;
 mod command;
 mod demo_device;
+mod distance;
 mod embedded;
 mod endpoint;
 mod feeder;
@@ -63,6 +65,7 @@ pub use chaos::Chaos;
 pub use client::{Client, Message};
 pub use command::{MqttOta, binary};
 pub use demo_device::{DemoDevice, Interpreter};
+pub use distance::Distance;
 pub use embedded::EmbeddedBroker;
 pub use endpoint::Endpoint;
 pub use feeder::Feeder;

@@ -1,5 +1,5 @@
 //! Figures of the real command, and their ratios to what bounds them, measured in the same run:
-//! `cargo bench -p mqtt-ota-integration`, or with the names of parts: `… -- small large sparse`.
+//! `cargo bench -p mqtt-ota-integration`, or with the names of parts: `… -- small large sparse sets`.
 //!
 //! It compares and does not judge: a slow day fails nothing. Everything is on this machine and on
 //! loopback. Medians, with the quartiles in brackets. Other work on the machine disturbs it; what was built
@@ -22,6 +22,7 @@ mod peak;
 mod place;
 mod run;
 mod sample;
+mod sets;
 mod small;
 mod sparse;
 mod stage;
@@ -30,9 +31,12 @@ fn main() {
     let parts: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
     let is_wanted = |part: &str| parts.is_empty() || parts.iter().any(|wanted| wanted == part);
     println!("{}", machine::describe());
-    for (part, measure) in
-        [("small", small::measure as fn()), ("large", large::measure), ("sparse", sparse::measure)]
-    {
+    for (part, measure) in [
+        ("small", small::measure as fn()),
+        ("large", large::measure),
+        ("sparse", sparse::measure),
+        ("sets", sets::measure),
+    ] {
         if is_wanted(part) {
             println!();
             measure();
