@@ -194,9 +194,7 @@ class Ota:
             else:
                 host, port, file, digest, reboot = parse(fields)
                 fields = None  # from here on, what is kept is what a transfer takes
-                hasher = getattr(hashlib, "sha1" if len(digest) == 20 else "sha256", None)
-                if not hasher:
-                    raise Failed("bad-offer hash")
+                hasher = getattr(hashlib, "sha1" if len(digest) == 20 else "sha256")
                 detail = "unchanged"
                 if not (yield from self._has(file, hasher(), digest)):
                     detail = ""
@@ -208,7 +206,7 @@ class Ota:
                     with open(self.root + _STATE + "/new", "wb") as temporary:
                         total = yield from self._pump(read, hasher, temporary.write)
                     if hasher.digest() != digest:
-                        raise Failed("hash-mismatch after %d bytes" % total)
+                        raise Failed("hash-mismatch %d bytes" % total)
                     end = file.find("/")
                     while end > 0:
                         _quietly(os.mkdir, self.root + file[:end])
@@ -227,8 +225,8 @@ class Ota:
             detail = failed.args[0]
         except (OSError, MemoryError) as error:
             detail = "%s %s" % ("no-space" if error.args[:1] == (_NO_SPACE,) else "write", error)
-        except ValueError:
-            detail = "bad-offer text"
+        except (ValueError, AttributeError):  # not UTF-8, or a hash that this board has not
+            detail = "bad-offer"
         finally:
             self._wait = None
             if self._sock:
@@ -303,7 +301,7 @@ class Ota:
                     write(part)
                 total += count
                 if total > self.limit:
-                    raise Failed("no-space more than %d bytes" % self.limit)
+                    raise Failed("no-space over %d bytes" % self.limit)
                 if total - mark >= _CHUNK:  # a stream that only drips does not renew its time
                     mark = total
                     since = ticks_ms()
@@ -350,8 +348,9 @@ class _Umqtt(Ota):
         method = getattr(self.client, name)
 
         def call(*args, **kwargs):
-            if self._noted and name[-3:] == "msg" and not self._depth:
-                self.poll()  # it came while the client waited for an answer
+            outermost = name[-3:] == "msg" and not self._depth
+            if outermost:
+                self.poll()  # an offer may have come while the client waited for an answer
             if self._busy:
                 if name == "reconnect":  # umqtt.robust: it would try for ever
                     raise Failed("lost")
@@ -364,7 +363,7 @@ class _Umqtt(Ota):
                 self._depth -= 1
             if name == "reconnect":
                 self._renew()
-            elif name[-3:] == "msg" and not self._depth:
+            elif outermost:
                 self.poll()
             return result
 

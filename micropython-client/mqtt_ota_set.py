@@ -283,7 +283,7 @@ def _file(ota, link, name, digest, size, what):
     if (yield from ota._has(name, _hasher(digest), digest)):
         return "unchanged"
     if size > ota.limit:
-        raise Failed("no-space more than %d bytes" % ota.limit)
+        raise Failed("no-space over %d bytes" % ota.limit)
     _clear(ota, name)
     yield "receiving|" + what + "|" + link.id
     yield from _resume(ota, link, digest, size)
@@ -441,7 +441,7 @@ class _Set:
                 continue
             size = int(size)
             if size > ota.limit:
-                raise Failed("no-space more than %d bytes" % ota.limit)
+                raise Failed("no-space over %d bytes" % ota.limit)
             end = path.find("/", _clear(ota, path) + 1)
             while end > 0:
                 if path[: end + 1] != before[: end + 1]:

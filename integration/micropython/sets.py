@@ -556,10 +556,10 @@ def a_lack_of_space_is_told_before_a_file_is_fetched():
 def a_file_that_is_longer_than_the_limit_is_not_fetched():
     board = Board(OLD)
     board.ota.limit = 4000
-    refused(board, board.syncs(NEW), "no-space more than 4000 bytes")
+    refused(board, board.syncs(NEW), "no-space over 4000 bytes")
     equal(board.sender.requests, ["0-0 0"])
     status = board.sends("x", NEW["lib/b.py"])
-    equal(status.split("|")[3], "no-space more than 4000 bytes")
+    equal(status.split("|")[3], "no-space over 4000 bytes")
 
 
 def a_boot_py_that_calls_nothing_is_refused():
