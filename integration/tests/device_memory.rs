@@ -14,6 +14,7 @@ use std::sync::OnceLock;
 use std::thread;
 
 use mqtt_ota_integration::{Feeder, Interpreter, sha1_hex};
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 /// Bytes of the compiled module.
@@ -25,6 +26,8 @@ const TRANSFER: usize = 1_536;
 const TRANSFER_LITTLEFS: usize = 3_072;
 /// Bytes of a heap that is enough for everything here.
 const HEAP: usize = 1 << 16;
+/// Bytes of heap by which a set of 200 files may differ from one of two.
+const MORE_FILES: usize = 300;
 /// Bytes of an ESP8266's heap.
 const ESP8266: usize = 37_952;
 
@@ -83,8 +86,12 @@ struct Kit {
 impl Kit {
     fn compile() -> Self {
         let kit = Self { folder: tempfile::tempdir().unwrap() };
-        kit.add("..", "micropython-client/mqtt_ota.py", "mqtt_ota.mpy");
-        for script in ["heap", "heap_flash", "heap_fragmented", "heap_loop", "heap_offers", "heap_speed"] {
+        for module in ["mqtt_ota", "mqtt_ota_boot", "mqtt_ota_set"] {
+            kit.add("..", &format!("micropython-client/{module}.py"), &format!("{module}.mpy"));
+        }
+        for script in
+            ["heap", "heap_flash", "heap_fragmented", "heap_loop", "heap_offers", "heap_set", "heap_speed"]
+        {
             kit.add("micropython", &format!("{script}.py"), &format!("{script}.mpy"));
         }
         fs::create_dir(kit.path("umqtt")).unwrap();
@@ -248,6 +255,67 @@ fn what_a_transfer_takes_does_not_depend_on_the_files_size() {
         let takes = takes(&kit, &machine, Storage::Posix);
         assert!(takes.iter().all(|&bytes| bytes <= machine.scaled(TRANSFER)), "{takes:?}");
         assert!(takes.iter().all(|&bytes| bytes.abs_diff(takes[0]) <= machine.block()), "{takes:?}");
+    }
+}
+
+fn sha256_hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Serves a set of so many small files to whoever asks, and returns their names and the offer.
+fn serving_a_set(files: usize) -> (Vec<String>, String) {
+    let names: Vec<_> = (0..files).map(|number| format!("module_{number:03}.py")).collect();
+    let items: Vec<_> = names.iter().map(|name| name.repeat(10).into_bytes()).collect();
+    let mut manifest = String::new();
+    for (name, item) in names.iter().zip(&items) {
+        manifest += &format!("{} {} {name}\n", sha256_hex(item), item.len());
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let hash = sha256_hex(manifest.as_bytes());
+    let offer =
+        format!("127.0.0.1|{port}|set|{hash}|1|id=0123456789abcdef|size={}|set=1|delete=all", manifest.len());
+    let items: Vec<_> = std::iter::once(manifest.into_bytes()).chain(items).collect();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            // `ID FIRST-LAST OFFSET`. A device without memory hangs up, and that is its own affair.
+            for line in BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok) {
+                let words: Vec<_> =
+                    line.split([' ', '-']).skip(1).map(|word| word.parse().unwrap()).collect();
+                let [first, last, offset]: [usize; 3] = words.try_into().unwrap();
+                if stream.write_all(&items[first..=last].concat()[offset..]).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    (names, offer)
+}
+
+#[test]
+fn what_a_set_takes_does_not_depend_on_how_many_files_it_has() {
+    let kit = Kit::compile();
+    for machine in Machine::all() {
+        let import = smallest(&machine, HEAP, |heap| {
+            kit.device(&machine, heap, "heap_set").prints().contains("imported")
+        });
+        let takes = [2, 200].map(|files| {
+            let (names, offer) = serving_a_set(files);
+            smallest(&machine, HEAP, |heap| {
+                let device = kit.device(&machine, heap, "heap_set").arg(&offer);
+                for name in &names {
+                    fs::write(device.folder.path().join(name), "what it replaces").unwrap();
+                }
+                fs::write(device.folder.path().join("gone.py"), "what it deletes").unwrap();
+                device.prints().contains("b'installed|set|")
+            }) - import
+        });
+        say(&format!(
+            "{}: the import, with what a boot needs, takes a heap of {import} bytes; a set of 2, 200 files {takes:?} more",
+            machine.name
+        ));
+        assert!(takes[1].abs_diff(takes[0]) <= machine.scaled(MORE_FILES), "{takes:?}");
     }
 }
 

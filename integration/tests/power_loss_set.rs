@@ -2,7 +2,7 @@
 //!
 //! `micropython/power_loss_set.py` does it; `cargo test --test power_loss_set -- --nocapture` shows its
 //! counts. With `MQTT_OTA_EXHAUSTIVE=1` each operation is torn in three places, and every recovery that
-//! takes less than ten minutes is cut again, instead of some; that takes half an hour.
+//! takes less than ten minutes is cut again, instead of some; that takes a quarter of an hour.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "these are tests")]
 
 use std::fs;
@@ -170,7 +170,7 @@ macro_rules! on_littlefs {
 on_littlefs! {
     lfs2_with_programs_of_32_bytes: "lfs2-32" [6, 1], 150;
     lfs2_with_programs_of_256_bytes: "lfs2-256" [6, 1], 50;
-    lfs1: "lfs1" [60, 6], 300;
+    lfs1: "lfs1" [60, 12], 300;
 }
 
 /// Asserts that a mistake in the client is found out.
