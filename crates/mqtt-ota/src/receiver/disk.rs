@@ -1,6 +1,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
+use std::thread::{self, JoinHandle};
 
 /// The calls that change the disk. A set goes through no others, so that a test can end the power at each
 /// of them.
@@ -16,6 +17,9 @@ pub(super) trait Disk: Send + Sync + 'static {
     fn write(&self, file: &mut Self::File, bytes: &[u8]) -> io::Result<()>;
     /// Brings what was written to the disk.
     fn sync(&self, file: &Self::File) -> io::Result<()>;
+    /// Begins to bring what was written to the disk, beside what is written next. The call to
+    /// [`Syncing::end`] is what tells of a failure.
+    fn begin_sync(&self, file: &Self::File) -> io::Result<Syncing>;
     /// Brings the names in a folder to the disk.
     fn sync_folder(&self, path: &Path) -> io::Result<()>;
     /// Gives a file another name, in place of whatever file has it.
@@ -30,6 +34,27 @@ pub(super) trait Disk: Send + Sync + 'static {
     fn dress(&self, path: &Path, like: &Path) -> io::Result<()>;
     /// The space that is left, in bytes, where the system tells it.
     fn free(&self, path: &Path) -> Option<u64>;
+}
+
+/// A sync that goes on beside the writing.
+#[derive(Debug, Default)]
+pub(super) struct Syncing(Option<JoinHandle<io::Result<()>>>);
+
+impl Syncing {
+    pub(super) fn has_ended(&self) -> bool {
+        self.0.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Waits for it. What it could not write must be heard here: the system tells each error once, so the
+    /// last sync would not repeat it.
+    pub(super) fn end(self) -> io::Result<()> {
+        match self.0 {
+            Some(syncing) => {
+                syncing.join().map_err(|_| io::Error::other("the thread that syncs has ended"))?
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 /// The disk of the system.
@@ -53,6 +78,11 @@ impl Disk for SystemDisk {
 
     fn sync(&self, file: &File) -> io::Result<()> {
         file.sync_all()
+    }
+
+    fn begin_sync(&self, file: &File) -> io::Result<Syncing> {
+        let file = file.try_clone()?;
+        Ok(Syncing(Some(thread::spawn(move || file.sync_data()))))
     }
 
     /// Windows has no such call: there the file system's journal has to do. Nor have some file systems.

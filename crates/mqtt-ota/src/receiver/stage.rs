@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use super::disk::Disk;
+use super::disk::{Disk, Syncing};
 use super::failure::Failure;
 use super::store::{Store, each_chunk, name};
 use super::supply::{Items, Supply, Want};
@@ -67,18 +67,19 @@ impl<D: Disk> Store<D> {
         } else {
             self.disk.create(&path)?
         };
-        let mut unsynced = 0;
+        let (mut unsynced, mut syncing) = (0, Syncing::default());
         items.fetch(Want { offset: kept, ..item.want }, |bytes| {
             hasher.update(bytes);
             self.disk.write(&mut file, bytes)?;
             unsynced += bytes.len();
-            if unsynced >= SYNC_EVERY {
-                self.disk.sync(&file)?;
+            if unsynced >= SYNC_EVERY && syncing.has_ended() {
+                std::mem::replace(&mut syncing, self.disk.begin_sync(&file)?).end()?;
                 unsynced = 0;
             }
             received(bytes.len() as u64);
             Ok(())
         })?;
+        syncing.end()?;
         if item.like.is_file() {
             self.disk.dress(&path, item.like)?;
         }

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use tempfile::TempDir;
 
 use super::tree::Tree;
-use crate::receiver::disk::{Disk, SystemDisk};
+use crate::receiver::disk::{Disk, Syncing, SystemDisk};
 
 /// A disk whose power goes at a call, or which refuses one, and which then forgets what was not synced.
 ///
@@ -246,6 +246,11 @@ impl Disk for FaultyDisk {
             }
             Ok(())
         })
+    }
+
+    fn begin_sync(&self, file: &Self::File) -> io::Result<Syncing> {
+        self.sync(file)?;
+        Ok(Syncing::default())
     }
 
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
