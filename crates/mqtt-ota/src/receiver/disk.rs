@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
@@ -57,6 +58,28 @@ impl Syncing {
     }
 }
 
+/// Syncs of files that go on side by side: many small ones one after the other wait for the disk each.
+#[derive(Debug, Default)]
+pub(super) struct Syncs(VecDeque<Syncing>);
+
+impl Syncs {
+    /// At once. Each is a thread.
+    const MAX: usize = 16;
+
+    pub(super) fn add(&mut self, syncing: Syncing) -> io::Result<()> {
+        self.0.push_back(syncing);
+        if self.0.len() <= Self::MAX {
+            return Ok(());
+        }
+        self.0.pop_front().map_or(Ok(()), Syncing::end)
+    }
+
+    /// Waits for all of them.
+    pub(super) fn end(self) -> io::Result<()> {
+        self.0.into_iter().try_for_each(Syncing::end)
+    }
+}
+
 /// The disk of the system.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct SystemDisk;
@@ -82,7 +105,7 @@ impl Disk for SystemDisk {
 
     fn begin_sync(&self, file: &File) -> io::Result<Syncing> {
         let file = file.try_clone()?;
-        Ok(Syncing(Some(thread::spawn(move || file.sync_data()))))
+        Ok(Syncing(Some(thread::spawn(move || file.sync_all()))))
     }
 
     /// Windows has no such call: there the file system's journal has to do. Nor have some file systems.

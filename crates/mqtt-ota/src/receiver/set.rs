@@ -1,4 +1,4 @@
-use super::disk::Disk;
+use super::disk::{Disk, Syncs};
 use super::failure::Failure;
 use super::journal::{Journal, JournalLine, Kind, Subject};
 use super::plan::{Differing, Plan};
@@ -185,6 +185,7 @@ impl<D: Disk> Store<D> {
         items: &mut Items<S>,
         received: &mut dyn FnMut(u64),
     ) -> Result<(), Failure> {
+        let mut syncs = Syncs::default();
         let missing: Vec<_> = plan.differing.iter().filter(|differing| !differing.is_complete).collect();
         for (index, differing) in missing.iter().enumerate() {
             let Some(line) = line_of(manifest, differing) else { continue };
@@ -206,15 +207,12 @@ impl<D: Disk> Store<D> {
             };
             let like = self.target(&line.path);
             let (name, called) = (differing.item.to_string(), line.path.as_str());
-            self.fetch(
-                items,
-                &Item { name: &name, digest: line.digest, want, like: &like, called },
-                received,
-            )?;
+            let item = Item { name: &name, digest: line.digest, want, like: &like, called };
+            syncs.add(self.fetch(items, &item, received)?)?;
         }
         // They are complete, so that the sender can go.
         items.reset();
-        Ok(())
+        Ok(syncs.end()?)
     }
 
     /// Keeps a copy of each file that is replaced or goes, and writes the journal. Nothing is changed by it.
@@ -235,6 +233,7 @@ impl<D: Disk> Store<D> {
             .chain(gone.map(|(path, number)| (number, Subject::File(path), true)));
         let trial = set.terms.trial.or_else(|| Trial::new(TRIAL));
         let trial = trial.ok_or_else(|| Failure::new(Reason::BadOffer, "the trial has no boots"))?;
+        let mut syncs = Syncs::default();
         let mut journal = Journal { digest: set.digest, trial, lines: Vec::new() };
         for (number, subject, is_gone) in subjects {
             let place = self.place(&subject);
@@ -246,10 +245,11 @@ impl<D: Disk> Store<D> {
             };
             let line = JournalLine { kind, number, subject };
             if kind != Kind::New {
-                self.copy(&place, &line.copy())?;
+                syncs.add(self.copy(&place, &line.copy())?)?;
             }
             journal.lines.push(line);
         }
+        syncs.end()?;
         Ok(journal)
     }
 

@@ -23,30 +23,26 @@ pub(super) struct Item<'a> {
 }
 
 impl<D: Disk> Store<D> {
-    /// Fetches an item, from where it broke off before, checks it and syncs it. Its name is not synced.
+    /// Fetches an item, from where it broke off before, checks it and begins to sync it. Its name is not synced.
     pub(super) fn fetch<S: Supply>(
         &self,
         items: &mut Items<S>,
         item: &Item<'_>,
         received: &mut dyn FnMut(u64),
-    ) -> Result<(), Failure> {
+    ) -> Result<Syncing, Failure> {
         let kept = self.length(item.name).filter(|kept| *kept <= item.want.size).unwrap_or_default();
-        let digest = self.fetch_from(kept, items, item, received)?;
-        if digest == item.digest {
-            return Ok(());
-        }
-        let mut digest = digest;
-        if kept > 0 {
+        let (mut digest, mut syncing) = self.fetch_from(kept, items, item, received)?;
+        if digest != item.digest && kept > 0 {
             // What was kept may not be what was written: after a power cut, or of another file's.
             items.reset();
-            digest = self.fetch_from(0, items, item, received)?;
+            (digest, syncing) = self.fetch_from(0, items, item, received)?;
         }
         if digest != item.digest {
             self.forget(item.name)?;
             let text = format!("{}: {digest} after {} bytes", item.called, item.want.size);
             return Err(Failure::new(Reason::HashMismatch, text));
         }
-        Ok(())
+        Ok(syncing)
     }
 
     fn fetch_from<S: Supply>(
@@ -55,7 +51,7 @@ impl<D: Disk> Store<D> {
         items: &mut Items<S>,
         item: &Item<'_>,
         received: &mut dyn FnMut(u64),
-    ) -> Result<Digest, Failure> {
+    ) -> Result<(Digest, Syncing), Failure> {
         let path = self.state(item.name);
         let mut hasher = Hasher::new(item.digest.algorithm());
         let mut file = if kept > 0 {
@@ -83,8 +79,7 @@ impl<D: Disk> Store<D> {
         if item.like.is_file() {
             self.disk.dress(&path, item.like)?;
         }
-        self.disk.sync(&file)?;
-        Ok(hasher.finish())
+        Ok((hasher.finish(), self.disk.begin_sync(&file)?))
     }
 
     /// Fetches item 0 of an offer, which may have come in part for an earlier one with the same digest.
@@ -103,6 +98,6 @@ impl<D: Disk> Store<D> {
         }
         let want = Want { item: 0, size, offset: 0, last: 0, behind: 0 };
         let item = Item { name: name::PART, digest, want, like, called: "what came" };
-        self.fetch(items, &item, received)
+        Ok(self.fetch(items, &item, received)?.end()?)
     }
 }

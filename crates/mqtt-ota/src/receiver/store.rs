@@ -3,7 +3,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::disk::Disk;
+use super::disk::{Disk, Syncing};
 use super::failure::Failure;
 use super::journal::{Journal, Subject};
 use super::place::locate;
@@ -136,13 +136,14 @@ impl<D: Disk> Store<D> {
         self.disk.sync(&file)
     }
 
-    /// Copies a file into the client's folder, with its permissions, and syncs it. Its name is not synced.
-    pub(super) fn copy(&self, from: &Path, name: &str) -> io::Result<()> {
+    /// Copies a file into the client's folder, with its permissions, and begins to sync it. Its name is not
+    /// synced.
+    pub(super) fn copy(&self, from: &Path, name: &str) -> io::Result<Syncing> {
         let to = self.state(name);
         let mut file = self.disk.create(&to)?;
         each_chunk(from, |chunk| self.disk.write(&mut file, chunk))?;
         self.disk.dress(&to, from)?;
-        self.disk.sync(&file)
+        self.disk.begin_sync(&file)
     }
 
     /// Makes the folders of a file, each synced into the one above it.
