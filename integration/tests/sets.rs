@@ -105,6 +105,7 @@ fn a_folder_becomes_the_device_s_files_and_then_only_what_changed_travels() {
         let device = home.boots(interpreter);
         let synced = home.sync().arg("--wait-boot").finish();
         synced.assert_status(0).assert_mentions("5 of 5 files sent").assert_mentions("back online");
+        assert!(!synced.stderr.contains("closed"), "what is as it should be needs no word: {synced:?}");
         home.assert_same();
 
         let again = result(home.sync().arg("--json").finish().assert_status(0));

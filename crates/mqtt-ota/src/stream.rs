@@ -1,4 +1,4 @@
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::mem::replace;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -18,7 +18,7 @@ use crate::items::Items;
 use crate::mqtt::{Ack, Link, patiently};
 use crate::options::SendOptions;
 use crate::outcome::Outcome;
-use crate::serve::{RangeEvent, Ranges, Server};
+use crate::serve::{DropCause, RangeEvent, Ranges, Server};
 use crate::wire::{Ask, Content, DeviceName, DevicePath, ExtendedOffer, State};
 
 /// The most deletions that are listed of a dry run.
@@ -52,8 +52,8 @@ pub(crate) struct Wanted {
 struct Seen {
     wanted: Wanted,
     peer: Option<SocketAddr>,
-    /// The connections that asked for something, and are not closed.
-    open: HashSet<SocketAddr>,
+    /// The connections that asked for something, and are not closed; whether they have it all.
+    open: HashMap<SocketAddr, bool>,
     /// When the last item had been handed over.
     taken: Option<Instant>,
     sent: Arc<AtomicU64>,
@@ -80,7 +80,7 @@ impl Stream<'_> {
         let mut seen = Seen {
             wanted: Wanted::default(),
             peer: None,
-            open: HashSet::new(),
+            open: HashMap::new(),
             taken: None,
             sent: Arc::clone(&sent),
         };
@@ -185,7 +185,7 @@ impl Stream<'_> {
             }
             RangeEvent::Asked { peer, ask } => {
                 seen.peer = Some(peer);
-                seen.open.insert(peer);
+                seen.open.insert(peer, !matches!(ask, Ask::Range { .. }));
                 Some(self.asked(peer, ask, &mut seen.wanted))
             }
             RangeEvent::Progress { peer, item, offset } => {
@@ -195,16 +195,20 @@ impl Stream<'_> {
                 }
                 Some(Input::Progress { position })
             }
-            RangeEvent::Sent { last } => {
+            RangeEvent::Sent { peer, last } => {
+                seen.open.insert(peer, true);
                 if items.is_file(last) {
                     seen.taken = Some(Instant::now());
                 }
                 Some(Input::Sent)
             }
             RangeEvent::Dropped { peer, known, cause } => {
-                seen.open.remove(&peer);
+                // A device that has all that it asked for closes, and says itself what became of it.
+                let is_through = seen.open.remove(&peer) == Some(true) && matches!(cause, DropCause::Closed);
                 let sent = if known { seen.sent.load(Ordering::Relaxed) } else { 0 };
-                options.tell(Event::Dropped { peer, sent, cause: cause.clone() });
+                if !is_through {
+                    options.tell(Event::Dropped { peer, sent, cause: cause.clone() });
+                }
                 known.then_some(Input::Dropped(cause))
             }
             RangeEvent::Spoilt(error) => return Err(error.into()),

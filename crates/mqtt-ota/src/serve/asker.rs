@@ -101,7 +101,7 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
         let _ = served.events.send(RangeEvent::Asked { peer, ask: request.ask.clone() }).await;
         if let Ask::Range { first, last, offset } = request.ask {
             send(stream, peer, served, first..=last, offset).await?;
-            let _ = served.events.send(RangeEvent::Sent { last }).await;
+            let _ = served.events.send(RangeEvent::Sent { peer, last }).await;
         }
     }
 }

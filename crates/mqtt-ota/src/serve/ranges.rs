@@ -40,6 +40,7 @@ pub(crate) enum RangeEvent {
     },
     /// All that it asked for was handed to the system; the last item of it.
     Sent {
+        peer: SocketAddr,
         last: u32,
     },
     Dropped {
