@@ -249,6 +249,25 @@ fn the_compiled_module_is_small() {
 }
 
 #[test]
+fn a_heap_like_an_esp8266s_loads_the_module_but_cannot_compile_it() {
+    let kit = Kit::compile();
+    let source = integration().join("../micropython-client");
+    // Another machine's words are of another length, and the parser's tree is not made of words alone.
+    let Some(machine) = Machine::all().into_iter().find(|machine| machine.word == 4) else { return };
+    let import = |heap: usize, path: &Path| {
+        let loads = "import gc; before = gc.mem_alloc(); import mqtt_ota; gc.collect(); print('loaded', gc.mem_alloc() - before)";
+        let mut command = Command::new(&machine.program);
+        command.env("MICROPYPATH", path).args(["-X", &format!("heapsize={heap}"), "-c", loads]);
+        String::from_utf8_lossy(&command.output().unwrap().stdout).into_owned()
+    };
+    let loaded = import(ESP8266, kit.folder.path());
+    let bytes = loaded.trim().strip_prefix("loaded ").unwrap_or_else(|| panic!("{loaded:?}"));
+    let compiling = smallest(&machine, 2 * ESP8266, |heap| import(heap, &source).starts_with("loaded"));
+    say(&format!("the loaded module has {bytes} bytes; to compile it takes a heap of {compiling}"));
+    assert!(compiling > ESP8266, "{compiling}: the client's page need no longer say so");
+}
+
+#[test]
 fn what_a_transfer_takes_does_not_depend_on_the_files_size() {
     let kit = Kit::compile();
     for machine in Machine::all() {
