@@ -318,5 +318,8 @@ def _watch(ms, reset):
     global _timer
     from machine import Timer
 
-    _timer = Timer(-1)
+    try:
+        _timer = Timer(-1)
+    except ValueError:  # an ESP32 has real ones only
+        _timer = Timer(0)
     _timer.init(mode=Timer.ONE_SHOT, period=ms, callback=lambda _: reset())
