@@ -4,7 +4,7 @@
 # sudo only where something is missing. Elsewhere: install Mosquitto yourself, and run it all the same.
 #
 #   PROPERTY_CASES   cases for each property test of the wire (default 1000000)
-#   CHAOS_RUNS       sets sent over a link that breaks at random, with each interpreter (default 1)
+#   CHAOS_RUNS       sets sent over a link that breaks at random (default 1000)
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)

@@ -185,7 +185,8 @@ class _Link:
             raise Failed("connect %s:%d %s" % (self.host, self.port, error))
 
     def fetch(self, item, last, path, offset, size, hasher):
-        """Appends an item's bytes from an offset on to a file. Those up to the last item will be next."""
+        """Appends an item's bytes from an offset on to a file. Those up to the last item will be next; all, if there
+        is none."""
         attempts = 0
         while offset < size:
             start = offset
@@ -193,8 +194,8 @@ class _Link:
                 if self.next != item:
                     if self.next >= 0:  # something else is on its way
                         self.close()
-                    yield from self.ask("%d-%d %d" % (item, last, offset))
-                    self.next, self.last = item, last
+                    yield from self.ask("%d-%s %d" % (item, last, offset))
+                    self.next, self.last = item, last or _FILES
                 with open(path, "ab") as file:
                     while offset < size:
                         self.left = part = min(size - offset, _FLUSH)
@@ -240,7 +241,7 @@ def _room(ota, need, gain=0):
         raise Failed("no-space %d bytes needed, %d free" % ((need + _SPARE) * disk[1], free * disk[1]))
 
 
-def _resume(ota, link, digest, size):
+def _resume(ota, link, digest, size, last=0):
     # Fetches item 0 to `part`, of which there may be something already.
     part, whose = boot.state("part"), boot.state("part.of")
     try:
@@ -255,7 +256,7 @@ def _resume(ota, link, digest, size):
     if not known:
         with open(whose, "wb") as file:
             file.write(digest)
-    yield from _append(ota, link, 0, 0, part, digest, size)
+    yield from _append(ota, link, 0, last, part, digest, size)
 
 
 def _blocks(size, block):
@@ -381,7 +382,9 @@ class _Set:
     def _get(self, size):
         if size > _MANIFEST:
             raise Failed("bad-offer manifest of more than %d bytes" % _MANIFEST)
-        yield from _resume(self.ota, self.link, self.digest, size)
+        # A board that has no set is going to ask for nearly all, and saves the round trip.
+        last = 0 if self.dry or boot.there("set") or boot.there("0") else ""
+        yield from _resume(self.ota, self.link, self.digest, size, last)
         yield from self._validate("part")
         if not self.dry:
             self._forget_staged()

@@ -4,13 +4,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use fastrand::Rng;
+use tokio::io::AsyncReadExt;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::sleep;
 
 use crate::runtime::{runtime, within};
 
-/// A bad link between a device and a sender: it breaks at random offsets, as a seed has it.
+/// Of so many pieces that a bad link passes on, one is delayed.
+const DELAYED: u32 = 16;
+/// By how much at most, in milliseconds.
+const DELAY: u64 = 20;
+/// Of so many connections that break, one does so without a word: nothing comes any more.
+const STALLED: u32 = 24;
+
+/// A bad link between a device and a sender, that does to what passes what a seed has it do.
 #[derive(Debug)]
 pub struct Chaos {
     address: SocketAddr,
@@ -18,10 +28,70 @@ pub struct Chaos {
     task: JoinHandle<()>,
 }
 
+/// How a connection breaks.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    /// The device's side hears a reset.
+    Reset,
+    /// It hears an end, as if the sender had closed it.
+    Close,
+    /// It hears nothing, for ever.
+    Stall,
+}
+
+impl End {
+    fn any(rng: &mut Rng) -> Self {
+        if rng.u32(0..STALLED) == 0 {
+            Self::Stall
+        } else if rng.bool() {
+            Self::Reset
+        } else {
+            Self::Close
+        }
+    }
+}
+
 impl Chaos {
-    /// A link to the port `sender` of this machine. Each of its first `breaks` connections is reset after at most
-    /// `most` bytes from the sender.
+    /// A link to the port `sender` of this machine that splits what passes, and delays some of it. Each of its
+    /// first `breaks` connections is reset, closed or left silent after at most `most` bytes from the sender.
     pub fn to(sender: u16, seed: u64, breaks: usize, most: usize) -> Self {
+        let mut all = Rng::with_seed(seed);
+        Self::with(move |device, number| {
+            let mut rng = all.fork();
+            let end = (number < breaks).then(|| (rng.usize(0..=most), End::any(&mut rng)));
+            async move { relay(device, sender, &mut rng, end).await }
+        })
+    }
+
+    /// A link to the port `sender` of this machine. The first connection that has brought `after` bytes from the
+    /// sender brings no more, and stays open.
+    pub fn that_stalls(sender: u16, after: usize) -> Self {
+        let has_stalled = Arc::<AtomicBool>::default();
+        Self::with(move |device, _| {
+            let has_stalled = Arc::clone(&has_stalled);
+            async move {
+                let mut upstream = TcpStream::connect((Ipv4Addr::LOCALHOST, sender)).await?;
+                let mut device = device;
+                if has_stalled.load(Ordering::Relaxed) {
+                    return tokio::io::copy_bidirectional(&mut device, &mut upstream).await.map(drop);
+                }
+                let (mut answers, mut asks) = upstream.into_split();
+                let (mut from_device, mut to_device) = device.into_split();
+                let asking = async { tokio::io::copy(&mut from_device, &mut asks).await.map(drop) };
+                let answering = async {
+                    tokio::io::copy(&mut (&mut answers).take(after as u64), &mut to_device).await?;
+                    has_stalled.store(true, Ordering::Relaxed);
+                    std::future::pending().await
+                };
+                tokio::select! { ended = asking => ended, ended = answering => ended }
+            }
+        })
+    }
+
+    fn with<F>(mut relay: impl FnMut(TcpStream, usize) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = io::Result<()>> + Send + 'static,
+    {
         let listener =
             within("a bad link", TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).expect("a free port");
         let address = listener.local_addr().expect("a bound listener has an address");
@@ -29,43 +99,8 @@ impl Chaos {
         let counted = Arc::clone(&connections);
         let task = runtime().spawn(async move {
             let mut relays = JoinSet::new();
-            let mut state = seed;
             while let Ok((device, _)) = listener.accept().await {
-                let limit =
-                    (counted.fetch_add(1, Ordering::Relaxed) < breaks).then(|| next(&mut state) % (most + 1));
-                relays.spawn(async move {
-                    match relay(device, sender, limit).await? {
-                        Some(device) => socket2::SockRef::from(&device).set_linger(Some(Duration::ZERO)),
-                        None => Ok(()),
-                    }
-                });
-            }
-        });
-        Self { address, connections, task }
-    }
-
-    /// A link to the port `sender` of this machine. The first connection that has brought `after` bytes from the
-    /// sender brings no more, and stays open.
-    pub fn that_stalls(sender: u16, after: usize) -> Self {
-        let listener =
-            within("a bad link", TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).expect("a free port");
-        let address = listener.local_addr().expect("a bound listener has an address");
-        let connections = Arc::<AtomicUsize>::default();
-        let (counted, stalled) = (Arc::clone(&connections), Arc::<AtomicBool>::default());
-        let task = runtime().spawn(async move {
-            let mut relays = JoinSet::new();
-            while let Ok((device, _)) = listener.accept().await {
-                counted.fetch_add(1, Ordering::Relaxed);
-                let limit = (!stalled.load(Ordering::Relaxed)).then_some(after);
-                let stalled = Arc::clone(&stalled);
-                relays.spawn(async move {
-                    let device = relay(device, sender, limit).await?;
-                    if device.is_some() {
-                        stalled.store(true, Ordering::Relaxed);
-                        std::future::pending::<()>().await;
-                    }
-                    io::Result::Ok(())
-                });
+                relays.spawn(relay(device, counted.fetch_add(1, Ordering::Relaxed)));
             }
         });
         Self { address, connections, task }
@@ -88,39 +123,54 @@ impl Drop for Chaos {
     }
 }
 
-/// SplitMix64: the same numbers for the same seed, everywhere.
-fn next(state: &mut u64) -> usize {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut mixed = *state;
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    (mixed ^ (mixed >> 31)) as usize >> 1
-}
-
-/// Relays until one side closes, or the limit is reached: then the connection to the device is left.
-async fn relay(mut device: TcpStream, sender: u16, limit: Option<usize>) -> io::Result<Option<TcpStream>> {
-    let mut upstream = TcpStream::connect((Ipv4Addr::LOCALHOST, sender)).await?;
+/// Relays until one side closes, or the connection is to break.
+async fn relay(device: TcpStream, sender: u16, rng: &mut Rng, end: Option<(usize, End)>) -> io::Result<()> {
+    let upstream = TcpStream::connect((Ipv4Addr::LOCALHOST, sender)).await?;
     device.set_nodelay(true)?;
     upstream.set_nodelay(true)?;
-    let Some(mut left) = limit else {
-        return tokio::io::copy_bidirectional(&mut device, &mut upstream).await.map(|_| None);
+    let ((from_device, to_device), (from_sender, to_sender)) = (device.into_split(), upstream.into_split());
+    let (limit, end) = end.unzip();
+    let mut asking = rng.fork();
+    let broke = tokio::select! {
+        broke = pass(from_sender, &to_device, 4096, rng, limit.unwrap_or(usize::MAX)) => broke?,
+        closed = pass(from_device, &to_sender, 24, &mut asking, usize::MAX) => closed?,
     };
-    let (mut asked, mut sent) = ([0; 512], [0; 4096]);
-    while left > 0 {
-        let most = left.min(sent.len());
-        tokio::select! {
-            read = device.read(&mut asked) => match read? {
-                0 => return Ok(None),
-                read => upstream.write_all(&asked[..read]).await?,
-            },
-            read = upstream.read(&mut sent[..most]) => match read? {
-                0 => return Ok(None),
-                read => {
-                    device.write_all(&sent[..read]).await?;
-                    left -= read;
-                }
-            },
-        }
+    match end.filter(|_| broke) {
+        Some(End::Reset) => socket2::SockRef::from(to_device.as_ref()).set_linger(Some(Duration::ZERO)),
+        Some(End::Stall) => std::future::pending().await,
+        Some(End::Close) | None => Ok(()),
     }
-    Ok(Some(device))
+}
+
+/// Passes on what comes, in pieces of at most `most` bytes. Yields whether `limit` bytes have passed; else the
+/// side that it comes from has closed.
+async fn pass(
+    mut from: OwnedReadHalf,
+    to: &OwnedWriteHalf,
+    most: usize,
+    rng: &mut Rng,
+    limit: usize,
+) -> io::Result<bool> {
+    let (mut piece, mut left) = (vec![0; most], limit);
+    while left > 0 {
+        let len = rng.usize(1..=most).min(left);
+        let read = from.read(&mut piece[..len]).await?;
+        if read == 0 {
+            return Ok(false);
+        }
+        if rng.u32(0..DELAYED) == 0 {
+            sleep(Duration::from_millis(rng.u64(0..=DELAY))).await;
+        }
+        let mut rest = &piece[..read];
+        while !rest.is_empty() {
+            to.writable().await?;
+            match to.try_write(rest) {
+                Ok(written) => rest = &rest[written..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        left -= read;
+    }
+    Ok(true)
 }

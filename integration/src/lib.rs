@@ -4,6 +4,7 @@
 //! | noun | is |
 //! |---|---|
 //! | [`Scene`] | a broker, a folder with files, and the command pointed at both |
+//! | [`Home`] | a scene whose folder becomes a device's files |
 //! | [`Mosquitto`] | the real broker, on a free port, with a password, TLS or more settings |
 //! | [`EmbeddedBroker`] | `mqtt-ota broker` |
 //! | [`Gate`] | a way to a broker that speaks MQTT 3.1.1 only, or that a test can cut |
@@ -44,6 +45,7 @@ mod embedded;
 mod endpoint;
 mod feeder;
 mod gate;
+mod home;
 mod link;
 mod mosquitto;
 mod offer;
@@ -70,6 +72,7 @@ pub use embedded::EmbeddedBroker;
 pub use endpoint::Endpoint;
 pub use feeder::Feeder;
 pub use gate::{Gate, Passes};
+pub use home::{Home, files, noise};
 pub use link::Link;
 pub use mosquitto::{Mosquitto, Settings};
 pub use offer::RawOffer;

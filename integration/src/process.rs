@@ -180,6 +180,13 @@ impl Finished {
         self.stdout.lines().map(parse).collect()
     }
 
+    /// The line of `--json` that tells how it ended, for the one device that there was.
+    #[track_caller]
+    pub fn result(&self) -> serde_json::Value {
+        let result = self.json_lines().into_iter().find(|line| line["event"] == "result");
+        result.unwrap_or_else(|| panic!("no result in {self:?}"))
+    }
+
     #[track_caller]
     fn assert_said(&self, label: &str, part: &str) -> &Self {
         let said = self.stderr.lines().any(|line| line.starts_with(label));

@@ -2,88 +2,15 @@
 //! `mqtt-ota receive`, or the library's receiver.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "these are tests")]
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use mqtt_ota::wire::{Announcement, InstalledSet};
 use mqtt_ota::{ReceiverConfig, ReceiverEvent};
-use mqtt_ota_integration::{Application, Chaos, Client, Finished, MqttOta, Receiver, Scene, free_port};
+use mqtt_ota_integration::{Application, Client, Home, MqttOta, files, noise};
 use serde_json::Value;
-use tempfile::TempDir;
 
 const NAME: &str = "GATEWAY";
-
-/// A broker, a folder, and a device's files.
-struct Home {
-    scene: Scene,
-    root: TempDir,
-}
-
-fn binary(seed: u8, len: usize) -> Vec<u8> {
-    (0..len).map(|i| (i as u64 * 31 + (i as u64 >> 8) * 7 + u64::from(seed)) as u8).collect()
-}
-
-impl Home {
-    fn new() -> Self {
-        let home = Self { scene: Scene::new(), root: tempfile::tempdir().unwrap() };
-        home.has("main.py", "VERSION = 1\n");
-        home.has("lib/lamp.py", "x = 1\n".repeat(700));
-        home.has("lib/größe & b.py", "");
-        home.has("lib.txt", "sorted between\n");
-        home.has("data.bin", binary(1, 40_000));
-        home
-    }
-
-    /// Writes a file of the folder.
-    fn has(&self, name: &str, bytes: impl AsRef<[u8]>) {
-        let path = self.folder().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
-    }
-
-    fn folder(&self) -> PathBuf {
-        self.scene.folder().join("src")
-    }
-
-    fn boots(&self) -> Receiver {
-        Receiver::start(&self.scene.broker, NAME, self.root.path())
-    }
-
-    fn sync(&self) -> MqttOta {
-        MqttOta::run("sync").broker(&self.scene.broker).arg(self.folder()).args(["--to", NAME])
-    }
-
-    #[track_caller]
-    fn assert_same(&self) {
-        assert_eq!(files(self.root.path()), files(&self.folder()));
-    }
-}
-
-/// All files below a folder but the client's own, by their names.
-fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    fn walk(folder: &Path, prefix: &str, found: &mut BTreeMap<String, Vec<u8>>) {
-        for entry in fs::read_dir(folder).unwrap() {
-            let entry = entry.unwrap();
-            let name = format!("{prefix}{}", entry.file_name().to_str().unwrap());
-            if name.starts_with('.') {
-                continue;
-            } else if entry.file_type().unwrap().is_dir() {
-                walk(&entry.path(), &format!("{name}/"), found);
-            } else {
-                found.insert(name, fs::read(entry.path()).unwrap());
-            }
-        }
-    }
-    let mut found = BTreeMap::new();
-    walk(folder, "", &mut found);
-    found
-}
-
-fn result(finished: &Finished) -> Value {
-    let lines = finished.json_lines();
-    lines.into_iter().find(|line| line["event"] == "result").unwrap_or_else(|| panic!("{finished:?}"))
-}
 
 fn litter(root: &Path) -> Vec<String> {
     let entries = fs::read_dir(root.join(".mqtt-ota")).unwrap();
@@ -94,19 +21,19 @@ fn litter(root: &Path) -> Vec<String> {
 
 #[test]
 fn a_folder_becomes_the_files_of_a_gateway_and_then_only_what_changed_travels() {
-    let home = Home::new();
-    let device = home.boots();
+    let home = Home::of(NAME);
+    let device = home.receives();
     let synced = home.sync().arg("--wait-boot").finish();
     synced.assert_status(0).assert_mentions("5 of 5 files sent").assert_mentions("back online");
     home.assert_same();
     device.process().stdout().wait_for("\"confirmed\"");
-    assert_eq!(litter(home.root.path()), ["last", "set"]);
+    assert_eq!(litter(home.root()), ["last", "set"]);
 
-    let again = result(home.sync().arg("--json").finish().assert_status(0));
+    let again = home.sync().arg("--json").finish().assert_status(0).result();
     assert_eq!((&again["outcome"], &again["sent"]), (&"unchanged".into(), &0.into()));
 
     home.has("main.py", "VERSION = 2\n");
-    let one = result(home.sync().args(["--json", "--wait-boot"]).finish().assert_status(0));
+    let one = home.sync().args(["--json", "--wait-boot"]).finish().assert_status(0).result();
     assert_eq!((&one["outcome"], &one["fetched"]), (&"installed".into(), &1.into()));
     assert!(one["sent"].as_u64().unwrap() < 600, "{one}");
     home.assert_same();
@@ -117,47 +44,30 @@ fn a_folder_becomes_the_files_of_a_gateway_and_then_only_what_changed_travels() 
 
 #[test]
 fn a_dry_run_changes_nothing_and_says_what_would_be_sent_kept_and_deleted() {
-    let home = Home::new();
-    let _device = home.boots();
+    let home = Home::of(NAME);
+    let _device = home.receives();
     home.sync().arg("--wait-boot").finish().assert_status(0);
-    fs::write(home.root.path().join("log.txt"), "the application's own").unwrap();
+    fs::write(home.root().join("log.txt"), "the application's own").unwrap();
     fs::remove_file(home.folder().join("lib/lamp.py")).unwrap();
     home.has("new/file.py", "new");
-    let before = files(home.root.path());
-    let dry = result(home.sync().args(["--dry-run", "--delete-all", "--json"]).finish().assert_status(0));
+    let before = files(home.root());
+    let dry = home.sync().args(["--dry-run", "--delete-all", "--json"]).finish().assert_status(0).result();
     assert_eq!(dry["outcome"], "planned");
     assert_eq!(dry["plan"]["send"], serde_json::json!([{"path": "new/file.py", "bytes": 3}]));
     assert_eq!(dry["plan"]["keep"].as_array().unwrap().len(), 4);
     assert_eq!(dry["plan"]["delete"], serde_json::json!(["lib/lamp.py", "log.txt"]));
-    assert_eq!(files(home.root.path()), before);
+    assert_eq!(files(home.root()), before);
     home.sync().args(["--wait-boot", "--delete"]).finish().assert_status(0);
-    assert!(home.root.path().join("log.txt").exists());
+    assert!(home.root().join("log.txt").exists());
     home.sync().args(["--wait-boot", "--delete-all"]).finish().assert_status(0);
     home.assert_same();
 }
 
 #[test]
-fn a_link_that_breaks_at_random_ends_with_the_folder() {
-    for seed in 1..4 {
-        let home = Home::new();
-        home.has("large.bin", binary(9, 600_000));
-        let _device = home.boots();
-        let port = free_port();
-        let link = Chaos::to(port, seed, 5, 300_000);
-        let listen = format!("127.0.0.1:{port}");
-        let synced =
-            home.sync().args(["--listen", &listen, "--advertise", &link.advertised(), "--json"]).finish();
-        assert_eq!(result(synced.assert_status(0))["outcome"], "installed");
-        home.assert_same();
-        assert!(link.connections() > 2, "{} connections", link.connections());
-    }
-}
-
-#[test]
 fn a_gateway_that_is_killed_on_the_way_goes_on_where_it_was() {
-    let home = Home::new();
-    home.has("large.bin", binary(9, 60_000_000));
-    let device = home.boots();
+    let home = Home::of(NAME);
+    home.has("large.bin", noise(9, 60_000_000));
+    let device = home.receives();
     let (sending, _home) = home.sync().args(["--json", "-v"]).start();
     sending.stdout().wait_until("some of it", |text| {
         let line = text.lines().rfind(|line| line.contains("\"progress\"") && line.ends_with('}'))?;
@@ -165,9 +75,9 @@ fn a_gateway_that_is_killed_on_the_way_goes_on_where_it_was() {
         (line["sent"].as_u64().unwrap() > 1_000_000).then_some(())
     });
     drop(device);
-    let _device = home.boots();
+    let _device = home.receives();
     let synced = sending.wait();
-    assert_eq!(result(synced.assert_status(0))["outcome"], "installed");
+    assert_eq!(synced.assert_status(0).result()["outcome"], "installed");
     let lines = synced.json_lines();
     let resumed = lines.iter().any(|line| line["event"] == "asked" && line["offset"].as_u64() > Some(0));
     assert!(resumed, "{synced:?}");
@@ -176,29 +86,29 @@ fn a_gateway_that_is_killed_on_the_way_goes_on_where_it_was() {
 
 #[test]
 fn the_last_set_of_a_gateway_is_taken_back_on_request() {
-    let home = Home::new();
-    let _device = home.boots();
+    let home = Home::of(NAME);
+    let _device = home.receives();
     home.sync().arg("--wait-boot").finish().assert_status(0);
-    let first = files(home.root.path());
+    let first = files(home.root());
     home.has("main.py", "VERSION = 2\n");
     home.has("new.py", "new");
     home.sync().arg("--wait-boot").finish().assert_status(0);
     home.assert_same();
     let rollback = || MqttOta::run("rollback").broker(&home.scene.broker).args(["--to", NAME]).finish();
     rollback().assert_status(0).assert_mentions("taken back");
-    assert_eq!(files(home.root.path()), first);
+    assert_eq!(files(home.root()), first);
     rollback().assert_status(1).assert_error("gone");
-    assert_eq!(files(home.root.path()), first);
+    assert_eq!(files(home.root()), first);
 }
 
 #[test]
 fn a_set_that_nobody_confirms_is_taken_back_by_the_third_start() {
-    let home = Home::new();
+    let home = Home::of(NAME);
     let application = Application::on(&home.scene.broker);
     let start = || {
         let config = ReceiverConfig { confirms: false, ..ReceiverConfig::default() };
         let broker = Application::url(&home.scene.broker);
-        let start = mqtt_ota::Receiver::start(broker, NAME.parse().unwrap(), home.root.path(), config);
+        let start = mqtt_ota::Receiver::start(broker, NAME.parse().unwrap(), home.root(), config);
         application.runtime.block_on(Application::guarded(start)).unwrap()
     };
     let until = |device: &mut mqtt_ota::Receiver, wanted: &dyn Fn(&ReceiverEvent) -> bool| {
@@ -220,8 +130,8 @@ fn a_set_that_nobody_confirms_is_taken_back_by_the_third_start() {
     let is_confirmed = |event: &ReceiverEvent| matches!(event, ReceiverEvent::Confirmed { .. });
     let stop = |device: mqtt_ota::Receiver| application.runtime.block_on(Application::guarded(device.stop()));
 
-    fs::write(home.root.path().join("main.py"), "VERSION = 0\n").unwrap();
-    let before = files(home.root.path());
+    fs::write(home.root().join("main.py"), "VERSION = 0\n").unwrap();
+    let before = files(home.root());
     let mut device = start();
     online(&mut device);
     let (syncing, _home) = home.sync().arg("--json").start();
@@ -253,7 +163,7 @@ fn a_set_that_nobody_confirms_is_taken_back_by_the_third_start() {
         ReceiverEvent::RolledBack { text, .. } if text == "the lamp stays dark"
     ));
     assert!(listener.next().text().starts_with("rolled-back|set|"));
-    assert_eq!(files(home.root.path()), before);
+    assert_eq!(files(home.root()), before);
 
     // And one that is confirmed stays.
     until(&mut device, &|event| matches!(event, ReceiverEvent::Reboot));
@@ -272,8 +182,8 @@ fn a_set_that_nobody_confirms_is_taken_back_by_the_third_start() {
 
 #[test]
 fn no_extended_offer_ends_a_gateway() {
-    let home = Home::new();
-    let _device = home.boots();
+    let home = Home::of(NAME);
+    let _device = home.receives();
     let client = Client::connect(&home.scene.broker, "hostile");
     client.subscribe(&format!("{NAME}/OTA/status"));
     let hash = "a".repeat(64);

@@ -2,97 +2,18 @@
 //! MicroPython and on CPython.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "these are tests")]
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use mqtt_ota_integration::{
-    Chaos, Finished, GUARD, Interpreter, MqttOta, RawDevice, RawOffer, Scene, SetDevice, free_port,
+    Chaos, GUARD, Home, Interpreter, MqttOta, RawDevice, RawOffer, files, free_port, noise,
 };
-use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use tempfile::TempDir;
 
 const BOTH: [Interpreter; 2] = [Interpreter::MicroPython, Interpreter::Python3];
 const NAME: &str = "NIGHTLAMP";
-
-/// A broker, a folder with hostile names and contents, and a device's flash.
-struct Home {
-    scene: Scene,
-    flash: TempDir,
-}
-
-fn binary(seed: u8, len: usize) -> Vec<u8> {
-    (0..len).map(|i| (i as u64 * 31 + (i as u64 >> 8) * 7 + u64::from(seed)) as u8).collect()
-}
-
-impl Home {
-    fn new() -> Self {
-        let home = Self { scene: Scene::new(), flash: tempfile::tempdir().unwrap() };
-        home.has("main.py", "VERSION = 1\n");
-        home.has("lib/lamp.py", "x = 1\n".repeat(700));
-        home.has("lib/größe & b.py", "");
-        home.has("lib.txt", "sorted between\n");
-        home.has("data.bin", binary(1, 40_000));
-        home
-    }
-
-    /// Writes a file of the folder.
-    fn has(&self, name: &str, bytes: impl AsRef<[u8]>) {
-        let path = self.folder().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
-    }
-
-    fn folder(&self) -> PathBuf {
-        self.scene.folder().join("src")
-    }
-
-    fn boots(&self, interpreter: Interpreter) -> SetDevice {
-        SetDevice::boot(interpreter, &self.scene.broker, NAME, self.flash.path())
-    }
-
-    fn sync(&self) -> MqttOta {
-        MqttOta::run("sync").broker(&self.scene.broker).arg(self.folder()).args(["--to", NAME])
-    }
-
-    fn devices(&self) -> Finished {
-        MqttOta::run("devices").broker(&self.scene.broker).finish()
-    }
-
-    #[track_caller]
-    fn assert_same(&self) {
-        assert_eq!(files(self.flash.path()), files(&self.folder()));
-    }
-}
-
-/// All files below a folder but the client's own, by their names.
-fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    fn walk(folder: &Path, prefix: &str, found: &mut BTreeMap<String, Vec<u8>>) {
-        for entry in fs::read_dir(folder).unwrap() {
-            let entry = entry.unwrap();
-            let name = format!("{prefix}{}", entry.file_name().to_str().unwrap());
-            if entry.file_name().to_str().unwrap().starts_with('.') {
-                continue;
-            } else if entry.file_type().unwrap().is_dir() {
-                walk(&entry.path(), &format!("{name}/"), found);
-            } else {
-                found.insert(name, fs::read(entry.path()).unwrap());
-            }
-        }
-    }
-    let mut found = BTreeMap::new();
-    walk(folder, "", &mut found);
-    found
-}
-
-fn result(finished: &Finished) -> Value {
-    let lines = finished.json_lines();
-    lines.into_iter().find(|line| line["event"] == "result").unwrap_or_else(|| panic!("{finished:?}"))
-}
 
 fn sha256_hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
@@ -101,24 +22,24 @@ fn sha256_hex(bytes: &[u8]) -> String {
 #[test]
 fn a_folder_becomes_the_device_s_files_and_then_only_what_changed_travels() {
     for interpreter in BOTH {
-        let home = Home::new();
+        let home = Home::of(NAME);
         let device = home.boots(interpreter);
         let synced = home.sync().arg("--wait-boot").finish();
         synced.assert_status(0).assert_mentions("5 of 5 files sent").assert_mentions("back online");
         assert!(!synced.stderr.contains("closed"), "what is as it should be needs no word: {synced:?}");
         home.assert_same();
 
-        let again = result(home.sync().arg("--json").finish().assert_status(0));
+        let again = home.sync().arg("--json").finish().assert_status(0).result();
         assert_eq!((&again["outcome"], &again["fetched"]), (&"unchanged".into(), &0.into()));
         assert!(again["sent"].as_u64().unwrap() < 600, "only the manifest: {again}");
 
         home.has("main.py", "VERSION = 2\n");
-        let one = result(home.sync().args(["--json", "--wait-boot"]).finish().assert_status(0));
+        let one = home.sync().args(["--json", "--wait-boot"]).finish().assert_status(0).result();
         assert_eq!((&one["outcome"], &one["fetched"]), (&"installed".into(), &1.into()));
         assert!(one["sent"].as_u64().unwrap() < 600, "{one}");
         home.assert_same();
         let hash = one["hash"].as_str().unwrap();
-        home.devices().assert_status(0).assert_mentions(&hash[..8]);
+        home.scene.command("devices").finish().assert_status(0).assert_mentions(&hash[..8]);
         drop(device);
     }
 }
@@ -126,16 +47,16 @@ fn a_folder_becomes_the_device_s_files_and_then_only_what_changed_travels() {
 #[test]
 fn what_is_gone_from_the_folder_is_deleted_only_if_it_is_said_and_a_dry_run_shows_it() {
     for interpreter in BOTH {
-        let home = Home::new();
+        let home = Home::of(NAME);
         let _device = home.boots(interpreter);
         home.sync().arg("--wait-boot").finish().assert_status(0);
-        fs::write(home.flash.path().join("log.txt"), "the application's own").unwrap();
-        fs::write(home.flash.path().join("boot.py"), "import mqtt_ota_boot").unwrap();
+        fs::write(home.root().join("log.txt"), "the application's own").unwrap();
+        fs::write(home.root().join("boot.py"), "import mqtt_ota_boot").unwrap();
         fs::remove_file(home.folder().join("lib/lamp.py")).unwrap();
         home.has("new/file.py", "new");
 
-        let before = files(home.flash.path());
-        let dry = result(home.sync().args(["--dry-run", "--delete", "--json"]).finish().assert_status(0));
+        let before = files(home.root());
+        let dry = home.sync().args(["--dry-run", "--delete", "--json"]).finish().assert_status(0).result();
         assert_eq!(dry["outcome"], "planned");
         assert_eq!(dry["plan"]["send"], serde_json::json!([{"path": "new/file.py", "bytes": 3}]));
         assert_eq!(dry["plan"]["keep"].as_array().unwrap().len(), 4);
@@ -143,60 +64,27 @@ fn what_is_gone_from_the_folder_is_deleted_only_if_it_is_said_and_a_dry_run_show
         let dry = home.sync().args(["--dry-run", "--delete-all"]).finish();
         dry.assert_status(0).assert_mentions("would send new/file.py (3 bytes)");
         dry.assert_mentions("would delete log.txt").assert_mentions("2 to delete");
-        assert_eq!(files(home.flash.path()), before, "a dry run changes nothing");
+        assert_eq!(files(home.root()), before, "a dry run changes nothing");
 
         home.sync().arg("--wait-boot").finish().assert_status(0);
-        assert!(home.flash.path().join("lib/lamp.py").exists());
+        assert!(home.root().join("lib/lamp.py").exists());
         home.has("lib/lamp.py", "again");
         home.sync().arg("--wait-boot").finish().assert_status(0);
         fs::remove_file(home.folder().join("lib/lamp.py")).unwrap();
         home.sync().args(["--wait-boot", "--delete"]).finish().assert_status(0);
-        assert!(!home.flash.path().join("lib/lamp.py").exists());
-        assert!(home.flash.path().join("log.txt").exists());
+        assert!(!home.root().join("lib/lamp.py").exists());
+        assert!(home.root().join("log.txt").exists());
         home.sync().args(["--wait-boot", "--delete-all"]).finish().assert_status(0);
-        fs::remove_file(home.flash.path().join("boot.py")).unwrap();
+        fs::remove_file(home.root().join("boot.py")).unwrap();
         home.assert_same();
-    }
-}
-
-/// How many bad links to try with each interpreter.
-fn runs() -> u64 {
-    std::env::var("CHAOS_RUNS").map_or(1, |runs| runs.parse().unwrap())
-}
-
-#[test]
-fn a_link_that_breaks_at_random_offsets_ends_in_the_whole_set() {
-    for seed in 0..runs() {
-        for interpreter in BOTH {
-            let home = Home::new();
-            home.has("large.bin", binary(9, 150_000));
-            let _device = home.boots(interpreter);
-            let port = free_port();
-            let link = Chaos::to(port, seed, 8, 40_000);
-            let listen = format!("127.0.0.1:{port}");
-            let synced =
-                home.sync().args(["--listen", &listen, "--advertise", &link.advertised(), "--json"]).finish();
-            let result = result(synced.assert_status(0));
-            assert_eq!(result["outcome"], "installed", "seed {seed}: {synced:?}");
-            home.assert_same();
-            assert!(link.connections() > 3, "{} connections", link.connections());
-            // What came over is on flash and does not come again: the device asks for less each time.
-            let positions: Vec<_> = synced
-                .json_lines()
-                .iter()
-                .filter(|line| line["event"] == "asked" && line["path"] == "large.bin")
-                .map(|line| line["offset"].as_u64().unwrap())
-                .collect();
-            assert!(positions.is_sorted(), "seed {seed}: {positions:?}");
-        }
     }
 }
 
 #[test]
 fn a_device_that_loses_its_power_goes_on_where_it_was() {
     for interpreter in BOTH {
-        let home = Home::new();
-        home.has("large.bin", binary(9, 400_000));
+        let home = Home::of(NAME);
+        home.has("large.bin", noise(9, 400_000));
         let device = home.boots(interpreter);
         let port = free_port();
         let link = Chaos::that_stalls(port, 200_000);
@@ -204,7 +92,7 @@ fn a_device_that_loses_its_power_goes_on_where_it_was() {
         let (sending, _home) =
             home.sync().args(["--listen", &listen, "--advertise", &link.advertised(), "--json"]).start();
         // data.bin is item 1, and large.bin item 2.
-        let staged = home.flash.path().join(".mqtt-ota/2");
+        let staged = home.root().join(".mqtt-ota/2");
         let give_up = Instant::now() + GUARD;
         while fs::metadata(&staged).map_or(0, |staged| staged.len()) < 100_000 {
             assert!(Instant::now() < give_up, "nothing is staged");
@@ -213,7 +101,7 @@ fn a_device_that_loses_its_power_goes_on_where_it_was() {
         drop(device);
         let _device = home.boots(interpreter);
         let synced = sending.wait();
-        assert_eq!(result(synced.assert_status(0))["outcome"], "installed");
+        assert_eq!(synced.assert_status(0).result()["outcome"], "installed");
         let lines = synced.json_lines();
         let last = lines.iter().rfind(|line| line["event"] == "asked").unwrap();
         assert_eq!(last["path"], "large.bin", "data.bin was whole: {synced:?}");
@@ -225,9 +113,9 @@ fn a_device_that_loses_its_power_goes_on_where_it_was() {
 #[test]
 fn a_single_file_resumes_on_a_device_that_understands_it() {
     for (seed, interpreter) in (7..).zip(BOTH) {
-        let home = Home::new();
+        let home = Home::of(NAME);
         let _device = home.boots(interpreter);
-        let file = home.scene.file("large.bin", binary(3, 200_000));
+        let file = home.scene.file("large.bin", noise(3, 200_000));
         let port = free_port();
         let link = Chaos::to(port, seed, 6, 50_000);
         let sent = home
@@ -238,46 +126,48 @@ fn a_single_file_resumes_on_a_device_that_understands_it() {
             .finish();
         let lines = sent.assert_status(0).json_lines();
         assert!(lines.iter().any(|line| line["event"] == "asked" && line["offset"].as_u64() > Some(0)));
-        assert_eq!(fs::read(home.flash.path().join("large.bin")).unwrap(), binary(3, 200_000));
+        assert_eq!(fs::read(home.root().join("large.bin")).unwrap(), noise(3, 200_000));
         let again = home.scene.send(home.scene.folder().join("large.bin"), NAME).arg("--json").finish();
-        assert_eq!(result(again.assert_status(0))["outcome"], "unchanged");
+        assert_eq!(again.assert_status(0).result()["outcome"], "unchanged");
     }
 }
 
 #[test]
 fn a_set_that_crashes_is_taken_back_and_whoever_waits_hears_why() {
     for interpreter in BOTH {
-        let home = Home::new();
+        let home = Home::of(NAME);
         let _device = home.boots(interpreter);
         home.sync().arg("--wait-boot").finish().assert_status(0);
-        let good = files(home.flash.path());
+        let good = files(home.root());
 
         home.has("main.py", "raise ValueError('no such lamp')\n");
         home.has("new.py", "new");
         let synced = home.sync().args(["--wait-boot", "--json"]).finish();
-        let rolled_back = result(synced.assert_status(1));
+        let rolled_back = synced.assert_status(1).result();
         assert_eq!(rolled_back["outcome"], "rolled-back");
         assert!(rolled_back["message"].as_str().unwrap().contains("no such lamp"), "{rolled_back}");
-        assert_eq!(files(home.flash.path()), good);
+        assert_eq!(files(home.root()), good);
         let hash = rolled_back["hash"].as_str().unwrap();
-        home.devices()
+        home.scene
+            .command("devices")
+            .finish()
             .assert_mentions(&format!("rolled back {}", &hash[..8]))
             .assert_mentions("no such lamp");
 
         home.has("main.py", "VERSION = 3\n");
         home.sync().arg("--wait-boot").finish().assert_status(0);
         home.assert_same();
-        assert!(!home.devices().stdout.contains("rolled back"));
+        assert!(!home.scene.command("devices").finish().stdout.contains("rolled back"));
     }
 }
 
 #[test]
 fn the_last_set_is_taken_back_on_request() {
     for interpreter in BOTH {
-        let home = Home::new();
+        let home = Home::of(NAME);
         let _device = home.boots(interpreter);
         home.sync().arg("--wait-boot").finish().assert_status(0);
-        let first = files(home.flash.path());
+        let first = files(home.root());
         home.has("main.py", "VERSION = 2\n");
         home.has("new.py", "new");
         home.sync().arg("--wait-boot").finish().assert_status(0);
@@ -285,16 +175,16 @@ fn the_last_set_is_taken_back_on_request() {
 
         let rollback = || MqttOta::run("rollback").broker(&home.scene.broker).args(["--to", NAME]).finish();
         rollback().assert_status(0).assert_mentions("taken back");
-        assert_eq!(files(home.flash.path()), first);
+        assert_eq!(files(home.root()), first);
         let again = rollback();
         again.assert_status(1).assert_error("gone").assert_hint("sync the folder");
-        assert_eq!(files(home.flash.path()), first);
+        assert_eq!(files(home.root()), first);
     }
 }
 
 #[test]
 fn a_device_that_takes_single_files_only_is_not_offered_a_set() {
-    let home = Home::new();
+    let home = Home::of(NAME);
     let device = RawDevice::announced(&home.scene.broker, NAME);
     let synced = home.sync().finish();
     synced.assert_status(1).assert_error("single files only").assert_hint("mqtt-ota send");
@@ -307,23 +197,23 @@ fn a_device_that_takes_single_files_only_is_not_offered_a_set() {
 
 #[test]
 fn the_list_of_devices_shows_sets_trials_and_what_was_taken_back() {
-    let home = Home::new();
+    let home = Home::of(NAME);
     let (set, back) = ("819d7bf8".repeat(8), "ba7816bf".repeat(8));
     let device = RawDevice::join(&home.scene.broker, NAME);
     device.announce_as(&format!("v=1|set={set}|boots=2|rolled-back={back}|error=Oops\u{1b}[2J: no lamp"));
-    let listed = home.devices();
+    let listed = home.scene.command("devices").finish();
     listed.assert_status(0).assert_mentions("819d7bf8  on trial, boot 2; rolled back ba7816bf: Oops");
     assert!(!listed.stdout.contains('\u{1b}'), "{listed:?}");
     let json = MqttOta::run("devices").broker(&home.scene.broker).arg("--json").finish().json_lines();
     assert_eq!((&json[0]["set"], &json[0]["rolled_back"]), (&set.into(), &back.into()));
     device.announce_as("v=1|set=-");
-    assert!(!home.devices().stdout.contains("trial"));
+    assert!(!home.scene.command("devices").finish().stdout.contains("trial"));
 }
 
 #[cfg(unix)]
 #[test]
 fn ctrl_c_closes_the_port_and_leaves_the_device_as_it_is() {
-    let home = Home::new();
+    let home = Home::of(NAME);
     let device = raw_device(&home);
     let (sending, _home) = home.sync().start();
     let offer = device.offer();
@@ -355,7 +245,7 @@ fn ask(stream: &mut TcpStream, request: &str, count: usize) -> Vec<u8> {
 
 #[test]
 fn strangers_get_nothing_use_nothing_up_and_do_not_keep_the_device_out() {
-    let home = Home::new();
+    let home = Home::of(NAME);
     let device = raw_device(&home);
     let (sending, _home) = home.sync().args(["--delete", "--trial", "7", "--json"]).start();
     let offer = device.offer();
@@ -392,17 +282,17 @@ fn strangers_get_nothing_use_nothing_up_and_do_not_keep_the_device_out() {
     );
     device.report("installed", &offer, "");
     let sent = sending.wait();
-    assert_eq!(result(sent.assert_status(0))["outcome"], "installed");
+    assert_eq!(sent.assert_status(0).result()["outcome"], "installed");
     assert!(offer.is_withdrawn());
 }
 
 #[test]
 fn a_file_that_changes_while_it_is_sent_is_an_error_that_names_it() {
-    let home = Home::new();
+    let home = Home::of(NAME);
     let device = raw_device(&home);
     let (sending, _home) = home.sync().start();
     let offer = device.offer();
-    home.has("data.bin", binary(2, 40_000));
+    home.has("data.bin", noise(2, 40_000));
     let mut stream = TcpStream::connect((offer.host.as_str(), offer.port)).unwrap();
     stream.write_all(format!("{} 1-5 0\n", id(&offer)).as_bytes()).unwrap();
     let mut read = Vec::new();
@@ -413,7 +303,7 @@ fn a_file_that_changes_while_it_is_sent_is_an_error_that_names_it() {
 
 #[test]
 fn the_device_s_own_reason_is_reported_and_what_passes_by_itself_is_offered_again() {
-    let home = Home::new();
+    let home = Home::of(NAME);
     let device = raw_device(&home);
     let (sending, _home) = home.sync().args(["--retry-pause", "0"]).start();
     let first = device.offer();
@@ -426,7 +316,7 @@ fn the_device_s_own_reason_is_reported_and_what_passes_by_itself_is_offered_agai
 
 #[test]
 fn a_folder_that_cannot_be_a_set_is_refused_before_anything_is_sent() {
-    let home = Home::new();
+    let home = Home::of(NAME);
     let device = raw_device(&home);
     home.has("lib/a|b.py", "");
     home.sync().finish().assert_status(1).assert_error("a|b.py").assert_hint(".mqttotaignore");

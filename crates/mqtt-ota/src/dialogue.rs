@@ -35,10 +35,7 @@ pub(crate) enum Input {
     /// The device says something, perhaps of another offer.
     Status(Status),
     /// Somebody who knows the offer asks.
-    Asked {
-        /// For a file, and not for the manifest alone.
-        files: bool,
-    },
+    Asked(Asked),
     /// It was given bytes, and is now this far.
     Progress { position: u64 },
     /// It was given all that it asked for.
@@ -47,6 +44,17 @@ pub(crate) enum Input {
     Dropped(DropCause),
     /// The time of [`Dialogue::patience`] is over.
     Expired,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Asked {
+    /// What the device compares its files with.
+    Manifest,
+    /// What follows it as well, before the device knows whether it differs.
+    Everything,
+    /// What differs.
+    Files,
 }
 
 /// How long to wait for the next input.
@@ -69,8 +77,8 @@ pub(crate) struct Dialogue {
     was_rolled_back: bool,
     acknowledged: bool,
     receiving: bool,
-    asked: bool,
-    asked_for_files: bool,
+    /// The most that was asked for.
+    asked: Option<Asked>,
     /// All that was asked for last was sent.
     served: bool,
     position: u64,
@@ -96,8 +104,7 @@ impl Dialogue {
             advertised,
             acknowledged: false,
             receiving: false,
-            asked: false,
-            asked_for_files: false,
+            asked: None,
             served: false,
             position: 0,
             restarts: 0,
@@ -126,9 +133,8 @@ impl Dialogue {
                 return self.said(status);
             }
             Input::Status(_) => {}
-            Input::Asked { files } => {
-                self.asked = true;
-                self.asked_for_files |= files;
+            Input::Asked(what) => {
+                self.asked = self.asked.max(Some(what));
                 self.served = false;
             }
             Input::Progress { position } => {
@@ -149,7 +155,7 @@ impl Dialogue {
 
     /// What is being waited for.
     pub(crate) fn patience(&self) -> Patience {
-        if self.asked || self.receiving { Patience::Silence } else { Patience::Contact }
+        if self.asked.is_some() || self.receiving { Patience::Silence } else { Patience::Contact }
     }
 
     /// How far the device got, in bytes of all files.
@@ -164,7 +170,8 @@ impl Dialogue {
         if is_there && !self.was_there {
             return Some(self.installed(false));
         }
-        (announcement.rolled_back == Some(digest) && self.asked_for_files && !self.was_rolled_back)
+        let may_have_it = self.asked >= Some(Asked::Everything);
+        (announcement.rolled_back == Some(digest) && may_have_it && !self.was_rolled_back)
             .then(|| Outcome::RolledBack { text: announcement.error.unwrap_or_default() })
     }
 
@@ -185,12 +192,12 @@ impl Dialogue {
     }
 
     fn installed(&self, unchanged: bool) -> Outcome {
-        // Where files were asked for, an earlier answer was lost.
-        if unchanged && !self.asked_for_files { Outcome::Unchanged } else { Outcome::Installed }
+        // Where something was found to differ, an earlier answer was lost.
+        if unchanged && self.asked < Some(Asked::Files) { Outcome::Unchanged } else { Outcome::Installed }
     }
 
     fn expired(&mut self, waited: Duration) -> Outcome {
-        if !self.asked {
+        if self.asked.is_none() {
             return Outcome::NobodyConnected {
                 advertised: self.advertised.clone(),
                 receiving: self.receiving,
@@ -257,10 +264,11 @@ mod tests {
         Input::AnnouncedAnew(Announcement::parse(text.as_bytes()).unwrap())
     }
 
-    use Input::{Acknowledged, Asked, Dropped, Expired, Progress, Sent};
+    use Input::{Acknowledged, Dropped, Expired, Progress, Sent};
     const ACK: Input = Acknowledged(Ack::Accepted);
-    const MANIFEST: Input = Asked { files: false };
-    const FILES: Input = Asked { files: true };
+    const MANIFEST: Input = Input::Asked(Asked::Manifest);
+    const EVERYTHING: Input = Input::Asked(Asked::Everything);
+    const FILES: Input = Input::Asked(Asked::Files);
 
     #[test]
     fn the_device_s_word_is_the_outcome() {
@@ -329,6 +337,16 @@ mod tests {
     }
 
     #[test]
+    fn who_asks_for_everything_may_find_that_it_has_it_or_get_it_and_take_it_back() {
+        let unchanged = || status(State::Installed, "unchanged");
+        assert_eq!(run([ACK, EVERYTHING, unchanged()]), Some(Outcome::Unchanged));
+        assert_eq!(run([ACK, EVERYTHING, FILES, unchanged()]), Some(Outcome::Installed));
+        assert_eq!(run([ACK, EVERYTHING, status(State::Installed, "")]), Some(Outcome::Installed));
+        let taken_back = run([ACK, EVERYTHING, announces("rolled-back")]);
+        assert!(matches!(taken_back, Some(Outcome::RolledBack { .. })), "{taken_back:?}");
+    }
+
+    #[test]
     fn a_dry_run_is_planned_and_nothing_else() {
         let mut dry = dialogue(true, BEFORE);
         assert_eq!(dry.step(announces("set"), WAITED), None);
@@ -362,7 +380,7 @@ mod tests {
             Just(State::RolledBack)
         ];
         prop_oneof![
-            4 => any::<bool>().prop_map(|files| Asked { files }),
+            4 => (0_usize..3).prop_map(|what| [MANIFEST, EVERYTHING, FILES][what].clone()),
             4 => (0u64..20).prop_map(|position| Progress { position }),
             4 => Just(Sent),
             4 => Just(Dropped(DropCause::Closed)),

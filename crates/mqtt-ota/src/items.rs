@@ -54,6 +54,11 @@ impl Items {
         self.0.items.get(usize::try_from(item).ok()?)
     }
 
+    /// The number of the last.
+    pub(crate) fn last(&self) -> u32 {
+        u32::try_from(self.0.items.len()).map_or(u32::MAX, |count| count.saturating_sub(1))
+    }
+
     /// The length of all files together, in bytes.
     pub(crate) fn total(&self) -> u64 {
         self.0.total

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::address::Advertised;
 use crate::attempt::{Delivery, at};
-use crate::dialogue::{Dialogue, Input, Patience, Subject};
+use crate::dialogue::{Asked, Dialogue, Input, Patience, Subject};
 use crate::error::SendError;
 use crate::event::Event;
 use crate::feed::{Feed, Heard};
@@ -191,6 +191,7 @@ impl Stream<'_> {
             RangeEvent::Progress { peer, item, offset } => {
                 let position = items.position(item, offset);
                 if items.is_file(item) {
+                    seen.wanted.items.insert(item);
                     options.tell(Event::Progress { peer, sent: position, total: items.total() });
                 }
                 Some(Input::Progress { position })
@@ -217,21 +218,24 @@ impl Stream<'_> {
 
     fn asked(&self, peer: SocketAddr, ask: Ask, wanted: &mut Wanted) -> Input {
         let Self { items, options, .. } = *self;
-        let mut files = false;
         match ask {
             Ask::Range { first, last, offset } => {
-                // Both were found to be there, so this is no longer than the manifest.
-                wanted.items.extend((first..=last).filter(|item| items.is_file(*item)));
-                files = items.is_file(last);
+                let asked = match last {
+                    _ if items.is_file(first) => Asked::Files,
+                    Some(last) if !items.is_file(last) => Asked::Manifest,
+                    _ => Asked::Everything,
+                };
                 if let Some(item) = items.get(first) {
+                    let last = last.unwrap_or_else(|| items.last());
                     let (path, files) = (item.path.clone(), (last - first) as usize + 1);
                     options.tell(Event::Asked { peer, path, files, offset });
                 }
+                return Input::Asked(asked);
             }
             Ask::Missing(item) => drop(wanted.items.insert(item)),
             Ask::Deletes(path) if wanted.deletions.len() < DELETIONS => wanted.deletions.push(path),
             Ask::Deletes(_) => {}
         }
-        Input::Asked { files }
+        Input::Asked(Asked::Manifest)
     }
 }

@@ -107,7 +107,7 @@ impl<S: Supply> Items<S> {
             if self.next.is_some() || !self.rest.is_empty() {
                 self.reset();
             }
-            let ask = Ask::Range { first: want.item, last: want.last, offset };
+            let ask = Ask::Range { first: want.item, last: Some(want.last), offset };
             self.supply.ask(ask, (want.size - offset).saturating_add(want.behind));
             self.next = Some((want.item, want.last));
         }

@@ -90,7 +90,7 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
         let is_offered = match &request.ask {
             Ask::Range { first, last, offset } => {
                 let begins = served.items.get(*first).is_some_and(|item| *offset <= item.payload.len());
-                begins && served.items.get(*last).is_some()
+                begins && last.is_none_or(|last| last <= served.items.last())
             }
             Ask::Missing(item) => served.dry_run && *item > 0 && served.items.get(*item).is_some(),
             Ask::Deletes(_) => served.dry_run,
@@ -100,6 +100,7 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
         }
         let _ = served.events.send(RangeEvent::Asked { peer, ask: request.ask.clone() }).await;
         if let Ask::Range { first, last, offset } = request.ask {
+            let last = last.unwrap_or_else(|| served.items.last());
             send(stream, peer, served, first..=last, offset).await?;
             let _ = served.events.send(RangeEvent::Sent { peer, last }).await;
         }
@@ -166,6 +167,7 @@ async fn send<S: AsyncWrite + Unpin>(
             spent = chunk;
         }
         spent = Vec::new();
+        let _ = served.events.send(RangeEvent::Progress { peer, item: number, offset }).await;
         offset = 0;
     }
     Ok(())
@@ -231,12 +233,13 @@ mod tests {
             assert_eq!(asks(&mut client, "3-3 5", 0).await, "");
             assert_eq!(asks(&mut client, "2-2 0", 0).await, "");
             assert_eq!(asks(&mut client, "0-1 7", 4).await, "tone");
+            assert_eq!(asks(&mut client, "0- 3", 13).await, "ifestonethree");
         })
         .await;
         assert_eq!(cause, DropCause::Closed);
         let asked = events.iter().filter(|event| matches!(event, RangeEvent::Asked { .. })).count();
         let sent = events.iter().filter(|event| matches!(event, RangeEvent::Sent { .. })).count();
-        assert_eq!((asked, sent), (6, 6));
+        assert_eq!((asked, sent), (7, 7));
     }
 
     #[tokio::test]
@@ -246,6 +249,7 @@ mod tests {
             ("fedcba9876543210 0-0 0\n", DropCause::Stranger),
             ("0123456789abcdef 4-4 0\n", DropCause::NotOffered),
             ("0123456789abcdef 0-4 0\n", DropCause::NotOffered),
+            ("0123456789abcdef 4- 0\n", DropCause::NotOffered),
             ("0123456789abcdef 1-1 4\n", DropCause::NotOffered),
             ("0123456789abcdef 1\n", DropCause::NotOffered),
             ("0123456789abcdef - a\n", DropCause::NotOffered),

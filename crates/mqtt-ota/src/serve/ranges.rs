@@ -32,7 +32,7 @@ pub(crate) enum RangeEvent {
         peer: SocketAddr,
         ask: Ask,
     },
-    /// Bytes were handed to the system for it. Some of these may be left out.
+    /// Bytes were handed to the system for it. Some of these may be left out, but not an item's last.
     Progress {
         peer: SocketAddr,
         item: u32,

@@ -20,12 +20,12 @@ pub struct Request {
 #[non_exhaustive]
 pub enum Ask {
     /// `FIRST-LAST OFFSET`: send the items from `first` to `last`, one after the other, the first from
-    /// `offset` on.
+    /// `offset` on. Without a last one, `FIRST- OFFSET`: to the end.
     Range {
         /// The first item.
         first: u32,
-        /// The last item, not before the first.
-        last: u32,
+        /// The last item, not before the first; None asks for all that follow.
+        last: Option<u32>,
         /// Where the first begins, in bytes.
         offset: u64,
     },
@@ -71,12 +71,14 @@ impl Request {
             Some(("-", path)) => Ask::Deletes(path.parse().map_err(RequestError::Path)?),
             Some((items, offset)) => {
                 let (first, last) = items.split_once('-').ok_or(RequestError::Unknown)?;
-                let (Some(first), Some(last), Some(offset)) =
-                    (decimal(first), decimal(last), decimal(offset))
-                else {
+                let (Some(first), Some(offset)) = (decimal(first), decimal(offset)) else {
                     return Err(RequestError::Unknown);
                 };
-                if first > last {
+                let last = match last {
+                    "" => None,
+                    last => Some(decimal(last).ok_or(RequestError::Unknown)?),
+                };
+                if let Some(last) = last.filter(|last| first > *last) {
                     return Err(RequestError::Backwards { first, last });
                 }
                 Ask::Range { first, last, offset }
@@ -91,7 +93,8 @@ impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ", self.id)?;
         match &self.ask {
-            Ask::Range { first, last, offset } => write!(f, "{first}-{last} {offset}"),
+            Ask::Range { first, last: Some(last), offset } => write!(f, "{first}-{last} {offset}"),
+            Ask::Range { first, last: None, offset } => write!(f, "{first}- {offset}"),
             Ask::Missing(item) => write!(f, "{item}"),
             Ask::Deletes(path) => write!(f, "- {path}"),
         }
@@ -111,8 +114,8 @@ pub enum RequestError {
     /// It begins with no id.
     #[error("the request's id is not valid")]
     Id(#[source] IdError),
-    /// None of the three kinds.
-    #[error("a request is ID and FIRST-LAST OFFSET, NUMBER or - PATH")]
+    /// None of the kinds that there are.
+    #[error("a request is ID and FIRST-LAST OFFSET, FIRST- OFFSET, NUMBER or - PATH")]
     Unknown,
     /// The last item comes before the first.
     #[error("the request's items run backwards, from {first} to {last}")]
@@ -137,8 +140,9 @@ mod tests {
     #[test]
     fn each_kind_is_read_and_written_alike() {
         for (ask, expected) in [
-            ("0-0 0", Ask::Range { first: 0, last: 0, offset: 0 }),
-            ("3-1000 123456", Ask::Range { first: 3, last: 1000, offset: 123_456 }),
+            ("0-0 0", Ask::Range { first: 0, last: Some(0), offset: 0 }),
+            ("3-1000 123456", Ask::Range { first: 3, last: Some(1000), offset: 123_456 }),
+            ("0- 7", Ask::Range { first: 0, last: None, offset: 7 }),
             ("17", Ask::Missing(17)),
             ("- lib/a b.py", Ask::Deletes("lib/a b.py".parse().unwrap())),
         ] {
@@ -166,6 +170,7 @@ mod tests {
             &format!("{ID} 0-0  0"),
             &format!("{ID} 0-0 0 "),
             &format!("{ID} 1-"),
+            &format!("{ID} 1--2 0"),
             &format!("{ID} - ../x"),
             &format!("{ID} - "),
             &format!("{ID}  1"),
@@ -186,7 +191,7 @@ mod tests {
             received.extend_from_slice(&[byte]);
             taken.extend(Request::take(&mut received).unwrap().map(|request| request.ask));
         }
-        assert_eq!(taken, [Ask::Range { first: 0, last: 0, offset: 0 }, Ask::Missing(1)]);
+        assert_eq!(taken, [Ask::Range { first: 0, last: Some(0), offset: 0 }, Ask::Missing(1)]);
         assert_eq!(received.len(), ID.len() + 4);
     }
 
@@ -201,10 +206,9 @@ mod tests {
     }
 
     fn any_request() -> impl Strategy<Value = Request> {
-        let range = (any::<u32>(), any::<u32>(), any::<u64>()).prop_map(|(one, other, offset)| Ask::Range {
-            first: one.min(other),
-            last: one.max(other),
-            offset,
+        let range = (any::<u32>(), any::<Option<u32>>(), any::<u64>()).prop_map(|(one, other, offset)| {
+            let first = other.map_or(one, |other| one.min(other));
+            Ask::Range { first, last: other.map(|other| one.max(other)), offset }
         });
         let path = "[a-zé -]{1,9}(/[a-z.]{3,9}){0,3}".prop_map(|path| Ask::Deletes(path.parse().unwrap()));
         let ask = prop_oneof![range, any::<u32>().prop_map(Ask::Missing), path];

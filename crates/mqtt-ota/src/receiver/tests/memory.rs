@@ -45,7 +45,7 @@ impl Supply for Memory {
     fn ask(&mut self, ask: Ask, expected: u64) {
         assert!(self.coming.is_empty(), "{ask:?} before the answer is over");
         if let Ask::Range { first, last, offset } = ask {
-            let bytes = self.items[first as usize..=last as usize].concat();
+            let bytes = self.items[first as usize..=last.unwrap() as usize].concat();
             self.coming = Bytes::from(bytes).slice(offset as usize..);
             assert_eq!(self.coming.len() as u64, expected, "{ask:?}");
         }

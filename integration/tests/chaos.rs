@@ -1,0 +1,86 @@
+//! Sets over links that split, delay, close, reset and forget what passes, at random.
+//!
+//! `CHAOS_RUNS` says how many; a run's number is its seed.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "these are tests"
+)]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use mqtt_ota_integration::{Chaos, Home, Interpreter, free_port, noise};
+
+const NAME: &str = "NIGHTLAMP";
+/// Devices at work at once: they wait most of the time.
+const AT_ONCE: u64 = 64;
+const BREAKS: usize = 6;
+
+#[derive(Debug, Clone, Copy)]
+enum Device {
+    Companion(Interpreter),
+    Receiver,
+}
+
+#[test]
+fn a_bad_link_ends_in_the_whole_set() {
+    let runs = std::env::var("CHAOS_RUNS").map_or(1000, |runs| runs.parse().unwrap());
+    let (seeds, connections) = (AtomicU64::new(0), AtomicU64::new(0));
+    thread::scope(|scope| {
+        for place in 0..AT_ONCE {
+            let (seeds, connections) = (&seeds, &connections);
+            let device = match place % 8 {
+                0 => Device::Companion(Interpreter::Python3),
+                1 => Device::Receiver,
+                _ => Device::Companion(Interpreter::MicroPython),
+            };
+            scope.spawn(move || {
+                let home = Home::of(NAME);
+                let _device: Box<dyn std::any::Any> = match device {
+                    Device::Companion(interpreter) => Box::new(home.boots(interpreter)),
+                    Device::Receiver => Box::new(home.receives()),
+                };
+                loop {
+                    let seed = seeds.fetch_add(1, Ordering::Relaxed);
+                    if seed >= runs {
+                        return;
+                    }
+                    connections.fetch_add(sync(&home, device, seed), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    let connections = connections.into_inner();
+    println!("{runs} sets installed over {connections} connections");
+    assert!(connections >= 3 * runs, "the links were not bad: {connections} connections in {runs} runs");
+}
+
+/// Changes the folder, and sends it over a bad link. Yields how many connections that took.
+fn sync(home: &Home, device: Device, seed: u64) -> u64 {
+    let seed_byte = (seed % 251) as u8;
+    home.has("large.bin", noise(seed_byte, 100_000 + seed as usize % 5000));
+    home.has("main.py", format!("VERSION = {seed}\n"));
+    home.has("lib/small.py", noise(seed_byte, seed as usize % 700));
+    let port = free_port();
+    let link = Chaos::to(port, seed, BREAKS, 40_000);
+    let synced = home
+        .sync()
+        .args(["--listen", &format!("127.0.0.1:{port}"), "--advertise", &link.advertised()])
+        .args(["--json", "--wait-boot"])
+        .finish();
+    assert_eq!(synced.status(), Some(0), "seed {seed}, {device:?}: {synced:?}");
+    assert_eq!(synced.result()["outcome"], "installed", "seed {seed}, {device:?}: {synced:?}");
+    home.assert_same();
+    // What came over is on flash and does not come again: the device asks for less each time.
+    let positions: Vec<_> = synced
+        .json_lines()
+        .iter()
+        .filter(|line| line["event"] == "asked" && line["path"] == "large.bin")
+        .map(|line| line["offset"].as_u64().unwrap())
+        .collect();
+    assert!(positions.is_sorted(), "seed {seed}, {device:?}: {positions:?}");
+    link.connections() as u64
+}
