@@ -1,11 +1,21 @@
+use std::iter;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::ops::Range;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 
-/// A port of the loopback address that was free a moment ago.
+/// The ports that are given out: those that no system gives to its clients.
+const PORTS: Range<u16> = 10_000..32_000;
+
+/// A port of the loopback address that was free a moment ago, and is given to nobody else in this process soon.
 ///
 /// For programs that have to be told a port. Another process may be faster: where that matters, the
 /// caller tries again.
 pub fn free_port() -> u16 {
-    TakenPort::take().free().port()
+    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(fastrand::u16(..)));
+    let next = || PORTS.start + NEXT.fetch_add(1, Ordering::Relaxed) % (PORTS.end - PORTS.start);
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    iter::repeat_with(next).take(PORTS.len()).find(is_free).expect("a port is free")
 }
 
 /// A port that somebody listens on, and will not give up while this lives.
