@@ -51,6 +51,8 @@ def steps(ota, fields, what):
     if len(id) != 16 or id.strip(mqtt_ota._HOST[:16]):
         raise Failed("bad-offer id")
     rollback, is_set, dry = [("0", "1").index(options.get(key, "0")) for key in ("rollback", "set", "dry")]
+    if (rollback or is_set) and name != "set":
+        raise Failed("bad-offer file")
     if rollback:
         _roll_back(fields[3])
         ota._installed = True

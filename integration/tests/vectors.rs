@@ -95,13 +95,20 @@ fn the_companion_client_reads_them_alike_on_cpython() {
 fn companion_reads_them(interpreter: Interpreter) {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let client = here.join("../micropython-client");
-    let run = Command::new(interpreter.program())
-        .args([here.join("micropython/vectors.py"), here.join("vectors/offers.json")])
-        .env("MICROPYPATH", &client)
-        .env("PYTHONPATH", &client)
-        .output()
-        .unwrap();
-    let printed = String::from_utf8_lossy(&run.stdout);
-    let count = serde_json::from_str::<Vec<Value>>(VECTORS).unwrap().len();
-    assert!(printed.ends_with(&format!("{count} vectors, 0 wrong\n")), "{run:?}");
+    let root = tempfile::tempdir().unwrap();
+    for (script, file, vectors) in
+        [("vectors.py", "offers.json", VECTORS), ("vectors_extended.py", "extended.json", EXTENDED)]
+    {
+        let run = Command::new(interpreter.program())
+            .args([here.join("micropython").join(script), here.join("vectors").join(file)])
+            .arg(root.path())
+            .env("MICROPYPATH", format!("{}:.frozen", client.display()))
+            .env("PYTHONPATH", &client)
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .output()
+            .unwrap();
+        let printed = String::from_utf8_lossy(&run.stdout);
+        let count = serde_json::from_str::<Vec<Value>>(vectors).unwrap().len();
+        assert!(printed.ends_with(&format!("{count} vectors, 0 wrong\n")), "{run:?}");
+    }
 }
