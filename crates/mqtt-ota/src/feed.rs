@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use crate::mqtt::{BACKLOG, Incoming, Link, LinkError, Message, Qos, Subscription, patiently};
@@ -9,9 +10,17 @@ use crate::wire::{Announcement, DeviceName, Status};
 /// brokers with a distributed store do that.
 const LATE_ANNOUNCEMENT: Duration = Duration::from_millis(50);
 
+/// Where it is heard.
+enum Source {
+    Own(Subscription),
+    /// Somebody listens to many devices, and passes on what this one says.
+    #[cfg_attr(not(feature = "keeper"), expect(dead_code, reason = "only the keeper does"))]
+    Routed(mpsc::Receiver<Incoming>),
+}
+
 /// What one device says.
 pub(crate) struct Feed {
-    subscription: Subscription,
+    source: Source,
     announcement_topic: String,
     status_topic: String,
     /// What it has announced last, now or earlier.
@@ -47,14 +56,7 @@ impl Feed {
         let filters =
             [(announcement_topic.as_str(), Qos::AtMostOnce), (status_topic.as_str(), Qos::AtLeastOnce)];
         let subscription = patiently(|| link.subscribe(&filters, BACKLOG)).await?;
-        let mut feed = Self {
-            subscription,
-            announcement_topic,
-            status_topic,
-            announcement: None,
-            announced_at: None,
-            lost_at: None,
-        };
+        let mut feed = Self::new(device, Source::Own(subscription));
         feed.catch_up();
         if feed.announcement.is_none() {
             let late = async { while !matches!(feed.next().await, None | Some(Heard::Announced { .. })) {} };
@@ -63,10 +65,34 @@ impl Feed {
         Ok(feed)
     }
 
+    /// What `device` says as far as somebody passes it on, who has heard this announcement of it.
+    #[cfg(feature = "keeper")]
+    pub(crate) fn routed(
+        device: &DeviceName,
+        incoming: mpsc::Receiver<Incoming>,
+        announcement: Option<Announcement>,
+    ) -> Self {
+        Self { announcement, ..Self::new(device, Source::Routed(incoming)) }
+    }
+
+    fn new(device: &DeviceName, source: Source) -> Self {
+        Self {
+            source,
+            announcement_topic: device.announcement_topic(),
+            status_topic: device.status_topic(),
+            announcement: None,
+            announced_at: None,
+            lost_at: None,
+        }
+    }
+
     /// What is heard next; None once the link is closed. Cancel safe.
     pub(crate) async fn next(&mut self) -> Option<Heard> {
         loop {
-            let incoming = self.subscription.next().await?;
+            let incoming = match &mut self.source {
+                Source::Own(subscription) => subscription.next().await?,
+                Source::Routed(incoming) => incoming.recv().await?,
+            };
             if let Some(heard) = self.understand(incoming) {
                 return Some(heard);
             }
@@ -75,8 +101,15 @@ impl Feed {
 
     /// Hears what has been said already. A status among it is no answer to what is offered from here on.
     pub(crate) fn catch_up(&mut self) {
-        while let Some(incoming) = self.subscription.try_next() {
-            self.understand(incoming);
+        loop {
+            let incoming = match &mut self.source {
+                Source::Own(subscription) => subscription.try_next(),
+                Source::Routed(incoming) => incoming.try_recv().ok(),
+            };
+            match incoming {
+                Some(incoming) => drop(self.understand(incoming)),
+                None => return,
+            }
         }
     }
 

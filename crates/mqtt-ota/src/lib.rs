@@ -42,6 +42,8 @@ mod event;
 mod exchange;
 mod feed;
 mod items;
+#[cfg(feature = "keeper")]
+pub mod keeper;
 mod mqtt;
 mod options;
 mod outcome;

@@ -112,14 +112,30 @@ impl Payload {
     /// It does not exist, or is something else than a file.
     pub(crate) async fn named(path: PathBuf) -> Result<Self, PayloadError> {
         let looking = path.clone();
-        let metadata = blocking(move || std::fs::metadata(&looking))
-            .await
-            .map_err(|source| PayloadError::Open { path: path.clone(), source })?;
+        let looked = spawn_blocking(move || Self::look(looking)).await;
+        looked.map_err(|error| PayloadError::Open { path, source: io::Error::other(error) })?
+    }
+
+    /// [`Payload::named`], blocking.
+    pub(crate) fn look(path: PathBuf) -> Result<Self, PayloadError> {
+        let metadata =
+            std::fs::metadata(&path).map_err(|source| PayloadError::Open { path: path.clone(), source })?;
         if !metadata.is_file() {
             return Err(PayloadError::NotAFile { path, folder: metadata.is_dir() });
         }
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         Ok(Self::new(name, metadata.len(), Source::Named { path }, Some(Stamp::of(&metadata))))
+    }
+
+    /// Whether the file that the other was opened from looked as this one's did.
+    pub(crate) fn looks_like(&self, other: &Self) -> bool {
+        self.0.stamp.is_some() && self.0.stamp == other.0.stamp
+    }
+
+    /// Whether the two are clones.
+    #[cfg(test)]
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Takes bytes that are in memory. `name` is what the file is called on the device where the sender is

@@ -129,6 +129,19 @@ impl Sender {
         let turn = self.turn(device);
         let _turn = turn.lock().await;
         let mut feed = Feed::of(device, &self.link).await?;
+        self.send_over(&mut feed, payload, path, device, &options, started).await
+    }
+
+    /// [`Sender::send`] to a device that is heard already, under this name, with nobody else sending to it.
+    pub(crate) async fn send_over(
+        &self,
+        feed: &mut Feed,
+        payload: &Payload,
+        path: DevicePath,
+        device: &DeviceName,
+        options: &SendOptions,
+        started: Instant,
+    ) -> Result<Report, SendError> {
         if let Some(announcement) = &feed.announcement {
             options.tell(Event::Announced(announcement.clone()));
         }
@@ -142,7 +155,7 @@ impl Sender {
             Cargo::Plain(payload.clone())
         };
         let errand = Errand { device, path, digest, bytes: payload.len(), cargo };
-        Ok(self.deliver(errand, &options, &mut feed, started).await?.0)
+        Ok(self.deliver(errand, options, feed, started).await?.0)
     }
 
     /// Offers until there is an outcome that does not pass by itself, and waits for what follows it.

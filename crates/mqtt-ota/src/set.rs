@@ -98,7 +98,7 @@ impl FileSet {
 }
 
 /// The files below a folder, and their names on the device. Blocking.
-fn walk(folder: &Path) -> Result<Vec<(DevicePath, PathBuf)>, SetError> {
+pub(crate) fn walk(folder: &Path) -> Result<Vec<(DevicePath, PathBuf)>, SetError> {
     let unreadable = |path: &Path, source| SetError::Folder { path: path.to_owned(), source };
     if !std::fs::metadata(folder).map_err(|source| unreadable(folder, source))?.is_dir() {
         return Err(SetError::NotAFolder { path: folder.to_owned() });

@@ -155,10 +155,21 @@ impl Sender {
         device: &DeviceName,
         options: SyncOptions,
     ) -> Result<SyncReport, SendError> {
-        let started = Instant::now();
         let turn = self.turn(device);
         let _turn = turn.lock().await;
         let mut feed = Feed::of(device, self.link()).await?;
+        self.sync_over(&mut feed, set, device, &options).await
+    }
+
+    /// [`Sender::sync`] to a device that is heard already, with nobody else sending to it.
+    pub(crate) async fn sync_over(
+        &self,
+        feed: &mut Feed,
+        set: &FileSet,
+        device: &DeviceName,
+        options: &SyncOptions,
+    ) -> Result<SyncReport, SendError> {
+        let started = Instant::now();
         let sending = options.sending();
         if let Some(announcement) = &feed.announcement {
             sending.tell(Event::Announced(announcement.clone()));
@@ -182,7 +193,7 @@ impl Sender {
             bytes: manifest.total(),
             cargo: Cargo::Extended { items, content: Content::Set(terms) },
         };
-        let (report, wanted) = self.deliver(errand, &sending, &mut feed, started).await?;
+        let (report, wanted) = self.deliver(errand, &sending, feed, started).await?;
         let plan = (report.outcome == Outcome::Planned).then(|| {
             let mut plan = Plan { delete: wanted.deletions, ..Plan::default() };
             for (item, line) in (1..).zip(manifest.lines()) {

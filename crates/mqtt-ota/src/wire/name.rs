@@ -32,12 +32,23 @@ impl DeviceName {
         format!("{self}/OTA/status")
     }
 
+    /// `NAME/OTA/keeper`: where a keeper keeps what it remembers of the device.
+    pub fn memory_topic(&self) -> String {
+        format!("{self}/OTA/keeper")
+    }
+
     /// The filter that matches the announcement of every device.
     pub(crate) const ANNOUNCEMENTS: &'static str = "+/OTA/device";
 
     /// The device whose announcement was published to `topic`.
     pub(crate) fn from_announcement_topic(topic: &str) -> Option<Self> {
-        topic.strip_suffix("/OTA/device")?.parse().ok()
+        Self::from_topic(topic).and_then(|(device, last)| (last == "device").then_some(device))
+    }
+
+    /// The device that `NAME/OTA/…` belongs to, and the topic's last level.
+    pub(crate) fn from_topic(topic: &str) -> Option<(Self, &str)> {
+        let (rest, last) = topic.rsplit_once('/')?;
+        Some((rest.strip_suffix("/OTA")?.parse().ok()?, last))
     }
 }
 

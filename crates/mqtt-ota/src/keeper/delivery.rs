@@ -1,0 +1,124 @@
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::duty::{End, Ended};
+use super::folders::Folder;
+use super::options::KeeperOptions;
+use crate::error::SendError;
+use crate::feed::Feed;
+use crate::options::SendOptions;
+use crate::outcome::{Outcome, Report};
+use crate::payload::Payload;
+use crate::sender::Sender;
+use crate::sync::SyncOptions;
+use crate::wire::{Announcement, Delete, DeviceName, DevicePath, Digest, Reason};
+
+/// One device, and what it is to be given.
+pub(super) struct Delivery {
+    pub(super) sender: Arc<Sender>,
+    pub(super) device: DeviceName,
+    pub(super) folder: Arc<Folder>,
+    /// The set's digest, in the device's hash function.
+    pub(super) set: Digest,
+    pub(super) options: Arc<KeeperOptions>,
+}
+
+/// What a delivery came to.
+pub(super) struct Delivered {
+    pub(super) end: End,
+    /// How far the device got with the set where it broke off, in bytes.
+    pub(super) position: u64,
+}
+
+impl Delivery {
+    /// Gives the device its files: all at once where it understands sets, else one after the other.
+    ///
+    /// Cancellation: the device keeps what it has, or finishes with what it has taken whole.
+    pub(super) async fn run(self, mut feed: Feed) -> Delivered {
+        let understands = feed.announcement.as_ref().is_some_and(Announcement::understands_extended);
+        let given = if understands { self.whole(&mut feed).await } else { self.one_by_one(&mut feed).await };
+        let (result, position) = match given {
+            Ok(Report { outcome: outcome @ Outcome::Interrupted { sent, .. }, .. }) => {
+                (ended(&outcome), sent)
+            }
+            Ok(report) => (ended(&report.outcome), 0),
+            Err(error) => (Ended::Hindered { why: chain(&error) }, 0),
+        };
+        Delivered { end: End { set: self.set, result, advanced: false }, position }
+    }
+
+    async fn whole(&self, feed: &mut Feed) -> Result<Report, SendError> {
+        let KeeperOptions { connect_timeout, idle_timeout, confirm_timeout, .. } = *self.options;
+        let settings = &self.folder.settings;
+        let options = SyncOptions {
+            delete: settings.delete.unwrap_or(Delete::FormerSet),
+            trial: settings.trial,
+            // Who fails is tried again after the others had their turn.
+            retries: 0,
+            connect_timeout,
+            idle_timeout,
+            confirm_timeout,
+            ..SyncOptions::default()
+        };
+        Ok(self.sender.sync_over(feed, &self.folder.set, &self.device, &options).await?.report)
+    }
+
+    /// What others import comes first, and the device reboots after the last file.
+    async fn one_by_one(&self, feed: &mut Feed) -> Result<Report, SendError> {
+        let mut files: Vec<_> = self.folder.set.payloads().collect();
+        files.sort_by_key(|(path, _)| matches!(path.as_str(), "main.py" | "boot.py"));
+        let last = files.len().saturating_sub(1);
+        let mut is_changed = false;
+        let mut all = None;
+        for (index, (path, payload)) in files.into_iter().enumerate() {
+            let mut report = self.one(feed, path, payload, index == last).await?;
+            is_changed |= report.outcome == Outcome::Installed;
+            let is_over = !report.outcome.is_confirmed();
+            if is_changed && !is_over {
+                report.outcome = Outcome::Installed;
+            }
+            all = Some(report);
+            if is_over {
+                break;
+            }
+        }
+        all.ok_or(SendError::Set(crate::set::SetError::Nothing))
+    }
+
+    async fn one(
+        &self,
+        feed: &mut Feed,
+        path: &DevicePath,
+        payload: &Payload,
+        reboot: bool,
+    ) -> Result<Report, SendError> {
+        let KeeperOptions { connect_timeout, idle_timeout, .. } = *self.options;
+        let options =
+            SendOptions { reboot, retries: 1, connect_timeout, idle_timeout, ..SendOptions::default() };
+        self.sender.send_over(feed, payload, path.clone(), &self.device, &options, Instant::now()).await
+    }
+}
+
+fn ended(outcome: &Outcome) -> Ended {
+    let why = outcome.to_string();
+    match outcome {
+        Outcome::Installed | Outcome::NotBackOnline { .. } => Ended::Installed,
+        Outcome::Unchanged => Ended::Unchanged,
+        Outcome::RolledBack { text } => Ended::RolledBack { why: text.clone() },
+        Outcome::NotSubscribed { .. } => Ended::NotThere,
+        Outcome::NobodyConnected { receiving: false, .. } => Ended::NobodyCame { why },
+        Outcome::Failed { reason: Reason::Busy, .. } => Ended::Busy,
+        outcome => {
+            // A sender that cannot be reached now may be so from the device's next place.
+            let may_pass = outcome.may_pass() || matches!(outcome, Outcome::NobodyConnected { .. });
+            Ended::Failed { why, may_pass }
+        }
+    }
+}
+
+/// An error and its causes on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

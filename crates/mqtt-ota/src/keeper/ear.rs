@@ -1,0 +1,109 @@
+use std::collections::HashMap;
+
+use tokio::sync::mpsc;
+
+use super::memory::Memory;
+use crate::feed::Feed;
+use crate::mqtt::{BACKLOG, Incoming, Link, LinkError, Qos, Subscription, patiently};
+use crate::wire::{Announcement, DeviceName};
+
+/// How many messages may wait: the broker names every device at once when it is asked.
+const FLEET: usize = 256 * 1024;
+
+/// What all devices say.
+pub(super) struct Ear {
+    subscription: Subscription,
+    known: HashMap<DeviceName, Announcement>,
+    /// Where what a device says is passed on to.
+    routes: HashMap<DeviceName, mpsc::Sender<Incoming>>,
+    /// The connection was lost: what the broker has kept since may be new.
+    was_lost: bool,
+}
+
+/// One thing that was heard.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// A device has announced itself; `anew`: it did so now, and is awake.
+    Announced { device: DeviceName, announcement: Announcement, anew: bool },
+    /// What a keeper before this one, or this one, remembers; None: nothing any more.
+    Remembered { device: DeviceName, memory: Option<Memory> },
+}
+
+impl Ear {
+    /// Subscribes to what all devices say. What the broker keeps comes first: what keepers remember, and then
+    /// the announcements.
+    pub(super) async fn open(link: &Link) -> Result<Self, LinkError> {
+        let filters = [
+            ("+/OTA/keeper", Qos::AtMostOnce),
+            ("+/OTA/status", Qos::AtLeastOnce),
+            (DeviceName::ANNOUNCEMENTS, Qos::AtMostOnce),
+        ];
+        let subscription = patiently(|| link.subscribe(&filters, FLEET)).await?;
+        Ok(Self { subscription, known: HashMap::new(), routes: HashMap::new(), was_lost: false })
+    }
+
+    /// What is heard next; None once the link is closed. Cancel safe.
+    pub(super) async fn next(&mut self) -> Option<Said> {
+        loop {
+            let incoming = self.subscription.next().await?;
+            if let Some(said) = self.understand(incoming) {
+                return Some(said);
+            }
+        }
+    }
+
+    /// What is heard already.
+    pub(super) fn try_next(&mut self) -> Option<Said> {
+        loop {
+            let incoming = self.subscription.try_next()?;
+            if let Some(said) = self.understand(incoming) {
+                return Some(said);
+            }
+        }
+    }
+
+    /// Passes on what one device says from here on, until the feed is dropped.
+    pub(super) fn feed(&mut self, device: &DeviceName) -> Feed {
+        let (route, incoming) = mpsc::channel(BACKLOG);
+        self.routes.insert(device.clone(), route);
+        Feed::routed(device, incoming, self.known.get(device).cloned())
+    }
+
+    fn understand(&mut self, incoming: Incoming) -> Option<Said> {
+        let message = match incoming {
+            Incoming::Message(message) => message,
+            Incoming::Lost | Incoming::Reconnected => {
+                self.was_lost = true;
+                let again = || {
+                    if matches!(incoming, Incoming::Lost) { Incoming::Lost } else { Incoming::Reconnected }
+                };
+                self.routes.retain(|_, route| {
+                    !matches!(route.try_send(again()), Err(mpsc::error::TrySendError::Closed(_)))
+                });
+                return None;
+            }
+        };
+        let (device, last) = DeviceName::from_topic(&message.topic)?;
+        let last = last.to_owned();
+        if let Some(route) = self.routes.get(&device)
+            && matches!(
+                route.try_send(Incoming::Message(message.clone())),
+                Err(mpsc::error::TrySendError::Closed(_))
+            )
+        {
+            self.routes.remove(&device);
+        }
+        match last.as_str() {
+            "keeper" => Some(Said::Remembered { device, memory: Memory::parse(&message.payload) }),
+            "device" if !message.payload.is_empty() => {
+                let announcement = Announcement::parse(&message.payload)
+                    .inspect_err(|error| tracing::warn!(%device, %error, "an announcement cannot be read"))
+                    .ok()?;
+                let is_other = self.was_lost && self.known.get(&device) != Some(&announcement);
+                self.known.insert(device.clone(), announcement.clone());
+                Some(Said::Announced { device, announcement, anew: !message.retained || is_other })
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,40 @@
+use std::path::PathBuf;
+
+use super::folders::FolderError;
+use crate::mqtt::LinkError;
+
+/// Why devices cannot be kept.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeeperError {
+    /// The folder with the devices' folders.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The system does not say when it changes.
+    #[error("cannot watch {}", path.display())]
+    Watch {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        source: notify::Error,
+    },
+    /// The broker.
+    #[error(transparent)]
+    Broker(#[from] LinkError),
+}
+
+impl KeeperError {
+    /// What to try next, as a sentence.
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Folder(FolderError::Unreadable { .. }) => {
+                "name the folder that has one folder for each device in it, such as devices/NIGHTLAMP"
+            }
+            Self::Watch { .. } => {
+                "the system may allow more folders to be watched: on Linux, see fs.inotify.max_user_watches"
+            }
+            Self::Broker(_) => "check the broker's access list for this user: it has to read +/OTA/#",
+            Self::Folder(_) => return None,
+        })
+    }
+}

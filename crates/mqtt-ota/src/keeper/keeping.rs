@@ -1,0 +1,333 @@
+use std::collections::{BTreeSet, HashMap};
+use std::convert::Infallible;
+use std::error::Error as StdError;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use super::delivery::{Delivered, Delivery};
+use super::duty::{Due, Duty, Ended, Input, Standing};
+use super::ear::{Ear, Said};
+use super::error::KeeperError;
+use super::folders::{Folder, FolderError, Folders, Kept};
+use super::memory::{Memory, State};
+use super::options::KeeperOptions;
+use super::queue::Queue;
+use super::rollout::{Closed, Gate};
+use super::watch::Watch;
+use super::window::Window;
+use crate::mqtt::LinkError;
+use crate::sender::Sender;
+use crate::wire::{Algorithm, Announcement, DeviceName};
+
+/// What is to be retained at the broker of a device; None: nothing any more.
+pub(super) type Remembered = (DeviceName, Option<Memory>);
+
+/// A device and what is known of it.
+#[derive(Debug)]
+struct Device {
+    duty: Duty,
+    folder: Option<Arc<Folder>>,
+    memory: Option<Memory>,
+    /// How far it ever got with the set that is wanted, in bytes.
+    furthest: u64,
+    is_failure: bool,
+}
+
+/// A keeper at work.
+pub(super) struct Keeping {
+    sender: Arc<Sender>,
+    root: PathBuf,
+    options: Arc<KeeperOptions>,
+    ear: Ear,
+    watch: Watch,
+    folders: Arc<Folders>,
+    /// The hash functions that devices have asked for.
+    algorithms: BTreeSet<Algorithm>,
+    devices: HashMap<DeviceName, Device>,
+    queue: Queue,
+    running: JoinSet<(DeviceName, Delivered)>,
+    /// A look at the folders, in the background: a device that wakes meanwhile is not to wait.
+    looking: JoinSet<Result<Folders, FolderError>>,
+    memories: mpsc::UnboundedSender<Remembered>,
+    gate: Gate,
+    failures: usize,
+}
+
+impl Keeping {
+    pub(super) fn new(
+        sender: Arc<Sender>,
+        root: PathBuf,
+        options: Arc<KeeperOptions>,
+        (ear, watch): (Ear, Watch),
+        memories: mpsc::UnboundedSender<Remembered>,
+    ) -> Self {
+        Self {
+            sender,
+            root,
+            options,
+            ear,
+            watch,
+            folders: Arc::default(),
+            algorithms: BTreeSet::from([Algorithm::Sha256]),
+            devices: HashMap::new(),
+            queue: Queue::default(),
+            running: JoinSet::new(),
+            looking: JoinSet::new(),
+            memories,
+            gate: Gate::Open,
+            failures: 0,
+        }
+    }
+
+    /// Looks at the folders for the first time, and keeps the devices from then on.
+    pub(super) async fn run(mut self) -> Result<Infallible, KeeperError> {
+        self.look();
+        if let Some(Ok(looked)) = self.looking.join_next().await {
+            self.looked(looked?);
+        }
+        loop {
+            self.begin();
+            let tick = self.options.window.map(|_| Instant::now() + Window::TICK);
+            let next = self.queue.next().into_iter().chain(tick).min();
+            tokio::select! {
+                said = self.ear.next() => {
+                    self.hear(said.ok_or(LinkError::Lost)?);
+                    while let Some(said) = self.ear.try_next() {
+                        self.hear(said);
+                    }
+                }
+                Some(ended) = self.running.join_next() => match ended {
+                    Ok((device, delivered)) => self.end(&device, delivered),
+                    Err(error) => tracing::error!(%error, "a delivery broke off"),
+                },
+                () = self.watch.settled(), if self.looking.is_empty() => self.look(),
+                Some(Ok(looked)) = self.looking.join_next() => match looked {
+                    Ok(folders) => self.looked(folders),
+                    Err(error) => {
+                        tracing::warn!(error = &error as &dyn StdError, "nothing is sent until the folder can be read");
+                        self.looked(Folders::default());
+                    }
+                },
+                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
+                    while let Some(device) = self.queue.take_expired(Instant::now()) {
+                        self.consider(&device, false);
+                    }
+                }
+            }
+        }
+    }
+
+    fn look(&mut self) {
+        let (root, before, algorithms) =
+            (self.root.clone(), Arc::clone(&self.folders), self.algorithms.clone());
+        self.looking.spawn(async move { Folders::scan(&root, &before, &algorithms).await });
+    }
+
+    /// Finds out who is to have something else now.
+    fn looked(&mut self, folders: Folders) {
+        for stray in &folders.strays {
+            tracing::warn!(error = stray.as_ref() as &dyn StdError, "a folder is no device's");
+        }
+        self.watch.follow(&folders.places);
+        let known: BTreeSet<_> = self.devices.keys().chain(folders.devices.keys()).cloned().collect();
+        self.folders = Arc::new(folders);
+        for device in known {
+            self.want(&device);
+            self.consider(&device, false);
+        }
+    }
+
+    /// Tells a device's duty what its folder has.
+    fn want(&mut self, name: &DeviceName) {
+        let folder = match self.folders.devices.get(name) {
+            Some(Kept::Folder(folder)) => Some(Arc::clone(folder)),
+            Some(Kept::Unusable(error)) => {
+                tracing::warn!(device = %name, error = error.as_ref() as &dyn StdError, "nothing can be sent");
+                None
+            }
+            None => None,
+        };
+        let device = self.device(name);
+        let algorithm = algorithm_of(device.duty.announced());
+        let wanted = folder
+            .as_ref()
+            .filter(|folder| !folder.settings.hold)
+            .and_then(|folder| folder.manifest(algorithm))
+            .map(|(_, digest)| *digest);
+        if device.duty.wanted() != wanted {
+            device.furthest = 0;
+        }
+        let is_unhashed = folder.is_some() && !self.algorithms.contains(&algorithm);
+        let device = self.device(name);
+        device.folder = folder;
+        device.duty.step(Input::Wanted(wanted), Instant::now());
+        if is_unhashed {
+            self.algorithms.insert(algorithm);
+            self.look();
+        }
+    }
+
+    fn hear(&mut self, said: Said) {
+        match said {
+            Said::Remembered { device: name, memory } => {
+                let device = self.device(&name);
+                let input = memory.as_ref().and_then(|memory| match memory.state {
+                    State::LeftAlone => Some(Input::Remembered { set: memory.set, why: memory.why.clone() }),
+                    State::InStep => Some(Input::Told { set: memory.set }),
+                    State::Asleep | State::Failing => None,
+                });
+                if let Some(input) = input {
+                    device.duty.step(input, Instant::now());
+                }
+                device.memory = memory;
+            }
+            Said::Announced { device: name, announcement, anew } => {
+                let device = self.device(&name);
+                let had = algorithm_of(device.duty.announced());
+                let has = algorithm_of(Some(&announcement));
+                device.duty.step(Input::Announced { announcement, anew }, Instant::now());
+                if has != had {
+                    self.want(&name);
+                }
+                self.consider(&name, anew);
+            }
+        }
+    }
+
+    fn end(&mut self, name: &DeviceName, delivered: Delivered) {
+        let device = self.device(name);
+        let Delivered { mut end, position } = delivered;
+        if device.duty.wanted() == Some(end.set) {
+            end.advanced = position > device.furthest;
+            device.furthest = device.furthest.max(position);
+        }
+        match &end.result {
+            Ended::Installed | Ended::Unchanged => {
+                tracing::info!(device = %name, set = %end.set, result = ?end.result, "the device has its files");
+            }
+            Ended::NotThere | Ended::NobodyCame { .. } | Ended::Busy => {
+                tracing::info!(device = %name, result = ?end.result, "the device is given its files when it announces itself");
+            }
+            result => {
+                tracing::warn!(device = %name, set = %end.set, ?result, "the device was not given its files")
+            }
+        }
+        self.device(name).duty.step(Input::Ended(end), Instant::now());
+        self.consider(name, false);
+    }
+
+    /// Queues a device as its duty says, and remembers what its announcement will not tell. One that is `awake`
+    /// now goes first.
+    fn consider(&mut self, name: &DeviceName, awake: bool) {
+        let Some(device) = self.devices.get_mut(name) else { return };
+        self.queue.put(name, device.duty.due(Instant::now()), awake);
+        let standing = device.duty.standing();
+        if device.is_failure != standing.is_failure() {
+            device.is_failure = standing.is_failure();
+            self.failures =
+                if device.is_failure { self.failures + 1 } else { self.failures.saturating_sub(1) };
+        }
+        let memory = device.to_remember(standing);
+        let is_known = match (&memory, &device.memory) {
+            (Some(new), Some(old)) => new.is_like(old),
+            (None, None) => true,
+            _ => false,
+        };
+        if !is_known {
+            device.memory.clone_from(&memory);
+            let _ = self.memories.send((name.clone(), memory));
+        }
+    }
+
+    /// Begins as many deliveries as there may be.
+    fn begin(&mut self) {
+        let options = Arc::clone(&self.options);
+        let is_time = options.window.is_none_or(Window::is_open);
+        let canaries = options.canaries.iter().map(|canary| {
+            self.devices.get(canary).map_or(Standing::Unknown, |device| device.duty.standing())
+        });
+        let gate = Gate::new(is_time, canaries, self.failures, options.stop_after);
+        if gate != self.gate {
+            self.tell(&gate);
+            self.gate = gate;
+        }
+        while self.running.len() < options.at_once {
+            let next = match self.gate {
+                Gate::Open => self.queue.take(),
+                Gate::Canaries => self.queue.take_of(&options.canaries),
+                Gate::Closed(_) => None,
+            };
+            let Some(device) = next else { return };
+            self.give(device);
+        }
+    }
+
+    fn tell(&self, gate: &Gate) {
+        match gate {
+            Gate::Open => tracing::info!("devices are given their files"),
+            Gate::Canaries => tracing::info!("the others wait for those that go first"),
+            Gate::Closed(Closed::Window) => tracing::info!("devices are given their files later in the day"),
+            Gate::Closed(Closed::Canary) => {
+                tracing::warn!(
+                    "a device that goes first has failed: nobody is given anything until its folder changes"
+                );
+            }
+            Gate::Closed(Closed::Failures) => {
+                tracing::warn!(
+                    failures = self.failures,
+                    "too many have failed: nobody is given anything until their folders change"
+                );
+            }
+        }
+    }
+
+    fn give(&mut self, name: DeviceName) {
+        let device = self.device(&name);
+        let (Some(folder), Some(set)) = (device.folder.clone(), device.duty.wanted()) else { return };
+        if device.duty.due(Instant::now()) != Due::Now {
+            return;
+        }
+        tracing::info!(device = %name, %set, "the device is given its files");
+        device.duty.step(Input::Started, Instant::now());
+        let feed = self.ear.feed(&name);
+        let (sender, options) = (Arc::clone(&self.sender), Arc::clone(&self.options));
+        let delivery = Delivery { sender, device: name.clone(), folder, set, options };
+        self.running.spawn(async move { (name, delivery.run(feed).await) });
+    }
+
+    fn device(&mut self, name: &DeviceName) -> &mut Device {
+        let attempts = self.options.attempts;
+        self.devices.entry(name.clone()).or_insert_with(|| Device {
+            duty: Duty::new(attempts),
+            folder: None,
+            memory: None,
+            furthest: 0,
+            is_failure: false,
+        })
+    }
+}
+
+impl Device {
+    /// What its announcement does not tell.
+    fn to_remember(&self, standing: Standing) -> Option<Memory> {
+        let set = self.duty.wanted()?;
+        let knows_sets = self.duty.announced()?.understands_extended();
+        Some(match standing {
+            Standing::Asleep => Memory::now(State::Asleep, set, ""),
+            Standing::Failing { why, .. } => Memory::now(State::Failing, set, &why),
+            Standing::LeftAlone { why } => Memory::now(State::LeftAlone, set, &why),
+            Standing::InStep if !knows_sets => Memory::now(State::InStep, set, ""),
+            // What it says itself is said.
+            _ => return None,
+        })
+    }
+}
+
+/// The hash function in which a device is told its set.
+fn algorithm_of(announcement: Option<&Announcement>) -> Algorithm {
+    announcement.map_or(Algorithm::Sha256, Announcement::preferred_algorithm)
+}

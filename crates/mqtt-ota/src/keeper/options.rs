@@ -1,0 +1,46 @@
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::window::Window;
+use crate::wire::DeviceName;
+
+/// How devices are kept.
+#[derive(Debug, Clone)]
+pub struct KeeperOptions {
+    /// How many devices are given their files at once. 16.
+    pub at_once: usize,
+    /// After how many failures in a row a device is left alone until its folder changes. 5.
+    pub attempts: u32,
+    /// The devices that go first: the others wait until each of these has confirmed what it is to have. None.
+    pub canaries: BTreeSet<DeviceName>,
+    /// How many devices may be left alone, or have taken their set back, before nobody is given anything until
+    /// a folder changes; None: any number.
+    pub stop_after: Option<usize>,
+    /// When devices are updated; None: always.
+    pub window: Option<Window>,
+    /// How long the folder must have been quiet before it is looked at. 500 ms.
+    pub settle: Duration,
+    /// How long an offered device may be silent before it is taken to be away. 30 s.
+    pub connect_timeout: Duration,
+    /// How long a device may take nothing of what it asked for. 20 s.
+    pub idle_timeout: Duration,
+    /// How long, beyond the connect time-out, a device may say, ask and take nothing: it hashes and copies its
+    /// files. 2 min.
+    pub confirm_timeout: Duration,
+}
+
+impl Default for KeeperOptions {
+    fn default() -> Self {
+        Self {
+            at_once: 16,
+            attempts: 5,
+            canaries: BTreeSet::new(),
+            stop_after: None,
+            window: None,
+            settle: Duration::from_millis(500),
+            connect_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(20),
+            confirm_timeout: Duration::from_secs(120),
+        }
+    }
+}

@@ -1,0 +1,149 @@
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use crate::wire::{Delete, DeviceName, Trial};
+
+/// The file in a device's folder that says how the device is kept. It is not sent.
+pub const SETTINGS_FILE: &str = "device.toml";
+
+/// The longest such file, in bytes.
+pub(super) const SETTINGS_MAX: u64 = 64 * 1024;
+
+/// What a device's `device.toml` says. All of it is optional.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct DeviceSettings {
+    /// Folders whose files the device gets as well, seen from its own. Of two files with one name, the later
+    /// folder's counts, and the device's own above all.
+    pub(super) include: Vec<PathBuf>,
+    /// Further devices that get the same files.
+    pub(super) aliases: Vec<DeviceName>,
+    /// What the device is called together with others.
+    pub(super) groups: BTreeSet<String>,
+    /// Whether the device is held back: nothing is sent to it.
+    pub(super) hold: bool,
+    /// Which files go that are no longer in the folder. Those that an earlier set had, unless it is said.
+    pub(super) delete: Option<Delete>,
+    /// In which boot a set is taken back that was not confirmed.
+    pub(super) trial: Option<Trial>,
+}
+
+/// The file, as it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Written {
+    include: Vec<PathBuf>,
+    aliases: Vec<String>,
+    groups: BTreeSet<String>,
+    hold: bool,
+    delete: Option<DeleteWritten>,
+    trial: Option<u16>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum DeleteWritten {
+    Nothing,
+    Set,
+    All,
+}
+
+impl DeviceSettings {
+    /// Reads the file's text.
+    pub(super) fn parse(text: &str) -> Result<Self, SettingsError> {
+        let Written { include, aliases, groups, hold, delete, trial } = toml::from_str(text)?;
+        let aliases = aliases.into_iter().map(|alias| {
+            let name = alias.parse();
+            name.map_err(|source| SettingsError::Alias { alias, source })
+        });
+        let trial = trial.map(|boots| Trial::new(boots).ok_or(SettingsError::Trial { boots })).transpose()?;
+        Ok(Self {
+            include,
+            aliases: aliases.collect::<Result<_, _>>()?,
+            groups,
+            hold,
+            delete: delete.map(|delete| match delete {
+                DeleteWritten::Nothing => Delete::Nothing,
+                DeleteWritten::Set => Delete::FormerSet,
+                DeleteWritten::All => Delete::Everything,
+            }),
+            trial,
+        })
+    }
+}
+
+/// What is wrong with a `device.toml`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingsError {
+    /// Not TOML, or a key or a value that there is not.
+    #[error("{SETTINGS_FILE} cannot be understood")]
+    Toml(#[from] toml::de::Error),
+    /// Another device's name breaks a rule.
+    #[error("{alias:?} in {SETTINGS_FILE} is no device's name")]
+    Alias {
+        /// The name.
+        alias: String,
+        /// The rule.
+        source: crate::wire::NameError,
+    },
+    /// Not 1 to 999.
+    #[error("a trial in {SETTINGS_FILE} has 1 to 999 boots, not {boots}")]
+    Trial {
+        /// The number found.
+        boots: u16,
+    },
+    /// A file of another kind, or for something else.
+    #[error("{SETTINGS_FILE} is longer than {SETTINGS_MAX} bytes")]
+    TooLong,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_says_nothing() {
+        assert_eq!(DeviceSettings::parse("").unwrap(), DeviceSettings::default());
+    }
+
+    #[test]
+    fn everything_that_it_may_say_is_read() {
+        let settings = DeviceSettings::parse(
+            r#"
+            include = ["../common", "../lamps"]
+            aliases = ["HALL", "ATTIC"]
+            groups = ["lamps"]
+            hold = true
+            delete = "all"
+            trial = 5
+            "#,
+        )
+        .unwrap();
+        let expected = DeviceSettings {
+            include: vec!["../common".into(), "../lamps".into()],
+            aliases: vec!["HALL".parse().unwrap(), "ATTIC".parse().unwrap()],
+            groups: BTreeSet::from(["lamps".to_owned()]),
+            hold: true,
+            delete: Some(Delete::Everything),
+            trial: Trial::new(5),
+        };
+        assert_eq!(settings, expected);
+    }
+
+    #[test]
+    fn what_it_cannot_say_is_an_error() {
+        for bad in [
+            "inclued = []",
+            "hold = 1",
+            "aliases = [\"a/b\"]",
+            "trial = 0",
+            "trial = 1000",
+            "[",
+            "delete = \"x\"",
+        ] {
+            assert!(DeviceSettings::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use notify::event::{AccessKind, AccessMode};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+
+/// How long a tree that never comes to rest is waited for.
+const RESTLESS: Duration = Duration::from_secs(30);
+/// How often it is looked at all the same: the file systems of other machines tell of no change.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// The folders, as somebody writes to them.
+pub(super) struct Watch {
+    watcher: RecommendedWatcher,
+    changes: mpsc::Receiver<()>,
+    root: PathBuf,
+    /// Folders outside the root.
+    others: BTreeSet<PathBuf>,
+    settle: Duration,
+    /// When the tree is looked at all the same.
+    look_at: Instant,
+    /// What has been seen of a change that goes on.
+    change: Option<Change>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Change {
+    /// When it has come to rest, if nothing more is seen.
+    rest_at: Instant,
+    /// When it has gone on for too long.
+    at_last: Instant,
+}
+
+impl Watch {
+    /// Watches `root` and all below it, which is at rest when nothing has changed for `settle`.
+    pub(super) fn start(root: &Path, settle: Duration) -> Result<Self, notify::Error> {
+        // One change that waits to be seen stands for all that come until then.
+        let (changed, changes) = mpsc::channel(1);
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            if event.is_ok_and(|event| !is_reading(event.kind)) {
+                let _ = changed.try_send(());
+            }
+        })?;
+        watcher.watch(root, RecursiveMode::Recursive)?;
+        Ok(Self {
+            watcher,
+            changes,
+            root: root.to_owned(),
+            others: BTreeSet::new(),
+            settle,
+            look_at: Instant::now() + LOOK,
+            change: None,
+        })
+    }
+
+    /// Watches these folders as well, and no longer those of before.
+    pub(super) fn follow(&mut self, places: &BTreeSet<PathBuf>) {
+        let wanted: BTreeSet<_> =
+            places.iter().filter(|place| !place.starts_with(&self.root)).cloned().collect();
+        for gone in self.others.difference(&wanted) {
+            let _ = self.watcher.unwatch(gone);
+        }
+        for new in wanted.difference(&self.others) {
+            if let Err(error) = self.watcher.watch(new, RecursiveMode::Recursive) {
+                tracing::warn!(path = %new.display(), %error, "a folder is not watched, but looked at each minute");
+            }
+        }
+        self.others = wanted;
+    }
+
+    /// Waits until something has changed and the tree is at rest again; or until it is time to look anyway. Cancel
+    /// safe.
+    pub(super) async fn settled(&mut self) {
+        loop {
+            let until = self.change.map_or(self.look_at, |change| change.rest_at.min(change.at_last));
+            match timeout_at(until, self.changes.recv()).await {
+                Ok(Some(())) => {
+                    let now = Instant::now();
+                    let at_last = self.change.map_or(now + RESTLESS, |change| change.at_last);
+                    self.change = Some(Change { rest_at: now + self.settle, at_last });
+                }
+                // The watcher lives as long as this, so the channel does not end.
+                Ok(None) => std::future::pending().await,
+                Err(_) => {
+                    self.change = None;
+                    self.look_at = Instant::now() + LOOK;
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Whether somebody only reads, as we do ourselves.
+fn is_reading(kind: EventKind) -> bool {
+    matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use tokio::time::timeout;
+
+    const SETTLE: Duration = Duration::from_millis(50);
+    /// Far more than anything takes.
+    const GUARD: Duration = Duration::from_secs(30);
+
+    #[tokio::test]
+    async fn what_is_written_renamed_or_removed_is_seen_also_in_new_folders_and_elsewhere() {
+        let (root, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut watch = Watch::start(root.path(), SETTLE).unwrap();
+        watch.follow(&BTreeSet::from([root.path().to_owned(), elsewhere.path().to_owned()]));
+        let (lamp, file) = (root.path().join("LAMP"), root.path().join("LAMP/main.py"));
+        let changes: [&dyn Fn(); 5] = [
+            &|| fs::create_dir(&lamp).unwrap(),
+            &|| fs::write(&file, "1").unwrap(),
+            &|| fs::rename(&file, lamp.join("x.py")).unwrap(),
+            &|| fs::remove_file(lamp.join("x.py")).unwrap(),
+            &|| fs::write(elsewhere.path().join("common.py"), "1").unwrap(),
+        ];
+        for change in changes {
+            change();
+            timeout(GUARD, watch.settled()).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn reading_is_no_change() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("main.py"), "1").unwrap();
+        let mut watch = Watch::start(root.path(), SETTLE).unwrap();
+        fs::read(root.path().join("main.py")).unwrap();
+        fs::read_dir(root.path()).unwrap().count();
+        assert!(timeout(4 * SETTLE, watch.settled()).await.is_err());
+    }
+}
