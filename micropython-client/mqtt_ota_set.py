@@ -197,7 +197,7 @@ class _Link:
                     if self.next >= 0:  # something else is on its way
                         self.close()
                     yield from self.ask("%d-%s %d" % (item, last, offset))
-                    self.next, self.last = item, last or _FILES
+                    self.next, self.last = item, _FILES if last == "" else last
                 with open(path, "ab") as file:
                     while offset < size:
                         self.left = part = min(size - offset, _FLUSH)

@@ -198,6 +198,7 @@ class Extended(Sender):
         words = request.split(" ")
         if len(words) == 2 and words[0] != "-":
             first, last = words[0].split("-")
+            last = last or len(self.items) - 1
             if len(self.rest):
                 raise ValueError("a request before the answer to the last one was over")
             items = b"".join(self.items[int(first) : int(last) + 1])

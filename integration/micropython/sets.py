@@ -204,7 +204,7 @@ def line(path, data=b"", digest=None, size=None):
 def a_set_is_installed_and_confirmed():
     board = Board(OLD)
     is_status(board.syncs(NEW), "installed|set|%s| and resets" % name_of(NEW))
-    equal(board.sender.requests, ["0-0 0", "2-4 0"])  # the first one is empty
+    equal(board.sender.requests, ["0- 0"])
     equal(board.boot(confirms=False), 0)
     equal(board.announce()["boots"], "1")
     board.module.confirm()
@@ -273,7 +273,7 @@ def a_size_that_lies_is_found_out():
     size = len(manifest(NEW)[0])
     refused(board, board.syncs(NEW, size=size - 1), "hash-mismatch of item 0")
     refused(board, board.syncs(NEW, size=0), "hash-mismatch of item 0")
-    refused(board, board.syncs(NEW, size=size + 1), "timeout")
+    refused(board, board.syncs(NEW, size=size + 1), "hash-mismatch of item 0")
     for lie in (-1, 1):
         text = b""
         for path in sorted(NEW):
@@ -289,7 +289,7 @@ def a_name_that_is_a_folder_or_below_a_file_is_refused_before_anything_is_fetche
     for path in ("lib", "main.py/x", "main.py/x/y", "lib/a.py/b/c"):
         files = {path: b"1", "zzz": b"2"}
         refused(board, board.syncs(files, "|delete=set"), "bad-name ")
-        equal((tree(), board.sender.requests), (before, ["0-0 0"]))
+        equal((tree(), len(board.sender.requests)), (before, 1))
     is_status(board.sends("lib", b"1"), "failed|lib|%s|bad-name" % hexadecimal(sha256(b"1").digest()))
     board.puts(NEW)
 
@@ -457,7 +457,7 @@ def a_lost_link_costs_what_is_not_yet_there():
     size = len(manifest(NEW)[0])
     board.sender.breaks = [100, size + 2000 - 100, 1000]
     is_status(board.syncs(NEW), "installed|")
-    equal(board.sender.requests, ["0-0 0", "0-0 100", "2-4 0", "2-4 2000", "2-4 3000"])
+    equal(board.sender.requests, ["0- 0", "0- 100", "2-2 2000", "2-2 3000", "3-4 0"])
     board = Board(OLD)
     board.sender.breaks = [3000, 0, 0, 0, 0]
     refused(board, board.syncs(NEW), "short")
@@ -557,7 +557,7 @@ def a_file_that_is_longer_than_the_limit_is_not_fetched():
     board = Board(OLD)
     board.ota.limit = 4000
     refused(board, board.syncs(NEW), "no-space over 4000 bytes")
-    equal(board.sender.requests, ["0-0 0"])
+    equal(board.sender.requests, ["0- 0"])
     status = board.sends("x", NEW["lib/b.py"])
     equal(status.split("|")[3], "no-space over 4000 bytes")
 

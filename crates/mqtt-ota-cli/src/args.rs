@@ -12,7 +12,7 @@ use mqtt_ota::Trial;
 
 #[cfg(feature = "broker")]
 pub(crate) use options::Login;
-pub(crate) use options::{Connection, Serving, Timing};
+pub(crate) use options::{Connection, Keeping, Serving, Timing};
 
 use crate::printer::Verbosity;
 
@@ -101,6 +101,12 @@ pub(crate) enum Command {
     /// Be a device: take what is offered and install it below a folder
     #[command(after_long_help = help::RECEIVE)]
     Receive(Receive),
+    /// Keep devices in step with a folder: what is in it is what they get, now or when they wake
+    #[command(after_long_help = help::KEEP)]
+    Keep(Keep),
+    /// Show which devices are in step with a folder, and what is the matter with the others
+    #[command(after_long_help = help::STATUS)]
+    Status(Status),
     /// Run a small MQTT broker, for a home network that has none
     #[cfg(feature = "broker")]
     #[command(after_long_help = help::BROKER)]
@@ -255,6 +261,36 @@ pub(crate) struct Receive {
     pub(crate) connection: Connection,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Keep {
+    /// The folder that has one folder for each device in it
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) keeping: Keeping,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    #[command(flatten)]
+    pub(crate) serving: Serving,
+    #[command(flatten)]
+    pub(crate) timing: Timing,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// The folder that has one folder for each device in it
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+
+    /// Print the devices as JSON, one object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+}
+
 #[cfg(feature = "broker")]
 #[derive(Debug, Args)]
 pub(crate) struct Broker {
@@ -331,6 +367,7 @@ impl Cli {
             Command::Sync(args) => args.json,
             Command::Rollback(args) => args.json,
             Command::Devices(args) => args.json,
+            Command::Status(args) => args.json,
             Command::Receive(args) => args.json,
             Command::Config(args) => args.json,
             _ => false,

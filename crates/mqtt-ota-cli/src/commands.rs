@@ -7,10 +7,12 @@ mod config;
 #[cfg(feature = "broker")]
 mod demo;
 mod devices;
+mod keep;
 mod man;
 mod receive;
 mod rollback;
 mod send;
+mod status;
 mod sync;
 
 use std::future::Future;
@@ -37,6 +39,8 @@ pub(crate) fn run(cli: Cli, printer: &Arc<Printer>) -> Result<Exit, Problem> {
         Command::Rollback(args) => rollback::run(&args, config, printer),
         Command::Devices(args) => devices::run(&args, config, printer),
         Command::Receive(args) => receive::run(&args, config, printer),
+        Command::Keep(args) => keep::run(&args, config, printer),
+        Command::Status(args) => status::run(&args, config, printer),
         #[cfg(feature = "broker")]
         Command::Broker(args) => broker::run(&args, config, printer),
         #[cfg(feature = "broker")]

@@ -22,6 +22,10 @@ pub(crate) fn start(printer: &Arc<Printer>) {
         Verbosity::Trace => LevelFilter::TRACE,
     };
     let mut targets = Targets::new().with_target("mqtt_ota", level);
+    if printer.verbosity() == Verbosity::Normal {
+        // What a keeper does is heard of in no other way.
+        targets = targets.with_target("mqtt_ota::keeper", LevelFilter::INFO);
+    }
     if printer.verbosity() == Verbosity::Trace {
         targets = targets.with_default(LevelFilter::TRACE);
     }

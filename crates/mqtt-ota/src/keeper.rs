@@ -21,12 +21,13 @@ mod options;
 mod queue;
 mod rollout;
 mod settings;
+mod status;
 mod watch;
 mod window;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -41,38 +42,53 @@ pub use error::KeeperError;
 pub use folders::FolderError;
 pub use options::KeeperOptions;
 pub use settings::{SETTINGS_FILE, SettingsError};
+pub use status::{DeviceStatus, status};
 pub use window::{Window, WindowError};
 
 /// Gives the devices of a broker the files in their folders: now, or when they wake.
 pub struct Keeper {
     sender: Arc<Sender>,
-    root: PathBuf,
-    options: Arc<KeeperOptions>,
+    keeping: Keeping,
+    remembered: mpsc::UnboundedReceiver<Remembered>,
 }
 
 impl Keeper {
-    /// Keeps the devices that have a folder in `root`.
-    pub fn new(sender: Sender, root: impl AsRef<Path>, options: KeeperOptions) -> Self {
-        Self { sender: Arc::new(sender), root: root.as_ref().to_owned(), options: Arc::new(options) }
-    }
-
-    /// Keeps them until the future is dropped.
+    /// Looks at `root`, which has one folder for each device in it, and begins to watch it and to listen to the
+    /// devices.
     ///
     /// # Errors
-    /// The folder cannot be read or watched at the start, or the broker forbids to subscribe. What goes wrong
-    /// later on is waited out.
+    /// The folder cannot be read or watched, or the broker forbids to subscribe.
+    ///
+    /// Cancellation: nothing is left behind.
+    pub async fn start(
+        sender: Sender,
+        root: impl AsRef<Path>,
+        options: KeeperOptions,
+    ) -> Result<Self, KeeperError> {
+        let (sender, root) = (Arc::new(sender), root.as_ref());
+        // What changes from here on is seen, so it is watched first.
+        let watch = match std::fs::read_dir(root) {
+            Ok(_) => Watch::start(root, options.settle)
+                .map_err(|source| KeeperError::Watch { path: root.to_owned(), source })?,
+            Err(source) => return Err(FolderError::Unreadable { path: root.to_owned(), source }.into()),
+        };
+        let ear = Ear::open(sender.link()).await?;
+        let (memories, remembered) = mpsc::unbounded_channel();
+        let keeping = Keeping::new(Arc::clone(&sender), root.to_owned(), options, (ear, watch), memories);
+        Ok(Self { sender, keeping, remembered })
+    }
+
+    /// Keeps the devices until the future is dropped.
+    ///
+    /// # Errors
+    /// The folder cannot be read at first. What goes wrong later on is waited out.
     ///
     /// Cancellation: every delivery that is under way is given up, and its device keeps what it has.
-    pub async fn run(&self) -> Result<Infallible, KeeperError> {
-        let watch = Watch::start(&self.root, self.options.settle)
-            .map_err(|source| KeeperError::Watch { path: self.root.clone(), source })?;
-        let ear = Ear::open(self.sender.link()).await?;
-        let (memories, remembered) = mpsc::unbounded_channel();
-        let (sender, options) = (Arc::clone(&self.sender), Arc::clone(&self.options));
-        let keeping = Keeping::new(sender, self.root.clone(), options, (ear, watch), memories);
+    pub async fn run(self) -> Result<Infallible, KeeperError> {
+        let Self { sender, keeping, remembered } = self;
         tokio::select! {
             kept = keeping.run() => kept,
-            never = write_down(&self.sender, remembered) => match never {},
+            never = write_down(&sender, remembered) => match never {},
         }
     }
 }

@@ -128,12 +128,13 @@ impl Payload {
     }
 
     /// Whether the file that the other was opened from looked as this one's did.
+    #[cfg(feature = "keeper")]
     pub(crate) fn looks_like(&self, other: &Self) -> bool {
         self.0.stamp.is_some() && self.0.stamp == other.0.stamp
     }
 
     /// Whether the two are clones.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "keeper"))]
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }

@@ -232,6 +232,72 @@ Exit status:
   2    The command line or a setting is wrong
   130  Stopped with Ctrl-C";
 
+pub(super) const KEEP: &str = "\
+Keeps devices in step with a folder, until it is stopped. In DIR each folder is
+a device, and what is in it is what the device gets: now if it is awake, the
+moment it announces itself if it sleeps. Files that go from the folder go from
+the device. Nothing is kept but in DIR and at the broker: a keeper that is
+killed goes on where it was.
+
+  DIR/NIGHTLAMP/main.py
+  DIR/NIGHTLAMP/device.toml   how it is kept; not sent
+  DIR/common/wifi.py          for all that include it
+
+device.toml, all of it optional:
+  include = [\"../common\"]    their files too; the device's own win
+  aliases = [\"HALL\"]         further devices that get these files
+  groups = [\"lamps\"]         for --canary @lamps
+  hold = true                nothing is sent
+  delete = \"set\"             what goes with the folder's files: \"nothing\",
+                             \"set\" (what an earlier set has brought) or \"all\"
+  trial = 3                  boots that a set has before it is taken back
+
+A device that fails is tried again after 10 s, 20 s and so on up to 10 minutes,
+and left alone in the end until its folder changes. A set that a device has
+taken back is never sent to it again. A device that takes single files only
+gets one after the other, main.py last, and reboots after that.
+
+Examples:
+  mqtt-ota keep devices --broker mqtt://iot.lan
+  mqtt-ota keep devices --canary NIGHTLAMP --stop-after 3
+  mqtt-ota keep devices --window 02:00-05:00 --parallel 4 -q
+
+Exit status:
+  0    Stopped by a service manager (SIGTERM)
+  1    It could not start: no such folder, or no broker
+  2    The command line or a setting is wrong
+  130  Stopped with Ctrl-C. What is under way goes on at the next start";
+
+pub(super) const STATUS: &str = "\
+Compares a folder with what its devices have announced, and shows what a keeper
+has noted of them. No keeper need run.
+
+STATE is one of:
+  in step        The device has what is in its folder
+  pending        It is to get it; a keeper that runs is at it
+  asleep         It gets it when it announces itself
+  failing        It has failed, and is tried again
+  left alone     It has failed for good, until its folder changes
+  rolled back    It has taken the files back, until its folder changes
+  held           Its device.toml says so
+  unusable       Nothing can be sent from its folder
+  unknown        It has never announced itself
+
+Examples:
+  mqtt-ota status devices --broker mqtt://iot.lan
+  mqtt-ota status devices --json | jq -r 'select(.state != \"in-step\") | .device'
+
+JSON:
+  An object a device: device state why since (seconds since 1970) wanted (the
+  hash of its folder) and what it announces: version client system address free
+  hashes set boots rolled_back error, all null where it has not announced itself.
+
+Exit status:
+  0    Every device is in step, held or unknown
+  1    One is not, or could not be asked about
+  2    The command line or a setting is wrong
+  130  Interrupted with Ctrl-C";
+
 #[cfg(feature = "broker")]
 pub(super) const BROKER: &str = "\
 Runs the broker that is built in until it is stopped: MQTT 3.1.1, in memory,

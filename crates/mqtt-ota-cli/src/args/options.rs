@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
+use mqtt_ota::keeper::Window;
 
 use crate::settings::Flags;
 
@@ -61,6 +62,28 @@ pub(crate) struct Serving {
     /// MQTT_OTA_GROUPS]
     #[arg(long, value_name = "NAME=DEVICE,…[;…]")]
     groups: Option<String>,
+}
+
+/// Who gets files when.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Keeping")]
+pub(crate) struct Keeping {
+    /// Let these devices go first, and all others wait until each of them has confirmed its files: names or
+    /// @groups, of the settings file or of `device.toml`; may be repeated
+    #[arg(long, value_name = "DEVICE", value_delimiter = ',')]
+    pub(crate) canary: Vec<String>,
+
+    /// Give nobody anything any more, until a folder changes, once N devices have failed for good
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) stop_after: Option<u16>,
+
+    /// Leave a device alone after N failures in a row, until its folder changes
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) give_up_after: u16,
+
+    /// Update devices at this time of the day only, such as 02:00-05:00, in local time
+    #[arg(long, value_name = "HH:MM-HH:MM")]
+    pub(crate) window: Option<Window>,
 }
 
 /// How long to wait, and how often to try.

@@ -95,8 +95,6 @@ pub enum Standing {
     Asleep,
     /// It did not work, and is tried again.
     Failing {
-        /// How often it has failed.
-        failures: u32,
         /// The last reason.
         why: String,
     },
@@ -110,6 +108,8 @@ pub enum Standing {
         /// The device's own words; empty if it has said none.
         why: String,
     },
+    /// Its settings say that it is held back.
+    Held,
     /// There is nothing to send it.
     Nothing,
 }
@@ -318,7 +318,7 @@ impl Duty {
             _ if self.told == Some(wanted) => Standing::InStep,
             Phase::Idle | Phase::Receiving | Phase::Rebooting { .. } => Standing::Pending,
             Phase::Asleep => Standing::Asleep,
-            Phase::Pausing { why, .. } => Standing::Failing { failures: self.failures, why: why.clone() },
+            Phase::Pausing { why, .. } => Standing::Failing { why: why.clone() },
             Phase::LeftAlone { why } => Standing::LeftAlone { why: why.clone() },
         }
     }
@@ -478,7 +478,7 @@ mod tests {
         // One that is awake and does not come has another reason.
         let mut duty = after(now, [Input::Wanted(Some(set(1))), nothing(), Input::Started]);
         duty.step(ended(1, nobody()), now + Duration::from_secs(30));
-        assert!(matches!(duty.standing(), Standing::Failing { failures: 1, .. }));
+        assert!(matches!(duty.standing(), Standing::Failing { .. }));
     }
 
     #[tokio::test(start_paused = true)]

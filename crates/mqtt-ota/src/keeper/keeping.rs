@@ -53,6 +53,8 @@ pub(super) struct Keeping {
     /// A look at the folders, in the background: a device that wakes meanwhile is not to wait.
     looking: JoinSet<Result<Folders, FolderError>>,
     memories: mpsc::UnboundedSender<Remembered>,
+    /// Those that go first.
+    canaries: BTreeSet<DeviceName>,
     gate: Gate,
     failures: usize,
 }
@@ -61,14 +63,14 @@ impl Keeping {
     pub(super) fn new(
         sender: Arc<Sender>,
         root: PathBuf,
-        options: Arc<KeeperOptions>,
+        options: KeeperOptions,
         (ear, watch): (Ear, Watch),
         memories: mpsc::UnboundedSender<Remembered>,
     ) -> Self {
         Self {
             sender,
             root,
-            options,
+            options: Arc::new(options),
             ear,
             watch,
             folders: Arc::default(),
@@ -78,6 +80,7 @@ impl Keeping {
             running: JoinSet::new(),
             looking: JoinSet::new(),
             memories,
+            canaries: BTreeSet::new(),
             gate: Gate::Open,
             failures: 0,
         }
@@ -134,6 +137,13 @@ impl Keeping {
         }
         self.watch.follow(&folders.places);
         let known: BTreeSet<_> = self.devices.keys().chain(folders.devices.keys()).cloned().collect();
+        let in_group = folders.devices.iter().filter_map(|(name, kept)| match kept {
+            Kept::Folder(folder) if !folder.settings.groups.is_disjoint(&self.options.canary_groups) => {
+                Some(name)
+            }
+            _ => None,
+        });
+        self.canaries = self.options.canaries.iter().chain(in_group).cloned().collect();
         self.folders = Arc::new(folders);
         for device in known {
             self.want(&device);
@@ -247,7 +257,7 @@ impl Keeping {
     fn begin(&mut self) {
         let options = Arc::clone(&self.options);
         let is_time = options.window.is_none_or(Window::is_open);
-        let canaries = options.canaries.iter().map(|canary| {
+        let canaries = self.canaries.iter().map(|canary| {
             self.devices.get(canary).map_or(Standing::Unknown, |device| device.duty.standing())
         });
         let gate = Gate::new(is_time, canaries, self.failures, options.stop_after);
@@ -258,7 +268,7 @@ impl Keeping {
         while self.running.len() < options.at_once {
             let next = match self.gate {
                 Gate::Open => self.queue.take(),
-                Gate::Canaries => self.queue.take_of(&options.canaries),
+                Gate::Canaries => self.queue.take_of(&self.canaries),
                 Gate::Closed(_) => None,
             };
             let Some(device) = next else { return };

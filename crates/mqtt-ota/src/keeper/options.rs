@@ -13,6 +13,8 @@ pub struct KeeperOptions {
     pub attempts: u32,
     /// The devices that go first: the others wait until each of these has confirmed what it is to have. None.
     pub canaries: BTreeSet<DeviceName>,
+    /// The groups, as [`SETTINGS_FILE`](super::SETTINGS_FILE) names them, whose devices go first as well. None.
+    pub canary_groups: BTreeSet<String>,
     /// How many devices may be left alone, or have taken their set back, before nobody is given anything until
     /// a folder changes; None: any number.
     pub stop_after: Option<usize>,
@@ -35,6 +37,7 @@ impl Default for KeeperOptions {
             at_once: 16,
             attempts: 5,
             canaries: BTreeSet::new(),
+            canary_groups: BTreeSet::new(),
             stop_after: None,
             window: None,
             settle: Duration::from_millis(500),

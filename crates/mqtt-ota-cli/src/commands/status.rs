@@ -1,0 +1,135 @@
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use mqtt_ota::keeper::{DeviceStatus, Standing};
+use mqtt_ota::{Config, Sender, keeper};
+use serde::Serialize;
+
+use crate::args::Status;
+use crate::interrupt::Interrupt;
+use crate::line::Line;
+use crate::printer::Printer;
+use crate::problem::{Exit, Problem};
+use crate::report::Announced;
+use crate::settings::Settings;
+use crate::table;
+use crate::units::short;
+
+/// Shows how the devices of a folder stand.
+pub(super) fn run(args: &Status, config: Option<&Path>, printer: &Printer) -> Result<Exit, Problem> {
+    let settings = super::settings(args.connection.flags(), config)?;
+    super::block_on(show(&args.folder, &settings, printer))
+}
+
+async fn show(folder: &Path, settings: &Settings, printer: &Printer) -> Result<Exit, Problem> {
+    let broker = settings.broker()?;
+    let mut interrupt = Interrupt::ctrl_c().map_err(Problem::no_signals)?;
+    let asked = interrupt
+        .during(async {
+            let sender = Sender::connect(broker, Config::default())
+                .await
+                .map_err(|error| Problem::from(error).with_settings(settings))?;
+            let devices = keeper::status(&sender, folder).await;
+            sender.close().await;
+            devices.map_err(Problem::from)
+        })
+        .await;
+    let Ok(devices) = asked else { return Ok(Exit::Interrupted) };
+    let devices = devices?;
+    if printer.json() {
+        devices.iter().for_each(|device| printer.object(&Object::from(device)));
+    } else if devices.is_empty() {
+        printer.note(&Line::new().plain(format!("there is no device's folder in {}", folder.display())));
+    } else {
+        print(&devices, printer);
+    }
+    printer.finish()?;
+    let is_fine = |device: &DeviceStatus| {
+        matches!(device.standing, Standing::InStep | Standing::Held | Standing::Unknown)
+            && device.problem.is_none()
+    };
+    Ok(if devices.iter().all(is_fine) { Exit::Done } else { Exit::Failed })
+}
+
+fn print(devices: &[DeviceStatus], printer: &Printer) {
+    let mut rows = vec![["DEVICE", "STATE", "SINCE", "SET", "FOLDER", "WHY"].map(str::to_owned)];
+    for device in devices {
+        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+        let set = device.announcement.as_ref().and_then(|announcement| announcement.set?.digest());
+        rows.push([
+            device.device.to_string(),
+            state(device).replace('-', " "),
+            or_dash(device.since.map(ago)),
+            or_dash(set.map(short)),
+            or_dash(device.wanted.map(short)),
+            why(device).unwrap_or_default(),
+        ]);
+    }
+    table::print(printer, rows);
+}
+
+fn state(device: &DeviceStatus) -> &'static str {
+    if device.problem.is_some() {
+        return "unusable";
+    }
+    match device.standing {
+        Standing::Unknown => "unknown",
+        Standing::InStep => "in-step",
+        Standing::Pending | Standing::Receiving | Standing::Rebooting => "pending",
+        Standing::Asleep => "asleep",
+        Standing::Failing { .. } => "failing",
+        Standing::LeftAlone { .. } => "left-alone",
+        Standing::RolledBack { .. } => "rolled-back",
+        Standing::Held => "held",
+        _ => "nothing",
+    }
+}
+
+fn why(device: &DeviceStatus) -> Option<String> {
+    if let Some(problem) = &device.problem {
+        let causes = std::iter::successors(std::error::Error::source(&**problem), |error| error.source());
+        return Some(causes.fold(problem.to_string(), |text, cause| format!("{text}: {cause}")));
+    }
+    match &device.standing {
+        Standing::Failing { why, .. }
+        | Standing::LeftAlone { why, .. }
+        | Standing::RolledBack { why, .. } => Some(why.clone()).filter(|why| !why.is_empty()),
+        _ => None,
+    }
+}
+
+/// How long ago, in the largest two units.
+fn ago(since: SystemTime) -> String {
+    let seconds = since.elapsed().unwrap_or_default().as_secs();
+    let round = match seconds {
+        0..60 => 1,
+        60..86_400 => 60,
+        _ => 3600,
+    };
+    humantime::format_duration(Duration::from_secs(seconds / round * round)).to_string()
+}
+
+#[derive(Serialize)]
+struct Object<'a> {
+    device: &'a str,
+    state: &'static str,
+    why: Option<String>,
+    since: Option<u64>,
+    wanted: Option<String>,
+    #[serde(flatten)]
+    announced: Option<Announced>,
+}
+
+impl<'a> From<&'a DeviceStatus> for Object<'a> {
+    fn from(device: &'a DeviceStatus) -> Self {
+        let since = device.since.and_then(|since| since.duration_since(UNIX_EPOCH).ok());
+        Self {
+            device: device.device.as_str(),
+            state: state(device),
+            why: why(device),
+            since: since.map(|since| since.as_secs()),
+            wanted: device.wanted.map(|digest| digest.to_string()),
+            announced: device.announcement.as_ref().map(Announced::from),
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Folders that devices follow: the real command, the real broker, and real devices.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "these are tests")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use mqtt_ota_integration::{
+    Client, DemoDevice, Finished, Interpreter, Process, Receiver, Scene, SetDevice, files,
+};
+use tempfile::TempDir;
+
+const LAMP: &str = "NIGHTLAMP";
+const HALL: &str = "HALL";
+
+/// A broker, the folder of the devices, and a listener to what they announce.
+struct House {
+    scene: Scene,
+    client: Client,
+}
+
+/// A keeper at work.
+struct Keeper {
+    process: Process,
+    _home: TempDir,
+}
+
+impl Keeper {
+    /// Waits until it says so.
+    fn says(&self, part: &str) -> &Self {
+        self.process.stderr().wait_for(part);
+        self
+    }
+}
+
+impl House {
+    fn new() -> Self {
+        let scene = Scene::new();
+        let client = Client::connect(&scene.broker, "listener");
+        client.subscribe("+/OTA/device");
+        let house = Self { scene, client };
+        fs::create_dir(house.folder()).unwrap();
+        house
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.scene.folder().join("devices")
+    }
+
+    /// Writes a file of a device's folder.
+    fn has(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        let path = self.folder().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+
+    fn keeper(&self, args: &[&str]) -> Keeper {
+        let command = self.scene.command("keep").arg(self.folder()).args(args);
+        let (process, _home) = command.start();
+        process.stderr().wait_for("keeping the devices");
+        Keeper { process, _home }
+    }
+
+    fn boots(&self, device: &str, root: &Path) -> SetDevice {
+        SetDevice::boot(Interpreter::MicroPython, &self.scene.broker, device, root)
+    }
+
+    #[track_caller]
+    fn assert_has(&self, device: &str, root: &Path) {
+        assert_eq!(files(root), files(&self.folder().join(device)));
+    }
+
+    fn status(&self) -> Finished {
+        self.scene.command("status").arg(self.folder()).finish()
+    }
+
+    /// Waits until a device announces this.
+    fn announced(&self, device: &str, part: &str) -> String {
+        loop {
+            let message = self.client.next();
+            if message.topic == format!("{device}/OTA/device") && message.text().contains(part) {
+                return message.text();
+            }
+        }
+    }
+
+    /// Waits until a device announces a set that is not `before`; yields its hash.
+    fn next_set(&self, device: &str, before: &str) -> String {
+        loop {
+            let message = self.client.next();
+            let text = message.text();
+            let set = text.split('|').find_map(|field| field.strip_prefix("set=")).unwrap_or("-");
+            if message.topic == format!("{device}/OTA/device") && set != before {
+                return set.to_owned();
+            }
+        }
+    }
+}
+
+/// How often a device has rebooted.
+fn reboots(device: &SetDevice) -> usize {
+    device.process().stdout().text().matches("rebooting").count()
+}
+
+#[test]
+fn a_device_that_is_awake_gets_what_changes_and_loses_what_goes() {
+    for interpreter in [Interpreter::MicroPython, Interpreter::Python3] {
+        let house = House::new();
+        let root = tempfile::tempdir().unwrap();
+        let device = SetDevice::boot(interpreter, &house.scene.broker, LAMP, root.path());
+        let _keeper = house.keeper(&[]);
+        house.has("NIGHTLAMP/main.py", "VERSION = 1\n");
+        house.has("NIGHTLAMP/lib/lamp.py", "x = 1\n");
+        let first = house.next_set(LAMP, "-");
+        house.assert_has(LAMP, root.path());
+        fs::remove_file(house.folder().join("NIGHTLAMP/lib/lamp.py")).unwrap();
+        house.has("NIGHTLAMP/main.py", "VERSION = 2\n");
+        house.next_set(LAMP, &first);
+        house.assert_has(LAMP, root.path());
+        house.status().assert_status(0).assert_mentions("in step");
+        assert_eq!(reboots(&device), 2);
+    }
+}
+
+#[test]
+fn a_sleeping_device_gets_it_when_it_wakes() {
+    let house = House::new();
+    let root = tempfile::tempdir().unwrap();
+    let device = house.boots(LAMP, root.path());
+    house.next_set(LAMP, "");
+    drop(device);
+    let keeper = house.keeper(&[]);
+    house.has("NIGHTLAMP/main.py", "VERSION = 1\n");
+    keeper.says("when it announces itself");
+    house.status().assert_status(1).assert_mentions("asleep");
+    let _device = house.boots(LAMP, root.path());
+    house.next_set(LAMP, "-");
+    house.assert_has(LAMP, root.path());
+    house.status().assert_status(0).assert_mentions("in step");
+}
+
+#[test]
+fn what_is_shared_comes_along_and_what_is_held_or_wrong_stays() {
+    let house = House::new();
+    house.has("common/wifi.py", "common");
+    house.has("common/main.py", "VERSION = 0\n");
+    house.has("NIGHTLAMP/device.toml", "include = [\"../common\"]\naliases = [\"HALL\"]");
+    house.has("NIGHTLAMP/main.py", "VERSION = 1\n");
+    house.has("ATTIC/device.toml", "hold = true");
+    house.has("ATTIC/main.py", "");
+    house.has("CELLAR/device.toml", "holt = true");
+    let roots = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let _devices: Vec<_> = [LAMP, HALL, "ATTIC"]
+        .into_iter()
+        .zip(&roots)
+        .map(|(name, root)| house.boots(name, root.path()))
+        .collect();
+    let keeper = house.keeper(&[]);
+    keeper.says("device.toml is wrong");
+    let mut waiting = vec![LAMP, HALL];
+    while !waiting.is_empty() {
+        let message = house.client.next();
+        let is_old = message.text().contains("set=-");
+        waiting.retain(|device| is_old || message.topic != format!("{device}/OTA/device"));
+    }
+    for root in &roots[..2] {
+        assert_eq!(fs::read(root.path().join("main.py")).unwrap(), b"VERSION = 1\n");
+        assert_eq!(fs::read(root.path().join("wifi.py")).unwrap(), b"common");
+    }
+    assert!(!roots[2].path().join("main.py").exists());
+    let status = house.status();
+    status.assert_status(1).assert_mentions("held").assert_mentions("unusable").assert_mentions("holt");
+    assert_eq!(status.stdout.matches("in step").count(), 2);
+}
+
+#[test]
+fn a_set_that_was_taken_back_is_not_sent_again_by_itself() {
+    let house = House::new();
+    let root = tempfile::tempdir().unwrap();
+    house.has("NIGHTLAMP/main.py", "VERSION = 1\n");
+    let device = house.boots(LAMP, root.path());
+    let keeper = house.keeper(&[]);
+    let good = house.next_set(LAMP, "-");
+    house.has("NIGHTLAMP/main.py", "raise ValueError('no such lamp')\n");
+    let message = house.announced(LAMP, "rolled-back=");
+    assert!(message.contains(&good) && message.contains("no such lamp"), "{message}");
+    house.status().assert_status(1).assert_mentions("rolled back").assert_mentions("no such lamp");
+    drop(keeper);
+    let _keeper = house.keeper(&[]);
+    house.has("NIGHTLAMP/main.py", "VERSION = 2\n");
+    house.next_set(LAMP, &good);
+    house.assert_has(LAMP, root.path());
+    let text = device.process().stdout().text();
+    assert_eq!(text.matches("crashed").count(), 2, "the set had its boots once: {text}");
+    assert_eq!(text.matches("rebooting").count(), 3, "{text}");
+}
+
+#[test]
+fn a_device_that_takes_single_files_only_gets_them_one_by_one_and_reboots_once() {
+    let house = House::new();
+    let root = tempfile::tempdir().unwrap();
+    house.has("NIGHTLAMP/main.py", "VERSION = 1\n");
+    house.has("NIGHTLAMP/a.py", "a");
+    house.has("NIGHTLAMP/lib/z.py", "z");
+    let device = DemoDevice::boot(Interpreter::MicroPython, &house.scene.broker, LAMP, root.path());
+    let keeper = house.keeper(&[]);
+    keeper.says("the device has its files");
+    device.process().stdout().wait_for("rebooting");
+    house.assert_has(LAMP, root.path());
+    let text = device.process().stdout().text();
+    assert_eq!(text.matches("rebooting").count(), 1, "{text}");
+    let last = text.lines().rfind(|line| line.starts_with("installed")).unwrap();
+    assert!(last.contains("main.py"), "{text}");
+    house.client.subscribe("NIGHTLAMP/OTA/keeper");
+    while !house.client.next().text().contains("state=in-step") {}
+    house.status().assert_status(0).assert_mentions("in step");
+    // Also for a keeper that was not there.
+    drop(keeper);
+    house.status().assert_status(0).assert_mentions("in step");
+}
+
+#[test]
+fn the_others_wait_for_the_canary_and_get_nothing_if_it_fails() {
+    let house = House::new();
+    let roots = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let lamp = house.boots(LAMP, roots[0].path());
+    let _hall = house.boots(HALL, roots[1].path());
+    house.has("common/main.py", "VERSION = 1\n");
+    house.has("NIGHTLAMP/device.toml", "include = [\"../common\"]\ngroups = [\"first\"]");
+    house.has("HALL/device.toml", "include = [\"../common\"]");
+    let keeper = house.keeper(&["--canary", "@first"]);
+    keeper.says("the others wait");
+    house.next_set(LAMP, "-");
+    let good = house.next_set(HALL, "-");
+    house.has("common/main.py", "raise ValueError('boom')\n");
+    keeper.says("a device that goes first has failed");
+    lamp.process().stdout().wait_for("crashed");
+    assert_eq!(fs::read(roots[1].path().join("main.py")).unwrap(), b"VERSION = 1\n");
+    house.has("common/main.py", "VERSION = 2\n");
+    house.next_set(HALL, &good);
+    assert_eq!(fs::read(roots[1].path().join("main.py")).unwrap(), b"VERSION = 2\n");
+}
+
+#[test]
+fn a_keeper_that_is_killed_and_a_broker_that_restarts_change_nothing_in_the_end() {
+    let mut house = House::new();
+    let root = tempfile::tempdir().unwrap();
+    let _device = Receiver::start(&house.scene.broker, LAMP, root.path());
+    house.has("NIGHTLAMP/large.bin", vec![7; 20_000_000]);
+    let keeper = house.keeper(&[]);
+    keeper.says("the device is given its files");
+    keeper.process.kill();
+    house.has("NIGHTLAMP/main.py", "VERSION = 1\n");
+    let keeper = house.keeper(&[]);
+    keeper.says("the device has its files");
+    house.assert_has(LAMP, root.path());
+    house.scene.broker.stop();
+    house.has("NIGHTLAMP/main.py", "VERSION = 2\n");
+    house.scene.broker.start_again();
+    keeper.process.stderr().wait_until("the second set", |text| {
+        (text.matches("the device has its files").count() == 2).then_some(())
+    });
+    house.assert_has(LAMP, root.path());
+}
+
+#[test]
+fn what_cannot_be_kept_is_said_with_a_hint() {
+    let house = House::new();
+    let gone = house.scene.command("keep").arg(house.folder().join("nowhere")).finish();
+    gone.assert_status(1).assert_error("nowhere").assert_hint("one folder for each device");
+    let wrong = house.scene.command("keep").arg(house.folder()).args(["--window", "noon"]).finish();
+    wrong.assert_status(2).assert_error("02:00-05:00");
+    let canary = house.scene.command("keep").arg(house.folder()).args(["--canary", "a/b"]).finish();
+    canary.assert_status(2).assert_error("a/b");
+    house.status().assert_status(0).assert_mentions("no device's folder");
+}
