@@ -273,3 +273,33 @@ fn what_cannot_be_kept_is_said_with_a_hint() {
     canary.assert_status(2).assert_error("a/b");
     house.status().assert_status(0).assert_mentions("no device's folder");
 }
+
+#[test]
+fn of_two_keepers_one_is_at_work_and_the_other_takes_over() {
+    let house = House::new();
+    let root = tempfile::tempdir().unwrap();
+    let device = house.boots(LAMP, root.path());
+    house.has("NIGHTLAMP/main.py", "VERSION = 1\n");
+    let copy = tempfile::tempdir().unwrap();
+    fs::create_dir(copy.path().join(LAMP)).unwrap();
+    fs::write(copy.path().join("NIGHTLAMP/main.py"), "VERSION = 1\n").unwrap();
+    let first = house.keeper(&["--name", "home"]);
+    first.says("at work").says("the device has its files");
+    let one = house.next_set(LAMP, "-");
+    // As on another machine, whose copy of the folder is the same.
+    let command = house.scene.command("keep").arg(copy.path()).args(["--name", "home"]);
+    let (second, _home) = command.start();
+    second.stderr().wait_for("keeping the devices");
+    house.has("NIGHTLAMP/main.py", "VERSION = 2\n");
+    fs::write(copy.path().join("NIGHTLAMP/main.py"), "VERSION = 2\n").unwrap();
+    let two = house.next_set(LAMP, &one);
+    assert!(!second.stderr().text().contains("at work"), "{}", second.stderr().text());
+    // A clean end is followed at once, and a kill after a while.
+    first.process.interrupt();
+    second.stderr().wait_for("at work");
+    fs::write(copy.path().join("NIGHTLAMP/main.py"), "VERSION = 3\n").unwrap();
+    house.next_set(LAMP, &two);
+    assert_eq!(reboots(&device), 3);
+    let twice = house.scene.command("keep").arg(copy.path()).finish();
+    twice.assert_status(1).assert_error("has a keeper already");
+}

@@ -16,6 +16,7 @@ mod ear;
 mod error;
 mod folders;
 mod keeping;
+mod lease;
 mod memory;
 mod options;
 mod queue;
@@ -27,15 +28,20 @@ mod window;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
 
 use self::ear::Ear;
-use self::keeping::{Keeping, Remembered};
+use self::keeping::{Keeping, Retained};
+use self::lease::Lease;
 use self::watch::Watch;
 use crate::sender::Sender;
+use crate::wire::{Algorithm, Digest};
 
 pub use duty::Standing;
 pub use error::KeeperError;
@@ -45,19 +51,28 @@ pub use settings::{SETTINGS_FILE, SettingsError};
 pub use status::{DeviceStatus, status};
 pub use window::{Window, WindowError};
 
+/// How long a goodbye may take.
+const GOODBYE: Duration = Duration::from_millis(500);
+
 /// Gives the devices of a broker the files in their folders: now, or when they wake.
+///
+/// Of several keepers with one name one is at work, and another takes over when it is gone: at once if it was
+/// stopped, after 15 s if it was killed. One that is killed and started again is at work at once.
 pub struct Keeper {
     sender: Arc<Sender>,
     keeping: Keeping,
-    remembered: mpsc::UnboundedReceiver<Remembered>,
+    retained: mpsc::UnboundedReceiver<Retained>,
+    lease_topic: String,
+    /// Held as long as this lives.
+    _folder: Option<File>,
 }
 
 impl Keeper {
-    /// Looks at `root`, which has one folder for each device in it, and begins to watch it and to listen to the
-    /// devices.
+    /// Begins to watch `root`, which has one folder for each device in it, and to listen to the devices.
     ///
     /// # Errors
-    /// The folder cannot be read or watched, or the broker forbids to subscribe.
+    /// The folder cannot be read or watched, or has a keeper on this machine already. The broker forbids to
+    /// subscribe.
     ///
     /// Cancellation: nothing is left behind.
     pub async fn start(
@@ -66,16 +81,21 @@ impl Keeper {
         options: KeeperOptions,
     ) -> Result<Self, KeeperError> {
         let (sender, root) = (Arc::new(sender), root.as_ref());
-        // What changes from here on is seen, so it is watched first.
-        let watch = match std::fs::read_dir(root) {
-            Ok(_) => Watch::start(root, options.settle)
-                .map_err(|source| KeeperError::Watch { path: root.to_owned(), source })?,
-            Err(source) => return Err(FolderError::Unreadable { path: root.to_owned(), source }.into()),
-        };
-        let ear = Ear::open(sender.link()).await?;
-        let (memories, remembered) = mpsc::unbounded_channel();
-        let keeping = Keeping::new(Arc::clone(&sender), root.to_owned(), options, (ear, watch), memories);
-        Ok(Self { sender, keeping, remembered })
+        let unreadable = |source| FolderError::Unreadable { path: root.to_owned(), source };
+        fs::read_dir(root).map_err(unreadable)?;
+        let root = root.canonicalize().map_err(unreadable)?;
+        let folder = locked(&root)?;
+        // What changes from here on is seen, so it is watched before it is looked at.
+        let watch = Watch::start(&root, options.settle)
+            .map_err(|source| KeeperError::Watch { path: root.clone(), source })?;
+        let name = options.name.clone().unwrap_or_else(|| name_of(&root));
+        let lease_topic = format!("mqtt-ota/keeper/{name}");
+        let ear = Ear::open(sender.link(), Some(lease_topic.clone())).await?;
+        let lease = Lease::new(identity(&root), Instant::now());
+        let (retain, retained) = mpsc::unbounded_channel();
+        let lease = (lease, lease_topic.clone());
+        let keeping = Keeping::new(Arc::clone(&sender), root, options, (ear, watch), lease, retain);
+        Ok(Self { sender, keeping, retained, lease_topic, _folder: folder })
     }
 
     /// Keeps the devices until the future is dropped.
@@ -83,34 +103,73 @@ impl Keeper {
     /// # Errors
     /// The folder cannot be read at first. What goes wrong later on is waited out.
     ///
-    /// Cancellation: every delivery that is under way is given up, and its device keeps what it has.
-    pub async fn run(self) -> Result<Infallible, KeeperError> {
-        let Self { sender, keeping, remembered } = self;
+    /// Cancellation: deliveries go on until the keeper is stopped or dropped; nothing new begins.
+    pub async fn run(&mut self) -> Result<Infallible, KeeperError> {
+        let Self { sender, keeping, retained, .. } = self;
         tokio::select! {
             kept = keeping.run() => kept,
-            never = write_down(&sender, remembered) => match never {},
+            never = write_down(sender, retained) => match never {},
+        }
+    }
+
+    /// Gives up every delivery that is under way, whose device keeps what it has, and leaves the work to another
+    /// keeper, if there is one.
+    pub async fn stop(self) {
+        let Self { sender, keeping, lease_topic, .. } = self;
+        let was_at_work = keeping.is_at_work();
+        drop(keeping);
+        if was_at_work {
+            let _ = timeout(GOODBYE, sender.link().publish(&lease_topic, "", true)).await;
+        }
+        if let Some(sender) = Arc::into_inner(sender) {
+            sender.close().await;
         }
     }
 }
 
-/// Retains what is to be remembered at the broker, one device after the other. What was overtaken need not be
-/// said.
-async fn write_down(sender: &Sender, mut remembered: mpsc::UnboundedReceiver<Remembered>) -> Infallible {
+/// Takes a folder for this keeper alone, where the system can do that.
+fn locked(root: &Path) -> Result<Option<File>, KeeperError> {
+    let Ok(folder) = File::open(root) else { return Ok(None) };
+    match fs4::FileExt::try_lock(&folder) {
+        Ok(()) => Ok(Some(folder)),
+        Err(fs4::TryLockError::WouldBlock) => Err(KeeperError::Taken { path: root.to_owned() }),
+        Err(fs4::TryLockError::Error(error)) => {
+            tracing::debug!(%error, "the folder cannot be locked");
+            Ok(None)
+        }
+    }
+}
+
+/// What keepers of this folder are called where nothing is said: as the folder is.
+fn name_of(root: &Path) -> String {
+    let name = root.file_name().unwrap_or_default().to_string_lossy();
+    name.replace(|c: char| matches!(c, '/' | '+' | '#') || c.is_control(), "-")
+}
+
+/// The same for a keeper of this folder on this machine, whenever it is started.
+fn identity(root: &Path) -> String {
+    let machine = gethostname::gethostname();
+    let text = format!("{} {}", machine.to_string_lossy(), root.display());
+    let digest = Digest::of(Algorithm::Sha256, text.as_bytes()).to_string();
+    digest.chars().take(16).collect()
+}
+
+/// Retains what is to be known at the broker, one topic after the other. What was overtaken need not be said.
+async fn write_down(sender: &Sender, retained: &mut mpsc::UnboundedReceiver<Retained>) -> Infallible {
     let mut waiting = BTreeMap::new();
     loop {
         if waiting.is_empty() {
-            match remembered.recv().await {
-                Some((device, memory)) => drop(waiting.insert(device, memory)),
+            match retained.recv().await {
+                Some((topic, text)) => drop(waiting.insert(topic, text)),
                 None => return std::future::pending().await,
             }
         }
-        while let Ok((device, memory)) = remembered.try_recv() {
-            waiting.insert(device, memory);
+        while let Ok((topic, text)) = retained.try_recv() {
+            waiting.insert(topic, text);
         }
-        let Some((device, memory)) = waiting.pop_first() else { continue };
-        let text = memory.as_ref().map(ToString::to_string).unwrap_or_default();
-        if let Err(error) = sender.link().publish(&device.memory_topic(), text, true).await {
-            tracing::warn!(%device, %error, "what is remembered of a device could not be kept at the broker");
+        let Some((topic, text)) = waiting.pop_first() else { continue };
+        if let Err(error) = sender.link().publish(&topic, text, true).await {
+            tracing::warn!(topic, %error, "what is to be known of a device could not be kept at the broker");
         }
     }
 }

@@ -81,6 +81,11 @@ pub(crate) struct Keeping {
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) give_up_after: u16,
 
+    /// Tell this keeper and others of the same folder, on other machines, from those of other folders: one of
+    /// those with one name is at work [default: the folder's name]
+    #[arg(long, value_name = "NAME", value_parser = topic_level)]
+    pub(crate) name: Option<String>,
+
     /// Update devices at this time of the day only, such as 02:00-05:00, in local time
     #[arg(long, value_name = "HH:MM-HH:MM")]
     pub(crate) window: Option<Window>,
@@ -162,4 +167,9 @@ impl Timing {
         .into_iter()
         .fold(flags, |flags, (key, value)| flags.with(key, value.as_ref().map(OsString::from)))
     }
+}
+
+/// A keeper's name is a level of a topic, like a device's.
+fn topic_level(text: &str) -> Result<String, mqtt_ota::wire::NameError> {
+    text.parse::<mqtt_ota::DeviceName>().map(|name| name.to_string())
 }

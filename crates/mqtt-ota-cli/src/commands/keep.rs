@@ -5,6 +5,7 @@ use mqtt_ota::keeper::{Keeper, KeeperError, KeeperOptions};
 use mqtt_ota::wire::DeviceName;
 use mqtt_ota::{Config, Sender};
 
+use super::send::GOODBYE;
 use crate::args::{Keep, Keeping};
 use crate::interrupt::{Interrupt, Signal};
 use crate::line::Line;
@@ -37,7 +38,7 @@ async fn keep(
         Ok(connected) => connected.map_err(|error| Problem::from(error).with_settings(settings))?,
         Err(signal) => return Ok(exit(signal)),
     };
-    let keeper = match interrupt.during(Keeper::start(sender, folder, options)).await {
+    let mut keeper = match interrupt.during(Keeper::start(sender, folder, options)).await {
         Ok(started) => started?,
         Err(signal) => return Ok(exit(signal)),
     };
@@ -47,7 +48,10 @@ async fn keep(
     match interrupt.during(keeper.run()).await {
         Ok(Ok(never)) => match never {},
         Ok(Err(error)) => Err(error.into()),
-        Err(signal) => Ok(exit(signal)),
+        Err(signal) => {
+            let _ = tokio::time::timeout(GOODBYE, keeper.stop()).await;
+            Ok(exit(signal))
+        }
     }
 }
 
@@ -64,6 +68,7 @@ fn options(keeping: &Keeping, settings: &Settings) -> Result<KeeperOptions, Prob
             Source::Default => CONFIRM,
             _ => settings.confirm_timeout.value,
         },
+        name: keeping.name.clone(),
         ..KeeperOptions::default()
     };
     for canary in &keeping.canary {

@@ -18,6 +18,7 @@ pub(super) struct Ear {
     routes: HashMap<DeviceName, mpsc::Sender<Incoming>>,
     /// The connection was lost: what the broker has kept since may be new.
     was_lost: bool,
+    lease_topic: Option<String>,
 }
 
 /// One thing that was heard.
@@ -27,19 +28,25 @@ pub(super) enum Said {
     Announced { device: DeviceName, announcement: Announcement, anew: bool },
     /// What a keeper before this one, or this one, remembers; None: nothing any more.
     Remembered { device: DeviceName, memory: Option<Memory> },
+    /// Which keeper is at work; empty: none.
+    AtWork { keeper: String },
+    /// The connection to the broker is back. What the broker keeps comes again.
+    Reconnected,
 }
 
 impl Ear {
     /// Subscribes to what all devices say. What the broker keeps comes first: what keepers remember, and then
-    /// the announcements.
-    pub(super) async fn open(link: &Link) -> Result<Self, LinkError> {
-        let filters = [
+    /// the announcements. Last, where it is asked for, which keeper is at work.
+    pub(super) async fn open(link: &Link, lease_topic: Option<String>) -> Result<Self, LinkError> {
+        let devices = [
             ("+/OTA/keeper", Qos::AtMostOnce),
             ("+/OTA/status", Qos::AtLeastOnce),
             (DeviceName::ANNOUNCEMENTS, Qos::AtMostOnce),
         ];
+        let lease = lease_topic.as_deref().map(|topic| (topic, Qos::AtLeastOnce));
+        let filters: Vec<_> = devices.into_iter().chain(lease).collect();
         let subscription = patiently(|| link.subscribe(&filters, FLEET)).await?;
-        Ok(Self { subscription, known: HashMap::new(), routes: HashMap::new(), was_lost: false })
+        Ok(Self { subscription, known: HashMap::new(), routes: HashMap::new(), was_lost: false, lease_topic })
     }
 
     /// What is heard next; None once the link is closed. Cancel safe.
@@ -72,24 +79,24 @@ impl Ear {
     fn understand(&mut self, incoming: Incoming) -> Option<Said> {
         let message = match incoming {
             Incoming::Message(message) => message,
-            Incoming::Lost | Incoming::Reconnected => {
+            Incoming::Lost => {
                 self.was_lost = true;
-                let again = || {
-                    if matches!(incoming, Incoming::Lost) { Incoming::Lost } else { Incoming::Reconnected }
-                };
-                self.routes.retain(|_, route| {
-                    !matches!(route.try_send(again()), Err(mpsc::error::TrySendError::Closed(_)))
-                });
+                self.routes.retain(|_, route| passes(route, Incoming::Lost));
                 return None;
             }
+            Incoming::Reconnected => {
+                self.routes.retain(|_, route| passes(route, Incoming::Reconnected));
+                return Some(Said::Reconnected);
+            }
         };
+        if self.lease_topic.as_ref() == Some(&message.topic) {
+            // Only a name is compared with it.
+            return Some(Said::AtWork { keeper: String::from_utf8_lossy(&message.payload).into_owned() });
+        }
         let (device, last) = DeviceName::from_topic(&message.topic)?;
         let last = last.to_owned();
         if let Some(route) = self.routes.get(&device)
-            && matches!(
-                route.try_send(Incoming::Message(message.clone())),
-                Err(mpsc::error::TrySendError::Closed(_))
-            )
+            && !passes(route, Incoming::Message(message.clone()))
         {
             self.routes.remove(&device);
         }
@@ -106,4 +113,9 @@ impl Ear {
             _ => None,
         }
     }
+}
+
+/// Whether somebody is still there. One that does not listen misses what is said.
+fn passes(route: &mpsc::Sender<Incoming>, incoming: Incoming) -> bool {
+    !matches!(route.try_send(incoming), Err(mpsc::error::TrySendError::Closed(_)))
 }

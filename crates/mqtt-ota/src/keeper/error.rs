@@ -10,6 +10,12 @@ pub enum KeeperError {
     /// The folder with the devices' folders.
     #[error(transparent)]
     Folder(#[from] FolderError),
+    /// Another keeper on this machine has it.
+    #[error("{} has a keeper already", path.display())]
+    Taken {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The system does not say when it changes.
     #[error("cannot watch {}", path.display())]
     Watch {
@@ -29,6 +35,9 @@ impl KeeperError {
         Some(match self {
             Self::Folder(FolderError::Unreadable { .. }) => {
                 "name the folder that has one folder for each device in it, such as devices/NIGHTLAMP"
+            }
+            Self::Taken { .. } => {
+                "one is enough; a second one, for when the first one fails, belongs on another machine"
             }
             Self::Watch { .. } => {
                 "the system may allow more folders to be watched: on Linux, see fs.inotify.max_user_watches"

@@ -13,6 +13,7 @@ use super::duty::{Due, Duty, Ended, Input, Standing};
 use super::ear::{Ear, Said};
 use super::error::KeeperError;
 use super::folders::{Folder, FolderError, Folders, Kept};
+use super::lease::Lease;
 use super::memory::{Memory, State};
 use super::options::KeeperOptions;
 use super::queue::Queue;
@@ -23,8 +24,8 @@ use crate::mqtt::LinkError;
 use crate::sender::Sender;
 use crate::wire::{Algorithm, Announcement, DeviceName};
 
-/// What is to be retained at the broker of a device; None: nothing any more.
-pub(super) type Remembered = (DeviceName, Option<Memory>);
+/// A topic, and what is to be retained there; empty: nothing any more.
+pub(super) type Retained = (String, String);
 
 /// A device and what is known of it.
 #[derive(Debug)]
@@ -52,7 +53,9 @@ pub(super) struct Keeping {
     running: JoinSet<(DeviceName, Delivered)>,
     /// A look at the folders, in the background: a device that wakes meanwhile is not to wait.
     looking: JoinSet<Result<Folders, FolderError>>,
-    memories: mpsc::UnboundedSender<Remembered>,
+    retained: mpsc::UnboundedSender<Retained>,
+    lease: Lease,
+    lease_topic: String,
     /// Those that go first.
     canaries: BTreeSet<DeviceName>,
     gate: Gate,
@@ -65,7 +68,8 @@ impl Keeping {
         root: PathBuf,
         options: KeeperOptions,
         (ear, watch): (Ear, Watch),
-        memories: mpsc::UnboundedSender<Remembered>,
+        (lease, lease_topic): (Lease, String),
+        retained: mpsc::UnboundedSender<Retained>,
     ) -> Self {
         Self {
             sender,
@@ -79,15 +83,22 @@ impl Keeping {
             queue: Queue::default(),
             running: JoinSet::new(),
             looking: JoinSet::new(),
-            memories,
+            retained,
+            lease,
+            lease_topic,
             canaries: BTreeSet::new(),
             gate: Gate::Open,
             failures: 0,
         }
     }
 
+    /// Whether it is this keeper that is at work.
+    pub(super) fn is_at_work(&self) -> bool {
+        self.lease.is_held()
+    }
+
     /// Looks at the folders for the first time, and keeps the devices from then on.
-    pub(super) async fn run(mut self) -> Result<Infallible, KeeperError> {
+    pub(super) async fn run(&mut self) -> Result<Infallible, KeeperError> {
         self.look();
         if let Some(Ok(looked)) = self.looking.join_next().await {
             self.looked(looked?);
@@ -95,7 +106,7 @@ impl Keeping {
         loop {
             self.begin();
             let tick = self.options.window.map(|_| Instant::now() + Window::TICK);
-            let next = self.queue.next().into_iter().chain(tick).min();
+            let next = self.queue.next().into_iter().chain(tick).fold(self.lease.next(), Instant::min);
             tokio::select! {
                 said = self.ear.next() => {
                     self.hear(said.ok_or(LinkError::Lost)?);
@@ -115,7 +126,8 @@ impl Keeping {
                         self.looked(Folders::default());
                     }
                 },
-                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
+                () = sleep_until(next) => {
+                    self.claim();
                     while let Some(device) = self.queue.take_expired(Instant::now()) {
                         self.consider(&device, false);
                     }
@@ -181,8 +193,40 @@ impl Keeping {
         }
     }
 
+    /// Goes on being the keeper that is at work, or tries to be.
+    fn claim(&mut self) {
+        let was_held = self.lease.is_held();
+        if let Some(claim) = self.lease.tick(Instant::now()) {
+            let _ = self.retained.send((self.lease_topic.clone(), claim));
+        }
+        self.relieved(was_held);
+    }
+
+    /// Says so if this keeper is now at work, or no longer.
+    fn relieved(&mut self, was_held: bool) {
+        match (was_held, self.lease.is_held()) {
+            (false, true) => {
+                tracing::info!("at work");
+                // What there is to remember has been left to another one.
+                let known: Vec<_> = self.devices.keys().cloned().collect();
+                known.iter().for_each(|device| self.consider(device, false));
+            }
+            (true, false) => tracing::info!("not at work: another keeper may be, or the broker is away"),
+            _ => {}
+        }
+    }
+
     fn hear(&mut self, said: Said) {
+        let was_held = self.lease.is_held();
         match said {
+            Said::AtWork { keeper } => {
+                self.lease.hear(&keeper, Instant::now());
+                self.relieved(was_held);
+            }
+            Said::Reconnected => {
+                self.lease.reconnected(Instant::now());
+                self.relieved(was_held);
+            }
             Said::Remembered { device: name, memory } => {
                 let device = self.device(&name);
                 let input = memory.as_ref().and_then(|memory| match memory.state {
@@ -247,14 +291,18 @@ impl Keeping {
             (None, None) => true,
             _ => false,
         };
-        if !is_known {
-            device.memory.clone_from(&memory);
-            let _ = self.memories.send((name.clone(), memory));
+        if !is_known && self.lease.is_held() {
+            let text = memory.as_ref().map(ToString::to_string).unwrap_or_default();
+            device.memory = memory;
+            let _ = self.retained.send((name.memory_topic(), text));
         }
     }
 
     /// Begins as many deliveries as there may be.
     fn begin(&mut self) {
+        if !self.lease.is_held() {
+            return;
+        }
         let options = Arc::clone(&self.options);
         let is_time = options.window.is_none_or(Window::is_open);
         let canaries = self.canaries.iter().map(|canary| {

@@ -7,6 +7,9 @@ use crate::wire::DeviceName;
 /// How devices are kept.
 #[derive(Debug, Clone)]
 pub struct KeeperOptions {
+    /// What this keeper and others of the same folder are called: one MQTT topic level. Of those with one name at
+    /// one broker, one is at work. None: as the folder is.
+    pub name: Option<String>,
     /// How many devices are given their files at once. 16.
     pub at_once: usize,
     /// After how many failures in a row a device is left alone until its folder changes. 5.
@@ -34,6 +37,7 @@ pub struct KeeperOptions {
 impl Default for KeeperOptions {
     fn default() -> Self {
         Self {
+            name: None,
             at_once: 16,
             attempts: 5,
             canaries: BTreeSet::new(),

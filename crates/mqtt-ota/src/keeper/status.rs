@@ -62,7 +62,7 @@ type Gathered = (HashMap<DeviceName, Announcement>, HashMap<DeviceName, Memory>)
 
 /// What the broker keeps.
 async fn gather(sender: &Sender) -> Result<Gathered, KeeperError> {
-    let mut ear = Ear::open(sender.link()).await?;
+    let mut ear = Ear::open(sender.link(), None).await?;
     let (mut announced, mut remembered) = Gathered::default();
     let mut whole_at = Instant::now() + LAST_WORD;
     while let Ok(Some(said)) = timeout_at(whole_at, ear.next()).await
@@ -78,6 +78,7 @@ async fn gather(sender: &Sender) -> Result<Gathered, KeeperError> {
             }
             Said::Remembered { device, memory: Some(memory) } => drop(remembered.insert(device, memory)),
             Said::Remembered { device, memory: None } => drop(remembered.remove(&device)),
+            Said::AtWork { .. } | Said::Reconnected => {}
         }
     }
     Ok((announced, remembered))

@@ -1,0 +1,215 @@
+//! Which of the keepers of one folder is at work. No clock and no socket.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How often a keeper says that it is at work.
+const BEAT: Duration = Duration::from_secs(5);
+/// How long another one must have been silent before it is taken to be gone.
+const SILENCE: Duration = Duration::from_secs(15);
+/// How long a claim stands before it is acted upon: all keepers hear all claims, in one order, and the last one
+/// counts.
+const CLAIM: Duration = Duration::from_millis(300);
+/// The longest wait before a claim, so that two keepers that start together do not claim in the same moment.
+const SCATTER: Duration = Duration::from_millis(100);
+
+/// One keeper's view of the retained message that says who is at work.
+#[derive(Debug)]
+pub(super) struct Lease {
+    id: String,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nobody claims before then.
+    Waiting { until: Instant },
+    /// It was claimed; whose it is, is known then.
+    Claiming { until: Instant, is_ours: bool },
+    /// It is ours.
+    Held { beat_at: Instant },
+}
+
+impl Lease {
+    /// `id`: names this keeper, also after a restart.
+    pub(super) fn new(id: String, now: Instant) -> Self {
+        Self { id, state: State::Waiting { until: now + scatter() } }
+    }
+
+    /// Whether this keeper is at work.
+    pub(super) fn is_held(&self) -> bool {
+        matches!(self.state, State::Held { .. })
+    }
+
+    /// When to call [`Lease::tick`] next.
+    pub(super) fn next(&self) -> Instant {
+        match self.state {
+            State::Waiting { until } | State::Claiming { until, .. } => until,
+            State::Held { beat_at } => beat_at,
+        }
+    }
+
+    /// Hears who is at work; an empty text is nobody.
+    pub(super) fn hear(&mut self, holder: &str, now: Instant) {
+        if holder == self.id {
+            match &mut self.state {
+                State::Waiting { .. } => self.state = State::Held { beat_at: now },
+                State::Claiming { is_ours, .. } => *is_ours = true,
+                State::Held { .. } => {}
+            }
+        } else if holder.is_empty() {
+            // One that has gone, or our own goodbye of before.
+            if !self.is_held() {
+                self.state = State::Waiting { until: now + scatter() };
+            }
+        } else {
+            self.state = State::Waiting { until: now + SILENCE };
+        }
+    }
+
+    /// The connection to the broker is back: others may have been at work meanwhile. What the broker keeps comes
+    /// next.
+    pub(super) fn reconnected(&mut self, now: Instant) {
+        self.state = State::Waiting { until: now + CLAIM };
+    }
+
+    /// Goes on in time; yields what is to be retained, if anything.
+    pub(super) fn tick(&mut self, now: Instant) -> Option<String> {
+        if self.next() > now {
+            return None;
+        }
+        match self.state {
+            State::Claiming { is_ours: true, .. } => {
+                self.state = State::Held { beat_at: now + BEAT };
+                None
+            }
+            State::Waiting { .. } | State::Claiming { .. } => {
+                self.state = State::Claiming { until: now + CLAIM, is_ours: false };
+                Some(self.id.clone())
+            }
+            State::Held { .. } => {
+                self.state = State::Held { beat_at: now + BEAT };
+                Some(self.id.clone())
+            }
+        }
+    }
+}
+
+fn scatter() -> Duration {
+    SCATTER.mul_f64(fastrand::f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Keepers at a broker that passes every message on to all, in order.
+    struct House {
+        now: Instant,
+        keepers: Vec<Lease>,
+        /// What each has not heard yet, and is with the broker.
+        retained: String,
+    }
+
+    impl House {
+        fn of(count: usize) -> Self {
+            let now = Instant::now();
+            let keepers = (0..count).map(|number| Lease::new(format!("keeper {number}"), now)).collect();
+            Self { now, keepers, retained: String::new() }
+        }
+
+        fn pass(&mut self, time: Duration, alive: &[usize]) {
+            let end = self.now + time;
+            while self.now < end {
+                self.now += Duration::from_millis(10);
+                for index in alive {
+                    if let Some(claim) = self.keepers[*index].tick(self.now) {
+                        self.retained.clone_from(&claim);
+                        alive.iter().for_each(|other| self.keepers[*other].hear(&claim, self.now));
+                    }
+                }
+            }
+        }
+
+        fn at_work(&self, alive: &[usize]) -> Vec<usize> {
+            alive.iter().copied().filter(|index| self.keepers[*index].is_held()).collect()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_keeper_is_at_work_in_less_than_half_a_second() {
+        let mut house = House::of(1);
+        house.pass(Duration::from_millis(450), &[0]);
+        assert_eq!(house.at_work(&[0]), [0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_keeper_that_starts_again_is_at_work_at_once() {
+        let mut house = House::of(1);
+        house.keepers[0].hear("keeper 0", house.now);
+        assert!(house.keepers[0].is_held());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_several_one_is_at_work_and_another_after_it_has_gone() {
+        let all = [0, 1, 2];
+        let mut house = House::of(3);
+        house.pass(Duration::from_secs(60), &all);
+        let first = house.at_work(&all);
+        assert_eq!(first.len(), 1);
+        let rest: Vec<_> = all.into_iter().filter(|index| *index != first[0]).collect();
+        house.pass(SILENCE / 2, &rest);
+        assert_eq!(house.at_work(&rest), []);
+        house.pass(SILENCE, &rest);
+        assert_eq!(house.at_work(&rest).len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_says_goodbye_is_followed_at_once() {
+        let mut house = House::of(2);
+        house.pass(Duration::from_secs(2), &[0]);
+        house.keepers[1].hear("keeper 0", house.now);
+        house.keepers[1].hear("", house.now);
+        house.pass(Duration::from_millis(450), &[1]);
+        assert_eq!(house.at_work(&[1]), [1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_away_stands_back_if_another_is_at_work_and_goes_on_if_not() {
+        let mut house = House::of(1);
+        house.pass(Duration::from_secs(2), &[0]);
+        let lease = &mut house.keepers[0];
+        lease.reconnected(house.now);
+        assert!(!lease.is_held());
+        lease.hear("keeper 0", house.now);
+        assert!(lease.is_held());
+        lease.reconnected(house.now);
+        lease.hear("keeper 7", house.now);
+        house.pass(SILENCE / 2, &[0]);
+        assert_eq!(house.at_work(&[0]), []);
+    }
+
+    proptest! {
+        #[test]
+        fn property_there_are_never_two_for_longer_than_a_message_takes(
+            steps in proptest::collection::vec((1_u64..20_000, 0_usize..8), 1..20)
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+            let _guard = runtime.enter();
+            let mut house = House::of(3);
+            for (time, subset) in steps {
+                let alive: Vec<_> = (0..3).filter(|index| subset & (1 << index) != 0).collect();
+                // Who comes back hears what the broker keeps.
+                for index in &alive {
+                    house.keepers[*index].reconnected(house.now);
+                    let retained = house.retained.clone();
+                    house.keepers[*index].hear(&retained, house.now);
+                }
+                house.pass(Duration::from_millis(time), &alive);
+                prop_assert!(house.at_work(&alive).len() <= 1);
+            }
+        }
+    }
+}
