@@ -29,6 +29,8 @@ pub struct Settings {
     pub lines: Vec<&'static str>,
     /// The lines of its access control file; none: everything is allowed.
     pub access: Vec<&'static str>,
+    /// It says nothing of what clients do. For figures: else it writes several lines for each message.
+    pub is_quiet: bool,
 }
 
 /// A real Mosquitto on a free port of the loopback address. Killed when dropped.
@@ -97,7 +99,7 @@ impl Mosquitto {
     fn run(&mut self) -> Result<(), String> {
         fs::write(self.file("mosquitto.conf"), self.configuration()).expect("a file is written");
         let mut command = Command::new(find());
-        command.arg("-v").arg("-c").arg(self.file("mosquitto.conf"));
+        command.args((!self.settings.is_quiet).then_some("-v")).arg("-c").arg(self.file("mosquitto.conf"));
         let process = Process::start("mosquitto", {
             captured(&mut command);
             command
@@ -127,6 +129,9 @@ impl Mosquitto {
         }
         if !self.settings.access.is_empty() {
             let _ = writeln!(text, "acl_file {}", self.file("access").display());
+        }
+        if self.settings.is_quiet {
+            text.push_str("connection_messages false\n");
         }
         for line in &self.settings.lines {
             let _ = writeln!(text, "{line}");
