@@ -20,6 +20,7 @@
 //! | [`OriginalSender`] | the sender of 2018: QoS 0, three seconds, no answer |
 //! | [`Receiver`] | `mqtt-ota receive` |
 //! | [`DemoDevice`] | the MicroPython script that `mqtt-ota demo` runs |
+//! | [`Fleet`], [`FleetDevice`] | up to ten thousand devices, each as it behaves |
 //! | [`SetDevice`] | the companion client as a device that takes sets |
 //! | [`Board`] | MicroPython with a file system of its own, an application, and the companion client |
 //!
@@ -44,11 +45,13 @@ mod distance;
 mod embedded;
 mod endpoint;
 mod feeder;
+mod fleet;
 mod gate;
 mod home;
 mod link;
 mod mosquitto;
 mod offer;
+mod open_files;
 mod original;
 mod original_sender;
 mod port;
@@ -71,11 +74,13 @@ pub use distance::Distance;
 pub use embedded::EmbeddedBroker;
 pub use endpoint::Endpoint;
 pub use feeder::Feeder;
+pub use fleet::{Behaviour, Ending, Fleet, FleetDevice, FleetSettings, Rhythm};
 pub use gate::{Gate, Passes};
 pub use home::{Home, files, noise};
 pub use link::Link;
 pub use mosquitto::{Mosquitto, Settings};
 pub use offer::RawOffer;
+pub use open_files::raise_open_files;
 pub use original::{OriginalDevice, Step};
 pub use original_sender::OriginalSender;
 pub use port::{SilentPort, TakenPort, free_port};

@@ -1,0 +1,146 @@
+use std::collections::BTreeMap;
+use std::sync::{Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use mqtt_ota::wire::Manifest;
+use mqtt_ota::{Delete, DeviceName, DevicePath, Digest};
+
+/// What a device of a [`Fleet`](crate::Fleet) has, and what has happened to it so far.
+#[derive(Debug, Clone)]
+pub struct FleetDevice {
+    /// Its name.
+    pub name: DeviceName,
+    /// It is subscribed, and the broker has its announcement.
+    pub is_online: bool,
+    /// The set that is installed.
+    pub set: Option<Digest>,
+    /// Its files, by what they hash to.
+    pub files: BTreeMap<DevicePath, Digest>,
+    /// The set that it has taken back last, where no other was installed since.
+    pub rolled_back: Option<Digest>,
+    /// How often it has rebooted because of what it had installed, by the set's digest, or by that of the file
+    /// where it takes plain offers.
+    pub reboots: BTreeMap<Digest, u32>,
+    /// How many offers it has heard.
+    pub offers: u32,
+    /// How often it has announced itself.
+    pub announcements: u32,
+    /// How many bytes it has received from senders.
+    pub received: u64,
+    /// The detail of each `failed` that it has answered.
+    pub failures: Vec<String>,
+    /// The files of the set that is installed.
+    pub(super) set_files: Vec<DevicePath>,
+    /// What was installed does not run yet.
+    pub(super) is_to_reboot: bool,
+}
+
+impl FleetDevice {
+    pub(super) fn new(name: DeviceName) -> Self {
+        Self {
+            name,
+            is_online: false,
+            set: None,
+            files: BTreeMap::new(),
+            rolled_back: None,
+            reboots: BTreeMap::new(),
+            offers: 0,
+            announcements: 0,
+            received: 0,
+            failures: Vec::new(),
+            set_files: Vec::new(),
+            is_to_reboot: false,
+        }
+    }
+
+    /// How often it has rebooted because of what it had installed.
+    pub fn all_reboots(&self) -> u32 {
+        self.reboots.values().sum()
+    }
+
+    /// It is online, and runs this set: where that took a reboot, it was.
+    pub fn runs(&self, set: Digest) -> bool {
+        self.is_online && self.set == Some(set) && !self.is_to_reboot
+    }
+
+    /// Puts a file in place by itself, so that there is no set any more.
+    pub(super) fn put(&mut self, path: DevicePath, digest: Digest) {
+        self.files.insert(path, digest);
+        self.set = None;
+    }
+
+    /// Puts a set in place.
+    pub(super) fn install(&mut self, digest: Digest, manifest: &Manifest, delete: Delete) {
+        match delete {
+            Delete::FormerSet => {
+                let gone = std::mem::take(&mut self.set_files);
+                self.files.retain(|path, _| !gone.contains(path));
+            }
+            Delete::Everything => self.files.clear(),
+            _ => {}
+        }
+        self.files.extend(manifest.lines().iter().map(|line| (line.path.clone(), line.digest)));
+        self.set_files = manifest.lines().iter().map(|line| line.path.clone()).collect();
+        (self.set, self.rolled_back) = (Some(digest), None);
+    }
+}
+
+/// What is known of all devices, and a way to wait for more.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    pages: Mutex<Pages>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct Pages {
+    devices: Vec<FleetDevice>,
+    /// The device that each waiter waits for; None is any.
+    awaited: Vec<Option<usize>>,
+}
+
+impl Ledger {
+    pub(super) fn new(devices: Vec<FleetDevice>) -> Self {
+        Self { pages: Mutex::new(Pages { devices, awaited: Vec::new() }), changed: Condvar::new() }
+    }
+
+    /// Changes what is known of one device.
+    pub(super) fn change<T>(&self, index: usize, change: impl FnOnce(&mut FleetDevice) -> T) -> T {
+        let mut pages = self.pages.lock().unwrap();
+        let changed = change(&mut pages.devices[index]);
+        if pages.awaited.iter().any(|awaited| awaited.is_none_or(|awaited| awaited == index)) {
+            self.changed.notify_all();
+        }
+        changed
+    }
+
+    /// Looks at all devices.
+    pub(super) fn look<T>(&self, look: impl FnOnce(&[FleetDevice]) -> T) -> T {
+        look(&self.pages.lock().unwrap().devices)
+    }
+
+    /// Waits until `found` finds something, or tells which device has to change first.
+    pub(super) fn wait<T>(
+        &self,
+        guard: Duration,
+        mut found: impl FnMut(&[FleetDevice]) -> Result<T, Option<usize>>,
+    ) -> Option<T> {
+        let give_up = Instant::now() + guard;
+        let mut pages = self.pages.lock().unwrap();
+        loop {
+            let awaited = match found(&pages.devices) {
+                Ok(found) => return Some(found),
+                Err(awaited) => awaited,
+            };
+            let left = give_up.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            pages.awaited.push(awaited);
+            pages = self.changed.wait_timeout(pages, left).unwrap().0;
+            let ours =
+                pages.awaited.iter().position(|other| *other == awaited).expect("nobody else removes it");
+            pages.awaited.swap_remove(ours);
+        }
+    }
+}

@@ -1,0 +1,142 @@
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+
+use bytes::{Bytes, BytesMut};
+use rumqttc::QoS;
+use rumqttc::mqttbytes::Error;
+use rumqttc::mqttbytes::v4::{Connect, ConnectReturnCode, Packet, PubAck, Publish, Subscribe};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+/// The longest packet that is read, in bytes: far above what the protocol allows.
+const MAX_PACKET: usize = 256 * 1024;
+/// How much is read at once, in bytes: a few messages. There are ten thousand of these buffers.
+const READ: usize = 512;
+/// In seconds. Nobody sends a ping: it is longer than any test.
+const KEEP_ALIVE: u16 = u16::MAX;
+
+/// The broker that a fleet is at.
+#[derive(Debug, Clone)]
+pub(super) struct At {
+    pub(super) address: SocketAddr,
+    pub(super) login: Option<(String, String)>,
+}
+
+/// One connection to a broker, over MQTT 3.1.1 and with a clean session, as lean as ten thousand of them have to
+/// be. Dropped, it closes as after a power cut.
+#[derive(Debug)]
+pub(super) struct Session {
+    stream: TcpStream,
+    received: BytesMut,
+    outgoing: BytesMut,
+    messages: VecDeque<Bytes>,
+    last_id: u16,
+    /// Publications that the broker has not acknowledged.
+    unsettled: usize,
+}
+
+impl Session {
+    /// Connects as the client `id`.
+    pub(super) async fn open(at: &At, id: &str) -> io::Result<Self> {
+        let stream = TcpStream::connect(at.address).await?;
+        stream.set_nodelay(true)?;
+        let (received, outgoing, messages) = (BytesMut::new(), BytesMut::new(), VecDeque::new());
+        let mut session = Self { stream, received, outgoing, messages, last_id: 0, unsettled: 0 };
+        let mut connect = Connect::new(id);
+        connect.keep_alive = KEEP_ALIVE;
+        if let Some((user, password)) = &at.login {
+            connect.set_login(user, password);
+        }
+        session.queue(&Packet::Connect(connect))?;
+        match session.packet().await? {
+            Packet::ConnAck(answer) if answer.code == ConnectReturnCode::Success => Ok(session),
+            other => Err(io::Error::other(format!("the broker refuses {id}: {other:?}"))),
+        }
+    }
+
+    /// Subscribes to one topic, and returns when the broker has said that it has it.
+    pub(super) async fn subscribe(&mut self, topic: &str) -> io::Result<()> {
+        let mut subscribe = Subscribe::new(topic, QoS::AtLeastOnce);
+        subscribe.pkid = self.next_id();
+        self.queue(&Packet::Subscribe(subscribe))?;
+        while !matches!(self.packet().await?, Packet::SubAck(_)) {}
+        Ok(())
+    }
+
+    /// Publishes a message; it goes out with whatever waits next.
+    pub(super) fn publish(&mut self, topic: String, payload: String, retain: bool) -> io::Result<()> {
+        let mut publish = Publish::new(topic, QoS::AtLeastOnce, payload);
+        (publish.pkid, publish.retain) = (self.next_id(), retain);
+        self.unsettled += 1;
+        self.queue(&Packet::Publish(publish))
+    }
+
+    /// Waits until the broker has acknowledged whatever was published.
+    pub(super) async fn settle(&mut self) -> io::Result<()> {
+        while self.unsettled > 0 {
+            self.packet().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the next message. Cancellation: nothing is lost.
+    pub(super) async fn message(&mut self) -> io::Result<Bytes> {
+        loop {
+            if let Some(message) = self.messages.pop_front() {
+                return Ok(message);
+            }
+            self.packet().await?;
+        }
+    }
+
+    /// Says goodbye, so that the broker knows that it is meant.
+    pub(super) async fn close(mut self) -> io::Result<()> {
+        self.queue(&Packet::Disconnect)?;
+        self.flush().await
+    }
+
+    fn next_id(&mut self) -> u16 {
+        self.last_id = self.last_id.checked_add(1).unwrap_or(1);
+        self.last_id
+    }
+
+    fn queue(&mut self, packet: &Packet) -> io::Result<()> {
+        packet.write(&mut self.outgoing, MAX_PACKET).map(drop).map_err(io::Error::other)
+    }
+
+    /// Cancellation: the rest goes out with the next call.
+    async fn flush(&mut self) -> io::Result<()> {
+        while !self.outgoing.is_empty() {
+            self.stream.write_buf(&mut self.outgoing).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads one packet, and does with it what has to be done in any case.
+    async fn packet(&mut self) -> io::Result<Packet> {
+        loop {
+            self.flush().await?;
+            match Packet::read(&mut self.received, MAX_PACKET) {
+                Ok(Packet::Publish(publish)) => {
+                    self.messages.push_back(publish.payload.clone());
+                    if publish.pkid > 0 {
+                        self.queue(&Packet::PubAck(PubAck::new(publish.pkid)))?;
+                    }
+                    return Ok(Packet::Publish(publish));
+                }
+                Ok(packet) => {
+                    self.unsettled -= usize::from(matches!(packet, Packet::PubAck(_)));
+                    return Ok(packet);
+                }
+                Err(Error::InsufficientBytes(_)) => {
+                    self.received.reserve(READ);
+                    if self.stream.read_buf(&mut self.received).await? == 0 {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    }
+                }
+                Err(error) => return Err(io::Error::other(error)),
+            }
+        }
+    }
+}
