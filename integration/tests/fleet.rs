@@ -106,6 +106,24 @@ fn a_device_that_sleeps_is_not_subscribed_and_takes_the_folder_once_it_is_awake(
 }
 
 #[test]
+fn devices_that_sleep_wake_again_and_again_and_not_all_at_once() {
+    let broker = Mosquitto::start();
+    let rhythm = Rhythm::Sleeps {
+        period: Duration::from_millis(500),
+        awake: Duration::from_millis(50),
+        is_cut: false,
+    };
+    let behaviours = vec![Behaviour { rhythm, ..Behaviour::default() }; 20];
+    let fleet = Fleet::with(&broker, FleetSettings { prefix: "CLOCK".to_owned(), seed: 7 }, behaviours);
+    assert_eq!(fleet.names()[19].as_str(), "CLOCK00019");
+    fleet.wait_until("some asleep and some not", |devices| {
+        let awake = devices.iter().filter(|device| device.is_online).count();
+        (1..20).contains(&awake).then_some(())
+    });
+    fleet.wait_until_all("awake for the third time", |device| device.announcements >= 3);
+}
+
+#[test]
 fn a_device_whose_set_does_not_fit_says_so() {
     let scene = scene(Mosquitto::start());
     let fleet = one(&scene.broker, Behaviour { ending: Ending::NoSpace, ..Behaviour::default() });

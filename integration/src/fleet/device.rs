@@ -153,9 +153,9 @@ impl Device {
 
     async fn join(&mut self) -> io::Result<Session> {
         let connecting = self.ground.connecting.acquire().await;
-        let mut session = Session::open(&self.ground.at, self.name.as_str()).await?;
+        let topic = self.name.offer_topic();
+        let mut session = Session::open(&self.ground.at, self.name.as_str(), &topic).await?;
         drop(connecting);
-        session.subscribe(&self.name.offer_topic()).await?;
         let announcement = self.see(|device| self.announcement(device).to_string());
         session.publish(self.name.announcement_topic(), announcement, true)?;
         if let Some(digest) = self.back {

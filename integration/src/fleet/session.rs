@@ -37,8 +37,8 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Connects as the client `id`.
-    pub(super) async fn open(at: &At, id: &str) -> io::Result<Self> {
+    /// Connects as the client `id`, and subscribes to `topic`; returns when the broker has said that it has both.
+    pub(super) async fn open(at: &At, id: &str, topic: &str) -> io::Result<Self> {
         let stream = TcpStream::connect(at.address).await?;
         stream.set_nodelay(true)?;
         let (received, outgoing, messages) = (BytesMut::new(), BytesMut::new(), VecDeque::new());
@@ -48,20 +48,17 @@ impl Session {
         if let Some((user, password)) = &at.login {
             connect.set_login(user, password);
         }
+        // Both at once, as MQTT allows: thousands of round trips less.
         session.queue(&Packet::Connect(connect))?;
-        match session.packet().await? {
-            Packet::ConnAck(answer) if answer.code == ConnectReturnCode::Success => Ok(session),
-            other => Err(io::Error::other(format!("the broker refuses {id}: {other:?}"))),
-        }
-    }
-
-    /// Subscribes to one topic, and returns when the broker has said that it has it.
-    pub(super) async fn subscribe(&mut self, topic: &str) -> io::Result<()> {
         let mut subscribe = Subscribe::new(topic, QoS::AtLeastOnce);
-        subscribe.pkid = self.next_id();
-        self.queue(&Packet::Subscribe(subscribe))?;
-        while !matches!(self.packet().await?, Packet::SubAck(_)) {}
-        Ok(())
+        subscribe.pkid = session.next_id();
+        session.queue(&Packet::Subscribe(subscribe))?;
+        match session.packet().await? {
+            Packet::ConnAck(answer) if answer.code == ConnectReturnCode::Success => {}
+            other => return Err(io::Error::other(format!("the broker refuses {id}: {other:?}"))),
+        }
+        while !matches!(session.packet().await?, Packet::SubAck(_)) {}
+        Ok(session)
     }
 
     /// Publishes a message; it goes out with whatever waits next.
@@ -126,7 +123,9 @@ impl Session {
                     return Ok(Packet::Publish(publish));
                 }
                 Ok(packet) => {
-                    self.unsettled -= usize::from(matches!(packet, Packet::PubAck(_)));
+                    if matches!(packet, Packet::PubAck(_)) {
+                        self.unsettled = self.unsettled.saturating_sub(1);
+                    }
                     return Ok(packet);
                 }
                 Err(Error::InsufficientBytes(_)) => {
