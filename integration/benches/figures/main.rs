@@ -1,5 +1,5 @@
 //! Figures of the real command, and their ratios to what bounds them, measured in the same run:
-//! `cargo bench -p mqtt-ota-integration`, or with the names of parts: `… -- small large sparse sets`.
+//! `cargo bench -p mqtt-ota-integration`, or with the names of parts: `… -- small large sparse sets keeper`.
 //!
 //! It compares and does not judge: a slow day fails nothing. Everything is on this machine and on
 //! loopback. Medians, with the quartiles in brackets. Other work on the machine disturbs it; what was built
@@ -13,10 +13,14 @@
     reason = "a benchmark that cannot run ends with the reason"
 )]
 
+mod bare;
 mod baseline;
 mod content;
+mod keeper;
 mod large;
+mod limit;
 mod machine;
+mod nginx;
 mod paho;
 mod peak;
 mod place;
@@ -36,6 +40,7 @@ fn main() {
         ("large", large::measure),
         ("sparse", sparse::measure),
         ("sets", sets::measure),
+        ("keeper", keeper::measure),
     ] {
         if is_wanted(part) {
             println!();

@@ -12,6 +12,11 @@ const PAUSE: Duration = Duration::from_millis(1);
 pub(crate) struct Peak(Option<u64>);
 
 impl Peak {
+    /// That of a process that is running, so far.
+    pub(crate) fn of(process: u32) -> Self {
+        Self(read(process))
+    }
+
     /// Follows a process while `work` waits for its end.
     ///
     /// The system keeps the peak itself, so what is read last misses only growth in the last millisecond.

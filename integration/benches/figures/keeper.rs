@@ -1,0 +1,184 @@
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use mqtt_ota::Digest;
+use mqtt_ota::wire::{Algorithm, Manifest, ManifestLine};
+use mqtt_ota_integration::{Fleet, Mosquitto, MqttOta, Settings, raise_open_files};
+
+use crate::bare;
+use crate::content::write_random;
+use crate::limit;
+use crate::nginx::Nginx;
+use crate::peak::Peak;
+use crate::sample::Sample;
+
+/// How many devices there are, unless `KEEPER_DEVICES` says otherwise.
+const DEVICES: usize = 10_000;
+/// The length of the one file, in bytes.
+const BYTES: usize = 4096;
+/// How often each is measured.
+const ROUNDS: usize = 3;
+
+/// The keeper: how long all devices take to follow a change of the one file that they have in common, against
+/// fetching it as often from nginx and passing as many messages through the same broker.
+pub(crate) fn measure() {
+    let count = std::env::var("KEEPER_DEVICES").ok().and_then(|count| count.parse().ok()).unwrap_or(DEVICES);
+    println!("{count} devices on Mosquitto, a file of {BYTES} bytes that all have, {ROUNDS} rounds");
+    raise_open_files();
+    let broker = Mosquitto::with(Settings { is_quiet: true, ..Settings::default() });
+    let limit = measure_limit(&broker, count);
+    let has_keep = MqttOta::run("keep").arg("--help").finish().status() == Some(0);
+    let started = Instant::now();
+    let fleet = Fleet::start(&broker, count);
+    println!("    fleet               {:8.1} ms until all are announced", ms(started.elapsed()));
+    let bounds = measure_fleet(&broker, &fleet, limit);
+    if !has_keep {
+        println!("    mqtt-ota has no command `keep`");
+        return;
+    }
+    for layout in [Layout::Folders, Layout::Aliases] {
+        println!("  {}", layout.describe());
+        measure_keeper(&broker, &fleet, layout, bounds);
+    }
+}
+
+/// What bounds any keeper on this machine: the sum of both, or nothing without nginx.
+fn measure_limit(broker: &Mosquitto, count: usize) -> Option<Duration> {
+    let mut passing = Sample::default();
+    (0..ROUNDS).for_each(|_| passing.add(limit::pass(broker, count)));
+    println!("    pass the messages   {passing}, {} from one client to another", 4 * count);
+    let nginx = match Nginx::serving(&vec![b'#'; BYTES]) {
+        Ok(nginx) => nginx,
+        Err(why) => {
+            println!("    without a limit: {why}");
+            return None;
+        }
+    };
+    let mut fetching = Sample::default();
+    (0..ROUNDS).for_each(|_| fetching.add(limit::fetch(nginx.address(), BYTES, count)));
+    println!("    fetch the file      {fetching}, {count} times from nginx");
+    let sum = fetching.median() + passing.median();
+    println!("    limit               {:8.1} ms, the sum", ms(sum));
+    Some(sum)
+}
+
+/// What a time of the whole fleet is compared with.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    /// The files and the messages, where that was measured.
+    limit: Option<Duration>,
+    /// That all devices connect, subscribe and announce themselves: no keeper can save it, and no limit has it.
+    boots: Duration,
+}
+
+impl Bounds {
+    fn compare(self, sample: &Sample) -> String {
+        self.limit.map_or_else(String::new, |limit| {
+            let with_boots = sample.over(limit + self.boots);
+            format!(", {:.2} of the limit (with the boots: {with_boots:.2})", sample.over(limit))
+        })
+    }
+}
+
+/// What the simulated devices themselves take of what is measured with them: a boot of all, and whole updates by a
+/// sender that only sends.
+fn measure_fleet(broker: &Mosquitto, fleet: &Fleet, limit: Option<Duration>) -> Bounds {
+    let (mut booting, mut bare) = (Sample::default(), Sample::default());
+    for boots in 1..=ROUNDS {
+        let started = Instant::now();
+        (0..fleet.names().len()).for_each(|index| fleet.cut(index));
+        fleet.wait_until_all("announced anew", |device| device.announcements as usize > boots);
+        booting.add(started.elapsed());
+    }
+    println!("      all boot          {booting}");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("main.py");
+    for _ in 0..ROUNDS {
+        write_random(&file, BYTES);
+        let bytes = fs::read(&file).expect("a file that can be read");
+        let manifest = manifest_of(&bytes);
+        let set = manifest.digest(Algorithm::Sha256);
+        bare.add(bare::follow(broker, fleet, set, &manifest, &bytes));
+    }
+    let bounds = Bounds { limit, boots: booting.median() };
+    println!("    a bare sender       {bare}{}", bounds.compare(&bare));
+    println!("    this process        {} so far, with all devices", Peak::of(std::process::id()));
+    bounds
+}
+
+/// The real command, from the change of the file until every device is back with it.
+fn measure_keeper(broker: &Mosquitto, fleet: &Fleet, layout: Layout, bounds: Bounds) {
+    let (folder, spare) = (tempfile::tempdir(), tempfile::tempdir());
+    let (folder, spare) = (folder.expect("a temporary folder"), spare.expect("a temporary folder"));
+    let file = folder.path().join("common/main.py");
+    fs::create_dir(folder.path().join("common")).expect("a folder is made");
+    write_random(&file, BYTES);
+    layout.write(folder.path(), fleet);
+    let started = Instant::now();
+    let (keeper, _home) = MqttOta::run("keep").broker(broker).arg(folder.path()).start();
+    let set = set_of(&file);
+    fleet.wait_until_all("at the first set", |device| device.runs(set));
+    println!("    from its start      {:8.1} ms", ms(started.elapsed()));
+    let mut following = Sample::default();
+    for _ in 0..ROUNDS {
+        let reboots: u32 = fleet.look(|devices| devices.iter().map(|device| device.all_reboots()).sum());
+        // At once: half a file would be a set of its own.
+        let next = spare.path().join("main.py");
+        write_random(&next, BYTES);
+        let set = set_of(&next);
+        let started = Instant::now();
+        fs::rename(&next, &file).expect("a file is replaced");
+        fleet.wait_until_all("at the new set", |device| device.runs(set));
+        following.add(started.elapsed());
+        let all: u32 = fleet.look(|devices| devices.iter().map(|device| device.all_reboots()).sum());
+        assert_eq!((all - reboots) as usize, fleet.names().len(), "each device reboots once");
+    }
+    println!("    after a change      {following}{} (goal: 1.5)", bounds.compare(&following));
+    println!("    peak memory         {} (goal: under 100 MB)", Peak::of(keeper.id()));
+}
+
+/// The set that `file` is alone in.
+fn set_of(file: &Path) -> Digest {
+    manifest_of(&fs::read(file).expect("a file that can be read")).digest(Algorithm::Sha256)
+}
+
+fn manifest_of(file: &[u8]) -> Manifest {
+    let (digest, path) = (Digest::of(Algorithm::Sha256, file), "main.py".parse().expect("a path"));
+    Manifest::new([ManifestLine { digest, size: file.len() as u64, path }]).expect("a manifest")
+}
+
+/// How the keeper's folder says which devices there are.
+#[derive(Debug, Clone, Copy)]
+enum Layout {
+    Folders,
+    Aliases,
+}
+
+impl Layout {
+    fn describe(self) -> &'static str {
+        match self {
+            Self::Folders => "a folder for each device",
+            Self::Aliases => "one folder, whose devices are its aliases",
+        }
+    }
+
+    fn write(self, root: &Path, fleet: &Fleet) {
+        let include = "include = [\"../common\"]\n";
+        let device = |name: &str, text: &str| {
+            fs::create_dir(root.join(name)).expect("a folder is made");
+            fs::write(root.join(name).join("device.toml"), text).expect("a file is written");
+        };
+        match self {
+            Self::Folders => fleet.names().iter().for_each(|name| device(name.as_str(), include)),
+            Self::Aliases => {
+                let names: String = fleet.names().iter().map(|name| format!("  \"{name}\",\n")).collect();
+                device("LAMPS", &format!("{include}aliases = [\n{names}]\n"));
+            }
+        }
+    }
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}

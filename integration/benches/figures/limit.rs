@@ -1,0 +1,116 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use mqtt_ota_integration::Endpoint;
+use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, QoS};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+/// Files that are fetched at once.
+const AT_ONCE: usize = 64;
+/// Messages that are on their way at once: Mosquitto drops what comes on top of 1,000 for one subscriber.
+const ON_THE_WAY: usize = 500;
+/// Messages that the publisher's broker has not acknowledged, at most: what rumqttc does by itself.
+const IN_FLIGHT: u16 = 100;
+
+/// Fetches `/main.py`, of `bytes` bytes, `count` times over HTTP, with a connection each.
+pub(crate) fn fetch(server: SocketAddr, bytes: usize, count: usize) -> Duration {
+    let next = Arc::new(AtomicUsize::new(0));
+    let started = Instant::now();
+    runtime().block_on(async {
+        let mut clients = JoinSet::new();
+        for _ in 0..AT_ONCE {
+            let next = Arc::clone(&next);
+            clients.spawn(async move {
+                let mut answer = Vec::new();
+                while next.fetch_add(1, Ordering::Relaxed) < count {
+                    let mut stream = TcpStream::connect(server).await.expect("the server takes connections");
+                    stream.write_all(b"GET /main.py HTTP/1.0\r\n\r\n").await.expect("the server reads");
+                    answer.clear();
+                    stream.read_to_end(&mut answer).await.expect("the server answers");
+                    assert!(answer.starts_with(b"HTTP/1.1 200 ") && answer.len() > bytes, "a whole answer");
+                }
+            });
+        }
+        while let Some(ended) = clients.join_next().await {
+            ended.expect("a client ends well");
+        }
+    });
+    started.elapsed()
+}
+
+/// Passes the messages of `count` updates through `broker`, from one client to another: for each an offer, the
+/// statuses `receiving` and `installed`, and an announcement, as long as real ones.
+pub(crate) fn pass(broker: &impl Endpoint, count: usize) -> Duration {
+    let (publisher, mut publishing) = client(broker, "publisher");
+    let (subscriber, mut subscribing) = client(broker, "subscriber");
+    let window = Arc::new(Semaphore::new(ON_THE_WAY));
+    runtime().block_on(async {
+        subscriber.subscribe("+/OTA/#", QoS::AtLeastOnce).await.expect("the client runs");
+        while !matches!(poll(&mut subscribing).await, Packet::SubAck(_)) {}
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            loop {
+                poll(&mut publishing).await;
+            }
+        });
+        let started = Instant::now();
+        let places = Arc::clone(&window);
+        tasks.spawn(async move {
+            for (topic, payload) in (0..count).flat_map(messages) {
+                places.acquire().await.expect("it stays open").forget();
+                publisher.publish(topic, QoS::AtLeastOnce, false, payload).await.expect("the client runs");
+            }
+            // The client that is dropped ends its connection.
+            std::future::pending().await
+        });
+        let mut left = count * messages(0).len();
+        while left > 0 {
+            if matches!(poll(&mut subscribing).await, Packet::Publish(_)) {
+                left -= 1;
+                window.add_permits(1);
+            }
+        }
+        started.elapsed()
+    })
+}
+
+/// What is said when one device is updated.
+fn messages(device: usize) -> [(String, String); 4] {
+    let topic = |end: &str| format!("LAMP{device:05}/OTA{end}");
+    let (hash, id) = ("0123456789abcdef".repeat(4), format!("{device:016x}"));
+    [
+        (topic(""), format!("127.0.0.1|34567|set|{hash}|1|id={id}|size=78|set=1|delete=set|trial=3")),
+        (topic("/status"), format!("receiving|set|{hash}|{id}")),
+        (topic("/status"), format!("installed|set|{hash}|")),
+        (
+            topic("/device"),
+            format!("v=1|client=mqtt_ota 0.1.0|addr=127.0.0.1|free=1000000|hash=sha256|set={hash}"),
+        ),
+    ]
+}
+
+fn client(broker: &impl Endpoint, id: &str) -> (AsyncClient, EventLoop) {
+    let address = broker.address();
+    let mut options = MqttOptions::new(id, address.ip().to_string(), address.port());
+    options.set_inflight(IN_FLIGHT).set_keep_alive(Duration::from_secs(600));
+    AsyncClient::new(options, usize::from(IN_FLIGHT))
+}
+
+/// The next packet from the broker.
+async fn poll(events: &mut EventLoop) -> Packet {
+    loop {
+        if let Event::Incoming(packet) = events.poll().await.expect("the broker stays") {
+            return packet;
+        }
+    }
+}
+
+fn runtime() -> Runtime {
+    Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+}
