@@ -1,8 +1,11 @@
+mod answer;
+mod awake;
 mod behaviour;
 mod device;
 mod ledger;
 mod session;
-mod transfer;
+mod staging;
+mod supply;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +24,7 @@ use crate::runtime::{GUARD, runtime};
 use device::{Device, Ground, Switches};
 use ledger::Ledger;
 use session::At;
-use transfer::Staging;
+use staging::Staging;
 
 /// Devices that connect to the broker at once. Mosquitto's queue holds 100 connections, and the system tries again
 /// one that found it full only after a second.

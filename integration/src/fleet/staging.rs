@@ -1,42 +1,20 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use mqtt_ota::wire::{Ask, Content, ExtendedOffer, Hasher, Manifest, Request};
-use mqtt_ota::{DevicePath, Digest, Offer, Reason};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
+use mqtt_ota::wire::{Content, ExtendedOffer, Hasher, Manifest};
+use mqtt_ota::{DevicePath, Digest, Reason};
+use tokio::time::sleep;
 
-/// How long a device waits for a connection and for each next bytes, as the companion client does.
-const IDLE: Duration = Duration::from_secs(10);
+use super::supply::{Count, Failure, Supply};
+
 /// Connections in a row that may bring nothing.
 const ATTEMPTS: u32 = 5;
 /// The pause before a connection is made anew.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How much is read at once, in bytes.
-const CHUNK: usize = 4096;
 
 /// Files by what they hash to.
 pub(super) type Files = BTreeMap<DevicePath, Digest>;
-
-/// Why an offer is not installed, as the status says it.
-#[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) reason: Reason,
-    pub(super) text: String,
-}
-
-impl Failure {
-    pub(super) fn new(reason: Reason, text: impl ToString) -> Self {
-        Self { reason, text: text.to_string() }
-    }
-
-    fn is_of_the_link(&self) -> bool {
-        matches!(self.reason, Reason::Connect | Reason::Short | Reason::Timeout)
-    }
-}
 
 /// What a device keeps of an extended offer that it has not taken to its end, whatever interrupts it.
 #[derive(Debug, Default)]
@@ -48,9 +26,6 @@ pub(super) struct Staging {
     /// Bytes that have come.
     received: u64,
 }
-
-/// Is told how many bytes more have come.
-pub(super) type Count<'a> = &'a (dyn Fn(usize) + Sync);
 
 /// The beginning of an item.
 #[derive(Debug)]
@@ -75,7 +50,7 @@ impl Staging {
         let mut futile = 0;
         loop {
             let before = self.received;
-            let mut supply = Supply { offer, count, stream: None, asked: None };
+            let mut supply = Supply::new(offer, count);
             match self.attempt(&mut supply, files).await {
                 Err(failure) if failure.is_of_the_link() => {
                     futile = if self.received > before { 1 } else { futile + 1 };
@@ -168,97 +143,5 @@ impl Staging {
         } else {
             Err(Failure::new(Reason::HashMismatch, format!("item {item} has another hash")))
         }
-    }
-}
-
-/// The sender of one extended offer.
-struct Supply<'a> {
-    offer: &'a ExtendedOffer,
-    count: Count<'a>,
-    stream: Option<TcpStream>,
-    /// What comes next on the connection without being asked for again.
-    asked: Option<RangeInclusive<u32>>,
-}
-
-impl Supply<'_> {
-    /// Sees to it that the next bytes are those of the first of `items`, from `offset` on.
-    async fn ask(&mut self, items: RangeInclusive<u32>, offset: u64) -> Result<(), Failure> {
-        let (first, last) = items.into_inner();
-        match self.asked.take() {
-            Some(asked) if *asked.start() == first && offset == 0 => {
-                self.advance(asked);
-                return Ok(());
-            }
-            // The rest of what was asked for is not wanted.
-            Some(_) => self.stream = None,
-            None => {}
-        }
-        let stream = match &mut self.stream {
-            Some(stream) => stream,
-            None => self.stream.insert(connect(self.offer.host.as_str(), self.offer.port.get()).await?),
-        };
-        let ask = Ask::Range { first, last: (last < u32::MAX).then_some(last), offset };
-        let line = format!("{}\n", Request { id: self.offer.id, ask });
-        within(stream.write_all(line.as_bytes())).await?;
-        self.advance(first..=last);
-        Ok(())
-    }
-
-    /// An item that brings no bytes is passed over.
-    fn skip(&mut self, item: u32) {
-        if let Some(asked) = self.asked.take_if(|asked| *asked.start() == item) {
-            self.advance(asked);
-        }
-    }
-
-    fn advance(&mut self, asked: RangeInclusive<u32>) {
-        let (first, last) = asked.into_inner();
-        self.asked = (first < last).then(|| first + 1..=last);
-    }
-
-    async fn read(&mut self, at_most: u64) -> Result<Vec<u8>, Failure> {
-        let stream = self.stream.as_mut().expect("it was asked for");
-        read(stream, at_most, self.count)
-            .await?
-            .ok_or_else(|| Failure::new(Reason::Short, "the sender closed"))
-    }
-}
-
-/// Takes a plain offer's bytes: nothing of them is kept where it breaks off.
-pub(super) async fn take_plain(offer: &Offer, count: Count<'_>) -> Result<(), Failure> {
-    let mut stream = connect(offer.host.as_str(), offer.port.get()).await?;
-    let mut hasher = Hasher::new(offer.digest.algorithm());
-    while let Some(bytes) = read(&mut stream, u64::MAX, count).await? {
-        hasher.update(&bytes);
-    }
-    if hasher.finish() == offer.digest {
-        Ok(())
-    } else {
-        Err(Failure::new(Reason::HashMismatch, "the bytes have another hash"))
-    }
-}
-
-async fn connect(host: &str, port: u16) -> Result<TcpStream, Failure> {
-    match timeout(IDLE, TcpStream::connect((host, port))).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(Failure::new(Reason::Connect, format!("{host}:{port} {error}"))),
-        Err(_) => Err(Failure::new(Reason::Connect, format!("{host}:{port} no answer"))),
-    }
-}
-
-/// The next bytes; None at the end.
-async fn read(stream: &mut TcpStream, at_most: u64, count: Count<'_>) -> Result<Option<Vec<u8>>, Failure> {
-    // Whoever only waits needs no buffer.
-    within(stream.readable()).await?;
-    let mut bytes = Vec::with_capacity(CHUNK);
-    let read = within(stream.take(at_most).read_buf(&mut bytes)).await?;
-    count(read);
-    Ok((read > 0).then_some(bytes))
-}
-
-async fn within<T>(work: impl Future<Output = io::Result<T>>) -> Result<T, Failure> {
-    match timeout(IDLE, work).await {
-        Ok(done) => done.map_err(|error| Failure::new(Reason::Short, error)),
-        Err(_) => Err(Failure::new(Reason::Timeout, "nothing came")),
     }
 }
