@@ -9,7 +9,7 @@ use crate::wire::{Delete, DeviceName, Trial};
 pub const SETTINGS_FILE: &str = "device.toml";
 
 /// The longest such file, in bytes.
-pub(super) const SETTINGS_MAX: u64 = 64 * 1024;
+pub(super) const SETTINGS_MAX: u64 = 1024 * 1024;
 
 /// What a device's `device.toml` says. All of it is optional.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
