@@ -3,7 +3,7 @@ use std::thread;
 
 use tokio::sync::{oneshot, watch};
 
-use crate::{BrokerConfig, BrokerError, serve};
+use crate::{BrokerConfig, BrokerError, Connector, serve};
 
 /// An MQTT 3.1.1 broker inside this process, on a thread of its own.
 ///
@@ -11,6 +11,7 @@ use crate::{BrokerConfig, BrokerError, serve};
 #[derive(Debug)]
 pub struct Broker {
     address: SocketAddr,
+    connector: Connector,
     stop: oneshot::Sender<()>,
     running: watch::Receiver<()>,
 }
@@ -30,24 +31,30 @@ impl Broker {
         let (ready, told) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
         let (alive, running) = watch::channel(());
+        let (connector, arrivals) = Connector::new();
         thread::Builder::new()
             .name("mqtt-broker".to_owned())
             .spawn(move || {
                 match tokio::runtime::Builder::new_current_thread().enable_all().build() {
                     // The runtime's end closes the port and every connection.
-                    Ok(runtime) => runtime.block_on(serve::run(config, ready, stopped)),
+                    Ok(runtime) => runtime.block_on(serve::run(config, arrivals, ready, stopped)),
                     Err(source) => drop(ready.send(Err(BrokerError::Thread { source }))),
                 }
                 drop(alive);
             })
             .map_err(|source| BrokerError::Thread { source })?;
         let address = told.await.map_err(|_| BrokerError::Died)??;
-        Ok(Self { address, stop, running })
+        Ok(Self { address, connector, stop, running })
     }
 
     /// The address that it listens on, with the real port.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// A way in for clients in this process.
+    pub fn connector(&self) -> Connector {
+        self.connector.clone()
     }
 
     /// Stops it, and returns once the port is free and every connection is closed.

@@ -6,7 +6,6 @@ use rumqttd::protocol::{
     Packet, PingResp, PubComp, PubCompReason, PubRec, PubRecReason, SubAck, SubscribeReasonCode, UnsubAck,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::codec::{MessageId, Received};
@@ -22,6 +21,14 @@ pub(crate) struct Hall {
     pub(crate) config: BrokerConfig,
     pub(crate) seats: Arc<Seats>,
     pub(crate) nameless: AtomicU64,
+}
+
+/// Where a connection comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Network,
+    /// This process, which needs no password, and whom nobody else sends away.
+    Inside,
 }
 
 /// Why a connection ended that the client did not end in order.
@@ -42,13 +49,9 @@ enum Ended {
 }
 
 /// Serves one connection to its end.
-pub(crate) async fn serve(socket: TcpStream, hall: Arc<Hall>) {
-    // Otherwise an acknowledgement can wait 40 ms for the client's next packet.
-    if let Err(error) = socket.set_nodelay(true) {
-        tracing::debug!(%error, "packets may be delayed");
-    }
+pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(socket: S, origin: Origin, hall: Arc<Hall>) {
     let mut stream = PacketStream::new(socket, hall.config.max_packet);
-    let credentials = hall.config.credentials.as_ref();
+    let credentials = hall.config.credentials.as_ref().filter(|_| origin == Origin::Network);
     let handshake = timeout(limits::CONNECT_TIMEOUT, handshake::receive(&mut stream, credentials));
     let guest = match handshake.await.unwrap_or(Err(Refusal::Left)) {
         Ok(guest) => guest,
@@ -57,11 +60,11 @@ pub(crate) async fn serve(socket: TcpStream, hall: Arc<Hall>) {
             return;
         }
     };
-    let name = if guest.name.is_empty() {
-        // No client's own name has a percent sign that letters follow.
-        format!("%nameless-{}", hall.nameless.fetch_add(1, Ordering::Relaxed))
-    } else {
-        guest.name.clone()
+    // No client's own name has a percent sign that letters follow.
+    let name = match (guest.name.as_str(), origin) {
+        ("", _) => format!("%nameless-{}", hall.nameless.fetch_add(1, Ordering::Relaxed)),
+        (name, Origin::Network) => name.to_owned(),
+        (name, Origin::Inside) => format!("%inside-{name}"),
     };
     tracing::debug!(client = name, "a client connects");
     match converse(&mut stream, &hall, &name, guest).await {
@@ -70,8 +73,8 @@ pub(crate) async fn serve(socket: TcpStream, hall: Arc<Hall>) {
     }
 }
 
-async fn converse(
-    stream: &mut PacketStream<TcpStream>,
+async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut PacketStream<S>,
     hall: &Hall,
     name: &str,
     guest: Guest,

@@ -25,6 +25,7 @@ mod broker;
 mod client;
 mod codec;
 mod config;
+mod connector;
 mod error;
 mod handshake;
 mod limits;
@@ -37,4 +38,5 @@ mod topic;
 
 pub use broker::Broker;
 pub use config::{BrokerConfig, Credentials, CredentialsError};
+pub use connector::Connector;
 pub use error::BrokerError;

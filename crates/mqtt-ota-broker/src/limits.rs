@@ -6,6 +6,13 @@ use std::time::Duration;
 /// at most; a home has some hundred devices.
 pub(crate) const CONNECTIONS: usize = 1_000;
 
+/// Connections from inside this process at once, besides those. A program needs one or two, and one more while it
+/// tries again.
+pub(crate) const INSIDE: usize = 64;
+
+/// Bytes that each direction of such a connection holds, as a socket does.
+pub(crate) const INSIDE_BUFFER: usize = 64 * 1024;
+
 /// The longest packet that is read, in bytes, where the caller names none. An offer takes less than 1 KiB, an
 /// announcement less than 512 bytes; other programs' messages on a home's broker are rarely above 16 KiB.
 pub(crate) const PACKET: usize = 64 * 1024;

@@ -3,10 +3,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::sleep;
 
-use crate::client::{self, Hall};
+use crate::client::{self, Hall, Origin};
+use crate::connector::Arrival;
 use crate::link::Router;
 use crate::{BrokerConfig, BrokerError, limits, probe};
 
@@ -16,6 +17,7 @@ const INSIDE: &str = "%inside";
 /// Runs the broker until it is told to stop, or its router is gone. `ready` is told once it can be used.
 pub(crate) async fn run(
     config: BrokerConfig,
+    arrivals: mpsc::UnboundedReceiver<Arrival>,
     ready: oneshot::Sender<Result<SocketAddr, BrokerError>>,
     stop: oneshot::Receiver<()>,
 ) {
@@ -26,7 +28,7 @@ pub(crate) async fn run(
     // At its own limit rumqttd is wedged by a client that tries again. So the limit is kept here, and the
     // router has room to spare.
     let connections = config.max_connections.min(Semaphore::MAX_PERMITS / 2);
-    let router = Router::start(connections.saturating_add(2));
+    let router = Router::start(connections.saturating_add(limits::INSIDE + 2));
     let Ok((mut inside, _)) = router.open(INSIDE, true) else {
         return drop(ready.send(Err(BrokerError::Died)));
     };
@@ -37,6 +39,7 @@ pub(crate) async fn run(
         nameless: std::sync::atomic::AtomicU64::default(),
     });
     tokio::spawn(accept(listener, connections, Arc::clone(&hall)));
+    tokio::spawn(admit(arrivals, Arc::clone(&hall)));
     if let Err(source) = probe::reaches(address, hall.config.credentials.as_ref(), &mut inside).await {
         return drop(ready.send(Err(BrokerError::NotReady { address, source })));
     }
@@ -67,9 +70,13 @@ async fn accept(listener: TcpListener, connections: usize, hall: Arc<Hall>) {
         match listener.accept().await {
             Ok((socket, from)) => match Arc::clone(&places).try_acquire_owned() {
                 Ok(place) => {
+                    // Otherwise an acknowledgement can wait 40 ms for the client's next packet.
+                    if let Err(error) = socket.set_nodelay(true) {
+                        tracing::debug!(%error, "packets may be delayed");
+                    }
                     let hall = Arc::clone(&hall);
                     tokio::spawn(async move {
-                        client::serve(socket, hall).await;
+                        client::serve(socket, Origin::Network, hall).await;
                         drop(place);
                     });
                 }
@@ -80,5 +87,16 @@ async fn accept(listener: TcpListener, connections: usize, hall: Arc<Hall>) {
                 sleep(limits::ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+/// Takes those in who come from inside this process.
+async fn admit(mut arrivals: mpsc::UnboundedReceiver<Arrival>, hall: Arc<Hall>) {
+    while let Some(Arrival { socket, place }) = arrivals.recv().await {
+        let hall = Arc::clone(&hall);
+        tokio::spawn(async move {
+            client::serve(socket, Origin::Inside, hall).await;
+            drop(place);
+        });
     }
 }

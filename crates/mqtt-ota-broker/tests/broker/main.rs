@@ -1,6 +1,8 @@
 //! The broker, with real clients on loopback.
 
 mod clients;
+#[cfg(test)]
+mod inside;
 mod login;
 #[cfg(test)]
 mod peer;
