@@ -152,6 +152,25 @@ mod tests {
     }
 
     #[test]
+    fn with_a_broker_in_this_process_the_device_decides_and_else_the_default_route() {
+        let in_process = None;
+        for (device, host, why) in [
+            (Some(ip("192.168.1.7")), "192.168.1.10", Why::RouteToDevice(ip("192.168.1.7"))),
+            (Some(ip("127.0.0.1")), "127.0.0.1", Why::RouteToDevice(ip("127.0.0.1"))),
+            (None, "10.0.2.15", Why::DefaultRoute),
+        ] {
+            let chosen = choose(None, &Listen::default(), device, in_process, two_networks);
+            assert_eq!(chosen, (host.parse().unwrap(), why));
+        }
+        let no_network = |to: IpAddr| match to {
+            to if to.is_loopback() => Ok(to),
+            _ => Err(io::ErrorKind::NetworkUnreachable.into()),
+        };
+        let chosen = choose(None, &Listen::default(), None, in_process, no_network);
+        assert_eq!(chosen, ("127.0.0.1".parse().unwrap(), Why::OnlyLoopback));
+    }
+
+    #[test]
     fn a_machine_without_a_network_still_serves_itself() {
         let none = |_| Err(io::ErrorKind::NetworkUnreachable.into());
         let chosen = choose(None, &Listen::default(), None, Some(ip("127.0.0.1")), none);

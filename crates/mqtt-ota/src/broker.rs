@@ -1,20 +1,29 @@
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use percent_encoding::percent_decode_str;
+use tokio::io::DuplexStream;
 use url::Url;
 
-/// Where the broker is and how to log in: `mqtt://[user[:password]@]host[:port]`, or `mqtts://` for TLS.
+use crate::in_process::InProcess;
+
+/// Where the broker is and how to log in: `mqtt://[user[:password]@]host[:port]`, or `mqtts://` for TLS; or a
+/// broker that runs in this process ([`Broker::in_process`]).
 ///
 /// The port is 1883 where none is given, 8883 with TLS. What is shown of a broker (`Display`, `Debug`, and
 /// every error) never has the password in it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Broker {
-    host: String,
-    port: u16,
-    tls: bool,
+    place: Place,
     ca_file: Option<PathBuf>,
     login: Option<(String, String)>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+enum Place {
+    Network { host: String, port: u16, tls: bool },
+    InProcess(InProcess),
 }
 
 impl Broker {
@@ -42,12 +51,28 @@ impl Broker {
             (user, password) => Some((decode(user)?, decode(password.unwrap_or_default())?)),
         };
         Ok(Self {
-            host: decode(host.trim_matches(['[', ']']))?,
-            port: url.port().unwrap_or(default_port),
-            tls,
+            place: Place::Network {
+                host: decode(host.trim_matches(['[', ']']))?,
+                port: url.port().unwrap_or(default_port),
+                tls,
+            },
             ca_file: None,
             login,
         })
+    }
+
+    /// A broker that runs in this process, such as that of the crate `mqtt-ota-broker`. `connect` is asked for a
+    /// connection at the start, and again whenever one is lost; it may take 5 s.
+    ///
+    /// The other end of the stream speaks MQTT. There is no way to such a broker that could tell which
+    /// network the devices are in: an offer names the local address that faces the device or, where the device
+    /// announces none, that of the default route. `Config::advertise` says another.
+    #[must_use]
+    pub fn in_process<F>(connect: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = io::Result<DuplexStream>> + Send + 'static,
+    {
+        Self { place: Place::InProcess(InProcess::new(connect)), ca_file: None, login: None }
     }
 
     /// Logs in with this user and password, instead of those in the URL.
@@ -65,19 +90,25 @@ impl Broker {
         self
     }
 
-    /// The host: a name, or an address without brackets.
+    /// The host: a name, or an address without brackets. Empty where the broker is in this process.
     pub fn host(&self) -> &str {
-        &self.host
+        match &self.place {
+            Place::Network { host, .. } => host,
+            Place::InProcess(_) => "",
+        }
     }
 
-    /// The TCP port.
+    /// The TCP port; 0 where the broker is in this process.
     pub fn port(&self) -> u16 {
-        self.port
+        match self.place {
+            Place::Network { port, .. } => port,
+            Place::InProcess(_) => 0,
+        }
     }
 
     /// Whether the connection is encrypted.
     pub fn is_tls(&self) -> bool {
-        self.tls
+        matches!(self.place, Place::Network { tls: true, .. })
     }
 
     /// The user who logs in, if anyone does.
@@ -93,9 +124,11 @@ impl Broker {
         self.ca_file.as_deref()
     }
 
-    /// The host as it stands before a colon and a port.
-    pub(crate) fn bracketed_host(&self) -> String {
-        if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() }
+    pub(crate) fn connector(&self) -> Option<&InProcess> {
+        match &self.place {
+            Place::Network { .. } => None,
+            Place::InProcess(connector) => Some(connector),
+        }
     }
 }
 
@@ -109,8 +142,18 @@ impl std::str::FromStr for Broker {
 
 impl fmt::Display for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.tls { "mqtts" } else { "mqtt" };
-        write!(f, "{scheme}://{}:{}", self.bracketed_host(), self.port)
+        match &self.place {
+            Place::Network { host, port, tls } => {
+                let scheme = if *tls { "mqtts" } else { "mqtt" };
+                // An IPv6 address.
+                if host.contains(':') {
+                    write!(f, "{scheme}://[{host}]:{port}")
+                } else {
+                    write!(f, "{scheme}://{host}:{port}")
+                }
+            }
+            Place::InProcess(connector) => connector.fmt(f),
+        }
     }
 }
 
@@ -165,6 +208,15 @@ mod tests {
         assert_eq!(broker.login(), Some(&("me".to_owned(), "p@ss/wörd%zz".to_owned())));
         assert_eq!(format!("{broker} {broker:?}"), "mqtt://h:1883 Broker(mqtt://h:1883)");
         assert_eq!(broker.with_login("you", "x").user(), Some("you"));
+    }
+
+    #[test]
+    fn a_broker_in_this_process_has_no_address_and_equals_itself() {
+        let broker = || Broker::in_process(|| std::future::ready(Err(io::ErrorKind::NotConnected.into())));
+        let one = broker();
+        assert_eq!((one.host(), one.port(), one.is_tls()), ("", 0, false));
+        assert_eq!(format!("{one} {one:?}"), "in-process Broker(in-process)");
+        assert_eq!(one, one.clone());
     }
 
     #[test]

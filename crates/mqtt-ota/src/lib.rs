@@ -27,7 +27,8 @@
 //!   clock; `boot`: what follows it; `serve`: the port that serves a file once, or answers for ranges; `payload`:
 //!   the file; `set`: the files of a folder; `items`: what a stream has; `address`: what an offer says about where
 //!   it is.
-//! - `sender`, with `sync` for sets, and `receiver`: the two sides, over `mqtt`, the connection to the broker.
+//! - `sender`, with `sync` for sets, and `receiver`: the two sides, over `mqtt`, the connection to the broker, which
+//!   is somewhere in the network or, with `in_process`, in this process.
 //!
 //! The wire is specified in `docs/protocol.md`, and the reasons are in `docs/design.md`, both in the project's
 //! repository.
@@ -41,6 +42,7 @@ mod error;
 mod event;
 mod exchange;
 mod feed;
+mod in_process;
 mod items;
 #[cfg(feature = "keeper")]
 pub mod keeper;

@@ -91,6 +91,9 @@ impl ConnectError {
             Self::Unreachable { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused => {
                 "is the broker running, and is this its port?"
             }
+            Self::Unreachable { source, .. } if source.kind() == io::ErrorKind::NotConnected => {
+                "the broker in this process has stopped"
+            }
             Self::Unreachable { .. } => "check the broker's name and the network",
             Self::Timeout { .. } => "check the address, and the firewalls between here and there",
             Self::Closed { .. } | Self::Broken { .. } => {

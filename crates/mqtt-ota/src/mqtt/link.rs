@@ -76,7 +76,7 @@ impl Link {
         Ok(Self { commands, protocol, peer, task })
     }
 
-    /// The broker's address, as it was first reached.
+    /// The broker's address, as it was first reached; None where it is in this process.
     pub(crate) fn peer(&self) -> Option<IpAddr> {
         self.peer
     }

@@ -26,7 +26,7 @@ pub(super) struct Session {
     framed: Framed<Stream, Codec>,
     /// Messages that may wait for their acknowledgement at once.
     pub(super) in_flight: u16,
-    /// The broker's address.
+    /// The broker's address; None where it is in this process.
     pub(super) peer: Option<IpAddr>,
     keep_alive: Duration,
     ping_at: Instant,
@@ -50,7 +50,7 @@ impl Session {
 
     async fn log_in(broker: &Broker, protocol: Protocol, client_id: &str) -> Result<Self, ConnectError> {
         let stream = Stream::connect(broker).await?;
-        let peer = stream.peer().ok().map(|peer| peer.ip());
+        let peer = stream.peer();
         let mut framed = Framed::new(stream, Codec::new(protocol));
         let url = || broker.to_string();
         let broken = |source: io::Error| match source.kind() {

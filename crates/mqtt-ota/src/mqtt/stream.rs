@@ -1,10 +1,10 @@
 use std::io;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -16,12 +16,17 @@ use crate::Broker;
 pub(super) enum Stream {
     Plain(TcpStream),
     Encrypted(Box<TlsStream<TcpStream>>),
+    /// To a broker in this process.
+    Inside(DuplexStream),
 }
 
 impl Stream {
     /// Connects to the broker; the caller limits the time.
     pub(super) async fn connect(broker: &Broker) -> Result<Self, ConnectError> {
         let unreachable = |source| ConnectError::Unreachable { broker: broker.to_string(), source };
+        if let Some(connector) = broker.connector() {
+            return connector.connect().await.map(Self::Inside).map_err(unreachable);
+        }
         let tcp = TcpStream::connect((broker.host(), broker.port())).await.map_err(unreachable)?;
         tcp.set_nodelay(true).map_err(unreachable)?;
         if !broker.is_tls() {
@@ -38,15 +43,16 @@ impl Stream {
         Ok(Self::Encrypted(Box::new(encrypted)))
     }
 
-    /// The broker's address, as it was reached.
-    pub(super) fn peer(&self) -> io::Result<SocketAddr> {
-        self.tcp().peer_addr()
+    /// The broker's address, as it was reached; None for one in this process.
+    pub(super) fn peer(&self) -> Option<IpAddr> {
+        Some(self.tcp()?.peer_addr().ok()?.ip())
     }
 
-    fn tcp(&self) -> &TcpStream {
+    fn tcp(&self) -> Option<&TcpStream> {
         match self {
-            Self::Plain(tcp) => tcp,
-            Self::Encrypted(tls) => tls.get_ref().0,
+            Self::Plain(tcp) => Some(tcp),
+            Self::Encrypted(tls) => Some(tls.get_ref().0),
+            Self::Inside(_) => None,
         }
     }
 
@@ -57,7 +63,7 @@ impl Stream {
     /// Linux forgets the setting; other systems do not have it.
     fn confirm(&self) {
         #[cfg(any(target_os = "linux", target_os = "android"))]
-        let _ = self.tcp().set_quickack(true);
+        let _ = self.tcp().map(|tcp| tcp.set_quickack(true));
     }
 }
 
@@ -70,6 +76,7 @@ impl AsyncRead for Stream {
         let read = match &mut *self {
             Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
             Self::Encrypted(tls) => Pin::new(tls).poll_read(cx, buf),
+            Self::Inside(pipe) => Pin::new(pipe).poll_read(cx, buf),
         };
         if read.is_ready() {
             self.confirm();
@@ -83,6 +90,7 @@ impl AsyncWrite for Stream {
         match &mut *self {
             Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, buf),
             Self::Encrypted(tls) => Pin::new(tls).poll_write(cx, buf),
+            Self::Inside(pipe) => Pin::new(pipe).poll_write(cx, buf),
         }
     }
 
@@ -90,6 +98,7 @@ impl AsyncWrite for Stream {
         match &mut *self {
             Self::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
             Self::Encrypted(tls) => Pin::new(tls).poll_flush(cx),
+            Self::Inside(pipe) => Pin::new(pipe).poll_flush(cx),
         }
     }
 
@@ -97,6 +106,7 @@ impl AsyncWrite for Stream {
         match &mut *self {
             Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Self::Encrypted(tls) => Pin::new(tls).poll_shutdown(cx),
+            Self::Inside(pipe) => Pin::new(pipe).poll_shutdown(cx),
         }
     }
 }

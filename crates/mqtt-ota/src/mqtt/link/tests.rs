@@ -1,4 +1,6 @@
 use std::collections::HashSet;
+use std::future::ready;
+use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
@@ -13,6 +15,15 @@ const TOPIC: &str = "LAMP/OTA/status";
 async fn linked(broker: &Broker) -> Link {
     let config = LinkConfig { client_id: "test".to_owned(), protocol: Some(Protocol::V311) };
     Link::connect(broker, config).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_broker_in_this_process_that_has_stopped_is_an_error_that_says_so() {
+    let broker = Broker::in_process(|| ready(Err(io::ErrorKind::NotConnected.into())));
+    let config = LinkConfig { client_id: "test".to_owned(), protocol: None };
+    let error = Link::connect(&broker, config).await.err().unwrap();
+    assert!(matches!(error, ConnectError::Unreachable { .. }), "{error:?}");
+    assert!(error.hint().unwrap().contains("stopped"));
 }
 
 #[tokio::test]
