@@ -26,7 +26,8 @@ impl Broker {
     ///
     /// # Errors
     /// A port that another program has ([`BrokerError::PortTaken`]), an address that is not one of this
-    /// machine ([`BrokerError::Bind`]), and a broker that does not come up.
+    /// machine ([`BrokerError::Bind`]), a file that cannot be one ([`BrokerError::Announcements`]), and a broker that
+    /// does not come up.
     pub async fn start(config: BrokerConfig) -> Result<Self, BrokerError> {
         let (ready, told) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
@@ -59,7 +60,7 @@ impl Broker {
 
     /// Stops it, and returns once the port is free and every connection is closed.
     ///
-    /// It takes less than 1 ms. Dropping the future does not keep the broker from stopping. Last wills are not
+    /// It takes less than 1 ms, and the time to write the file where announcements are kept. Dropping the future does not keep the broker from stopping. Last wills are not
     /// published: nobody is left who could receive them.
     pub async fn stop(self) {
         let Self { stop, mut running, .. } = self;

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use crate::limits;
 
@@ -16,6 +17,14 @@ pub struct BrokerConfig {
     pub max_connections: usize,
     /// The longest packet that a client may send, in bytes: 65,536 unless set. A longer one ends its connection.
     pub max_packet: usize,
+    /// The file in which the retained announcements of devices (`NAME/OTA/device`) outlive the broker; none
+    /// unless set. Everything else that is retained is gone when it stops.
+    ///
+    /// It has a line for each device: name, space, message. It is read at the start, and written at most once a
+    /// second and at the end; a process that is killed loses what was announced in its last second. At most
+    /// 65,536 devices, with 1,024 bytes each, are kept. Damaged lines are skipped, with a warning and a copy of the
+    /// file beside it. Two brokers must not have the same file.
+    pub announcements: Option<PathBuf>,
 }
 
 impl Default for BrokerConfig {
@@ -25,6 +34,7 @@ impl Default for BrokerConfig {
             credentials: None,
             max_connections: limits::CONNECTIONS,
             max_packet: limits::PACKET,
+            announcements: None,
         }
     }
 }

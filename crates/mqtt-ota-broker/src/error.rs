@@ -1,5 +1,6 @@
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// Why there is no broker, or no longer one.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +36,14 @@ pub enum BrokerError {
         /// What the system says.
         source: io::Error,
     },
+    /// The file for announcements cannot be one: it is a folder or a device, or its folder is missing.
+    #[error("cannot keep announcements in {}", path.display())]
+    Announcements {
+        /// The path asked for.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: io::Error,
+    },
     /// It ended though nobody stopped it.
     #[error("the broker stopped by itself")]
     Died,
@@ -52,6 +61,7 @@ impl BrokerError {
             }
             Self::Bind { .. } => "choose an address of this machine; 0.0.0.0 is all of them",
             Self::Thread { .. } => "the system is short of memory, threads or file descriptors",
+            Self::Announcements { .. } => "give a file, new or of an earlier run, in a folder that exists",
             Self::Died => "this is a defect: start the broker again, and report what was sent to it",
         }
     }

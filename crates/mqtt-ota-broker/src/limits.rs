@@ -17,8 +17,29 @@ pub(crate) const INSIDE_BUFFER: usize = 64 * 1024;
 /// announcement less than 512 bytes; other programs' messages on a home's broker are rarely above 16 KiB.
 pub(crate) const PACKET: usize = 64 * 1024;
 
-/// Retained messages in all. What goes beyond is delivered to those who listen, and not kept.
+/// Retained messages, besides announcements. What goes beyond is delivered to those who listen, and not kept.
 pub(crate) const RETAINED: usize = 10_000;
+
+/// Announcements of devices that are retained, and kept in the file if there is one.
+pub(crate) const ANNOUNCEMENTS: usize = 65_536;
+
+/// The longest announcement and the longest name of a device, in bytes: the limits of the protocol.
+pub(crate) const ANNOUNCEMENT: usize = 1_024;
+pub(crate) const DEVICE_NAME: usize = 64;
+
+/// The longest line of the file of announcements, in bytes: three for each of the name's and the message's, a
+/// space and the end of the line.
+pub(crate) const ARCHIVE_LINE: u64 = 3 * (ANNOUNCEMENT + DEVICE_NAME) as u64 + 2;
+
+/// The longest file of announcements, in bytes. What is behind it is not read.
+pub(crate) const ARCHIVE: u64 = ANNOUNCEMENTS as u64 * ARCHIVE_LINE;
+
+/// How long an announcement may take to the file. Others come along: a disk that wears out is written to once a
+/// second at most.
+pub(crate) const SAVE_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long to wait after the file could not be written.
+pub(crate) const SAVE_AGAIN: Duration = Duration::from_secs(30);
 
 /// Subscriptions of one client: two for each device of a fleet of 2,000. The router never forgets a filter.
 pub(crate) const SUBSCRIPTIONS: usize = 4_096;

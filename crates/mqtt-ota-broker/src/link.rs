@@ -12,6 +12,8 @@ use rumqttd::protocol::{
 };
 use rumqttd::{Notification, RouterConfig};
 
+use crate::announcements;
+use crate::archive::Archive;
 use crate::codec::MessageId;
 use crate::{limits, topic};
 
@@ -24,9 +26,19 @@ pub(crate) struct Router {
     retained: Arc<Retained>,
 }
 
+/// What is retained.
+#[derive(Debug)]
+struct Retained {
+    topics: Mutex<Topics>,
+    archive: Option<Arc<Archive>>,
+}
+
 /// The topics that have a retained message.
 #[derive(Debug, Default)]
-struct Retained(Mutex<HashSet<Bytes>>);
+struct Topics {
+    announcements: HashSet<Bytes>,
+    others: HashSet<Bytes>,
+}
 
 /// One client's way into the router, and the guard of the router: what makes rumqttd end a connection by
 /// itself, or makes its thread panic, is settled here and does not reach it.
@@ -67,11 +79,12 @@ pub(crate) enum Misuse {
 }
 
 impl Router {
-    pub(crate) fn start(connections: usize) -> Self {
+    pub(crate) fn start(connections: usize, archive: Option<Arc<Archive>>) -> Self {
         let config = RouterConfig {
             max_connections: connections,
             // The most retained messages that a subscriber with QoS 0 gets.
-            max_outgoing_packet_count: u64::try_from(limits::RETAINED).unwrap_or(u64::MAX),
+            max_outgoing_packet_count: u64::try_from(limits::RETAINED + limits::ANNOUNCEMENTS)
+                .unwrap_or(u64::MAX),
             max_segment_size: limits::SEGMENT,
             max_segment_count: limits::SEGMENTS,
             ..RouterConfig::default()
@@ -83,7 +96,7 @@ impl Router {
                 .build()
                 .map_err(|_| RouterGone)
         };
-        Self { open: Box::new(open), retained: Arc::default() }
+        Self { open: Box::new(open), retained: Arc::new(Retained { topics: Mutex::default(), archive }) }
     }
 
     /// Connects a client to the router. Blocks until the router's thread has answered, some microseconds.
@@ -107,8 +120,7 @@ impl Link {
     /// Publishes a message. One with QoS 1 the router acknowledges, one with QoS 2 the caller does.
     pub(crate) fn publish(&mut self, mut publish: Publish, id: Option<MessageId>) -> Result<(), Misuse> {
         let reserved = topic::is_reserved(&publish.topic);
-        publish.topic = topic::into_router(&publish.topic).ok_or(Misuse::Topic)?;
-        publish.retain &= !reserved && self.retained.keep(&publish);
+        let topic = topic::into_router(&publish.topic).ok_or(Misuse::Topic)?;
         if let Some(MessageId::ExactlyOnce(id)) = id {
             if !self.unreleased.insert(id) {
                 return Ok(());
@@ -118,6 +130,8 @@ impl Link {
             }
             publish = Publish::new(publish.topic, publish.payload, publish.retain);
         }
+        publish.retain &= !reserved && self.retained.keep(&publish);
+        publish.topic = topic;
         self.send(Packet::Publish(publish, None));
         Ok(())
     }
@@ -217,7 +231,7 @@ impl Link {
 
     /// Waits until the router has taken everything sent so far, some microseconds. Where it takes a message and
     /// the end of a subscription to it in one go, the subscription comes back to life.
-    async fn taken(&self) {
+    pub(crate) async fn taken(&self) {
         while !self.to.buffer().is_empty() {
             tokio::task::yield_now().await;
         }
@@ -240,21 +254,46 @@ impl Drop for Link {
 }
 
 impl Retained {
-    /// Counts a message; false where there are too many to keep this one as well.
+    /// Takes a message; false where there are too many to keep this one as well.
     fn keep(&self, publish: &Publish) -> bool {
-        let mut topics = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (topic, message) = (&publish.topic, &publish.payload);
+        let kept = self.topics.lock().unwrap_or_else(PoisonError::into_inner).keep(publish);
+        // An empty one ends what was retained, also where it is not retained itself.
+        if let Some(archive) = self.archive.as_ref().filter(|_| message.is_empty() || publish.retain && kept)
+        {
+            archive.take(topic, message);
+        }
+        kept
+    }
+}
+
+impl Topics {
+    fn keep(&mut self, publish: &Publish) -> bool {
+        let Self { announcements, others } = self;
         if publish.payload.is_empty() {
-            topics.remove(&publish.topic);
+            announcements.remove(&publish.topic);
+            others.remove(&publish.topic);
             return true;
         }
-        if !publish.retain || topics.contains(&publish.topic) {
+        if !publish.retain {
             return true;
         }
-        if topics.len() >= limits::RETAINED {
-            tracing::warn!(limit = limits::RETAINED, "a message is not retained: there are too many");
+        let is_announcement = announcements::device_of(&publish.topic, &publish.payload).is_some();
+        let (these, those, limit) = if is_announcement {
+            (announcements, others, limits::ANNOUNCEMENTS)
+        } else {
+            (others, announcements, limits::RETAINED)
+        };
+        if these.contains(&publish.topic) {
+            return true;
+        }
+        if these.len() >= limit {
+            tracing::warn!(limit, "a message is not retained: there are too many");
             return false;
         }
-        topics.insert(publish.topic.clone())
+        // An announcement that has become too long, or short enough.
+        those.remove(&publish.topic);
+        these.insert(Bytes::copy_from_slice(&publish.topic))
     }
 }
 

@@ -2,10 +2,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use rumqttd::protocol::Publish;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::sleep;
 
+use crate::archive::Archive;
 use crate::client::{self, Hall, Origin};
 use crate::connector::Arrival;
 use crate::link::Router;
@@ -25,13 +27,28 @@ pub(crate) async fn run(
         Ok(bound) => bound,
         Err(error) => return drop(ready.send(Err(error))),
     };
+    let archive = match config.announcements.as_deref().map(Archive::open).transpose() {
+        Ok(archive) => archive.map(Arc::new),
+        Err(source) => {
+            let path = config.announcements.unwrap_or_default();
+            return drop(ready.send(Err(BrokerError::Announcements { path, source })));
+        }
+    };
     // At its own limit rumqttd is wedged by a client that tries again. So the limit is kept here, and the
     // router has room to spare.
     let connections = config.max_connections.min(Semaphore::MAX_PERMITS / 2);
-    let router = Router::start(connections.saturating_add(limits::INSIDE + 2));
+    let router = Router::start(connections.saturating_add(limits::INSIDE + 2), archive.clone());
     let Ok((mut inside, _)) = router.open(INSIDE, true) else {
         return drop(ready.send(Err(BrokerError::Died)));
     };
+    // Before anybody may ask for them.
+    if let Some(archive) = &archive {
+        for (topic, message) in archive.messages() {
+            let _ = inside.publish(Publish::new(topic, message, true), None);
+        }
+        inside.taken().await;
+        tokio::spawn(Arc::clone(archive).run());
+    }
     let hall = Arc::new(Hall {
         router,
         config,
@@ -51,6 +68,10 @@ pub(crate) async fn run(
         _ = stop => {}
         // Nothing is published to it any more: it ends with the router, and not before.
         () = async { while inside.next().await.is_ok() {} } => tracing::error!("the broker's router is gone"),
+    }
+    if let Some(archive) = archive {
+        // Blocks, so that nobody is told meanwhile that more was taken. What goes wrong, it has said.
+        let _ = archive.save();
     }
 }
 

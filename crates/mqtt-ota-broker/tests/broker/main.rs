@@ -1,5 +1,7 @@
 //! The broker, with real clients on loopback.
 
+#[cfg(test)]
+mod announcements;
 mod clients;
 #[cfg(test)]
 mod inside;
