@@ -1,4 +1,5 @@
 use std::net::SocketAddr;
+use std::path::Path;
 
 use tempfile::TempDir;
 
@@ -18,16 +19,26 @@ pub struct EmbeddedBroker {
 impl EmbeddedBroker {
     /// Starts one that lets everybody in.
     pub fn start() -> Self {
-        Self::with(None)
+        Self::with(MqttOta::run("broker"), None)
+    }
+
+    /// Starts one that keeps announcements in `file`, and logs each time that it writes it.
+    pub fn keeping(file: &Path) -> Self {
+        Self::with(MqttOta::run("broker").arg("-vv").arg("--announcements").arg(file), None)
+    }
+
+    /// Starts one with arguments, variables and settings that a test has given.
+    pub fn of(command: MqttOta) -> Self {
+        Self::with(command, None)
     }
 
     /// Starts one that asks for this user and password.
     pub fn with_login(user: &'static str, password: &'static str) -> Self {
-        Self::with(Some((user, password)))
+        Self::with(MqttOta::run("broker"), Some((user, password)))
     }
 
-    fn with(login: Option<(&'static str, &'static str)>) -> Self {
-        let mut command = MqttOta::run("broker").args(["--listen", "127.0.0.1:0"]);
+    fn with(command: MqttOta, login: Option<(&'static str, &'static str)>) -> Self {
+        let mut command = command.args(["--listen", "127.0.0.1:0"]);
         if let Some((user, password)) = login {
             command = command.env("MQTT_OTA_USER", user).env("MQTT_OTA_PASSWORD", password);
         }

@@ -11,7 +11,7 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, 
 use mqtt_ota::Trial;
 
 #[cfg(feature = "broker")]
-pub(crate) use options::Login;
+pub(crate) use options::{Announcements, Login};
 pub(crate) use options::{Connection, Keeping, Serving, Timing};
 
 use crate::printer::Verbosity;
@@ -299,6 +299,8 @@ pub(crate) struct Broker {
     pub(crate) listen: String,
 
     #[command(flatten)]
+    pub(crate) keeping: Keeping,
+    #[command(flatten)]
     pub(crate) login: Login,
 }
 
@@ -450,9 +452,10 @@ mod tests {
     #[test]
     fn help_names_the_real_defaults_and_variables() {
         let mut cli = Cli::command();
-        let send = cli.find_subcommand_mut("send").unwrap();
         let words = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
-        let help = words(send.render_long_help().to_string());
+        let commands =
+            cli.get_subcommands_mut().filter(|command| ["send", "broker"].contains(&command.get_name()));
+        let help = commands.map(|command| words(command.render_long_help().to_string())).collect::<String>();
         let empty = tempfile::NamedTempFile::new().unwrap();
         let settings =
             crate::settings::Settings::resolve(Default::default(), Some(empty.path()), &|_| None).unwrap();

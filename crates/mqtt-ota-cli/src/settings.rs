@@ -36,6 +36,9 @@ pub(crate) struct Settings {
     /// The password's value is read from its file only when it is needed.
     pub(crate) password: Setting<Option<Password>>,
     pub(crate) ca_file: Setting<Option<PathBuf>>,
+    /// The file of announcements of the broker that is built in.
+    #[cfg(feature = "broker")]
+    pub(crate) announcements: Setting<Option<PathBuf>>,
     pub(crate) listen: Setting<Listen>,
     pub(crate) advertise: Setting<Option<Advertise>>,
     pub(crate) parallel: Setting<usize>,
@@ -117,6 +120,8 @@ impl Settings {
             user,
             password: password::find(&sources)?,
             ca_file: sources.path("ca-file")?,
+            #[cfg(feature = "broker")]
+            announcements: sources.path("announcements")?,
             listen: sources.one("listen", Listen::default(), str::parse, value::show_listen)?,
             advertise: sources.optional("advertise", str::parse, Advertise::to_string)?,
             parallel: sources.one("parallel", PARALLEL, value::at_least_one, usize::to_string)?,
@@ -191,6 +196,8 @@ impl Settings {
             row("user", &self.user),
             row("password", &self.password),
             row("ca-file", &self.ca_file),
+            #[cfg(feature = "broker")]
+            row("announcements", &self.announcements),
             row("listen", &self.listen),
             row("advertise", &self.advertise),
             row("parallel", &self.parallel),

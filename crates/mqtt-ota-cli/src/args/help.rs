@@ -306,8 +306,13 @@ it can send files to your devices, so give it a user and a password: it asks
 for those that the settings have. For more devices, TLS or access lists, use a
 broker such as Mosquitto.
 
+With --announcements, what devices said of themselves (`mqtt-ota devices`) is
+there after a restart. FILE is replaced whole, at most once a second; what is
+damaged in it is skipped, and a copy stays in FILE.damaged.
+
 Examples:
   mqtt-ota broker
+  mqtt-ota broker --announcements /var/lib/mqtt-ota/announcements
   mqtt-ota broker --listen 192.168.1.10:1883 --user me --password-file pw.txt
 
 Exit status:

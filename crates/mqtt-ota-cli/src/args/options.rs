@@ -40,6 +40,16 @@ pub(crate) struct Login {
     password_file: Option<PathBuf>,
 }
 
+/// What outlives the broker that is built in.
+#[cfg(feature = "broker")]
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Keeping {
+    /// Keep in FILE what devices announced, so that a restart does not forget those that sleep [env:
+    /// MQTT_OTA_ANNOUNCEMENTS]
+    #[arg(long, value_name = "FILE")]
+    announcements: Option<PathBuf>,
+}
+
 /// Where the file is served, and what devices are told of it.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Serving the file")]
@@ -140,6 +150,14 @@ impl Login {
         Flags::default()
             .with("user", user.as_ref().map(OsString::from))
             .with("password-file", password_file.as_ref().map(OsString::from))
+    }
+}
+
+#[cfg(feature = "broker")]
+impl Keeping {
+    pub(crate) fn add_to(&self, flags: Flags) -> Flags {
+        let Self { announcements } = self;
+        flags.with("announcements", announcements.as_ref().map(OsString::from))
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) fn run(
     printer: &Printer,
 ) -> Result<Exit, Problem> {
     let listen = address(&args.listen)?;
-    let settings = super::settings(args.login.flags(), config)?;
+    let settings = super::settings(args.keeping.add_to(args.login.flags()), config)?;
     let login = settings.login(None)?;
     let credentials = match &login {
         None => None,
@@ -29,7 +29,9 @@ pub(super) fn run(
                 .hint("give --user, and --password-file or MQTT_OTA_PASSWORD")
         })?),
     };
-    super::block_on(serve(BrokerConfig { listen, credentials, ..BrokerConfig::default() }, printer))
+    let announcements = settings.announcements.value.clone();
+    let config = BrokerConfig { listen, credentials, announcements, ..BrokerConfig::default() };
+    super::block_on(serve(config, printer))
 }
 
 /// `ADDR:PORT`, or a port alone for all addresses.

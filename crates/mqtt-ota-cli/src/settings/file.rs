@@ -12,11 +12,13 @@ use crate::problem::Problem;
 
 /// The keys that may stand at the top of the file. `password` is none of them on purpose: a file that is
 /// copied from machine to machine, or into a repository, should only say where the password is.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "broker",
     "user",
     "password-file",
     "ca-file",
+    // Of `mqtt-ota broker`; a build without it knows the key, for the file may be shared.
+    "announcements",
     "listen",
     "advertise",
     "parallel",
