@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::codec::{MessageId, Received};
+use crate::entrance::{Entrance, Visitor};
 use crate::handshake::{self, Guest, Refusal};
 use crate::link::{Link, Misuse, Outgoing, Router, RouterGone};
 use crate::seat::Seats;
@@ -19,16 +20,9 @@ use crate::{BrokerConfig, limits};
 pub(crate) struct Hall {
     pub(crate) router: Router,
     pub(crate) config: BrokerConfig,
+    pub(crate) entrance: Arc<Entrance>,
     pub(crate) seats: Arc<Seats>,
     pub(crate) nameless: AtomicU64,
-}
-
-/// Where a connection comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Origin {
-    Network,
-    /// This process, which needs no password, and whom nobody else sends away.
-    Inside,
 }
 
 /// Why a connection ended that the client did not end in order.
@@ -48,12 +42,28 @@ enum Ended {
     Router(#[from] RouterGone),
 }
 
-/// Serves one connection to its end.
-pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(socket: S, origin: Origin, hall: Arc<Hall>) {
+/// Serves one connection to its end. One from inside this process, which is no visitor, needs no password, and nobody
+/// sends it away.
+pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    socket: S,
+    visitor: Option<Visitor>,
+    hall: Arc<Hall>,
+) {
+    let is_inside = visitor.is_none();
     let mut stream = PacketStream::new(socket, hall.config.max_packet);
-    let credentials = hall.config.credentials.as_ref().filter(|_| origin == Origin::Network);
+    let credentials = hall.config.credentials.as_ref().filter(|_| !is_inside);
     let handshake = timeout(limits::CONNECT_TIMEOUT, handshake::receive(&mut stream, credentials));
-    let guest = match handshake.await.unwrap_or(Err(Refusal::Left)) {
+    let received = match visitor {
+        None => handshake.await,
+        Some(mut visitor) => tokio::select! {
+            // First, for somebody counts on its place.
+            biased;
+            () = visitor.sent_away() => Ok(Err(Refusal::GaveWay)),
+            received = handshake => received,
+        },
+    };
+    let received = received.unwrap_or(Err(Refusal::Left));
+    let guest = match received {
         Ok(guest) => guest,
         Err(error) => {
             tracing::debug!(%error, "a client is refused");
@@ -61,10 +71,10 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(socket: S, origin: 
         }
     };
     // No client's own name has a percent sign that letters follow.
-    let name = match (guest.name.as_str(), origin) {
-        ("", _) => format!("%nameless-{}", hall.nameless.fetch_add(1, Ordering::Relaxed)),
-        (name, Origin::Network) => name.to_owned(),
-        (name, Origin::Inside) => format!("%inside-{name}"),
+    let name = match guest.name.as_str() {
+        "" => format!("%nameless-{}", hall.nameless.fetch_add(1, Ordering::Relaxed)),
+        name if is_inside => format!("%inside-{name}"),
+        name => name.to_owned(),
     };
     tracing::debug!(client = name, "a client connects");
     match converse(&mut stream, &hall, &name, guest).await {

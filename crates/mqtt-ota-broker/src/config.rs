@@ -12,7 +12,8 @@ pub struct BrokerConfig {
     pub listen: SocketAddr,
     /// Who may connect. Everyone, unless set.
     pub credentials: Option<Credentials>,
-    /// TCP connections at once: 1,000 unless set. Those beyond are closed as they come. Each takes about 50 KB
+    /// TCP connections at once: 1,000 unless set. One beyond takes the place of the one that has been silent for
+    /// longest, and is closed where all have said who they are. Each takes about 50 KB
     /// and a file descriptor.
     pub max_connections: usize,
     /// The longest packet that a client may send, in bytes: 65,536 unless set. A longer one ends its connection.

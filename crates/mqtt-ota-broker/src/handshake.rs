@@ -29,6 +29,8 @@ pub(crate) struct Guest {
 pub(crate) enum Refusal {
     #[error("the client left before it said who it is")]
     Left,
+    #[error("the client said nothing while others waited for its place")]
+    GaveWay,
     #[error("the client began with another packet than CONNECT")]
     NotConnect,
     #[error("the client speaks version {0} of the protocol")]

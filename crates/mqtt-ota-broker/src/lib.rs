@@ -29,6 +29,7 @@ mod client;
 mod codec;
 mod config;
 mod connector;
+mod entrance;
 mod error;
 mod handshake;
 mod limits;

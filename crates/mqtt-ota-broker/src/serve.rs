@@ -8,7 +8,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::sleep;
 
 use crate::archive::Archive;
-use crate::client::{self, Hall, Origin};
+use crate::client::{self, Hall};
 use crate::connector::Arrival;
 use crate::link::Router;
 use crate::{BrokerConfig, BrokerError, limits, probe};
@@ -52,6 +52,7 @@ pub(crate) async fn run(
     let hall = Arc::new(Hall {
         router,
         config,
+        entrance: Arc::default(),
         seats: Arc::default(),
         nameless: std::sync::atomic::AtomicU64::default(),
     });
@@ -89,20 +90,32 @@ async fn accept(listener: TcpListener, connections: usize, hall: Arc<Hall>) {
     let places = Arc::new(Semaphore::new(connections));
     loop {
         match listener.accept().await {
-            Ok((socket, from)) => match Arc::clone(&places).try_acquire_owned() {
-                Ok(place) => {
-                    // Otherwise an acknowledgement can wait 40 ms for the client's next packet.
-                    if let Err(error) = socket.set_nodelay(true) {
-                        tracing::debug!(%error, "packets may be delayed");
-                    }
-                    let hall = Arc::clone(&hall);
-                    tokio::spawn(async move {
-                        client::serve(socket, Origin::Network, hall).await;
-                        drop(place);
-                    });
+            Ok((socket, from)) => {
+                let place = Arc::clone(&places).try_acquire_owned().ok();
+                if place.is_none() && !hall.entrance.make_room() {
+                    tracing::warn!(%from, limit = connections, "a connection is closed: too many");
+                    continue;
                 }
-                Err(_) => tracing::warn!(%from, limit = connections, "a connection is closed: too many"),
-            },
+                // Otherwise an acknowledgement can wait 40 ms for the client's next packet.
+                if let Err(error) = socket.set_nodelay(true) {
+                    tracing::debug!(%error, "packets may be delayed");
+                }
+                let (places, hall) = (Arc::clone(&places), Arc::clone(&hall));
+                let mut visitor = hall.entrance.enter();
+                tokio::spawn(async move {
+                    let place = match place {
+                        Some(place) => place,
+                        None => tokio::select! {
+                            biased;
+                            () = visitor.sent_away() => return,
+                            // Whoever gave way is about to leave one.
+                            Ok(place) = places.acquire_owned() => place,
+                        },
+                    };
+                    client::serve(socket, Some(visitor), hall).await;
+                    drop(place);
+                });
+            }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 sleep(limits::ACCEPT_PAUSE).await;
@@ -116,7 +129,7 @@ async fn admit(mut arrivals: mpsc::UnboundedReceiver<Arrival>, hall: Arc<Hall>) 
     while let Some(Arrival { socket, place }) = arrivals.recv().await {
         let hall = Arc::clone(&hall);
         tokio::spawn(async move {
-            client::serve(socket, Origin::Inside, hall).await;
+            client::serve(socket, None, hall).await;
             drop(place);
         });
     }

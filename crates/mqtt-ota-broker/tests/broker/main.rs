@@ -4,6 +4,8 @@
 mod announcements;
 mod clients;
 #[cfg(test)]
+mod crowds;
+#[cfg(test)]
 mod inside;
 mod login;
 #[cfg(test)]

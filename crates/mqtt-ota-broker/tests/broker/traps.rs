@@ -90,6 +90,24 @@ async fn a_shared_or_reserved_subscription_is_refused() {
 }
 
 #[tokio::test]
+async fn a_persistent_shared_subscriber_that_drops_with_an_unacknowledged_message_harms_nobody() {
+    let broker = broker().await;
+    let mut options = Peer::options(&broker, "desk");
+    options.set_clean_session(false).set_manual_acks(true);
+    let mut sender = Peer::connect(&broker, "sender").await;
+    for _ in 0..3 {
+        let mut peer = Peer::with(options.clone()).await.unwrap();
+        // Refused, and so it subscribes without the group as well.
+        peer.subscribe("$share/group/x").await;
+        peer.subscribe("x").await;
+        sender.publish("x", false, "never acknowledged").await;
+        peer.message().await;
+        drop(peer);
+        assert_alive(&broker).await;
+    }
+}
+
+#[tokio::test]
 async fn more_connections_than_the_limit_are_closed_and_leave_room_when_others_go() {
     let broker = Broker::start(BrokerConfig { max_connections: 3, ..config() }).await.unwrap();
     let mut peers = Vec::new();
