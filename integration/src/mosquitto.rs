@@ -27,6 +27,8 @@ pub struct Settings {
     pub tls: Option<Authority>,
     /// More lines for its configuration file.
     pub lines: Vec<&'static str>,
+    /// A whole configuration file, as users have it, with the port and the paths of theirs.
+    pub whole: Option<&'static str>,
     /// The lines of its access control file; none: everything is allowed.
     pub access: Vec<&'static str>,
     /// It says nothing of what clients do. For figures: else it writes several lines for each message.
@@ -117,6 +119,14 @@ impl Mosquitto {
     fn configuration(&self) -> String {
         // Started by root it would become another user, who cannot read this folder.
         let mut text = String::from("user root\nlog_dest stderr\nlog_timestamp false\n");
+        if let Some(whole) = self.settings.whole {
+            let listener = format!("listener {} {}", self.address.port(), self.address.ip());
+            let replaced = whole
+                .replace("listener 1883", &listener)
+                .replace("/etc/mosquitto/passwords", &self.file("passwords").display().to_string())
+                .replace("/var/lib/mosquitto/", &format!("{}/", self.folder.path().display()));
+            return text + &replaced;
+        }
         match self.settings.login {
             None => text.push_str("allow_anonymous true\n"),
             Some(_) => {

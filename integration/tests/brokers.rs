@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
 use mqtt_ota_integration::{
-    Authority, EmbeddedBroker, Endpoint, Gate, Mosquitto, MqttOta, Passes, RawDevice, Receiver, Scene,
-    Settings, TakenPort, free_port,
+    Authority, Client, EmbeddedBroker, Endpoint, Gate, Mosquitto, MqttOta, Passes, RawDevice, Receiver,
+    Scene, Settings, TakenPort, free_port,
 };
 
 /// Sends a file to a device that is at `broker` itself, while the command goes where `scene` says.
@@ -46,6 +46,26 @@ fn a_password_comes_from_a_file_as_well() {
     let scene = Scene::with(broker.address());
     let file = scene.file("password", "s3cret\n");
     scene.command("devices").args(["--user", "ann", "--password-file"]).arg(file).finish().assert_status(0);
+}
+
+/// It is asked to end by a signal.
+#[cfg(unix)]
+#[test]
+fn the_mosquitto_of_the_readme_asks_for_a_password_and_remembers_devices_over_a_restart() {
+    let readme = include_str!("../../crates/mqtt-ota-broker/README.md");
+    let (_, rest) = readme.split_once("```conf\n").unwrap();
+    let whole = rest.split_once("```").map(|(conf, _)| conf);
+    let login = Some(("me", "s3cret"));
+    let mut broker = Mosquitto::with(Settings { login, whole, ..Settings::default() });
+    Client::connect(&broker, "device").publish_retained("NIGHTLAMP/OTA/device", "v=1");
+    broker.process().interrupt();
+    broker.process().stderr().wait_for_end();
+    broker.stop();
+    broker.start_again();
+    let devices = MqttOta::run("devices").broker(&broker).finish();
+    devices.assert_status(0).assert_mentions("NIGHTLAMP");
+    let refused = MqttOta::run("devices").env("MQTT_OTA_BROKER", broker.url()).finish();
+    refused.assert_status(1).assert_error("broker").assert_hint("user");
 }
 
 #[test]
