@@ -7,7 +7,8 @@
 //! Clients speak MQTT 3.1.1. One that tries MQTT 5 is told at once that it is not supported. There is no TLS,
 //! one user at most, and nothing is kept when it stops but, where [`BrokerConfig::announcements`] names a file, what
 //! devices said of themselves. For clients that nobody trusts, for a fleet, or for anything else that has to survive
-//! a restart, run [Mosquitto](https://mosquitto.org) instead: the README says why.
+//! a restart, run [Mosquitto](https://mosquitto.org) instead: the README says why,
+//! and how.
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
