@@ -298,8 +298,14 @@ pub(crate) struct Broker {
     #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:1883")]
     pub(crate) listen: String,
 
+    /// Keep devices in step with the folders in DIR as well, as `mqtt-ota keep` does, in this process
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep: Option<PathBuf>,
+
     #[command(flatten)]
     pub(crate) keeping: Keeping,
+    #[command(flatten)]
+    pub(crate) kept: Announcements,
     #[command(flatten)]
     pub(crate) login: Login,
 }

@@ -310,8 +310,12 @@ With --announcements, what devices said of themselves (`mqtt-ota devices`) is
 there after a restart. FILE is replaced whole, at most once a second; what is
 damaged in it is skipped, and a copy stays in FILE.damaged.
 
+With --keep it also does what `mqtt-ota keep` does, and remembers what devices
+have announced in DIR/.announcements, or where --announcements says.
+
 Examples:
   mqtt-ota broker
+  mqtt-ota broker --keep devices
   mqtt-ota broker --announcements /var/lib/mqtt-ota/announcements
   mqtt-ota broker --listen 192.168.1.10:1883 --user me --password-file pw.txt
 

@@ -43,7 +43,7 @@ pub(crate) struct Login {
 /// What outlives the broker that is built in.
 #[cfg(feature = "broker")]
 #[derive(Debug, Clone, Default, Args)]
-pub(crate) struct Keeping {
+pub(crate) struct Announcements {
     /// Keep in FILE what devices announced, so that a restart does not forget those that sleep [env:
     /// MQTT_OTA_ANNOUNCEMENTS]
     #[arg(long, value_name = "FILE")]
@@ -154,7 +154,7 @@ impl Login {
 }
 
 #[cfg(feature = "broker")]
-impl Keeping {
+impl Announcements {
     pub(crate) fn add_to(&self, flags: Flags) -> Flags {
         let Self { announcements } = self;
         flags.with("announcements", announcements.as_ref().map(OsString::from))

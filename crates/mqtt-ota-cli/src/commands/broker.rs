@@ -1,6 +1,9 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use mqtt_ota::keeper::{Keeper, KeeperOptions};
+use mqtt_ota::{Config, Sender};
 use mqtt_ota_broker::{Broker, BrokerConfig, BrokerError, Credentials};
 
 use crate::args;
@@ -8,18 +11,18 @@ use crate::interrupt::{Interrupt, Signal};
 use crate::line::Line;
 use crate::printer::Printer;
 use crate::problem::{Exit, Problem};
+use crate::settings::Settings;
+
+/// The file in a kept folder that remembers what devices announced.
+const ANNOUNCEMENTS: &str = ".announcements";
 
 /// How long the end may take.
 const GOODBYE: Duration = Duration::from_millis(500);
 
 /// Runs the embedded broker until it is told to stop.
-pub(super) fn run(
-    args: &args::Broker,
-    config: Option<&std::path::Path>,
-    printer: &Printer,
-) -> Result<Exit, Problem> {
+pub(super) fn run(args: &args::Broker, config: Option<&Path>, printer: &Printer) -> Result<Exit, Problem> {
     let listen = address(&args.listen)?;
-    let settings = super::settings(args.keeping.add_to(args.login.flags()), config)?;
+    let settings = super::settings(args.kept.add_to(args.login.flags()), config)?;
     let login = settings.login(None)?;
     let credentials = match &login {
         None => None,
@@ -29,9 +32,15 @@ pub(super) fn run(
                 .hint("give --user, and --password-file or MQTT_OTA_PASSWORD")
         })?),
     };
-    let announcements = settings.announcements.value.clone();
+    let keeping = match &args.keep {
+        Some(folder) => Some((folder.clone(), super::keep::options(&args.keeping, &settings)?)),
+        None => None,
+    };
+    // A keeper needs to know who sleeps, also after a restart.
+    let in_folder = || args.keep.as_ref().map(|folder| folder.join(ANNOUNCEMENTS));
+    let announcements = settings.announcements.value.clone().or_else(in_folder);
     let config = BrokerConfig { listen, credentials, announcements, ..BrokerConfig::default() };
-    super::block_on(serve(config, printer))
+    super::block_on(serve(config, keeping, &settings, printer))
 }
 
 /// `ADDR:PORT`, or a port alone for all addresses.
@@ -44,15 +53,42 @@ fn address(text: &str) -> Result<SocketAddr, Problem> {
     })
 }
 
-async fn serve(config: BrokerConfig, printer: &Printer) -> Result<Exit, Problem> {
+async fn serve(
+    config: BrokerConfig,
+    keeping: Option<(PathBuf, KeeperOptions)>,
+    settings: &Settings,
+    printer: &Printer,
+) -> Result<Exit, Problem> {
     let mut interrupt = Interrupt::service().map_err(Problem::no_signals)?;
     let open = config.credentials.is_none();
     let Ok(started) = interrupt.during(Broker::start(config)).await else { return Ok(Exit::Interrupted) };
     let broker = started?;
     announce(broker.address(), open, printer);
-    match interrupt.during(broker.stopped()).await {
-        Ok(error) => Err(error.into()),
+    let mut keeper = match keeping {
+        Some((folder, options)) => Some(keeper(&broker, &folder, options, settings, printer).await?),
+        None => None,
+    };
+    let kept = async {
+        match &mut keeper {
+            Some(keeper) => match keeper.run().await {
+                Ok(never) => match never {},
+                Err(error) => Problem::from(error),
+            },
+            None => std::future::pending().await,
+        }
+    };
+    let running = async {
+        tokio::select! {
+            error = broker.stopped() => error.into(),
+            problem = kept => problem,
+        }
+    };
+    match interrupt.during(running).await {
+        Ok(problem) => Err(problem),
         Err(signal) => {
+            if let Some(keeper) = keeper {
+                let _ = tokio::time::timeout(GOODBYE, keeper.stop()).await;
+            }
             let _ = tokio::time::timeout(GOODBYE, broker.stop()).await;
             Ok(match signal {
                 Signal::Terminate => Exit::Done,
@@ -60,6 +96,23 @@ async fn serve(config: BrokerConfig, printer: &Printer) -> Result<Exit, Problem>
             })
         }
     }
+}
+
+/// A keeper that reaches the broker without a network in between.
+async fn keeper(
+    broker: &Broker,
+    folder: &Path,
+    options: KeeperOptions,
+    settings: &Settings,
+    printer: &Printer,
+) -> Result<Keeper, Problem> {
+    let connector = broker.connector();
+    let inside = mqtt_ota::Broker::in_process(move || std::future::ready(connector.connect()));
+    let (listen, advertise) = (settings.listen.value.clone(), settings.advertise.value.clone());
+    let sender = Sender::connect(inside, Config { listen, advertise, ..Config::default() }).await?;
+    let keeper = Keeper::start(sender, folder, options).await?;
+    printer.note(&Line::new().plain(format!("keeping the devices of {}", folder.display())));
+    Ok(keeper)
 }
 
 /// Says that it is ready, and how it is reached.

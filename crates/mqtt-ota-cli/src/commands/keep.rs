@@ -56,9 +56,12 @@ async fn keep(
 }
 
 /// What the flags and the settings come to together.
-fn options(keeping: &Keeping, settings: &Settings) -> Result<KeeperOptions, Problem> {
+pub(super) fn options(keeping: &Keeping, settings: &Settings) -> Result<KeeperOptions, Problem> {
     let mut options = KeeperOptions {
-        at_once: settings.parallel.value,
+        at_once: match settings.parallel.source {
+            Source::Default => KeeperOptions::default().at_once,
+            _ => settings.parallel.value,
+        },
         attempts: keeping.give_up_after.into(),
         stop_after: keeping.stop_after.map(usize::from),
         window: keeping.window,
