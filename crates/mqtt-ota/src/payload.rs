@@ -33,7 +33,7 @@ struct Inner {
 }
 
 /// What changes with a file. The length alone is not enough.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Stamp {
     len: u64,
     modified: Option<SystemTime>,
@@ -125,6 +125,15 @@ impl Payload {
         }
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         Ok(Self::new(name, metadata.len(), Source::Named { path }, Some(Stamp::of(&metadata))))
+    }
+
+    /// The same file, read whole and kept in memory as it is now. Blocking.
+    #[cfg(feature = "keeper")]
+    pub(crate) fn snapshot(&self) -> Result<Self, PayloadError> {
+        let Source::Named { path } = &self.0.source else { return Ok(self.clone()) };
+        let bytes = std::fs::read(path).map_err(|source| self.unreadable(source))?;
+        let (name, stamp) = (self.0.name.clone(), self.0.stamp.clone());
+        Ok(Self::new(name, bytes.len() as u64, Source::Memory(bytes.into()), stamp))
     }
 
     /// Whether the file that the other was opened from looked as this one's did.

@@ -116,7 +116,8 @@ fn measure_keeper(broker: &Mosquitto, fleet: &Fleet, layout: Layout, bounds: Bou
     write_random(&file, BYTES);
     layout.write(folder.path(), fleet);
     let started = Instant::now();
-    let (keeper, _home) = MqttOta::run("keep").broker(broker).arg(folder.path()).args(["--parallel", "64"]).start();
+    let (keeper, _home) =
+        MqttOta::run("keep").broker(broker).arg(folder.path()).args(["--parallel", "64"]).start();
     let set = set_of(&file);
     fleet.wait_until_all("at the first set", |device| device.runs(set));
     println!("    from its start      {:8.1} ms", ms(started.elapsed()));

@@ -11,6 +11,11 @@ use crate::payload::Payload;
 use crate::set::{FileSet, SetError, walk};
 use crate::wire::{Algorithm, DeviceName, DevicePath, Digest, Manifest, NameError};
 
+/// A file that is at most so long, in bytes, is kept in memory: many devices get it.
+const SMALL: u64 = 64 * 1024;
+/// How much is kept there, in bytes.
+const IN_MEMORY: u64 = 16 * 1024 * 1024;
+
 /// What the devices are to have: a folder each, as they were when they were looked at.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Folders {
@@ -22,6 +27,8 @@ pub(super) struct Folders {
     pub(super) places: BTreeSet<PathBuf>,
     /// The files by their paths, so that what has not changed is not hashed again.
     files: HashMap<PathBuf, Payload>,
+    /// How much of them is kept in memory, in bytes.
+    in_memory: u64,
 }
 
 /// What is known of one device's folder.
@@ -209,8 +216,16 @@ fn list(
             continue;
         }
         let looked = Payload::look(path.clone()).map_err(|error| failed(error.into()))?;
+        let is_small = looked.len() <= SMALL && folders.in_memory + looked.len() <= IN_MEMORY;
         // One that looks as it did is the same, with the hashes that are known of it.
-        let payload = known.get(&path).filter(|known| known.looks_like(&looked)).cloned().unwrap_or(looked);
+        let payload = match known.get(&path).filter(|known| known.looks_like(&looked)) {
+            Some(known) => known.clone(),
+            None if is_small => looked.snapshot().map_err(|error| failed(error.into()))?,
+            None => looked,
+        };
+        if is_small && !folders.files.contains_key(&path) {
+            folders.in_memory += payload.len();
+        }
         folders.files.insert(path, payload.clone());
         listed.push((name, payload));
     }

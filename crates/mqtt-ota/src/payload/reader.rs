@@ -13,15 +13,18 @@ pub(super) const CHUNK: usize = 256 * 1024;
 /// How many chunks are read ahead.
 const AHEAD: usize = 2;
 
-/// Reads a payload in a thread of its own, some chunks ahead. The thread ends with this value.
-pub(super) struct Reader {
-    payload: Payload,
-    chunks: mpsc::Receiver<io::Result<Vec<u8>>>,
-    spare: mpsc::Sender<Vec<u8>>,
+/// Reads a payload: a file in a thread of its own, some chunks ahead. The thread ends with this value.
+pub(super) enum Reader {
+    Memory { rest: Bytes },
+    Thread { payload: Payload, chunks: mpsc::Receiver<io::Result<Vec<u8>>>, spare: mpsc::Sender<Vec<u8>> },
 }
 
 impl Reader {
     pub(super) fn start(payload: &Payload, mut offset: u64) -> Self {
+        if let Source::Memory(bytes) = &payload.0.source {
+            let start = usize::try_from(offset).map_or(bytes.len(), |offset| offset.min(bytes.len()));
+            return Self::Memory { rest: bytes.slice(start..) };
+        }
         let (full, chunks) = mpsc::channel(AHEAD);
         let (spare, mut spares) = mpsc::channel::<Vec<u8>>(AHEAD);
         let reading = payload.clone();
@@ -44,64 +47,53 @@ impl Reader {
                 let _ = full.blocking_send(Err(io::ErrorKind::UnexpectedEof.into()));
             }
         });
-        Self { payload: payload.clone(), chunks, spare }
+        Self::Thread { payload: payload.clone(), chunks, spare }
     }
 
     /// The next [`CHUNK`] bytes, or what is left. Cancel safe.
     pub(super) async fn next(&mut self) -> Result<Option<Vec<u8>>, PayloadError> {
-        match self.chunks.recv().await.transpose() {
-            Ok(chunk) => Ok(chunk),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(self.payload.changed()),
-            Err(error) => Err(self.payload.unreadable(error)),
+        match self {
+            Self::Memory { rest } => {
+                let chunk = rest.split_to(rest.len().min(CHUNK));
+                Ok(if chunk.is_empty() { None } else { Some(chunk.into()) })
+            }
+            Self::Thread { payload, chunks, .. } => match chunks.recv().await.transpose() {
+                Ok(chunk) => Ok(chunk),
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(payload.changed()),
+                Err(error) => Err(payload.unreadable(error)),
+            },
         }
     }
 
     /// Lets the thread fill a chunk again.
     pub(super) fn recycle(&self, chunk: Vec<u8>) {
-        let _ = self.spare.try_send(chunk);
+        if let Self::Thread { spare, .. } = self {
+            let _ = spare.try_send(chunk);
+        }
     }
-}
-
-/// Where the bytes are.
-enum Open {
-    Memory(Bytes),
-    File(Arc<File>),
 }
 
 impl Payload {
     /// Blocking.
-    fn opened(&self) -> io::Result<Open> {
-        Ok(match &self.0.source {
-            Source::Memory(bytes) => Open::Memory(bytes.clone()),
-            Source::File { file, .. } => Open::File(Arc::clone(file)),
+    fn opened(&self) -> io::Result<Arc<File>> {
+        match &self.0.source {
+            Source::File { file, .. } => Ok(Arc::clone(file)),
             // Opening a FIFO would wait for its writer.
-            Source::Named { path } if !std::fs::metadata(path)?.is_file() => {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            Source::Named { path } => Open::File(Arc::new(File::open(path)?)),
-        })
+            Source::Named { path } if std::fs::metadata(path)?.is_file() => Ok(Arc::new(File::open(path)?)),
+            Source::Named { .. } | Source::Memory(_) => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
     }
 
     /// Whether there are bytes behind the last. Blocking.
-    fn goes_on(&self, open: &Open) -> bool {
-        match open {
-            Open::Memory(_) => false,
-            Open::File(file) => read_exact_at(file, &mut [0], self.len()).is_ok(),
-        }
+    fn goes_on(&self, file: &File) -> bool {
+        read_exact_at(file, &mut [0], self.len()).is_ok()
     }
 
     /// Reads the chunk at `offset`. Blocking.
-    fn fill(&self, open: &Open, chunk: &mut Vec<u8>, offset: u64) -> io::Result<()> {
+    fn fill(&self, file: &File, chunk: &mut Vec<u8>, offset: u64) -> io::Result<()> {
         let left = self.len() - offset;
         chunk.resize(usize::try_from(left).map_or(CHUNK, |left| left.min(CHUNK)), 0);
-        match open {
-            Open::Memory(bytes) => {
-                let rest = usize::try_from(offset).ok().and_then(|start| bytes.get(start..));
-                chunk.iter_mut().zip(rest.unwrap_or_default()).for_each(|(to, from)| *to = *from);
-                Ok(())
-            }
-            Open::File(file) => read_exact_at(file, chunk, offset),
-        }
+        read_exact_at(file, chunk, offset)
     }
 }
 
