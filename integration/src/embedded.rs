@@ -32,6 +32,11 @@ impl EmbeddedBroker {
         Self::with(command, None)
     }
 
+    /// Starts one in the place of another, which has gone.
+    pub fn at(command: MqttOta, address: SocketAddr) -> Self {
+        Self::started(command.arg("--listen").arg(address.to_string()), None)
+    }
+
     /// Starts one that asks for this user and password.
     pub fn with_login(user: &'static str, password: &'static str) -> Self {
         Self::with(MqttOta::run("broker"), Some((user, password)))
@@ -42,6 +47,10 @@ impl EmbeddedBroker {
         if let Some((user, password)) = login {
             command = command.env("MQTT_OTA_USER", user).env("MQTT_OTA_PASSWORD", password);
         }
+        Self::started(command, login)
+    }
+
+    fn started(command: MqttOta, login: Option<(&'static str, &'static str)>) -> Self {
         let (process, home) = command.start();
         let address = process.stderr().wait_until("its address", |text| {
             let after = text.split("ready on ").nth(1)?;

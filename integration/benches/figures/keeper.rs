@@ -117,7 +117,7 @@ fn measure_keeper(broker: &Mosquitto, fleet: &Fleet, layout: Layout, bounds: Bou
     layout.write(folder.path(), fleet);
     let started = Instant::now();
     let (keeper, _home) =
-        MqttOta::run("keep").broker(broker).arg(folder.path()).args(["--parallel", "64"]).start();
+        MqttOta::run("keep").broker(broker).arg(folder.path()).args(["--parallel", "64", "-q"]).start();
     let set = set_of(&file);
     fleet.wait_until_all("at the first set", |device| device.runs(set));
     println!("    from its start      {:8.1} ms", ms(started.elapsed()));

@@ -1,0 +1,200 @@
+//! Folders that many devices follow: the real command, real brokers, and a fleet of simulated devices.
+//!
+//! `KEEPER_KILLS` says how often the keeper or its broker is killed.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "these are tests"
+)]
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use mqtt_ota::Digest;
+use mqtt_ota::wire::{Algorithm, Manifest, ManifestLine};
+use mqtt_ota_integration::{
+    Behaviour, Client, EmbeddedBroker, Endpoint, Fleet, FleetDevice, FleetSettings, GUARD, Mosquitto,
+    MqttOta, Process, Rhythm, Settings, noise,
+};
+use tempfile::TempDir;
+
+/// The folders of a fleet, which have one file in common.
+struct Folders {
+    root: TempDir,
+    spare: TempDir,
+}
+
+impl Folders {
+    fn of(fleet: &Fleet) -> Self {
+        let folders = Self { root: tempfile::tempdir().unwrap(), spare: tempfile::tempdir().unwrap() };
+        fs::create_dir(folders.path().join("common")).unwrap();
+        for name in fleet.names() {
+            let folder = folders.path().join(name.as_str());
+            fs::create_dir(&folder).unwrap();
+            fs::write(folder.join("device.toml"), "include = [\"../common\"]\n").unwrap();
+        }
+        folders
+    }
+
+    fn path(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// Replaces the common file at once; yields the set that it makes.
+    fn change(&self, bytes: &[u8]) -> Digest {
+        let new = self.spare.path().join("main.py");
+        fs::write(&new, bytes).unwrap();
+        fs::rename(new, self.path().join("common/main.py")).unwrap();
+        let digest = Digest::of(Algorithm::Sha256, bytes);
+        let line = ManifestLine { digest, size: bytes.len() as u64, path: "main.py".parse().unwrap() };
+        Manifest::new([line]).unwrap().digest(Algorithm::Sha256)
+    }
+}
+
+fn keeper(broker: &impl Endpoint, folder: &Path) -> (Process, TempDir) {
+    MqttOta::run("keep").broker(broker).arg(folder).args(["--parallel", "64"]).start()
+}
+
+#[track_caller]
+fn assert_each_set_rebooted_once(fleet: &Fleet) {
+    let twice = fleet.look(|devices| {
+        let twice = |device: &&FleetDevice| device.reboots.values().any(|count| *count > 1);
+        devices.iter().find(twice).cloned()
+    });
+    assert!(twice.is_none(), "{twice:#?}");
+}
+
+fn devices_that_wake_for_two_seconds_follow(broker: &impl Endpoint) {
+    let rhythm =
+        Rhythm::Sleeps { period: Duration::from_secs(8), awake: Duration::from_secs(2), is_cut: false };
+    let behaviour = Behaviour { rhythm, ..Behaviour::default() };
+    let fleet = Fleet::with(broker, FleetSettings::default(), vec![behaviour; 200]);
+    let folders = Folders::of(&fleet);
+    let first = folders.change(b"VERSION = 1\n");
+    let (_keeper, _home) = keeper(broker, folders.path());
+    fleet.wait_until_all("at the first set", |device| device.set == Some(first));
+    let second = folders.change(&noise(1, 4096));
+    let started = Instant::now();
+    fleet.wait_until_all("at the second set", |device| device.set == Some(second));
+    println!("200 devices that are awake for 2 of 8 s have followed in {:?}", started.elapsed());
+    assert_each_set_rebooted_once(&fleet);
+}
+
+#[test]
+fn devices_that_wake_for_two_seconds_follow_on_mosquitto() {
+    devices_that_wake_for_two_seconds_follow(&Mosquitto::start());
+}
+
+#[test]
+fn devices_that_wake_for_two_seconds_follow_on_the_embedded_broker() {
+    devices_that_wake_for_two_seconds_follow(&EmbeddedBroker::start());
+}
+
+/// The broker and the keeper in one process, on the port of the one before.
+fn all_in_one(folder: &Path, address: Option<SocketAddr>) -> EmbeddedBroker {
+    let command = MqttOta::run("broker").arg("--keep").arg(folder).env("MQTT_OTA_CONNECT_TIMEOUT", "1s");
+    match address {
+        None => EmbeddedBroker::of(command),
+        Some(address) => EmbeddedBroker::at(command, address),
+    }
+}
+
+#[test]
+fn broker_and_keeper_in_one_process_are_killed_and_know_who_sleeps() {
+    let root = tempfile::tempdir().unwrap();
+    let folder: PathBuf = root.path().to_owned();
+    let broker = all_in_one(&folder, None);
+    let hour = Duration::from_secs(3600);
+    let rhythm = Rhythm::Sleeps { period: hour, awake: hour, is_cut: false };
+    let behaviour = Behaviour { rhythm, ..Behaviour::default() };
+    let fleet = Fleet::with(&broker, FleetSettings::default(), vec![behaviour; 3]);
+    let address = broker.address();
+    let kept = || fs::read_to_string(folder.join(".announcements")).unwrap_or_default();
+    let give_up = Instant::now() + GUARD;
+    while kept().lines().count() < 3 {
+        assert!(Instant::now() < give_up, "the announcements are not kept: {}", kept());
+        std::thread::yield_now();
+    }
+    broker.into_process().kill();
+    fs::create_dir(folder.join("LAMP00001")).unwrap();
+    fs::write(folder.join("LAMP00001/main.py"), "VERSION = 1\n").unwrap();
+    let broker = all_in_one(&folder, Some(address));
+    let client = Client::connect(&broker, "listener");
+    client.subscribe("LAMP00001/OTA/keeper");
+    assert!(client.next().text().contains("state=asleep"), "it was announced before the broker was killed");
+    fleet.wake(1);
+    fleet.wait_until("updated", |devices| {
+        let lamp = &devices[1];
+        lamp.set.filter(|set| lamp.runs(*set))
+    });
+    assert_eq!(fleet.device(1).all_reboots(), 1);
+}
+
+#[test]
+fn an_announcement_is_answered_within_fifty_milliseconds() {
+    // Else it waits for the client's confirmation of a packet before, and that is not what is measured.
+    let lines = vec!["set_tcp_nodelay true"];
+    answers_an_announcement(&Mosquitto::with(Settings { lines, ..Settings::default() }));
+    answers_an_announcement(&EmbeddedBroker::start());
+}
+
+fn answers_an_announcement(broker: &impl Endpoint) {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir(root.path().join("LAMP")).unwrap();
+    fs::write(root.path().join("LAMP/main.py"), noise(1, 4096)).unwrap();
+    let (keeper, _home) = keeper(broker, root.path());
+    keeper.stderr().wait_for("at work");
+    let client = Client::connect(broker, "LAMP");
+    client.subscribe("LAMP/OTA");
+    let mut times = Vec::new();
+    for _ in 0..20 {
+        let started = Instant::now();
+        client.publish("LAMP/OTA/device", "v=1|set=-|hash=sha256|addr=127.0.0.1");
+        let offer = client.next().text();
+        times.push(started.elapsed());
+        let hash = offer.split('|').nth(3).unwrap();
+        // It has the set now, and has lost it when it announces itself the next time.
+        client.publish("LAMP/OTA/status", format!("installed|set|{hash}|"));
+        client.publish("LAMP/OTA/device", format!("v=1|set={hash}|hash=sha256|addr=127.0.0.1"));
+    }
+    times.sort();
+    println!("an announcement is answered in {:?}, at most {:?}", times[10], times[19]);
+    // The typical one counts: any one may wait for this machine.
+    assert!(times[10] < Duration::from_millis(50), "{times:?}");
+}
+
+#[test]
+fn whatever_is_killed_at_whatever_moment_all_devices_follow_and_reboot_once_a_set() {
+    let kills = std::env::var("KEEPER_KILLS").map_or(40, |kills| kills.parse().unwrap());
+    let mut broker = Mosquitto::start();
+    let fleet = Fleet::start(&broker, 50);
+    let folders = Folders::of(&fleet);
+    let mut rng = fastrand::Rng::with_seed(7);
+    let mut bytes = noise(0, 60_000);
+    let mut set = folders.change(&bytes);
+    let (mut running, mut _home) = keeper(&broker, folders.path());
+    for kill in 0..kills {
+        // The moment is what is tried.
+        sleep(Duration::from_millis(rng.u64(0..600)));
+        if rng.u32(0..5) == 0 {
+            broker.stop();
+            broker.start_again();
+        } else {
+            running.kill();
+            (running, _home) = keeper(&broker, folders.path());
+        }
+        if rng.u32(0..4) == 0 {
+            bytes = noise((kill % 251) as u8, 60_000 + kill);
+            set = folders.change(&bytes);
+        }
+    }
+    fleet.wait_until_all("at the last set", |device| device.runs(set));
+    assert_each_set_rebooted_once(&fleet);
+    let reboots: u32 = fleet.look(|devices| devices.iter().map(FleetDevice::all_reboots).sum());
+    println!("{kills} kills, {reboots} reboots of 50 devices");
+}
