@@ -160,6 +160,9 @@ fn answers_an_announcement(broker: &impl Endpoint) {
         let hash = offer.split('|').nth(3).unwrap();
         // It has the set now, and has lost it when it announces itself the next time.
         client.publish("LAMP/OTA/status", format!("installed|set|{hash}|"));
+        keeper.stderr().wait_until("another end", |text| {
+            (text.matches("the device has its files").count() > times.len() - 1).then_some(())
+        });
         client.publish("LAMP/OTA/device", format!("v=1|set={hash}|hash=sha256|addr=127.0.0.1"));
     }
     times.sort();

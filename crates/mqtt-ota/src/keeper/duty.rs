@@ -10,6 +10,8 @@ use crate::wire::{Announcement, Digest, InstalledSet};
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+/// How long a device that has installed its files may take to be heard of, before it is offered them again.
+const LONGEST_BOOT: Duration = Duration::from_secs(300);
 /// How soon after its announcement a device that does not come for what it is offered is not asleep: it cannot.
 const AWAKE: Duration = Duration::from_secs(5);
 
@@ -121,6 +123,8 @@ enum Phase {
     /// It has said that it has the set, and has not announced it yet.
     Rebooting {
         set: Digest,
+        /// When it is no longer waited for.
+        until: Instant,
     },
     Asleep,
     Pausing {
@@ -196,6 +200,9 @@ impl Duty {
             }
             Input::Told { set } => self.told = Some(set),
             Input::Started => {
+                if matches!(self.phase, Phase::Rebooting { set, .. } if Some(set) == self.wanted) {
+                    self.failures += 1;
+                }
                 self.phase = Phase::Receiving;
                 self.started_at = Some(now);
             }
@@ -219,7 +226,7 @@ impl Duty {
         self.awake_at = Some(now);
         match &self.phase {
             Phase::Asleep | Phase::Pausing { resumes: true, .. } => self.phase = Phase::Idle,
-            Phase::Rebooting { set: installed } => {
+            Phase::Rebooting { set: installed, .. } => {
                 let installed = *installed;
                 let is_plain = self.announced.as_ref().is_some_and(|said| !said.understands_extended());
                 self.phase = Phase::Idle;
@@ -249,7 +256,7 @@ impl Duty {
                 self.told = Some(set);
                 let has_announced = self.announced.as_ref().and_then(|said| said.set?.digest()) == Some(set);
                 if result == Ended::Installed && !has_announced {
-                    self.phase = Phase::Rebooting { set };
+                    self.phase = Phase::Rebooting { set, until: now + LONGEST_BOOT };
                 }
             }
             Ended::NotThere | Ended::Busy => self.phase = Phase::Asleep,
@@ -295,6 +302,10 @@ impl Duty {
             (Standing::Pending, _) => Due::Now,
             (Standing::Failing { .. }, Phase::Pausing { until, .. }) if *until > now => Due::At(*until),
             (Standing::Failing { .. }, _) => Due::Now,
+            // One that is not heard of after so many reboots is best left alone.
+            (Standing::Rebooting, Phase::Rebooting { until, .. }) if self.failures < self.limit => {
+                if *until > now { Due::At(*until) } else { Due::Now }
+            }
             _ => Due::Never,
         }
     }
@@ -314,7 +325,7 @@ impl Duty {
             return Standing::RolledBack { why: announced.error.clone().unwrap_or_default() };
         }
         match &self.phase {
-            Phase::Rebooting { set } if *set == wanted => Standing::Rebooting,
+            Phase::Rebooting { set, .. } if *set == wanted => Standing::Rebooting,
             _ if self.told == Some(wanted) => Standing::InStep,
             Phase::Idle | Phase::Receiving | Phase::Rebooting { .. } => Standing::Pending,
             Phase::Asleep => Standing::Asleep,
@@ -387,7 +398,7 @@ mod tests {
         let now = Instant::now();
         let start = [Input::Wanted(Some(set(1))), nothing(), Input::Started, ended(1, Ended::Installed)];
         let mut duty = after(now, start);
-        assert_eq!((duty.due(now), duty.standing()), (Due::Never, Standing::Rebooting));
+        assert_eq!((duty.due(now), duty.standing()), (Due::At(now + LONGEST_BOOT), Standing::Rebooting));
         duty.step(has(1), now);
         assert_eq!(duty.standing(), Standing::InStep);
     }
@@ -408,6 +419,25 @@ mod tests {
             assert!(deliveries <= 100, "it is updated for ever");
         }
         assert!(matches!(duty.standing(), Standing::LeftAlone { .. }), "{duty:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_device_that_is_not_heard_of_after_its_reboot_is_asked_a_few_times() {
+        let mut now = Instant::now();
+        let mut duty = after(now, [Input::Wanted(Some(set(1))), nothing()]);
+        let mut deliveries = 0;
+        while duty.due(now) != Due::Never {
+            if let Due::At(at) = duty.due(now) {
+                now = at;
+            }
+            deliveries += 1;
+            assert!(deliveries <= LIMIT + 1, "it reboots for ever");
+            duty.step(Input::Started, now);
+            duty.step(ended(1, Ended::Installed), now);
+        }
+        assert_eq!(duty.standing(), Standing::Rebooting);
+        duty.step(has(1), now);
+        assert_eq!(duty.standing(), Standing::InStep);
     }
 
     #[tokio::test(start_paused = true)]
@@ -574,7 +604,7 @@ mod tests {
                     prop_assert_ne!(said.set.and_then(InstalledSet::digest), wanted);
                     prop_assert_ne!(said.rolled_back, wanted);
                 }
-                prop_assert!(duty.failures <= LIMIT);
+                prop_assert!(duty.failures <= LIMIT, "{:?}", duty);
             }
         }
     }
