@@ -4,6 +4,7 @@
 # sudo only where something is missing. Elsewhere: install Mosquitto yourself, and run it all the same.
 #
 #   PROPERTY_CASES   cases for each property test of the wire (default 1000000)
+#   KEEPER_KILLS     how often a keeper or its broker is killed under a fleet (default 40)
 #   CHAOS_RUNS       sets sent over a link that breaks at random (default 1000)
 set -euo pipefail
 
@@ -134,6 +135,9 @@ cargo clippy --locked --workspace --all-targets -- -D warnings
 
 headline "cargo clippy, the command without its broker"
 cargo clippy --locked -p mqtt-ota-cli --no-default-features --all-targets -- -D warnings
+
+headline "cargo clippy, the library without its keeper"
+cargo clippy --locked -p mqtt-ota --all-targets -- -D warnings
 
 headline "cargo doc"
 RUSTDOCFLAGS=-Dwarnings cargo doc --locked --workspace --no-deps

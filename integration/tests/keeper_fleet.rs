@@ -12,6 +12,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -171,33 +172,94 @@ fn answers_an_announcement(broker: &impl Endpoint) {
     assert!(times[10] < Duration::from_millis(50), "{times:?}");
 }
 
+fn git(folder: &Path, args: &[&str]) {
+    let settings =
+        ["-c", "user.name=test", "-c", "user.email=test@localhost", "-c", "init.defaultBranch=main"];
+    let output = Command::new("git").current_dir(folder).args(settings).args(args).output().unwrap();
+    assert!(output.status.success(), "git {args:?}: {output:?}");
+}
+
 #[test]
-fn whatever_is_killed_at_whatever_moment_all_devices_follow_and_reboot_once_a_set() {
+fn a_tree_that_git_rewrites_is_never_sent_in_parts() {
+    let broker = Mosquitto::start();
+    let fleet = Fleet::start(&broker, 1);
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("LAMP00000");
+    git(root.path(), &["init", "--quiet"]);
+    fs::create_dir_all(folder.join("lib")).unwrap();
+    let mut sets = Vec::new();
+    for version in [1, 2] {
+        for number in 0..200 {
+            fs::write(folder.join(format!("lib/{number}.py")), noise(version, 2000 + number)).unwrap();
+        }
+        git(root.path(), &["add", "."]);
+        git(root.path(), &["commit", "--quiet", "--message", "a version"]);
+        git(root.path(), &["tag", &format!("v{version}")]);
+        let status = MqttOta::run("status").broker(&broker).arg(root.path()).arg("--json").finish();
+        let wanted = status.json_lines()[0]["wanted"].as_str().unwrap().parse::<Digest>().unwrap();
+        sets.push((format!("v{version}"), wanted));
+    }
+    let (_keeper, _home) = keeper(&broker, root.path());
+    for (tag, set) in sets.iter().cycle().take(6) {
+        git(root.path(), &["checkout", "--quiet", tag]);
+        fleet.wait_until_all("at the version", |device| device.runs(*set));
+    }
+    let device = fleet.device(0);
+    let others: Vec<_> =
+        device.reboots.keys().filter(|set| sets.iter().all(|(_, known)| known != *set)).collect();
+    assert!(others.is_empty() && device.failures.is_empty(), "{device:#?}");
+}
+
+/// A fleet whose keeper, or whatever else, is killed at random moments, while its files change.
+fn whatever_is_killed(fleet: &Fleet, folders: &Folders, mut kill: impl FnMut(&mut fastrand::Rng)) {
     let kills = std::env::var("KEEPER_KILLS").map_or(40, |kills| kills.parse().unwrap());
+    let mut rng = fastrand::Rng::with_seed(7);
+    let mut set = folders.change(&noise(0, 60_000));
+    for number in 0..kills {
+        // The moment is what is tried.
+        sleep(Duration::from_millis(rng.u64(0..600)));
+        kill(&mut rng);
+        if rng.u32(0..4) == 0 {
+            set = folders.change(&noise((number % 251) as u8, 60_000 + number));
+        }
+    }
+    fleet.wait_until_all("at the last set", |device| device.runs(set));
+    assert_each_set_rebooted_once(fleet);
+    let count = fleet.names().len();
+    let reboots: u32 = fleet.look(|devices| devices.iter().map(FleetDevice::all_reboots).sum());
+    println!("{kills} kills, {reboots} reboots of {count} devices, each at most once a set");
+    assert!(reboots as usize >= count);
+}
+
+#[test]
+fn a_keeper_and_mosquitto_may_be_killed_at_any_moment() {
     let mut broker = Mosquitto::start();
     let fleet = Fleet::start(&broker, 50);
     let folders = Folders::of(&fleet);
-    let mut rng = fastrand::Rng::with_seed(7);
-    let mut bytes = noise(0, 60_000);
-    let mut set = folders.change(&bytes);
-    let (mut running, mut _home) = keeper(&broker, folders.path());
-    for kill in 0..kills {
-        // The moment is what is tried.
-        sleep(Duration::from_millis(rng.u64(0..600)));
+    let mut running = Some(keeper(&broker, folders.path()));
+    whatever_is_killed(&fleet, &folders, |rng| {
         if rng.u32(0..5) == 0 {
             broker.stop();
             broker.start_again();
         } else {
-            running.kill();
-            (running, _home) = keeper(&broker, folders.path());
+            // It holds the folder until it is gone.
+            drop(running.take());
+            running = Some(keeper(&broker, folders.path()));
         }
-        if rng.u32(0..4) == 0 {
-            bytes = noise((kill % 251) as u8, 60_000 + kill);
-            set = folders.change(&bytes);
-        }
-    }
-    fleet.wait_until_all("at the last set", |device| device.runs(set));
-    assert_each_set_rebooted_once(&fleet);
-    let reboots: u32 = fleet.look(|devices| devices.iter().map(FleetDevice::all_reboots).sum());
-    println!("{kills} kills, {reboots} reboots of 50 devices");
+    });
+}
+
+#[test]
+fn broker_and_keeper_in_one_process_may_be_killed_at_any_moment() {
+    let root = tempfile::tempdir().unwrap();
+    let mut broker = Some(all_in_one(root.path(), None));
+    let address = broker.as_ref().unwrap().address();
+    let fleet = Fleet::start(broker.as_ref().unwrap(), 50);
+    let folders = Folders::of(&fleet);
+    drop(broker.take());
+    broker = Some(all_in_one(folders.path(), Some(address)));
+    whatever_is_killed(&fleet, &folders, |_| {
+        drop(broker.take());
+        broker = Some(all_in_one(folders.path(), Some(address)));
+    });
 }
