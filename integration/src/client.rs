@@ -46,9 +46,19 @@ pub struct Client {
 impl Client {
     /// Connects to `broker`, with its login, as the client `id`.
     pub fn connect(broker: &impl Endpoint, id: &str) -> Self {
+        Self::with(broker, id, true)
+    }
+
+    /// Connects as a device whose session the broker keeps while it sleeps.
+    pub fn returning(broker: &impl Endpoint, id: &str) -> Self {
+        Self::with(broker, id, false)
+    }
+
+    fn with(broker: &impl Endpoint, id: &str, is_clean: bool) -> Self {
         let address = broker.address();
         let mut options = MqttOptions::new(id, address.ip().to_string(), address.port());
         options.set_max_packet_size(MAX_MESSAGE, MAX_MESSAGE).set_keep_alive(Duration::from_secs(600));
+        options.set_clean_session(is_clean);
         if let Some((user, password)) = broker.login() {
             options.set_credentials(user, password);
         }

@@ -273,3 +273,18 @@ fn a_receiver_outlives_its_broker() {
         .wait_until("a second announcement", |text| (text.matches("\"online\"").count() >= 2).then_some(()));
     scene.send(scene.file("main.py", "x"), "GATEWAY").finish().assert_status(0);
 }
+
+#[test]
+fn an_offer_that_nobody_serves_any_more_does_not_wait_for_a_device_that_sleeps() {
+    let scene = Scene::new();
+    let device = || Client::returning(&scene.broker, "LAMP");
+    device().subscribe("LAMP/OTA");
+    let file = scene.file("main.py", "x");
+    let sent = scene.send(&file, "LAMP").args(["--connect-timeout", "1s"]).finish();
+    sent.assert_status(1).assert_error("nobody connected");
+    // The broker counts in seconds.
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    let device = device();
+    device.publish("LAMP/OTA", "nothing came before this");
+    assert_eq!(device.next().text(), "nothing came before this");
+}

@@ -10,7 +10,7 @@ use crate::error::SendError;
 use crate::event::Event;
 use crate::exchange::{Exchange, Input, Patience};
 use crate::feed::{Feed, Heard};
-use crate::mqtt::{Ack, Link, patiently};
+use crate::mqtt::{Ack, Lasting, Link, patiently};
 use crate::options::SendOptions;
 use crate::outcome::Outcome;
 use crate::payload::Payload;
@@ -69,7 +69,9 @@ impl Attempt<'_> {
         let (events, mut served) = Server::events();
         let mut serving =
             pin!(server.run(payload.clone(), offer.digest, options.idle_timeout, events, called));
-        let publish = || patiently(|| self.link.publish(&topic, message.clone(), false));
+        // One that nobody waits for any more is of no use to a device that wakes.
+        let lasting = Lasting::For(options.connect_timeout);
+        let publish = || patiently(|| self.link.publish(&topic, message.clone(), lasting));
         let mut publishing = pin!(publish());
         let (mut is_serving, mut is_published, mut is_heard, mut is_receiving) = (true, false, true, false);
         let (mut connect_by, mut confirm_by) = (None, None);

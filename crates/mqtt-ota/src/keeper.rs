@@ -40,6 +40,7 @@ use self::ear::Ear;
 use self::keeping::{Keeping, Retained};
 use self::lease::Lease;
 use self::watch::Watch;
+use crate::mqtt::Lasting;
 use crate::sender::Sender;
 use crate::wire::{Algorithm, Digest};
 
@@ -119,7 +120,7 @@ impl Keeper {
         let was_at_work = keeping.is_at_work();
         drop(keeping);
         if was_at_work {
-            let _ = timeout(GOODBYE, sender.link().publish(&lease_topic, "", true)).await;
+            let _ = timeout(GOODBYE, sender.link().publish(&lease_topic, "", Lasting::Retained)).await;
         }
         if let Some(sender) = Arc::into_inner(sender) {
             sender.close().await;
@@ -168,7 +169,7 @@ async fn write_down(sender: &Sender, retained: &mut mpsc::UnboundedReceiver<Reta
             waiting.insert(topic, text);
         }
         let Some((topic, text)) = waiting.pop_first() else { continue };
-        if let Err(error) = sender.link().publish(&topic, text, true).await {
+        if let Err(error) = sender.link().publish(&topic, text, Lasting::Retained).await {
             tracing::warn!(topic, %error, "what is to be known of a device could not be kept at the broker");
         }
     }

@@ -21,4 +21,4 @@ pub use error::{ConnectError, LinkError};
 pub use packet::Protocol;
 
 pub(crate) use link::{Ack, BACKLOG, Incoming, Link, LinkConfig, Subscription, patiently};
-pub(crate) use packet::{Message, Qos};
+pub(crate) use packet::{Lasting, Message, Qos};

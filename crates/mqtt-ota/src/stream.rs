@@ -15,7 +15,7 @@ use crate::error::SendError;
 use crate::event::Event;
 use crate::feed::{Feed, Heard};
 use crate::items::Items;
-use crate::mqtt::{Ack, Link, patiently};
+use crate::mqtt::{Ack, Lasting, Link, patiently};
 use crate::options::SendOptions;
 use crate::outcome::Outcome;
 use crate::serve::{DropCause, RangeEvent, Ranges, Server};
@@ -87,7 +87,9 @@ impl Stream<'_> {
         let (events, mut served) = Server::range_events();
         let ranges = Ranges { items: items.clone(), id: offer.id, dry_run, idle: options.idle_timeout };
         let mut serving = pin!(server.answer(ranges, events, sent));
-        let publish = || patiently(|| self.link.publish(&topic, message.clone(), false));
+        // One that nobody waits for any more is of no use to a device that wakes.
+        let lasting = Lasting::For(options.connect_timeout);
+        let publish = || patiently(|| self.link.publish(&topic, message.clone(), lasting));
         let mut publishing = pin!(publish());
         let (mut is_serving, mut is_published, mut is_receiving) = (true, false, false);
         // The device reports by itself what keeps it from connecting, once it has tried for long enough.

@@ -8,7 +8,7 @@ use crate::error::SendError;
 use crate::event::{Event, Observer};
 use crate::feed::{Feed, Heard};
 use crate::items::Items;
-use crate::mqtt::{Ack, patiently};
+use crate::mqtt::{Ack, Lasting, patiently};
 use crate::options::SendOptions;
 use crate::outcome::{BackOnline, Outcome, Report};
 use crate::payload::Payload;
@@ -241,7 +241,10 @@ impl Sender {
         feed.catch_up();
         tell(Event::Offered { attempt: 1, offer: AnyOffer::Extended(offer.clone()) });
         let message = offer.to_string();
-        if patiently(|| self.link().publish(&topic, message.clone(), false)).await? == Ack::NoSubscribers {
+        if patiently(|| self.link().publish(&topic, message.clone(), Lasting::For(options.boot_timeout)))
+            .await?
+            == Ack::NoSubscribers
+        {
             report.outcome = Outcome::NotSubscribed { topic };
             return Ok(report);
         }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::Protocol;
 use super::link::Incoming;
-use super::packet::{Answer, Message, Qos, Reply, Request};
+use super::packet::{Answer, Lasting, Message, Qos, Reply, Request};
 use super::session::Session;
 use crate::Broker;
 use crate::wire::MAX_MESSAGE;
@@ -25,7 +25,7 @@ const REQUESTS: usize = 256;
 
 /// What a link asks its driver to do.
 pub(super) enum Command {
-    Publish { topic: String, payload: Bytes, retain: bool, done: oneshot::Sender<Answer> },
+    Publish { topic: String, payload: Bytes, lasting: Lasting, done: oneshot::Sender<Answer> },
     Subscribe { subscriber: Subscriber, done: oneshot::Sender<bool> },
     Unsubscribe { id: u64 },
     Goodbye,
@@ -214,10 +214,10 @@ impl Driver {
             // Nobody waits for it any more.
             Command::Publish { done, .. } if done.is_closed() => Ok(()),
             Command::Subscribe { done, .. } if done.is_closed() => Ok(()),
-            Command::Publish { topic, payload, retain, done } => {
+            Command::Publish { topic, payload, lasting, done } => {
                 let id = self.next_id();
                 self.publishes.insert(id, done);
-                session.send(Request::Publish { id, topic, payload, retain }).await
+                session.send(Request::Publish { id, topic, payload, lasting }).await
             }
             Command::Subscribe { subscriber, done } => {
                 let id = self.next_id();

@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::driver::{Command, Driver, Reopen, Subscriber};
-use super::packet::{Answer, Message, Qos};
+use super::packet::{Answer, Lasting, Message, Qos};
 use super::session::Session;
 use super::{ConnectError, LinkError, Protocol};
 use crate::Broker;
@@ -96,11 +96,11 @@ impl Link {
         &self,
         topic: &str,
         payload: impl Into<Bytes>,
-        retain: bool,
+        lasting: Lasting,
     ) -> Result<Ack, LinkError> {
         let (done, answer) = oneshot::channel();
         let (topic, payload) = (topic.to_owned(), payload.into());
-        let command = Command::Publish { topic: topic.clone(), payload, retain, done };
+        let command = Command::Publish { topic: topic.clone(), payload, lasting, done };
         self.commands.send(command).map_err(|_| LinkError::Lost)?;
         match answer.await {
             Ok(Answer::Accepted) => Ok(Ack::Accepted),

@@ -1,4 +1,5 @@
 use std::io;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use rumqttc::mqttbytes::{self, v4};
@@ -31,11 +32,22 @@ pub(crate) enum Qos {
     AtLeastOnce,
 }
 
+/// How long a message is there for those who are not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lasting {
+    /// The broker retains it.
+    Retained,
+    /// It waits for those whose session the broker keeps.
+    Session,
+    /// It does so for no longer than this; over MQTT 3.1.1, which knows no such thing, for ever.
+    For(Duration),
+}
+
 /// What a client says. Messages have QoS 1, sessions are clean.
 #[derive(Debug)]
 pub(super) enum Request {
     Connect { client_id: String, keep_alive: u16, login: Option<(String, String)> },
-    Publish { id: u16, topic: String, payload: Bytes, retain: bool },
+    Publish { id: u16, topic: String, payload: Bytes, lasting: Lasting },
     Receipt { id: u16 },
     Subscribe { id: u16, filter: String, qos: Qos },
     Unsubscribe { id: u16, filter: String },
@@ -152,9 +164,19 @@ fn to_v5(request: Request) -> v5::Packet {
             let login = login.map(|(user, password)| v5::Login::new(user, password));
             v5::Packet::Connect(connect, None, login)
         }
-        Request::Publish { id, topic, payload, retain } => {
-            let mut publish = v5::Publish::new(topic, QOS, payload, None);
-            (publish.pkid, publish.retain) = (id, retain);
+        Request::Publish { id, topic, payload, lasting } => {
+            let properties = match lasting {
+                Lasting::For(time) => {
+                    let seconds = u32::try_from(time.as_secs()).unwrap_or(u32::MAX).max(1);
+                    Some(v5::PublishProperties {
+                        message_expiry_interval: Some(seconds),
+                        ..v5::PublishProperties::default()
+                    })
+                }
+                Lasting::Retained | Lasting::Session => None,
+            };
+            let mut publish = v5::Publish::new(topic, QOS, payload, properties);
+            (publish.pkid, publish.retain) = (id, lasting == Lasting::Retained);
             v5::Packet::Publish(publish)
         }
         Request::Receipt { id } => v5::Packet::PubAck(v5::PubAck::new(id, None)),
@@ -188,9 +210,9 @@ fn to_v311(request: Request) -> v4::Packet {
             connect.login = login.map(|(user, password)| v4::Login::new(user, password));
             v4::Packet::Connect(connect)
         }
-        Request::Publish { id, topic, payload, retain } => {
+        Request::Publish { id, topic, payload, lasting } => {
             let mut publish = v4::Publish::from_bytes(topic, QOS, payload);
-            (publish.pkid, publish.retain) = (id, retain);
+            (publish.pkid, publish.retain) = (id, lasting == Lasting::Retained);
             v4::Packet::Publish(publish)
         }
         Request::Receipt { id } => v4::Packet::PubAck(v4::PubAck::new(id)),

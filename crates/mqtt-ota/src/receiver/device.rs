@@ -11,7 +11,7 @@ use super::recovery::Recovery;
 use super::store::Store;
 use super::{ReceiverConfig, ReceiverEvent};
 use crate::address::route_to;
-use crate::mqtt::{Incoming, Link, LinkError, Subscription, patiently};
+use crate::mqtt::{Incoming, Lasting, Link, LinkError, Subscription, patiently};
 use crate::wire::{
     Algorithm, Announcement, DeviceName, DevicePath, Digest, ExtendedOffer, ExtendedOfferError, Offer,
     OfferError, Reason, State, Status,
@@ -115,7 +115,7 @@ impl Device {
         });
         let announcement = description.await.unwrap_or(announcement);
         let topic = self.name.announcement_topic();
-        patiently(|| self.link.publish(&topic, announcement.to_string(), true)).await?;
+        patiently(|| self.link.publish(&topic, announcement.to_string(), Lasting::Retained)).await?;
         Ok(announcement)
     }
 
@@ -264,7 +264,9 @@ impl Device {
     /// answered with `unchanged`.
     async fn publish(&self, status: Status) {
         let topic = self.name.status_topic();
-        if let Err(error) = patiently(|| self.link.publish(&topic, status.to_string(), false)).await {
+        if let Err(error) =
+            patiently(|| self.link.publish(&topic, status.to_string(), Lasting::Session)).await
+        {
             tracing::warn!(%error, %status, "a status could not be published");
         }
     }

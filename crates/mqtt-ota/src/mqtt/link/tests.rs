@@ -41,7 +41,7 @@ async fn a_flood_of_large_messages_that_nobody_reads_does_not_fill_the_memory() 
     let link = linked(&broker).await;
     let mut subscription = link.subscribe(&[(TOPIC, Qos::AtLeastOnce)], BACKLOG).await.unwrap();
     // Its acknowledgement comes behind the flood: then all of that has been taken in.
-    assert_eq!(link.publish("after", "", false).await, Ok(Ack::Accepted));
+    assert_eq!(link.publish("after", "", Lasting::Session).await, Ok(Ack::Accepted));
     let mut kept = 0;
     while let Some(Incoming::Message(message)) = subscription.try_next() {
         // A slice of the packet would not be the only one to hold it, or would hold all of it.
@@ -89,7 +89,7 @@ async fn more_requests_than_the_link_can_hold_are_all_done_in_the_end() {
             if asked.fetch_add(1, Ordering::Relaxed) == MESSAGES {
                 NO_ROOM.notify_one();
             }
-            link.publish("LAMP/OTA", number.to_string(), false)
+            link.publish("LAMP/OTA", number.to_string(), Lasting::Session)
         })
     });
     let answers = join_all(requests).await;
