@@ -3,6 +3,9 @@
 use std::future::Future;
 use std::io;
 
+use crate::problem::Exit;
+use crate::service;
+
 /// Why the command shall end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Signal {
@@ -10,6 +13,16 @@ pub(crate) enum Signal {
     Interrupt,
     /// A service manager's request to stop; only on Unix.
     Terminate,
+}
+
+impl From<Signal> for Exit {
+    /// A service manager's request to stop is what a service is meant to follow; Ctrl-C is an interruption.
+    fn from(signal: Signal) -> Self {
+        match signal {
+            Signal::Terminate => Self::Done,
+            Signal::Interrupt => Self::Interrupted,
+        }
+    }
 }
 
 /// Listens from the moment of its making, so that no signal is lost between two waits.
@@ -64,7 +77,10 @@ impl Interrupt {
             };
             tokio::select! {
                 _ = self.interrupt.recv() => Signal::Interrupt,
-                _ = terminated => Signal::Terminate,
+                _ = terminated => {
+                    service::stopping();
+                    Signal::Terminate
+                }
             }
         }
         #[cfg(windows)]

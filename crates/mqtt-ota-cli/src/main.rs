@@ -11,6 +11,7 @@ mod problem;
 mod progress;
 mod report;
 mod sanitize;
+mod service;
 mod settings;
 mod table;
 mod targets;

@@ -8,7 +8,8 @@
 //! - `duty`: what is to be done for one device; `rollout`: who may be given anything now, in its `window`. No
 //!   socket and no clock.
 //! - `delivery`: one device being given its files; `queue`: those that wait for it.
-//! - `keeping`: all of it together, at work.
+//! - `lease`: which keeper is at work, and `role`: how that is told.
+//! - `keeping`: all of it together.
 
 mod delivery;
 mod duty;
@@ -20,6 +21,7 @@ mod lease;
 mod memory;
 mod options;
 mod queue;
+mod role;
 mod rollout;
 mod settings;
 mod status;
@@ -48,6 +50,7 @@ pub use duty::Standing;
 pub use error::KeeperError;
 pub use folders::FolderError;
 pub use options::KeeperOptions;
+pub use role::{Role, Roles};
 pub use settings::{SETTINGS_FILE, SettingsError};
 pub use status::{DeviceStatus, status};
 pub use window::{Window, WindowError};
@@ -111,6 +114,12 @@ impl Keeper {
             kept = keeping.run() => kept,
             never = write_down(sender, retained) => match never {},
         }
+    }
+
+    /// What it becomes while it runs: at work, or standing by for another one.
+    #[must_use]
+    pub fn roles(&self) -> Roles {
+        self.keeping.roles()
     }
 
     /// Gives up every delivery that is under way, whose device keeps what it has, and leaves the work to another

@@ -7,10 +7,11 @@ use mqtt_ota::{Config, Sender};
 use mqtt_ota_broker::{Broker, BrokerConfig, BrokerError, Credentials};
 
 use crate::args;
-use crate::interrupt::{Interrupt, Signal};
+use crate::interrupt::Interrupt;
 use crate::line::Line;
 use crate::printer::Printer;
 use crate::problem::{Exit, Problem};
+use crate::service;
 use crate::settings::Settings;
 
 /// The file in a kept folder that remembers what devices announced.
@@ -61,20 +62,28 @@ async fn serve(
 ) -> Result<Exit, Problem> {
     let mut interrupt = Interrupt::service().map_err(Problem::no_signals)?;
     let open = config.credentials.is_none();
-    let Ok(started) = interrupt.during(Broker::start(config)).await else { return Ok(Exit::Interrupted) };
-    let broker = started?;
+    let broker = match interrupt.during(Broker::start(config)).await {
+        Ok(started) => started?,
+        Err(signal) => return Ok(signal.into()),
+    };
     announce(broker.address(), open, printer);
     let mut keeper = match keeping {
-        Some((folder, options)) => Some(keeper(&broker, &folder, options, settings, printer).await?),
+        Some((folder, options)) => {
+            let keeper = keeper(&broker, &folder, options, settings, printer).await?;
+            Some((
+                keeper,
+                format!("{}, for the devices of the broker on {}", folder.display(), broker.address()),
+            ))
+        }
         None => None,
     };
     let kept = async {
         match &mut keeper {
-            Some(keeper) => match keeper.run().await {
-                Ok(never) => match never {},
-                Err(error) => Problem::from(error),
-            },
-            None => std::future::pending().await,
+            Some((keeper, what)) => super::keep::run_told(keeper, what).await,
+            None => {
+                service::ready(&format!("a broker on {}", broker.address()));
+                std::future::pending().await
+            }
         }
     };
     let running = async {
@@ -86,14 +95,11 @@ async fn serve(
     match interrupt.during(running).await {
         Ok(problem) => Err(problem),
         Err(signal) => {
-            if let Some(keeper) = keeper {
+            if let Some((keeper, _)) = keeper {
                 let _ = tokio::time::timeout(GOODBYE, keeper.stop()).await;
             }
             let _ = tokio::time::timeout(GOODBYE, broker.stop()).await;
-            Ok(match signal {
-                Signal::Terminate => Exit::Done,
-                Signal::Interrupt => Exit::Interrupted,
-            })
+            Ok(signal.into())
         }
     }
 }

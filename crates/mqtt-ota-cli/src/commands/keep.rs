@@ -1,16 +1,18 @@
+use std::convert::Infallible;
 use std::path::Path;
 use std::time::Duration;
 
-use mqtt_ota::keeper::{Keeper, KeeperError, KeeperOptions};
+use mqtt_ota::keeper::{Keeper, KeeperError, KeeperOptions, Role, Roles};
 use mqtt_ota::wire::DeviceName;
 use mqtt_ota::{Config, Sender};
 
 use super::send::GOODBYE;
 use crate::args::{Keep, Keeping};
-use crate::interrupt::{Interrupt, Signal};
+use crate::interrupt::Interrupt;
 use crate::line::Line;
 use crate::printer::Printer;
 use crate::problem::{Exit, Problem};
+use crate::service;
 use crate::settings::{Settings, Source};
 use crate::targets;
 
@@ -36,23 +38,45 @@ async fn keep(
     let connecting = Sender::connect(settings.broker()?, Config { listen, advertise, ..Config::default() });
     let sender = match interrupt.during(connecting).await {
         Ok(connected) => connected.map_err(|error| Problem::from(error).with_settings(settings))?,
-        Err(signal) => return Ok(exit(signal)),
+        Err(signal) => return Ok(signal.into()),
     };
     let mut keeper = match interrupt.during(Keeper::start(sender, folder, options)).await {
         Ok(started) => started?,
-        Err(signal) => return Ok(exit(signal)),
+        Err(signal) => return Ok(signal.into()),
     };
     let what =
         format!("keeping the devices of {} at {}; Ctrl-C stops it", folder.display(), settings.broker.value);
     printer.note(&Line::new().plain(what));
-    match interrupt.during(keeper.run()).await {
-        Ok(Ok(never)) => match never {},
-        Ok(Err(error)) => Err(error.into()),
+    let status = format!("{} at {}", folder.display(), settings.broker.value);
+    match interrupt.during(run_told(&mut keeper, &status)).await {
+        Ok(problem) => Err(problem),
         Err(signal) => {
             let _ = tokio::time::timeout(GOODBYE, keeper.stop()).await;
-            Ok(exit(signal))
+            Ok(signal.into())
         }
     }
+}
+
+/// Runs a keeper, and tells the service manager what it becomes; `what` it keeps is part of that.
+pub(super) async fn run_told(keeper: &mut Keeper, what: &str) -> Problem {
+    let roles = keeper.roles();
+    tokio::select! {
+        kept = keeper.run() => match kept {
+            Ok(never) => match never {},
+            Err(error) => error.into(),
+        },
+        never = tell(roles, what) => match never {},
+    }
+}
+
+async fn tell(mut roles: Roles, what: &str) -> Infallible {
+    while let Some(role) = roles.next().await {
+        match role {
+            Role::StandingBy => service::ready(&format!("standing by for another keeper of {what}")),
+            _ => service::ready(&format!("keeping {what}")),
+        }
+    }
+    std::future::pending().await
 }
 
 /// What the flags and the settings come to together.
@@ -88,14 +112,6 @@ pub(super) fn options(keeping: &Keeping, settings: &Settings) -> Result<KeeperOp
         }
     }
     Ok(options)
-}
-
-/// A service manager's request to stop is what a service is meant to follow; Ctrl-C is an interruption.
-fn exit(signal: Signal) -> Exit {
-    match signal {
-        Signal::Terminate => Exit::Done,
-        Signal::Interrupt => Exit::Interrupted,
-    }
 }
 
 impl From<KeeperError> for Problem {

@@ -8,10 +8,11 @@ use serde::Serialize;
 use tokio::process::{Child, Command};
 
 use crate::args::Receive;
-use crate::interrupt::{Interrupt, Signal};
+use crate::interrupt::Interrupt;
 use crate::line::Line;
 use crate::printer::Printer;
 use crate::problem::{Exit, Problem};
+use crate::service;
 use crate::settings::Settings;
 use crate::units::size;
 
@@ -42,24 +43,24 @@ async fn receive(
     let starting = Receiver::start(settings.broker()?, name.clone(), &args.root, ReceiverConfig::default());
     let receiver = match interrupt.during(starting).await {
         Ok(started) => started.map_err(|error| problem(error, settings))?,
-        Err(signal) => return Ok(exit(signal)),
+        Err(signal) => return Ok(signal.into()),
     };
-    let mut device =
-        Device { args, name, printer, receiver, running: None, again: false, last_progress: None };
+    let mut device = Device {
+        args,
+        name,
+        broker: settings.broker.value.to_string(),
+        printer,
+        receiver,
+        running: None,
+        again: false,
+        last_progress: None,
+    };
     match interrupt.during(device.run()).await {
         Ok(problem) => Err(problem),
         Err(signal) => {
             let _ = tokio::time::timeout(GOODBYE, device.receiver.stop()).await;
-            Ok(exit(signal))
+            Ok(signal.into())
         }
-    }
-}
-
-/// A service manager's request to stop is what a service is meant to follow; Ctrl-C is an interruption.
-fn exit(signal: Signal) -> Exit {
-    match signal {
-        Signal::Terminate => Exit::Done,
-        Signal::Interrupt => Exit::Interrupted,
     }
 }
 
@@ -78,6 +79,7 @@ fn problem(error: ReceiverError, settings: &Settings) -> Problem {
 struct Device<'a> {
     args: &'a Receive,
     name: DeviceName,
+    broker: String,
     printer: &'a Printer,
     receiver: Receiver,
     /// What --exec runs at the moment.
@@ -96,8 +98,12 @@ impl Device<'_> {
                     None => return Problem::failed("the connection to the broker is lost for good"),
                     Some(event) => {
                         self.show(&event);
-                        if matches!(event, ReceiverEvent::Reboot) {
-                            self.reboot().await;
+                        match event {
+                            ReceiverEvent::Online(_) => {
+                                service::ready(&format!("{} is online at {}", self.name, self.broker));
+                            }
+                            ReceiverEvent::Reboot => self.reboot().await,
+                            _ => {}
                         }
                     }
                 },
@@ -272,7 +278,7 @@ fn shell(command: &str) -> Command {
         shell.arg("-c").arg(command);
         shell
     };
-    shell.stdin(Stdio::null()).stdout(std::io::stderr());
+    shell.env_remove(service::NOTIFY_SOCKET).stdin(Stdio::null()).stdout(std::io::stderr());
     shell
 }
 

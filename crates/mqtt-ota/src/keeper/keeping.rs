@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -17,6 +17,7 @@ use super::lease::Lease;
 use super::memory::{Memory, State};
 use super::options::KeeperOptions;
 use super::queue::Queue;
+use super::role::{Role, Roles};
 use super::rollout::{Closed, Gate};
 use super::watch::Watch;
 use super::window::Window;
@@ -56,6 +57,7 @@ pub(super) struct Keeping {
     retained: mpsc::UnboundedSender<Retained>,
     lease: Lease,
     lease_topic: String,
+    role: watch::Sender<Option<Role>>,
     /// Those that go first.
     canaries: BTreeSet<DeviceName>,
     gate: Gate,
@@ -86,6 +88,7 @@ impl Keeping {
             retained,
             lease,
             lease_topic,
+            role: watch::Sender::new(None),
             canaries: BTreeSet::new(),
             gate: Gate::Open,
             failures: 0,
@@ -97,6 +100,11 @@ impl Keeping {
         self.lease.is_held()
     }
 
+    /// What it becomes.
+    pub(super) fn roles(&self) -> Roles {
+        Roles::of(&self.role)
+    }
+
     /// Looks at the folders for the first time, and keeps the devices from then on.
     pub(super) async fn run(&mut self) -> Result<Infallible, KeeperError> {
         self.look();
@@ -104,6 +112,7 @@ impl Keeping {
             self.looked(looked?);
         }
         loop {
+            self.tell_role();
             self.begin();
             let tick = self.options.window.map(|_| Instant::now() + Window::TICK);
             let next = self.queue.next().into_iter().chain(tick).fold(self.lease.next(), Instant::min);
@@ -134,6 +143,12 @@ impl Keeping {
                 }
             }
         }
+    }
+
+    /// Tells which keeper is at work, where that is another one than before.
+    fn tell_role(&self) {
+        let Some(role) = self.lease.role() else { return };
+        self.role.send_if_modified(|told| told.replace(role) != Some(role));
     }
 
     fn look(&mut self) {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::role::Role;
+
 /// How often a keeper says that it is at work.
 const BEAT: Duration = Duration::from_secs(5);
 /// How long another one must have been silent before it is taken to be gone.
@@ -25,6 +27,8 @@ pub(super) struct Lease {
 enum State {
     /// Nobody claims before then.
     Waiting { until: Instant },
+    /// Another keeper is at work; it would be gone if it were not heard until then.
+    StandingBy { until: Instant },
     /// It was claimed; whose it is, is known then.
     Claiming { until: Instant, is_ours: bool },
     /// It is ours.
@@ -42,10 +46,19 @@ impl Lease {
         matches!(self.state, State::Held { .. })
     }
 
+    /// Whether it is this keeper that is at work, or another one; `None` while that is not decided.
+    pub(super) fn role(&self) -> Option<Role> {
+        match self.state {
+            State::Held { .. } => Some(Role::AtWork),
+            State::StandingBy { .. } => Some(Role::StandingBy),
+            State::Waiting { .. } | State::Claiming { .. } => None,
+        }
+    }
+
     /// When to call [`Lease::tick`] next.
     pub(super) fn next(&self) -> Instant {
         match self.state {
-            State::Waiting { until } | State::Claiming { until, .. } => until,
+            State::Waiting { until } | State::StandingBy { until } | State::Claiming { until, .. } => until,
             State::Held { beat_at } => beat_at,
         }
     }
@@ -54,7 +67,7 @@ impl Lease {
     pub(super) fn hear(&mut self, holder: &str, now: Instant) {
         if holder == self.id {
             match &mut self.state {
-                State::Waiting { .. } => self.state = State::Held { beat_at: now },
+                State::Waiting { .. } | State::StandingBy { .. } => self.state = State::Held { beat_at: now },
                 State::Claiming { is_ours, .. } => *is_ours = true,
                 State::Held { .. } => {}
             }
@@ -64,7 +77,7 @@ impl Lease {
                 self.state = State::Waiting { until: now + scatter() };
             }
         } else {
-            self.state = State::Waiting { until: now + SILENCE };
+            self.state = State::StandingBy { until: now + SILENCE };
         }
     }
 
@@ -84,7 +97,7 @@ impl Lease {
                 self.state = State::Held { beat_at: now + BEAT };
                 None
             }
-            State::Waiting { .. } | State::Claiming { .. } => {
+            State::Waiting { .. } | State::StandingBy { .. } | State::Claiming { .. } => {
                 self.state = State::Claiming { until: now + CLAIM, is_ours: false };
                 Some(self.id.clone())
             }
@@ -171,7 +184,9 @@ mod tests {
         let mut house = House::of(2);
         house.pass(Duration::from_secs(2), &[0]);
         house.keepers[1].hear("keeper 0", house.now);
+        assert_eq!(house.keepers[1].role(), Some(Role::StandingBy));
         house.keepers[1].hear("", house.now);
+        assert_eq!(house.keepers[1].role(), None);
         house.pass(Duration::from_millis(450), &[1]);
         assert_eq!(house.at_work(&[1]), [1]);
     }
