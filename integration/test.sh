@@ -39,6 +39,8 @@ install_packages() {
     local missing=()
     have mosquitto && have mosquitto_passwd || missing+=(mosquitto)
     have git || missing+=(git)
+    # Only its programs are used, and no systemd has to run.
+    have systemd-analyze || missing+=(systemd)
     python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
     have cc || missing+=(gcc libc6-dev)
     [ ${#missing[@]} -gt 0 ] || return 0

@@ -80,6 +80,12 @@ impl Process {
         self.signal(rustix::process::Signal::INT);
     }
 
+    /// What a service manager does that wants it to stop.
+    #[cfg(unix)]
+    pub fn terminate(&self) {
+        self.signal(rustix::process::Signal::TERM);
+    }
+
     /// Stops it in the middle of what it does, so that its peers hear nothing more from it.
     #[cfg(unix)]
     pub fn freeze(&self) {
