@@ -209,7 +209,8 @@ Makes this machine a device: it announces itself, takes what it is offered,
 verifies it and puts it in place below DIR with one atomic rename. Nothing
 outside DIR is written. It runs until it is stopped, and comes back by itself
 to a broker that it has lost. A broker that it cannot reach at the start ends
-it with status 1: let what starts it try again (systemd: Restart=on-failure).
+it with status 1: let what starts it try again (systemd: Type=notify and
+Restart=on-failure).
 
 Examples:
   mqtt-ota receive --as GATEWAY --root /srv/gw --exec 'systemctl restart gw'
@@ -261,6 +262,8 @@ Examples:
   mqtt-ota keep devices --broker mqtt://iot.lan
   mqtt-ota keep devices --canary NIGHTLAMP --stop-after 3
   mqtt-ota keep devices --window 02:00-05:00 --parallel 4 -q
+
+As a service: mqtt-ota-keep.service, in docs/systemd of the sources (Type=notify).
 
 Exit status:
   0    Stopped by a service manager (SIGTERM)
@@ -318,6 +321,8 @@ Examples:
   mqtt-ota broker --keep devices
   mqtt-ota broker --announcements /var/lib/mqtt-ota/announcements
   mqtt-ota broker --listen 192.168.1.10:1883 --user me --password-file pw.txt
+
+As a service: mqtt-ota-broker.service, in docs/systemd of the sources (Type=notify).
 
 Exit status:
   0    Stopped by a service manager (SIGTERM)
