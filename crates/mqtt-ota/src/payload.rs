@@ -127,13 +127,22 @@ impl Payload {
         Ok(Self::new(name, metadata.len(), Source::Named { path }, Some(Stamp::of(&metadata))))
     }
 
-    /// The same file, read whole and kept in memory as it is now. Blocking.
+    /// When the file was last written to, as it was opened; nothing of bytes in memory.
     #[cfg(feature = "keeper")]
-    pub(crate) fn snapshot(&self) -> Result<Self, PayloadError> {
-        let Source::Named { path } = &self.0.source else { return Ok(self.clone()) };
+    pub(crate) fn modified(&self) -> Option<SystemTime> {
+        self.0.stamp.as_ref()?.modified
+    }
+
+    /// The same file, read whole and kept in memory; nothing if it was written to meanwhile. Blocking.
+    #[cfg(feature = "keeper")]
+    pub(crate) fn snapshot(&self) -> Result<Option<Self>, PayloadError> {
+        let Source::Named { path } = &self.0.source else { return Ok(Some(self.clone())) };
         let bytes = std::fs::read(path).map_err(|source| self.unreadable(source))?;
+        if !self.looks_like(&Self::look(path.clone())?) {
+            return Ok(None);
+        }
         let (name, stamp) = (self.0.name.clone(), self.0.stamp.clone());
-        Ok(Self::new(name, bytes.len() as u64, Source::Memory(bytes.into()), stamp))
+        Ok(Some(Self::new(name, bytes.len() as u64, Source::Memory(bytes.into()), stamp)))
     }
 
     /// Whether the file that the other was opened from looked as this one's did.

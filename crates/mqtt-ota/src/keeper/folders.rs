@@ -3,6 +3,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::task::spawn_blocking;
 
@@ -29,6 +30,8 @@ pub(super) struct Folders {
     files: HashMap<PathBuf, Payload>,
     /// How much of them is kept in memory, in bytes.
     in_memory: u64,
+    /// When the last of them was changed.
+    pub(super) newest: Option<SystemTime>,
 }
 
 /// What is known of one device's folder.
@@ -220,9 +223,16 @@ fn list(
         // One that looks as it did is the same, with the hashes that are known of it.
         let payload = match known.get(&path).filter(|known| known.looks_like(&looked)) {
             Some(known) => known.clone(),
-            None if is_small => looked.snapshot().map_err(|error| failed(error.into()))?,
+            None if is_small => match looked.snapshot().map_err(|error| failed(error.into()))? {
+                Some(snapshot) => snapshot,
+                None => {
+                    folders.newest = Some(SystemTime::now());
+                    looked
+                }
+            },
             None => looked,
         };
+        folders.newest = folders.newest.max(payload.modified());
         if is_small && !folders.files.contains_key(&path) {
             folders.in_memory += payload.len();
         }

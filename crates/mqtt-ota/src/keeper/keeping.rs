@@ -19,7 +19,7 @@ use super::options::KeeperOptions;
 use super::queue::Queue;
 use super::role::{Role, Roles};
 use super::rollout::{Closed, Gate};
-use super::watch::Watch;
+use super::watch::{RESTLESS, Watch};
 use super::window::Window;
 use crate::mqtt::LinkError;
 use crate::sender::Sender;
@@ -62,6 +62,8 @@ pub(super) struct Keeping {
     canaries: BTreeSet<DeviceName>,
     gate: Gate,
     failures: usize,
+    /// Since when every look at the folders has met somebody who writes.
+    restless_since: Option<Instant>,
 }
 
 impl Keeping {
@@ -92,6 +94,7 @@ impl Keeping {
             canaries: BTreeSet::new(),
             gate: Gate::Open,
             failures: 0,
+            restless_since: None,
         }
     }
 
@@ -157,8 +160,16 @@ impl Keeping {
         self.looking.spawn(async move { Folders::scan(&root, &before, &algorithms).await });
     }
 
-    /// Finds out who is to have something else now.
+    /// Finds out who is to have something else now; not of a tree that somebody is writing to.
     fn looked(&mut self, folders: Folders) {
+        if self.watch.is_restless(folders.newest) {
+            let since = *self.restless_since.get_or_insert_with(Instant::now);
+            if since.elapsed() < RESTLESS {
+                return;
+            }
+            tracing::warn!("somebody writes to the folder all the time: it is taken as it is");
+        }
+        self.restless_since = None;
         for stray in &folders.strays {
             tracing::warn!(error = stray.as_ref() as &dyn StdError, "a folder is no device's");
         }

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 /// How long a tree that never comes to rest is waited for.
-const RESTLESS: Duration = Duration::from_secs(30);
+pub(super) const RESTLESS: Duration = Duration::from_secs(30);
 /// How often it is looked at all the same: the file systems of other machines tell of no change.
 const LOOK: Duration = Duration::from_secs(60);
 
@@ -71,6 +71,22 @@ impl Watch {
         self.others = wanted;
     }
 
+    /// Whether somebody is still writing: what was looked at meanwhile may be half of it. `newest`: the time of the
+    /// last change that was found, as a write may have begun before it was watched.
+    pub(super) fn is_restless(&mut self, newest: Option<SystemTime>) -> bool {
+        let is_new = newest.is_some_and(|newest| match newest.elapsed() {
+            Ok(age) => age < self.settle,
+            // A clock that is ahead says nothing, unless it is by little.
+            Err(ahead) => ahead.duration() < self.settle,
+        });
+        if self.changes.try_recv().is_ok() || (is_new && self.change.is_none()) {
+            let now = Instant::now();
+            let at_last = self.change.map_or(now + RESTLESS, |change| change.at_last);
+            self.change = Some(Change { rest_at: now + self.settle, at_last });
+        }
+        self.change.is_some()
+    }
+
     /// Waits until something has changed and the tree is at rest again; or until it is time to look anyway. Cancel
     /// safe.
     pub(super) async fn settled(&mut self) {
@@ -126,6 +142,19 @@ mod tests {
             change();
             timeout(GUARD, watch.settled()).await.unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn a_tree_that_was_just_written_to_is_looked_at_again() {
+        let root = tempfile::tempdir().unwrap();
+        let mut watch = Watch::start(root.path(), SETTLE).unwrap();
+        let now = SystemTime::now();
+        assert!(!watch.is_restless(None));
+        assert!(!watch.is_restless(Some(now - Duration::from_secs(10))));
+        assert!(!watch.is_restless(Some(now + Duration::from_secs(3600))), "a clock that is wrong");
+        assert!(watch.is_restless(Some(SystemTime::now())));
+        timeout(GUARD, watch.settled()).await.unwrap();
+        assert!(!watch.is_restless(Some(now)));
     }
 
     #[tokio::test]
