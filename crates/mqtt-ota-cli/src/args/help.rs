@@ -292,8 +292,8 @@ Examples:
 
 JSON:
   An object a device: device state why since (seconds since 1970) wanted (the
-  hash of its folder) and what it announces: version client system address free
-  hashes set boots rolled_back error, all null where it has not announced itself.
+  hash of its folder) and, where it has announced itself, version client system
+  address free hashes set boots rolled_back error.
 
 Exit status:
   0    Every device is in step, held or unknown
