@@ -277,7 +277,7 @@ has noted of them. No keeper need run.
 
 STATE is one of:
   in step        The device has what is in its folder
-  pending        It is to get it; a keeper that runs is at it
+  pending        It is to get it, or has it on trial; a keeper that runs is at it
   asleep         It gets it when it announces itself
   failing        It has failed, and is tried again
   left alone     It has failed for good, until its folder changes

@@ -91,7 +91,7 @@ pub enum Standing {
     Pending,
     /// It is being given its files.
     Receiving,
-    /// It has its files and reboots, or was not heard of since.
+    /// It has its files and reboots, was not heard of since, or has them on trial.
     Rebooting,
     /// It is given its files when it wakes.
     Asleep,
@@ -319,7 +319,8 @@ impl Duty {
         }
         let announces_it = announced.set.and_then(InstalledSet::digest) == Some(wanted);
         if announces_it {
-            return Standing::InStep;
+            // It may take back what is on trial: nobody is to rely on it yet.
+            return if announced.boots.is_some() { Standing::Rebooting } else { Standing::InStep };
         }
         if self.has_taken_back(wanted) {
             return Standing::RolledBack { why: announced.error.clone().unwrap_or_default() };
@@ -545,6 +546,16 @@ mod tests {
         duty.step(Input::Wanted(Some(set(2))), now);
         duty.step(remembered(), now);
         assert_eq!(duty.due(now), Due::Now);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_device_has_on_trial_is_not_confirmed() {
+        let now = Instant::now();
+        let on_trial = announces(&format!("v=1|set={}|boots=1", set(1)), true);
+        let mut duty = after(now, [Input::Wanted(Some(set(1))), on_trial]);
+        assert_eq!((duty.standing(), duty.due(now)), (Standing::Rebooting, Due::Never));
+        duty.step(has(1), now);
+        assert_eq!(duty.standing(), Standing::InStep);
     }
 
     fn any_input() -> impl Strategy<Value = Input> {

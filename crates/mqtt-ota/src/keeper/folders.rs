@@ -40,7 +40,11 @@ pub(super) enum Kept {
     /// What the device is to have.
     Folder(Arc<Folder>),
     /// Nothing can be sent from it.
-    Unusable(Arc<FolderError>),
+    Unusable {
+        error: Arc<FolderError>,
+        /// What its settings say of its groups; None where they cannot be read.
+        groups: Option<BTreeSet<String>>,
+    },
 }
 
 /// A device's files, and how they are kept.
@@ -83,27 +87,35 @@ impl Folders {
         let failed =
             |error| FolderError::Unreadable { path: root.to_owned(), source: io::Error::other(error) };
         let Looking { found, mut folders } = looked.map_err(failed)??;
-        for (device, found) in found {
+        for (device, settings, found) in found {
             let hashed = match found {
                 Ok(found) => found.hashed(algorithms).await,
                 Err(error) => Err(error),
             };
-            folders.add(device, hashed);
+            folders.add(device, settings, hashed);
         }
         Ok(folders)
     }
 
     /// Gives a folder to the device that it is named after, and to its aliases.
-    fn add(&mut self, device: DeviceName, hashed: Result<Folder, FolderError>) {
-        let (kept, aliases) = match hashed {
-            Ok(folder) => {
-                let folder = Arc::new(folder);
-                (Kept::Folder(Arc::clone(&folder)), folder.settings.aliases.clone())
-            }
-            Err(error) => (Kept::Unusable(Arc::new(error)), Vec::new()),
+    fn add(
+        &mut self,
+        device: DeviceName,
+        settings: Option<DeviceSettings>,
+        hashed: Result<Folder, FolderError>,
+    ) {
+        let (groups, aliases) = settings.map(|settings| (settings.groups, settings.aliases)).unzip();
+        let kept = match hashed {
+            Ok(folder) => Kept::Folder(Arc::new(folder)),
+            Err(error) => Kept::Unusable { error: Arc::new(error), groups },
         };
-        for name in std::iter::once(device).chain(aliases) {
-            let twice = || Kept::Unusable(Arc::new(FolderError::Twice { device: name.clone() }));
+        // A device that is named again by its own folder is still one.
+        let names: BTreeSet<_> = aliases.into_iter().flatten().chain([device]).collect();
+        for name in names {
+            let twice = || Kept::Unusable {
+                error: Arc::new(FolderError::Twice { device: name.clone() }),
+                groups: None,
+            };
             self.devices
                 .entry(name.clone())
                 .and_modify(|known| *known = twice())
@@ -129,7 +141,8 @@ impl Found {
 
 /// One look at the tree. Blocking.
 struct Looking {
-    found: Vec<(DeviceName, Result<Found, FolderError>)>,
+    /// With what could be read of the settings.
+    found: Vec<(DeviceName, Option<DeviceSettings>, Result<Found, FolderError>)>,
     folders: Folders,
 }
 
@@ -171,10 +184,11 @@ impl Looking {
                     continue;
                 }
             };
-            let looked = settings.and_then(|settings| {
-                look(&path, settings.unwrap_or_default(), &known, &mut shared, &mut folders)
-            });
-            found.push((device, looked));
+            let settings = settings.map(Option::unwrap_or_default);
+            let read = settings.as_ref().ok().cloned();
+            let looked =
+                settings.and_then(|settings| look(&path, settings, &known, &mut shared, &mut folders));
+            found.push((device, read, looked));
         }
         Ok(Self { found, folders })
     }
@@ -330,7 +344,7 @@ mod tests {
     fn folder<'a>(folders: &'a Folders, device: &str) -> &'a Folder {
         match &folders.devices[&device.parse::<DeviceName>().unwrap()] {
             Kept::Folder(folder) => folder,
-            Kept::Unusable(error) => panic!("{error}"),
+            Kept::Unusable { error, .. } => panic!("{error}"),
         }
     }
 
@@ -341,7 +355,7 @@ mod tests {
     fn error(folders: &Folders, device: &str) -> String {
         match &folders.devices[&device.parse::<DeviceName>().unwrap()] {
             Kept::Folder(folder) => panic!("{:?}", names(folder)),
-            Kept::Unusable(error) => error.to_string(),
+            Kept::Unusable { error, .. } => error.to_string(),
         }
     }
 
@@ -419,6 +433,32 @@ mod tests {
         assert!(error(&folders, "EMPTY").starts_with("cannot send"));
         assert_eq!(error(&folders, "BOTH"), "more than one folder is for BOTH");
         assert_eq!(folders.strays.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_alias_that_is_there_twice_or_is_the_folder_s_own_name_is_one_device() {
+        let root =
+            tree(&[("LAMP/device.toml", "aliases = [\"LAMP\", \"HALL\", \"HALL\"]"), ("LAMP/main.py", "")]);
+        let folders = scan(root.path()).await;
+        for device in ["LAMP", "HALL"] {
+            assert_eq!(names(folder(&folders, device)), ["main.py"]);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_aliases_and_groups_of_a_folder_that_cannot_be_sent_are_known() {
+        let root = tree(&[
+            ("LAMP/device.toml", "aliases = [\"HALL\"]\ngroups = [\"first\"]"),
+            ("TYPO/device.toml", "["),
+        ]);
+        let folders = scan(root.path()).await;
+        assert!(error(&folders, "HALL").starts_with("cannot send"));
+        let groups = |device: &str| match &folders.devices[&device.parse::<DeviceName>().unwrap()] {
+            Kept::Unusable { groups, .. } => groups.clone(),
+            Kept::Folder(_) => panic!("{device}"),
+        };
+        assert_eq!(groups("HALL"), Some(BTreeSet::from(["first".to_owned()])));
+        assert_eq!(groups("TYPO"), None);
     }
 
     #[tokio::test]

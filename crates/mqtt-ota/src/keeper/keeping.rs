@@ -34,6 +34,8 @@ struct Device {
     duty: Duty,
     folder: Option<Arc<Folder>>,
     memory: Option<Memory>,
+    /// It is to have something, and what cannot be told now: its folder is unusable, or not hashed yet.
+    is_unclear: bool,
     /// How far it ever got with the set that is wanted, in bytes.
     furthest: u64,
     is_failure: bool,
@@ -175,11 +177,15 @@ impl Keeping {
         }
         self.watch.follow(&folders.places);
         let known: BTreeSet<_> = self.devices.keys().chain(folders.devices.keys()).cloned().collect();
-        let in_group = folders.devices.iter().filter_map(|(name, kept)| match kept {
-            Kept::Folder(folder) if !folder.settings.groups.is_disjoint(&self.options.canary_groups) => {
-                Some(name)
-            }
-            _ => None,
+        let first = &self.options.canary_groups;
+        let in_group = folders.devices.iter().filter_map(|(name, kept)| {
+            let groups = match kept {
+                Kept::Folder(folder) => Some(&folder.settings.groups),
+                Kept::Unusable { groups, .. } => groups.as_ref(),
+            };
+            // Whose groups nobody knows may be one of those that the others wait for.
+            let is_first = groups.map_or(!first.is_empty(), |groups| !groups.is_disjoint(first));
+            is_first.then_some(name)
         });
         self.canaries = self.options.canaries.iter().chain(in_group).cloned().collect();
         self.folders = Arc::new(folders);
@@ -191,13 +197,13 @@ impl Keeping {
 
     /// Tells a device's duty what its folder has.
     fn want(&mut self, name: &DeviceName) {
-        let folder = match self.folders.devices.get(name) {
-            Some(Kept::Folder(folder)) => Some(Arc::clone(folder)),
-            Some(Kept::Unusable(error)) => {
+        let (folder, is_unusable) = match self.folders.devices.get(name) {
+            Some(Kept::Folder(folder)) => (Some(Arc::clone(folder)), false),
+            Some(Kept::Unusable { error, .. }) => {
                 tracing::warn!(device = %name, error = error.as_ref() as &dyn StdError, "nothing can be sent");
-                None
+                (None, true)
             }
-            None => None,
+            None => (None, false),
         };
         let device = self.device(name);
         let algorithm = algorithm_of(device.duty.announced());
@@ -206,13 +212,19 @@ impl Keeping {
             .filter(|folder| !folder.settings.hold)
             .and_then(|folder| folder.manifest(algorithm))
             .map(|(_, digest)| *digest);
-        if device.duty.wanted() != wanted {
+        let is_other = device.duty.wanted() != wanted;
+        if is_other {
             device.furthest = 0;
         }
         let is_unhashed = folder.is_some() && !self.algorithms.contains(&algorithm);
+        let is_held = folder.as_ref().is_some_and(|folder| folder.settings.hold);
         let device = self.device(name);
+        device.is_unclear = is_unusable || (folder.is_some() && !is_held && wanted.is_none());
         device.folder = folder;
         device.duty.step(Input::Wanted(wanted), Instant::now());
+        if is_other {
+            device.recall();
+        }
         if is_unhashed {
             self.algorithms.insert(algorithm);
             self.look();
@@ -255,15 +267,11 @@ impl Keeping {
             }
             Said::Remembered { device: name, memory } => {
                 let device = self.device(&name);
-                let input = memory.as_ref().and_then(|memory| match memory.state {
-                    State::LeftAlone => Some(Input::Remembered { set: memory.set, why: memory.why.clone() }),
-                    State::InStep => Some(Input::Told { set: memory.set }),
-                    State::Asleep | State::Failing => None,
-                });
-                if let Some(input) = input {
-                    device.duty.step(input, Instant::now());
+                if let Some(Memory { state: State::InStep, set, .. }) = &memory {
+                    device.duty.step(Input::Told { set: *set }, Instant::now());
                 }
                 device.memory = memory;
+                device.recall();
             }
             Said::Announced { device: name, announcement, anew } => {
                 let device = self.device(&name);
@@ -311,6 +319,10 @@ impl Keeping {
             self.failures =
                 if device.is_failure { self.failures + 1 } else { self.failures.saturating_sub(1) };
         }
+        if device.is_unclear {
+            // What is remembered of it may be about the set that it is to have.
+            return;
+        }
         let memory = device.to_remember(standing);
         let is_known = match (&memory, &device.memory) {
             (Some(new), Some(old)) => new.is_like(old),
@@ -332,7 +344,8 @@ impl Keeping {
         let options = Arc::clone(&self.options);
         let is_time = options.window.is_none_or(Window::is_open);
         let canaries = self.canaries.iter().map(|canary| {
-            self.devices.get(canary).map_or(Standing::Unknown, |device| device.duty.standing())
+            let device = self.devices.get(canary).filter(|device| !device.is_unclear);
+            device.map_or(Standing::Unknown, |device| device.duty.standing())
         });
         let gate = Gate::new(is_time, canaries, self.failures, options.stop_after);
         if gate != self.gate {
@@ -389,6 +402,7 @@ impl Keeping {
             duty: Duty::new(attempts),
             folder: None,
             memory: None,
+            is_unclear: false,
             furthest: 0,
             is_failure: false,
         })
@@ -396,6 +410,14 @@ impl Keeping {
 }
 
 impl Device {
+    /// Leaves alone what is remembered to have been. Which set that was about is known only once the device has
+    /// said in which hash function it is told its set.
+    fn recall(&mut self) {
+        if let Some(Memory { state: State::LeftAlone, set, why, .. }) = &self.memory {
+            self.duty.step(Input::Remembered { set: *set, why: why.clone() }, Instant::now());
+        }
+    }
+
     /// What its announcement does not tell.
     fn to_remember(&self, standing: Standing) -> Option<Memory> {
         let set = self.duty.wanted()?;

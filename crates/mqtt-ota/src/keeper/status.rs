@@ -95,7 +95,7 @@ fn stand(
         Kept::Folder(folder) => {
             (folder.manifest(algorithm).map(|(_, digest)| *digest), folder.settings.hold, None)
         }
-        Kept::Unusable(error) => (None, false, Some(error)),
+        Kept::Unusable { error, .. } => (None, false, Some(error)),
     };
     let now = Instant::now();
     let mut duty = Duty::new(u32::MAX);

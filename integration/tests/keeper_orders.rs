@@ -1,0 +1,111 @@
+//! Orders of events that a keeper has to stand: devices that a test drives step by step.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
+
+use std::fs;
+use std::path::PathBuf;
+
+use mqtt_ota_integration::{Client, Endpoint, Mosquitto, MqttOta, Process, RawDevice, Scene};
+use tempfile::TempDir;
+
+const NOTHING: &str = "v=1|hash=sha256|addr=127.0.0.1|set=-";
+
+struct House<B = Mosquitto> {
+    scene: Scene<B>,
+}
+
+struct Keeper {
+    process: Process,
+    _home: TempDir,
+}
+
+impl Keeper {
+    fn says(&self, part: &str) -> &Self {
+        self.process.stderr().wait_for(part);
+        self
+    }
+}
+
+impl<B: Endpoint> House<B> {
+    fn with(broker: B, files: &[(&str, &str)]) -> Self {
+        let house = Self { scene: Scene::with(broker) };
+        fs::create_dir(house.folder()).unwrap();
+        for (name, text) in files {
+            house.has(name, text);
+        }
+        house
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.scene.folder().join("devices")
+    }
+
+    fn has(&self, name: &str, text: &str) {
+        let path = self.folder().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn keeper(&self, args: &[&str]) -> Keeper {
+        self.keeper_at(&self.scene.broker, args)
+    }
+
+    fn keeper_at(&self, broker: &impl Endpoint, args: &[&str]) -> Keeper {
+        let command = MqttOta::run("keep").broker(broker).arg(self.folder()).args(args);
+        let (process, _home) = command.start();
+        process.stderr().wait_for("keeping the devices");
+        Keeper { process, _home }
+    }
+
+    fn device(&self, name: &str, announcement: &str) -> RawDevice {
+        let device = RawDevice::join(&self.scene.broker, name);
+        device.announce_as(announcement);
+        device
+    }
+}
+
+#[test]
+fn the_others_wait_as_long_as_the_canary_has_its_set_on_trial() {
+    let house = House::with(Mosquitto::start(), &[("LAMP/main.py", "1"), ("HALL/main.py", "1")]);
+    let (lamp, hall) = (house.device("LAMP", NOTHING), house.device("HALL", NOTHING));
+    let keeper = house.keeper(&["--canary", "LAMP"]);
+    let offer = lamp.offer();
+    lamp.report("installed", &offer, "");
+    lamp.announce_as(&format!("v=1|hash=sha256|set={}|boots=1", offer.hash));
+    lamp.announce_as(&format!("{NOTHING}|rolled-back={}", offer.hash));
+    keeper.says("a device that goes first has failed");
+    hall.assert_no_offer();
+}
+
+#[test]
+fn the_others_wait_while_nobody_can_tell_what_the_canary_is_to_have() {
+    let house = House::with(
+        Mosquitto::start(),
+        &[("LAMP/main.py", "1"), ("LAMP/device.toml", "groups = [\"first\""), ("HALL/main.py", "1")],
+    );
+    for canary in ["LAMP", "@first"] {
+        let (lamp, hall) = (house.device("LAMP", NOTHING), house.device("HALL", NOTHING));
+        let keeper = house.keeper(&["--canary", canary]);
+        keeper.says("the others wait");
+        house.has("LAMP/device.toml", "groups = [\"first\"]");
+        lamp.offer();
+        hall.assert_no_offer();
+        house.has("LAMP/device.toml", "groups = [\"first\"");
+    }
+}
+
+#[test]
+fn a_device_that_was_left_alone_is_so_after_a_restart_whatever_its_hash_function() {
+    let house = House::with(Mosquitto::start(), &[("LAMP/main.py", "1"), ("HALL/main.py", "1")]);
+    let memories = Client::connect(&house.scene.broker, "memories");
+    memories.subscribe("LAMP/OTA/keeper");
+    let lamp = house.device("LAMP", "v=1|hash=sha1|addr=127.0.0.1|set=-");
+    let keeper = house.keeper(&[]);
+    let offer = lamp.offer();
+    lamp.report("failed", &offer, "no-space 9 bytes needed");
+    while !memories.next().text().contains("state=left-alone") {}
+    keeper.process.kill();
+    let hall = house.device("HALL", "v=1|hash=sha1|addr=127.0.0.1|set=-");
+    let _keeper = house.keeper(&[]);
+    hall.offer();
+    lamp.assert_no_offer();
+}
