@@ -1,6 +1,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::error::Error as StdError;
+use std::mem::take;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use super::options::KeeperOptions;
 use super::queue::Queue;
 use super::role::{Role, Roles};
 use super::rollout::{Closed, Gate};
-use super::watch::{RESTLESS, Watch};
+use super::watch::Watch;
 use super::window::Window;
 use crate::mqtt::LinkError;
 use crate::sender::Sender;
@@ -49,6 +50,9 @@ pub(super) struct Keeping {
     ear: Ear,
     watch: Watch,
     folders: Arc<Folders>,
+    /// The folders could be looked at the last time.
+    is_readable: bool,
+    is_to_look_again: bool,
     /// The hash functions that devices have asked for.
     algorithms: BTreeSet<Algorithm>,
     devices: HashMap<DeviceName, Device>,
@@ -64,8 +68,6 @@ pub(super) struct Keeping {
     canaries: BTreeSet<DeviceName>,
     gate: Gate,
     failures: usize,
-    /// Since when every look at the folders has met somebody who writes.
-    restless_since: Option<Instant>,
 }
 
 impl Keeping {
@@ -84,6 +86,8 @@ impl Keeping {
             ear,
             watch,
             folders: Arc::default(),
+            is_readable: false,
+            is_to_look_again: false,
             algorithms: BTreeSet::from([Algorithm::Sha256]),
             devices: HashMap::new(),
             queue: Queue::default(),
@@ -96,7 +100,6 @@ impl Keeping {
             canaries: BTreeSet::new(),
             gate: Gate::Open,
             failures: 0,
-            restless_since: None,
         }
     }
 
@@ -114,7 +117,10 @@ impl Keeping {
     pub(super) async fn run(&mut self) -> Result<Infallible, KeeperError> {
         self.look();
         if let Some(Ok(looked)) = self.looking.join_next().await {
-            self.looked(looked?);
+            let folders = looked?;
+            if !self.watch.is_disturbed(folders.newest) {
+                self.looked(folders);
+            }
         }
         loop {
             self.tell_role();
@@ -133,13 +139,23 @@ impl Keeping {
                     Err(error) => tracing::error!(%error, "a delivery broke off"),
                 },
                 () = self.watch.settled(), if self.looking.is_empty() => self.look(),
-                Some(Ok(looked)) = self.looking.join_next() => match looked {
-                    Ok(folders) => self.looked(folders),
-                    Err(error) => {
-                        tracing::warn!(error = &error as &dyn StdError, "nothing is sent until the folder can be read");
-                        self.looked(Folders::default());
+                Some(Ok(looked)) = self.looking.join_next() => {
+                    match looked {
+                        // What was read while somebody wrote may never have been: it is looked at again at rest.
+                        Ok(folders) if self.watch.is_disturbed(folders.newest) => {}
+                        Err(_) if self.watch.is_disturbed(None) => {}
+                        Ok(folders) => self.looked(folders),
+                        // What there was to know stays known: it is no other wish, and nobody's second chance.
+                        Err(error) => {
+                            let error = &error as &dyn StdError;
+                            tracing::warn!(error, "nothing is sent until the folder can be read");
+                            self.is_readable = false;
+                        }
                     }
-                },
+                    if take(&mut self.is_to_look_again) {
+                        self.look();
+                    }
+                }
                 () = sleep_until(next) => {
                     self.claim();
                     while let Some(device) = self.queue.take_expired(Instant::now()) {
@@ -156,25 +172,23 @@ impl Keeping {
         self.role.send_if_modified(|told| told.replace(role) != Some(role));
     }
 
+    /// Looks at the folders. Of two looks at once the older one might count in the end.
     fn look(&mut self) {
+        self.is_to_look_again = !self.looking.is_empty();
+        if self.is_to_look_again {
+            return;
+        }
         let (root, before, algorithms) =
             (self.root.clone(), Arc::clone(&self.folders), self.algorithms.clone());
         self.looking.spawn(async move { Folders::scan(&root, &before, &algorithms).await });
     }
 
-    /// Finds out who is to have something else now; not of a tree that somebody is writing to.
+    /// Finds out who is to have something else now.
     fn looked(&mut self, folders: Folders) {
-        if self.watch.is_restless(folders.newest) {
-            let since = *self.restless_since.get_or_insert_with(Instant::now);
-            if since.elapsed() < RESTLESS {
-                return;
-            }
-            tracing::warn!("somebody writes to the folder all the time: it is taken as it is");
-        }
-        self.restless_since = None;
         for stray in &folders.strays {
             tracing::warn!(error = stray.as_ref() as &dyn StdError, "a folder is no device's");
         }
+        self.is_readable = true;
         self.watch.follow(&folders.places);
         let known: BTreeSet<_> = self.devices.keys().chain(folders.devices.keys()).cloned().collect();
         let first = &self.options.canary_groups;
@@ -338,7 +352,7 @@ impl Keeping {
 
     /// Begins as many deliveries as there may be.
     fn begin(&mut self) {
-        if !self.lease.is_held() {
+        if !self.lease.is_held() || !self.is_readable {
             return;
         }
         let options = Arc::clone(&self.options);

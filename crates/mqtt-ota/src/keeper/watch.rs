@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 /// How long a tree that never comes to rest is waited for.
-pub(super) const RESTLESS: Duration = Duration::from_secs(30);
+const RESTLESS: Duration = Duration::from_secs(30);
 /// How often it is looked at all the same: the file systems of other machines tell of no change.
 const LOOK: Duration = Duration::from_secs(60);
 
@@ -24,6 +24,8 @@ pub(super) struct Watch {
     look_at: Instant,
     /// What has been seen of a change that goes on.
     change: Option<Change>,
+    /// The tree does not come to rest, and is looked at as it is.
+    is_restless: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -39,8 +41,9 @@ impl Watch {
     pub(super) fn start(root: &Path, settle: Duration) -> Result<Self, notify::Error> {
         // One change that waits to be seen stands for all that come until then.
         let (changed, changes) = mpsc::channel(1);
+        let top = root.to_owned();
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            if event.is_ok_and(|event| !is_reading(event.kind)) {
+            if event.is_ok_and(|event| !is_reading(event.kind) && !is_hidden(&event.paths, &top)) {
                 let _ = changed.try_send(());
             }
         })?;
@@ -53,6 +56,7 @@ impl Watch {
             settle,
             look_at: Instant::now() + LOOK,
             change: None,
+            is_restless: false,
         })
     }
 
@@ -71,20 +75,25 @@ impl Watch {
         self.others = wanted;
     }
 
-    /// Whether somebody is still writing: what was looked at meanwhile may be half of it. `newest`: the time of the
-    /// last change that was found, as a write may have begun before it was watched.
-    pub(super) fn is_restless(&mut self, newest: Option<SystemTime>) -> bool {
+    /// Whether somebody writes since the tree was last at rest: what was looked at meanwhile may be half of it. Never
+    /// where it does not come to rest. `newest`: the time of the last change that was found, as a write may have begun
+    /// before it was watched.
+    pub(super) fn is_disturbed(&mut self, newest: Option<SystemTime>) -> bool {
         let is_new = newest.is_some_and(|newest| match newest.elapsed() {
             Ok(age) => age < self.settle,
             // A clock that is ahead says nothing, unless it is by little.
             Err(ahead) => ahead.duration() < self.settle,
         });
         if self.changes.try_recv().is_ok() || (is_new && self.change.is_none()) {
-            let now = Instant::now();
-            let at_last = self.change.map_or(now + RESTLESS, |change| change.at_last);
-            self.change = Some(Change { rest_at: now + self.settle, at_last });
+            self.changed();
         }
-        self.change.is_some()
+        self.change.is_some() && !self.is_restless
+    }
+
+    fn changed(&mut self) {
+        let now = Instant::now();
+        let at_last = self.change.map_or(now + RESTLESS, |change| change.at_last);
+        self.change = Some(Change { rest_at: now + self.settle, at_last });
     }
 
     /// Waits until something has changed and the tree is at rest again; or until it is time to look anyway. Cancel
@@ -93,21 +102,28 @@ impl Watch {
         loop {
             let until = self.change.map_or(self.look_at, |change| change.rest_at.min(change.at_last));
             match timeout_at(until, self.changes.recv()).await {
-                Ok(Some(())) => {
-                    let now = Instant::now();
-                    let at_last = self.change.map_or(now + RESTLESS, |change| change.at_last);
-                    self.change = Some(Change { rest_at: now + self.settle, at_last });
-                }
+                Ok(Some(())) => self.changed(),
                 // The watcher lives as long as this, so the channel does not end.
                 Ok(None) => std::future::pending().await,
                 Err(_) => {
-                    self.change = None;
+                    self.is_restless =
+                        self.change.take().is_some_and(|change| change.at_last <= Instant::now());
                     self.look_at = Instant::now() + LOOK;
                     return;
                 }
             }
         }
     }
+}
+
+/// Whether it is about files alone that lie beside the devices' folders and are none of theirs, such as a broker's
+/// that it writes again and again.
+fn is_hidden(paths: &[PathBuf], root: &Path) -> bool {
+    let is_hidden = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+        path.parent() == Some(root) && name.starts_with(b".") && !path.is_dir()
+    };
+    !paths.is_empty() && paths.iter().all(is_hidden)
 }
 
 /// Whether somebody only reads, as we do ourselves.
@@ -149,12 +165,42 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let mut watch = Watch::start(root.path(), SETTLE).unwrap();
         let now = SystemTime::now();
-        assert!(!watch.is_restless(None));
-        assert!(!watch.is_restless(Some(now - Duration::from_secs(10))));
-        assert!(!watch.is_restless(Some(now + Duration::from_secs(3600))), "a clock that is wrong");
-        assert!(watch.is_restless(Some(SystemTime::now())));
+        assert!(!watch.is_disturbed(None));
+        assert!(!watch.is_disturbed(Some(now - Duration::from_secs(10))));
+        assert!(!watch.is_disturbed(Some(now + Duration::from_secs(3600))), "a clock that is wrong");
+        assert!(watch.is_disturbed(Some(SystemTime::now())));
         timeout(GUARD, watch.settled()).await.unwrap();
-        assert!(!watch.is_restless(Some(now)));
+        assert!(!watch.is_disturbed(Some(now)));
+    }
+
+    #[tokio::test]
+    async fn what_is_written_after_it_was_at_rest_disturbs_a_look() {
+        let root = tempfile::tempdir().unwrap();
+        let mut watch = Watch::start(root.path(), SETTLE).unwrap();
+        fs::write(root.path().join("main.py"), "1").unwrap();
+        timeout(GUARD, watch.settled()).await.unwrap();
+        assert!(!watch.is_disturbed(None));
+        fs::write(root.path().join("main.py"), "2").unwrap();
+        let disturbed = async {
+            while !watch.is_disturbed(None) {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(GUARD, disturbed).await.unwrap();
+        timeout(GUARD, watch.settled()).await.unwrap();
+        assert!(!watch.is_disturbed(None));
+    }
+
+    #[tokio::test]
+    async fn a_hidden_file_beside_the_folders_is_no_change_and_one_in_them_is() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("LAMP")).unwrap();
+        let mut watch = Watch::start(root.path(), SETTLE).unwrap();
+        fs::write(root.path().join(".announcements.new"), "1").unwrap();
+        fs::rename(root.path().join(".announcements.new"), root.path().join(".announcements")).unwrap();
+        assert!(timeout(4 * SETTLE, watch.settled()).await.is_err());
+        fs::write(root.path().join("LAMP/.mqttotaignore"), "1").unwrap();
+        timeout(GUARD, watch.settled()).await.unwrap();
     }
 
     #[tokio::test]
