@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use mqtt_ota_integration::{Client, Endpoint, Mosquitto, MqttOta, Process, RawDevice, Scene};
+use mqtt_ota_integration::{Client, Endpoint, Gate, Mosquitto, MqttOta, Passes, Process, RawDevice, Scene};
 use tempfile::TempDir;
 
 const NOTHING: &str = "v=1|hash=sha256|addr=127.0.0.1|set=-";
@@ -108,4 +108,19 @@ fn a_device_that_was_left_alone_is_so_after_a_restart_whatever_its_hash_function
     let _keeper = house.keeper(&[]);
     hall.offer();
     lamp.assert_no_offer();
+}
+
+#[test]
+fn a_device_that_came_while_the_keeper_was_cut_off_is_given_its_files() {
+    let house = House::with(Mosquitto::start(), &[("LAMP/main.py", "1")]);
+    let listener = Client::connect(&house.scene.broker, "listener");
+    listener.publish_retained("LAMP/OTA/device", NOTHING);
+    let mut gate = Gate::to(&house.scene.broker, Passes::All);
+    let keeper = house.keeper_at(&gate, &[]);
+    keeper.says("when it announces itself");
+    gate.cut();
+    keeper.says("connecting again");
+    let lamp = house.device("LAMP", NOTHING);
+    gate.open();
+    lamp.offer();
 }

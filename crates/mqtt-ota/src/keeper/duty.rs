@@ -30,6 +30,8 @@ pub(super) enum Input {
     Remembered { set: Digest, why: String },
     /// It has said to a keeper before this one that it has this set, and announces no such thing.
     Told { set: Digest },
+    /// The connection to the broker was lost and is back: what the device said meanwhile may be missing.
+    Missed,
     /// A delivery begins.
     Started,
     /// It is over.
@@ -199,6 +201,15 @@ impl Duty {
                 }
             }
             Input::Told { set } => self.told = Some(set),
+            Input::Missed => {
+                let is_plain = self.announced.as_ref().is_some_and(|said| !said.understands_extended());
+                // It may be awake by now; and one that knows no sets may be back from its reboot, of which what
+                // it announces tells nothing.
+                if self.phase == Phase::Asleep || (is_plain && matches!(self.phase, Phase::Rebooting { .. }))
+                {
+                    self.phase = Phase::Idle;
+                }
+            }
             Input::Started => {
                 if matches!(self.phase, Phase::Rebooting { set, .. } if Some(set) == self.wanted) {
                     self.failures += 1;
@@ -259,6 +270,9 @@ impl Duty {
                     self.phase = Phase::Rebooting { set, until: now + LONGEST_BOOT };
                 }
             }
+            // It came after the broker had looked for it, and will not say so twice.
+            Ended::NotThere
+                if self.awake_at.zip(started_at).is_some_and(|(awake, started)| awake > started) => {}
             Ended::NotThere | Ended::Busy => self.phase = Phase::Asleep,
             Ended::NobodyCame { why } => {
                 let was_awake = self
@@ -549,12 +563,40 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_device_that_wakes_while_the_broker_says_that_it_is_not_there_is_due_at_once() {
+        let now = Instant::now();
+        let mut duty =
+            after(now, [announces("v=1|set=-", false), Input::Wanted(Some(set(1))), Input::Started]);
+        let later = now + Duration::from_millis(1);
+        duty.step(nothing(), later);
+        duty.step(ended(1, Ended::NotThere), later);
+        assert_eq!(duty.due(later), Due::Now);
+        duty.step(Input::Started, later);
+        duty.step(ended(1, Ended::NotThere), later);
+        assert_eq!(duty.standing(), Standing::Asleep, "it says nothing new");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_a_device_has_on_trial_is_not_confirmed() {
         let now = Instant::now();
         let on_trial = announces(&format!("v=1|set={}|boots=1", set(1)), true);
         let mut duty = after(now, [Input::Wanted(Some(set(1))), on_trial]);
         assert_eq!((duty.standing(), duty.due(now)), (Standing::Rebooting, Due::Never));
         duty.step(has(1), now);
+        assert_eq!(duty.standing(), Standing::InStep);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_the_connection_was_lost_a_device_may_be_awake_or_back() {
+        let now = Instant::now();
+        let mut duty = after(now, [nothing(), Input::Wanted(Some(set(1))), Input::Started]);
+        duty.step(ended(1, Ended::NotThere), now);
+        duty.step(Input::Missed, now);
+        assert_eq!(duty.due(now), Due::Now);
+        let plain = || announces("v=1|client=x", false);
+        let mut duty = after(now, [Input::Wanted(Some(set(1))), plain(), Input::Started]);
+        duty.step(ended(1, Ended::Installed), now);
+        duty.step(Input::Missed, now);
         assert_eq!(duty.standing(), Standing::InStep);
     }
 
@@ -578,6 +620,7 @@ mod tests {
             Just(announces("v=1|set=-", false)),
             Just(announces("v=1", true)),
             number().prop_map(|number| Input::Remembered { set: set(number), why: String::new() }),
+            Just(Input::Missed),
             Just(Input::Started),
             (number(), result, any::<bool>()).prop_map(|(number, result, advanced)| Input::Ended(End {
                 set: set(number),
@@ -606,7 +649,7 @@ mod tests {
                     Input::Ended(_) => receiving = false,
                     Input::Wanted(set) => wanted = *set,
                     Input::Announced { announcement, .. } => said = Some(announcement.clone()),
-                    Input::Remembered { .. } | Input::Told { .. } => {}
+                    Input::Remembered { .. } | Input::Told { .. } | Input::Missed => {}
                 }
                 duty.step(input, now);
                 if duty.due(now) != Due::Never {

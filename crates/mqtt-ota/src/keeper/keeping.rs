@@ -278,6 +278,10 @@ impl Keeping {
             Said::Reconnected => {
                 self.lease.reconnected(Instant::now());
                 self.relieved(was_held);
+                for name in self.devices.keys().cloned().collect::<Vec<_>>() {
+                    self.device(&name).duty.step(Input::Missed, Instant::now());
+                    self.consider(&name, false);
+                }
             }
             Said::Remembered { device: name, memory } => {
                 let device = self.device(&name);
