@@ -36,13 +36,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use self::ear::Ear;
 use self::keeping::{Keeping, Retained};
 use self::lease::Lease;
 use self::watch::Watch;
-use crate::mqtt::Lasting;
+use crate::mqtt::{Lasting, LinkError};
 use crate::sender::Sender;
 use crate::wire::{Algorithm, Digest};
 
@@ -55,6 +55,8 @@ pub use settings::{SETTINGS_FILE, SettingsError};
 pub use status::{DeviceStatus, status};
 pub use window::{Window, WindowError};
 
+/// The pause before what the broker did not acknowledge is said to it again.
+const WRITE_AGAIN: Duration = Duration::from_secs(1);
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_millis(500);
 
@@ -109,10 +111,10 @@ impl Keeper {
     ///
     /// Cancellation: deliveries go on until the keeper is stopped or dropped; nothing new begins.
     pub async fn run(&mut self) -> Result<Infallible, KeeperError> {
-        let Self { sender, keeping, retained, .. } = self;
+        let Self { sender, keeping, retained, lease_topic, .. } = self;
         tokio::select! {
             kept = keeping.run() => kept,
-            never = write_down(sender, retained) => match never {},
+            never = write_down(sender, lease_topic, retained) => match never {},
         }
     }
 
@@ -156,16 +158,22 @@ fn name_of(root: &Path) -> String {
     name.replace(|c: char| matches!(c, '/' | '+' | '#') || c.is_control(), "-")
 }
 
-/// The same for a keeper of this folder on this machine, whenever it is started.
+/// What is the same for a keeper of this folder on this machine, whenever it is started, and what is not: machines
+/// that were set up alike are called alike.
 fn identity(root: &Path) -> String {
     let machine = gethostname::gethostname();
     let text = format!("{} {}", machine.to_string_lossy(), root.display());
     let digest = Digest::of(Algorithm::Sha256, text.as_bytes()).to_string();
-    digest.chars().take(16).collect()
+    format!("{digest:.16}.{:08x}", fastrand::u32(..))
 }
 
-/// Retains what is to be known at the broker, one topic after the other. What was overtaken need not be said.
-async fn write_down(sender: &Sender, retained: &mut mpsc::UnboundedReceiver<Retained>) -> Infallible {
+/// Retains what is to be known at the broker, one topic after the other. What was overtaken need not be said. Who is at
+/// work comes first: others take over from a keeper that they do not hear.
+async fn write_down(
+    sender: &Sender,
+    lease_topic: &str,
+    retained: &mut mpsc::UnboundedReceiver<Retained>,
+) -> Infallible {
     let mut waiting = BTreeMap::new();
     loop {
         if waiting.is_empty() {
@@ -177,9 +185,18 @@ async fn write_down(sender: &Sender, retained: &mut mpsc::UnboundedReceiver<Reta
         while let Ok((topic, text)) = retained.try_recv() {
             waiting.insert(topic, text);
         }
-        let Some((topic, text)) = waiting.pop_first() else { continue };
-        if let Err(error) = sender.link().publish(&topic, text, Lasting::Retained).await {
-            tracing::warn!(topic, %error, "what is to be known of a device could not be kept at the broker");
+        let first = waiting.remove_entry(lease_topic).or_else(|| waiting.pop_first());
+        let Some((topic, text)) = first else { continue };
+        match sender.link().publish(&topic, text.clone(), Lasting::Retained).await {
+            Ok(_) => {}
+            // It may not have come. An old claim is worth nothing, though.
+            Err(LinkError::Lost) if topic != lease_topic => {
+                waiting.entry(topic).or_insert(text);
+                sleep(WRITE_AGAIN).await;
+            }
+            Err(error) => {
+                tracing::warn!(topic, %error, "what is to be known of a device could not be kept at the broker");
+            }
         }
     }
 }

@@ -13,11 +13,8 @@ const FLEET: usize = 256 * 1024;
 /// What all devices say.
 pub(super) struct Ear {
     subscription: Subscription,
-    known: HashMap<DeviceName, Announcement>,
     /// Where what a device says is passed on to.
     routes: HashMap<DeviceName, mpsc::Sender<Incoming>>,
-    /// The connection was lost: what the broker has kept since may be new.
-    was_lost: bool,
     lease_topic: Option<String>,
 }
 
@@ -30,6 +27,8 @@ pub(super) enum Said {
     Remembered { device: DeviceName, memory: Option<Memory> },
     /// Which keeper is at work; empty: none.
     AtWork { keeper: String },
+    /// The connection to the broker is lost: what is said from here on is missed, but for what the broker keeps.
+    Lost,
     /// The connection to the broker is back. What the broker keeps comes again.
     Reconnected,
 }
@@ -46,7 +45,7 @@ impl Ear {
         let lease = lease_topic.as_deref().map(|topic| (topic, Qos::AtLeastOnce));
         let filters: Vec<_> = devices.into_iter().chain(lease).collect();
         let subscription = patiently(|| link.subscribe(&filters, FLEET)).await?;
-        Ok(Self { subscription, known: HashMap::new(), routes: HashMap::new(), was_lost: false, lease_topic })
+        Ok(Self { subscription, routes: HashMap::new(), lease_topic })
     }
 
     /// What is heard next; None once the link is closed. Cancel safe.
@@ -69,20 +68,20 @@ impl Ear {
         }
     }
 
-    /// Passes on what one device says from here on, until the feed is dropped.
-    pub(super) fn feed(&mut self, device: &DeviceName) -> Feed {
+    /// Passes on what one device says from here on, until the feed is dropped. `announced`: what it has announced
+    /// so far.
+    pub(super) fn feed(&mut self, device: &DeviceName, announced: Option<Announcement>) -> Feed {
         let (route, incoming) = mpsc::channel(BACKLOG);
         self.routes.insert(device.clone(), route);
-        Feed::routed(device, incoming, self.known.get(device).cloned())
+        Feed::routed(device, incoming, announced)
     }
 
     fn understand(&mut self, incoming: Incoming) -> Option<Said> {
         let message = match incoming {
             Incoming::Message(message) => message,
             Incoming::Lost => {
-                self.was_lost = true;
                 self.routes.retain(|_, route| passes(route, Incoming::Lost));
-                return None;
+                return Some(Said::Lost);
             }
             Incoming::Reconnected => {
                 self.routes.retain(|_, route| passes(route, Incoming::Reconnected));
@@ -106,9 +105,7 @@ impl Ear {
                 let announcement = Announcement::parse(&message.payload)
                     .inspect_err(|error| tracing::warn!(%device, %error, "an announcement cannot be read"))
                     .ok()?;
-                let is_other = self.was_lost && self.known.get(&device) != Some(&announcement);
-                self.known.insert(device.clone(), announcement.clone());
-                Some(Said::Announced { device, announcement, anew: !message.retained || is_other })
+                Some(Said::Announced { device, announcement, anew: !message.retained })
             }
             _ => None,
         }

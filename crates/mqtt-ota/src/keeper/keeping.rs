@@ -48,6 +48,8 @@ pub(super) struct Keeping {
     root: PathBuf,
     options: Arc<KeeperOptions>,
     ear: Ear,
+    /// The connection was lost: what the broker has kept since may be new.
+    was_lost: bool,
     watch: Watch,
     folders: Arc<Folders>,
     /// The folders could be looked at the last time.
@@ -84,6 +86,7 @@ impl Keeping {
             root,
             options: Arc::new(options),
             ear,
+            was_lost: false,
             watch,
             folders: Arc::default(),
             is_readable: false,
@@ -275,6 +278,11 @@ impl Keeping {
                 self.lease.hear(&keeper, Instant::now());
                 self.relieved(was_held);
             }
+            Said::Lost => {
+                self.was_lost = true;
+                self.lease.lost(Instant::now());
+                self.relieved(was_held);
+            }
             Said::Reconnected => {
                 self.lease.reconnected(Instant::now());
                 self.relieved(was_held);
@@ -292,7 +300,10 @@ impl Keeping {
                 device.recall();
             }
             Said::Announced { device: name, announcement, anew } => {
+                let was_lost = self.was_lost;
                 let device = self.device(&name);
+                let is_other = was_lost && device.duty.announced() != Some(&announcement);
+                let anew = anew || is_other;
                 let had = algorithm_of(device.duty.announced());
                 let has = algorithm_of(Some(&announcement));
                 device.duty.step(Input::Announced { announcement, anew }, Instant::now());
@@ -408,7 +419,8 @@ impl Keeping {
         }
         tracing::info!(device = %name, %set, "the device is given its files");
         device.duty.step(Input::Started, Instant::now());
-        let feed = self.ear.feed(&name);
+        let announced = device.duty.announced().cloned();
+        let feed = self.ear.feed(&name, announced);
         let (sender, options) = (Arc::clone(&self.sender), Arc::clone(&self.options));
         let delivery = Delivery { sender, device: name.clone(), folder, set, options };
         self.running.spawn(async move { (name, delivery.run(feed).await) });

@@ -13,6 +13,8 @@ const SILENCE: Duration = Duration::from_secs(15);
 /// How long a claim stands before it is acted upon: all keepers hear all claims, in one order, and the last one
 /// counts.
 const CLAIM: Duration = Duration::from_millis(300);
+/// How long a broker that is away is waited for.
+const AWAY: Duration = Duration::from_secs(3600);
 /// The longest wait before a claim, so that two keepers that start together do not claim in the same moment.
 const SCATTER: Duration = Duration::from_millis(100);
 
@@ -20,6 +22,8 @@ const SCATTER: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Lease {
     id: String,
+    /// It was ours before: then what another life of ours says is a twin's, and not what a killed one has left.
+    was_held: bool,
     state: State,
 }
 
@@ -36,9 +40,9 @@ enum State {
 }
 
 impl Lease {
-    /// `id`: names this keeper, also after a restart.
+    /// `id`: names this keeper, as `HOME.LIFE`; the home is the same after a restart, and the life another one.
     pub(super) fn new(id: String, now: Instant) -> Self {
-        Self { id, state: State::Waiting { until: now + scatter() } }
+        Self { id, was_held: false, state: State::Waiting { until: now + scatter() } }
     }
 
     /// Whether this keeper is at work.
@@ -65,9 +69,10 @@ impl Lease {
 
     /// Hears who is at work; an empty text is nobody.
     pub(super) fn hear(&mut self, holder: &str, now: Instant) {
-        if holder == self.id {
+        if holder == self.id || self.is_former(holder) {
             match &mut self.state {
-                State::Waiting { .. } | State::StandingBy { .. } => self.state = State::Held { beat_at: now },
+                State::Waiting { .. } | State::StandingBy { .. } => self.state = self.held(now),
+                State::Claiming { .. } if holder != self.id => {}
                 State::Claiming { is_ours, .. } => *is_ours = true,
                 State::Held { .. } => {}
             }
@@ -79,6 +84,22 @@ impl Lease {
         } else {
             self.state = State::StandingBy { until: now + SILENCE };
         }
+    }
+
+    /// Whether it is what a life of this keeper has left that was killed.
+    fn is_former(&self, holder: &str) -> bool {
+        let home = |id: &str| id.split_once('.').map(|(home, _)| home.to_owned());
+        !self.was_held && home(holder).is_some() && home(holder) == home(&self.id)
+    }
+
+    fn held(&mut self, beat_at: Instant) -> State {
+        self.was_held = true;
+        State::Held { beat_at }
+    }
+
+    /// The connection to the broker is lost. What is claimed now would come to it late, after somebody else's claim.
+    pub(super) fn lost(&mut self, now: Instant) {
+        self.state = State::Waiting { until: now + AWAY };
     }
 
     /// The connection to the broker is back: others may have been at work meanwhile. What the broker keeps comes
@@ -94,7 +115,7 @@ impl Lease {
         }
         match self.state {
             State::Claiming { is_ours: true, .. } => {
-                self.state = State::Held { beat_at: now + BEAT };
+                self.state = self.held(now + BEAT);
                 None
             }
             State::Waiting { .. } | State::StandingBy { .. } | State::Claiming { .. } => {
@@ -204,6 +225,34 @@ mod tests {
         lease.hear("keeper 7", house.now);
         house.pass(SILENCE / 2, &[0]);
         assert_eq!(house.at_work(&[0]), []);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_two_machines_that_are_called_the_same_one_is_at_work() {
+        let now = Instant::now();
+        let keepers = vec![Lease::new("home.1".to_owned(), now), Lease::new("home.2".to_owned(), now)];
+        let mut house = House { now, keepers, retained: String::new() };
+        house.pass(Duration::from_secs(2), &[0]);
+        let retained = house.retained.clone();
+        house.keepers[1].hear(&retained, house.now);
+        assert!(house.keepers[1].is_held(), "it may be the same machine, after a kill");
+        for _ in 0..10 {
+            house.pass(Duration::from_secs(6), &[0, 1]);
+            assert_eq!(house.at_work(&[0, 1]), [1]);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_cut_off_claims_nothing_until_it_is_back() {
+        let mut house = House::of(1);
+        house.pass(Duration::from_secs(2), &[0]);
+        house.keepers[0].lost(house.now);
+        house.retained.clear();
+        house.pass(4 * SILENCE, &[0]);
+        assert!(!house.keepers[0].is_held() && house.retained.is_empty());
+        house.keepers[0].reconnected(house.now);
+        house.pass(Duration::from_secs(1), &[0]);
+        assert!(house.keepers[0].is_held());
     }
 
     proptest! {

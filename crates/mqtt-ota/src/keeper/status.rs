@@ -10,6 +10,7 @@ use super::ear::{Ear, Said};
 use super::error::KeeperError;
 use super::folders::{FolderError, Folders, Kept};
 use super::memory::{Memory, State};
+use crate::mqtt::LinkError;
 use crate::sender::Sender;
 use crate::wire::{Algorithm, Announcement, DeviceName, Digest};
 
@@ -78,7 +79,9 @@ async fn gather(sender: &Sender) -> Result<Gathered, KeeperError> {
             }
             Said::Remembered { device, memory: Some(memory) } => drop(remembered.insert(device, memory)),
             Said::Remembered { device, memory: None } => drop(remembered.remove(&device)),
-            Said::AtWork { .. } | Said::Reconnected => {}
+            // A list that breaks off is no shorter list.
+            Said::Lost | Said::Reconnected => return Err(LinkError::Lost.into()),
+            Said::AtWork { .. } => {}
         }
     }
     Ok((announced, remembered))
