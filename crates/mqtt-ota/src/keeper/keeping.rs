@@ -26,6 +26,11 @@ use crate::mqtt::LinkError;
 use crate::sender::Sender;
 use crate::wire::{Algorithm, Announcement, DeviceName};
 
+/// How many devices without a folder are remembered: one may have a folder later, and anybody can invent names.
+const STRANGERS: usize = 16 * 1024;
+/// How many messages are heard before it is looked at what is to be done: whoever floods us stops nothing.
+const AT_ONE_GO: usize = 1024;
+
 /// A topic, and what is to be retained there; empty: nothing any more.
 pub(super) type Retained = (String, String);
 
@@ -133,7 +138,8 @@ impl Keeping {
             tokio::select! {
                 said = self.ear.next() => {
                     self.hear(said.ok_or(LinkError::Lost)?);
-                    while let Some(said) = self.ear.try_next() {
+                    for _ in 1..AT_ONE_GO {
+                        let Some(said) = self.ear.try_next() else { break };
                         self.hear(said);
                     }
                 }
@@ -291,6 +297,9 @@ impl Keeping {
                     self.consider(&name, false);
                 }
             }
+            Said::Remembered { device, .. } | Said::Announced { device, .. } if !self.is_welcome(&device) => {
+                tracing::debug!(%device, "there are too many devices without a folder");
+            }
             Said::Remembered { device: name, memory } => {
                 let device = self.device(&name);
                 if let Some(Memory { state: State::InStep, set, .. }) = &memory {
@@ -313,6 +322,13 @@ impl Keeping {
                 self.consider(&name, anew);
             }
         }
+    }
+
+    /// Whether there is room for a device, which there always is for one that has a folder.
+    fn is_welcome(&self, name: &DeviceName) -> bool {
+        self.devices.contains_key(name)
+            || self.folders.devices.contains_key(name)
+            || self.devices.len() < self.folders.devices.len() + STRANGERS
     }
 
     fn end(&mut self, name: &DeviceName, delivered: Delivered) {
