@@ -124,3 +124,20 @@ fn a_device_that_came_while_the_keeper_was_cut_off_is_given_its_files() {
     gate.open();
     lamp.offer();
 }
+
+#[test]
+fn a_device_that_gets_further_each_time_is_not_left_alone_whoever_breaks_off() {
+    let house = House::with(Mosquitto::start(), &[("LAMP/main.py", &"x".repeat(30_000_000))]);
+    let lamp = house.device("LAMP", NOTHING);
+    let _keeper = house.keeper(&["--give-up-after", "2"]);
+    for round in 1..5 {
+        let offer = lamp.offer();
+        let id = offer.text.split('|').find_map(|field| field.strip_prefix("id=")).unwrap().to_owned();
+        let mut link = offer.connect();
+        link.write(format!("{id} 1- 0\n").as_bytes());
+        link.read(round * 5_000_000);
+        lamp.report("failed", &offer, "timeout no further bytes");
+        drop(link);
+        lamp.announce_as(NOTHING);
+    }
+}

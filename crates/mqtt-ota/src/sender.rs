@@ -218,6 +218,7 @@ impl Sender {
             // A device that got further than before will be done some time, however often its link breaks.
             let advanced = position > furthest;
             furthest = furthest.max(position);
+            all_wanted.position = furthest;
             failures = if advanced { 1 } else { failures + 1 };
             if !outcome.may_pass() || failures > options.retries {
                 let report = Report {

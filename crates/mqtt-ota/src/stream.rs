@@ -46,6 +46,8 @@ pub(crate) struct Wanted {
     /// Numbers of items.
     pub(crate) items: BTreeSet<u32>,
     pub(crate) deletions: Vec<DevicePath>,
+    /// How far it got, in bytes of all files.
+    pub(crate) position: u64,
 }
 
 /// What is kept of the connections.

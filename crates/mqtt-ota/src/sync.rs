@@ -109,6 +109,9 @@ pub struct SyncReport {
     pub fetched: usize,
     /// What the device would do, where that was asked.
     pub plan: Option<Plan>,
+    /// How far the device got, in bytes of all files, whatever became of it.
+    #[cfg_attr(not(feature = "keeper"), expect(dead_code, reason = "only the keeper asks"))]
+    pub(crate) position: u64,
 }
 
 /// What a device would do with a set.
@@ -182,7 +185,7 @@ impl Sender {
             let outcome = Outcome::NoSets { announced: feed.announcement.is_some() };
             let mut report = unoffered(device, digest, outcome, started);
             report.bytes = manifest.total();
-            return Ok(SyncReport { report, files, fetched: 0, plan: None });
+            return Ok(SyncReport { report, files, fetched: 0, plan: None, position: 0 });
         }
         let terms = SetTerms { delete: options.delete, dry_run: options.dry_run, trial: options.trial };
         let items = items(&manifest, digest, set);
@@ -203,7 +206,7 @@ impl Sender {
             plan
         });
         let fetched = if options.dry_run { 0 } else { wanted.items.len() };
-        Ok(SyncReport { report, files, fetched, plan })
+        Ok(SyncReport { report, files, fetched, plan, position: wanted.position })
     }
 
     /// Takes back the set that `device` has announced: it goes back to the files before it, as long as it keeps

@@ -27,7 +27,7 @@ pub(super) struct Delivery {
 /// What a delivery came to.
 pub(super) struct Delivered {
     pub(super) end: End,
-    /// How far the device got with the set where it broke off, in bytes.
+    /// How far the device got with the set, in bytes.
     pub(super) position: u64,
 }
 
@@ -39,16 +39,13 @@ impl Delivery {
         let understands = feed.announcement.as_ref().is_some_and(Announcement::understands_extended);
         let given = if understands { self.whole(&mut feed).await } else { self.one_by_one(&mut feed).await };
         let (result, position) = match given {
-            Ok(Report { outcome: outcome @ Outcome::Interrupted { sent, .. }, .. }) => {
-                (ended(&outcome), sent)
-            }
-            Ok(report) => (ended(&report.outcome), 0),
+            Ok((outcome, position)) => (ended(&outcome), position),
             Err(error) => (Ended::Hindered { why: chain(&error) }, 0),
         };
         Delivered { end: End { set: self.set, result, advanced: false }, position }
     }
 
-    async fn whole(&self, feed: &mut Feed) -> Result<Report, SendError> {
+    async fn whole(&self, feed: &mut Feed) -> Result<(Outcome, u64), SendError> {
         let KeeperOptions { connect_timeout, idle_timeout, confirm_timeout, .. } = *self.options;
         let settings = &self.folder.settings;
         let options = SyncOptions {
@@ -61,11 +58,13 @@ impl Delivery {
             confirm_timeout,
             ..SyncOptions::default()
         };
-        Ok(self.sender.sync_over(feed, &self.folder.set, &self.device, &options).await?.report)
+        let synced = self.sender.sync_over(feed, &self.folder.set, &self.device, &options).await?;
+        Ok((synced.report.outcome, synced.position))
     }
 
-    /// What others import comes first, and the device reboots after the last file.
-    async fn one_by_one(&self, feed: &mut Feed) -> Result<Report, SendError> {
+    /// What others import comes first, and the device reboots after the last file. A file that broke off begins
+    /// anew: nothing is gained by how far it got.
+    async fn one_by_one(&self, feed: &mut Feed) -> Result<(Outcome, u64), SendError> {
         let mut files: Vec<_> = self.folder.set.payloads().collect();
         files.sort_by_key(|(path, _)| matches!(path.as_str(), "main.py" | "boot.py"));
         let last = files.len().saturating_sub(1);
@@ -83,7 +82,8 @@ impl Delivery {
                 break;
             }
         }
-        all.ok_or(SendError::Set(crate::set::SetError::Nothing))
+        let report = all.ok_or(SendError::Set(crate::set::SetError::Nothing))?;
+        Ok((report.outcome, 0))
     }
 
     async fn one(
