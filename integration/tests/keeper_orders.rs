@@ -3,8 +3,11 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
-use mqtt_ota_integration::{Client, Endpoint, Gate, Mosquitto, MqttOta, Passes, Process, RawDevice, Scene};
+use mqtt_ota_integration::{
+    Client, EmbeddedBroker, Endpoint, Gate, Mosquitto, MqttOta, Passes, Process, RawDevice, Scene,
+};
 use tempfile::TempDir;
 
 const NOTHING: &str = "v=1|hash=sha256|addr=127.0.0.1|set=-";
@@ -140,4 +143,24 @@ fn a_device_that_gets_further_each_time_is_not_left_alone_whoever_breaks_off() {
         drop(link);
         lamp.announce_as(NOTHING);
     }
+}
+
+#[test]
+fn who_announces_itself_does_not_wait_for_those_that_sleep() {
+    let names: Vec<_> = (0..40).map(|number| format!("SLEEPER{number}")).collect();
+    let house = House::with(EmbeddedBroker::start(), &[("LAMP/main.py", "1")]);
+    let listener = Client::connect(&house.scene.broker, "listener");
+    for name in &names {
+        house.has(&format!("{name}/main.py"), "1");
+        listener.publish_retained(&format!("{name}/OTA/device"), NOTHING);
+    }
+    let keeper = house.keeper(&[]);
+    keeper.process.stderr().wait_until("all slots taken", |text| {
+        (text.matches("the device is given its files").count() >= 16).then_some(())
+    });
+    let lamp = RawDevice::join(&house.scene.broker, "LAMP");
+    let started = Instant::now();
+    lamp.announce_as(NOTHING);
+    lamp.offer();
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
 }

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::duty::{End, Ended};
@@ -32,6 +33,21 @@ pub(super) struct Delivered {
 }
 
 impl Delivery {
+    /// [`Delivery::run`], until it is told to give way. Where nobody will tell it, that is never.
+    pub(super) async fn run_unless(self, gives_way: oneshot::Receiver<()>, feed: Feed) -> Delivered {
+        let set = self.set;
+        let told = async {
+            if gives_way.await.is_err() {
+                std::future::pending().await
+            }
+        };
+        tokio::select! {
+            biased;
+            delivered = self.run(feed) => delivered,
+            () = told => Delivered { end: End { set, result: Ended::GaveWay, advanced: false }, position: 0 },
+        }
+    }
+
     /// Gives the device its files: all at once where it understands sets, else one after the other.
     ///
     /// Cancellation: the device keeps what it has, or finishes with what it has taken whole.

@@ -63,6 +63,8 @@ pub(super) enum Ended {
     NobodyCame { why: String },
     /// It cannot take it now, and will say when it can.
     Busy,
+    /// It had not said anything yet, and another one that is awake has its place.
+    GaveWay,
     /// It went wrong.
     Failed {
         why: String,
@@ -183,6 +185,11 @@ impl Duty {
         self.announced.as_ref()
     }
 
+    /// Whether it was heard to be awake so lately that it may still be.
+    pub(super) fn is_awake(&self, now: Instant) -> bool {
+        self.awake_at.is_some_and(|awake| now.saturating_duration_since(awake) < AWAKE)
+    }
+
     /// Takes what was heard.
     pub(super) fn step(&mut self, input: Input, now: Instant) {
         match input {
@@ -274,6 +281,8 @@ impl Duty {
             Ended::NotThere
                 if self.awake_at.zip(started_at).is_some_and(|(awake, started)| awake > started) => {}
             Ended::NotThere | Ended::Busy => self.phase = Phase::Asleep,
+            // It is still due, and waits for its turn.
+            Ended::GaveWay => {}
             Ended::NobodyCame { why } => {
                 let was_awake = self
                     .awake_at
@@ -609,6 +618,7 @@ mod tests {
             Just(Ended::NotThere),
             Just(Ended::NobodyCame { why: String::new() }),
             Just(Ended::Busy),
+            Just(Ended::GaveWay),
             any::<bool>().prop_map(|may_pass| Ended::Failed { why: String::new(), may_pass }),
             Just(Ended::Hindered { why: String::new() }),
         ];

@@ -23,6 +23,8 @@ pub(super) struct Ear {
 pub(super) enum Said {
     /// A device has announced itself; `anew`: it did so now, and is awake.
     Announced { device: DeviceName, announcement: Announcement, anew: bool },
+    /// A device has said what it does with an offer.
+    Answered { device: DeviceName },
     /// What a keeper before this one, or this one, remembers; None: nothing any more.
     Remembered { device: DeviceName, memory: Option<Memory> },
     /// Which keeper is at work; empty: none.
@@ -100,6 +102,7 @@ impl Ear {
             self.routes.remove(&device);
         }
         match last.as_str() {
+            "status" if !message.retained => Some(Said::Answered { device }),
             "keeper" => Some(Said::Remembered { device, memory: Memory::parse(&message.payload) }),
             "device" if !message.payload.is_empty() => {
                 let announcement = Announcement::parse(&message.payload)

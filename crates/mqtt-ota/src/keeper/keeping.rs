@@ -1,11 +1,11 @@
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::mem::take;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -65,6 +65,11 @@ pub(super) struct Keeping {
     devices: HashMap<DeviceName, Device>,
     queue: Queue,
     running: JoinSet<(DeviceName, Delivered)>,
+    /// Those of them whose devices have not said anything yet and are not known to be awake, oldest first: a broker
+    /// that cannot say who is there leaves it to time.
+    silent: VecDeque<(DeviceName, oneshot::Sender<()>)>,
+    /// Those that were told to give way, and have not yet.
+    giving_way: BTreeSet<DeviceName>,
     /// A look at the folders, in the background: a device that wakes meanwhile is not to wait.
     looking: JoinSet<Result<Folders, FolderError>>,
     retained: mpsc::UnboundedSender<Retained>,
@@ -100,6 +105,8 @@ impl Keeping {
             devices: HashMap::new(),
             queue: Queue::default(),
             running: JoinSet::new(),
+            silent: VecDeque::new(),
+            giving_way: BTreeSet::new(),
             looking: JoinSet::new(),
             retained,
             lease,
@@ -308,6 +315,7 @@ impl Keeping {
                 device.memory = memory;
                 device.recall();
             }
+            Said::Answered { device } => self.spoke(&device),
             Said::Announced { device: name, announcement, anew } => {
                 let was_lost = self.was_lost;
                 let device = self.device(&name);
@@ -318,6 +326,9 @@ impl Keeping {
                 device.duty.step(Input::Announced { announcement, anew }, Instant::now());
                 if has != had {
                     self.want(&name);
+                }
+                if anew {
+                    self.spoke(&name);
                 }
                 self.consider(&name, anew);
             }
@@ -331,7 +342,14 @@ impl Keeping {
             || self.devices.len() < self.folders.devices.len() + STRANGERS
     }
 
+    /// A device is there: what it is given does not give way any more.
+    fn spoke(&mut self, name: &DeviceName) {
+        self.silent.retain(|(silent, _)| silent != name);
+    }
+
     fn end(&mut self, name: &DeviceName, delivered: Delivered) {
+        self.spoke(name);
+        self.giving_way.remove(name);
         let device = self.device(name);
         let Delivered { mut end, position } = delivered;
         if device.duty.wanted() == Some(end.set) {
@@ -342,6 +360,7 @@ impl Keeping {
             Ended::Installed | Ended::Unchanged => {
                 tracing::info!(device = %name, set = %end.set, result = ?end.result, "the device has its files");
             }
+            Ended::GaveWay => tracing::debug!(device = %name, "another one that is awake goes first"),
             Ended::NotThere | Ended::NobodyCame { .. } | Ended::Busy => {
                 tracing::info!(device = %name, result = ?end.result, "the device is given its files when it announces itself");
             }
@@ -406,6 +425,25 @@ impl Keeping {
             let Some(device) = next else { return };
             self.give(device);
         }
+        if self.gate == Gate::Open {
+            self.make_room();
+        }
+    }
+
+    /// Has those that nobody has come for give way to those that wait and are awake, which may not be so for long.
+    fn make_room(&mut self) {
+        let now = Instant::now();
+        let is_awake =
+            |name: &&DeviceName| self.devices.get(*name).is_some_and(|device| device.duty.is_awake(now));
+        // Who announced itself last is the first.
+        let waiting = self.queue.due().take(self.options.at_once).take_while(is_awake).count();
+        while self.giving_way.len() < waiting
+            && let Some((name, gives_way)) = self.silent.pop_front()
+        {
+            // One that has just ended makes room all the same.
+            let _ = gives_way.send(());
+            self.giving_way.insert(name);
+        }
     }
 
     fn tell(&self, gate: &Gate) {
@@ -434,12 +472,18 @@ impl Keeping {
             return;
         }
         tracing::info!(device = %name, %set, "the device is given its files");
-        device.duty.step(Input::Started, Instant::now());
+        let now = Instant::now();
+        let is_awake = device.duty.is_awake(now);
+        device.duty.step(Input::Started, now);
         let announced = device.duty.announced().cloned();
         let feed = self.ear.feed(&name, announced);
         let (sender, options) = (Arc::clone(&self.sender), Arc::clone(&self.options));
         let delivery = Delivery { sender, device: name.clone(), folder, set, options };
-        self.running.spawn(async move { (name, delivery.run(feed).await) });
+        let (gives_way, told) = oneshot::channel();
+        if !is_awake {
+            self.silent.push_back((name.clone(), gives_way));
+        }
+        self.running.spawn(async move { (name, delivery.run_unless(told, feed).await) });
     }
 
     fn device(&mut self, name: &DeviceName) -> &mut Device {

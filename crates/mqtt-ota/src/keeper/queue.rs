@@ -53,6 +53,11 @@ impl Queue {
         }
     }
 
+    /// Those that are due, in order.
+    pub(super) fn due(&self) -> impl Iterator<Item = &DeviceName> {
+        self.due.values()
+    }
+
     /// Takes out the first that is due.
     pub(super) fn take(&mut self) -> Option<DeviceName> {
         let (_, device) = self.due.pop_first()?;
