@@ -297,8 +297,12 @@ impl Duty {
             Ended::RolledBack { why } if is_current => self.phase = Phase::LeftAlone { why },
             Ended::Failed { why, may_pass } if is_current => {
                 self.fail(why, may_pass, now);
-                if let Phase::Pausing { resumes, .. } = &mut self.phase {
-                    *resumes = advanced;
+                let is_back = self.is_awake(now) && self.awake_at > started_at;
+                match &mut self.phase {
+                    // It has announced itself before its failure was understood, and goes on at once.
+                    phase @ Phase::Pausing { .. } if advanced && is_back => *phase = Phase::Idle,
+                    Phase::Pausing { resumes, .. } => *resumes = advanced,
+                    _ => {}
                 }
             }
             Ended::RolledBack { .. } | Ended::Failed { .. } => {}
@@ -583,6 +587,18 @@ mod tests {
         duty.step(Input::Started, later);
         duty.step(ended(1, Ended::NotThere), later);
         assert_eq!(duty.standing(), Standing::Asleep, "it says nothing new");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_device_that_wakes_before_it_is_understood_that_it_broke_off_goes_on_at_once() {
+        let now = Instant::now();
+        for (advanced, due) in [(true, Due::Now), (false, Due::At(now + Duration::from_millis(10_001)))] {
+            let mut duty = after(now, [Input::Wanted(Some(set(1))), nothing(), Input::Started]);
+            let later = now + Duration::from_millis(1);
+            duty.step(nothing(), later);
+            duty.step(Input::Ended(End { set: set(1), result: failed(), advanced }), later);
+            assert_eq!(duty.due(later), due);
+        }
     }
 
     #[tokio::test(start_paused = true)]
