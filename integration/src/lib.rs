@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`Scene`] | a broker, a folder with files, and the command pointed at both |
 //! | [`Home`] | a scene whose folder becomes a device's files |
+//! | [`House`], [`Keeper`] | folders that devices follow, and `mqtt-ota keep` |
 //! | [`Mosquitto`] | the real broker, on a free port, with a password, TLS or more settings |
 //! | [`EmbeddedBroker`] | `mqtt-ota broker` |
 //! | [`Gate`] | a way to a broker that speaks MQTT 3.1.1 only, or that a test can cut |
@@ -48,6 +49,7 @@ mod feeder;
 mod fleet;
 mod gate;
 mod home;
+mod house;
 mod link;
 mod mosquitto;
 mod offer;
@@ -77,6 +79,7 @@ pub use feeder::Feeder;
 pub use fleet::{Behaviour, Ending, Fleet, FleetDevice, FleetSettings, Rhythm};
 pub use gate::{Gate, Passes};
 pub use home::{Home, files, noise};
+pub use house::{House, Keeper};
 pub use link::Link;
 pub use mosquitto::{Mosquitto, Settings};
 pub use offer::RawOffer;

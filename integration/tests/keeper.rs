@@ -2,99 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "these are tests")]
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use mqtt_ota_integration::{
-    Client, DemoDevice, Finished, Interpreter, Process, Receiver, Scene, SetDevice, files,
+    Chaos, DemoDevice, House, Interpreter, Receiver, SetDevice, files, free_port, noise,
 };
-use tempfile::TempDir;
 
 const LAMP: &str = "NIGHTLAMP";
 const HALL: &str = "HALL";
-
-/// A broker, the folder of the devices, and a listener to what they announce.
-struct House {
-    scene: Scene,
-    client: Client,
-}
-
-/// A keeper at work.
-struct Keeper {
-    process: Process,
-    _home: TempDir,
-}
-
-impl Keeper {
-    /// Waits until it says so.
-    fn says(&self, part: &str) -> &Self {
-        self.process.stderr().wait_for(part);
-        self
-    }
-}
-
-impl House {
-    fn new() -> Self {
-        let scene = Scene::new();
-        let client = Client::connect(&scene.broker, "listener");
-        client.subscribe("+/OTA/device");
-        let house = Self { scene, client };
-        fs::create_dir(house.folder()).unwrap();
-        house
-    }
-
-    fn folder(&self) -> PathBuf {
-        self.scene.folder().join("devices")
-    }
-
-    /// Writes a file of a device's folder.
-    fn has(&self, name: &str, bytes: impl AsRef<[u8]>) {
-        let path = self.folder().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
-    }
-
-    fn keeper(&self, args: &[&str]) -> Keeper {
-        let command = self.scene.command("keep").arg(self.folder()).args(args);
-        let (process, _home) = command.start();
-        process.stderr().wait_for("keeping the devices");
-        Keeper { process, _home }
-    }
-
-    fn boots(&self, device: &str, root: &Path) -> SetDevice {
-        SetDevice::boot(Interpreter::MicroPython, &self.scene.broker, device, root)
-    }
-
-    #[track_caller]
-    fn assert_has(&self, device: &str, root: &Path) {
-        assert_eq!(files(root), files(&self.folder().join(device)));
-    }
-
-    fn status(&self) -> Finished {
-        self.scene.command("status").arg(self.folder()).finish()
-    }
-
-    /// Waits until a device announces this.
-    fn announced(&self, device: &str, part: &str) -> String {
-        loop {
-            let message = self.client.next();
-            if message.topic == format!("{device}/OTA/device") && message.text().contains(part) {
-                return message.text();
-            }
-        }
-    }
-
-    /// Waits until a device announces a set that is not `before`; yields its hash.
-    fn next_set(&self, device: &str, before: &str) -> String {
-        loop {
-            let message = self.client.next();
-            let text = message.text();
-            let set = text.split('|').find_map(|field| field.strip_prefix("set=")).unwrap_or("-");
-            if message.topic == format!("{device}/OTA/device") && set != before {
-                return set.to_owned();
-            }
-        }
-    }
-}
 
 /// How often a device has rebooted.
 fn reboots(device: &SetDevice) -> usize {
@@ -302,4 +216,26 @@ fn of_two_keepers_one_is_at_work_and_the_other_takes_over() {
     assert_eq!(reboots(&device), 3);
     let twice = house.scene.command("keep").arg(copy.path()).finish();
     twice.assert_status(1).assert_error("has a keeper already");
+}
+
+#[test]
+fn what_is_changed_while_it_is_delivered_is_not_delivered_to_its_end() {
+    let house = House::new();
+    let root = tempfile::tempdir().unwrap();
+    let device = house.boots(LAMP, root.path());
+    house.has("NIGHTLAMP/main.py", "VERSION = 1\n");
+    house.has("NIGHTLAMP/large.bin", noise(1, 400_000));
+    let port = free_port();
+    let link = Chaos::that_stalls(port, 200_000);
+    let listen = port.to_string();
+    let keeper = house.keeper(&["--listen", &listen, "--advertise", &link.advertised()]);
+    device.process().stdout().wait_for("receiving 'set'");
+    fs::write(house.folder().join("NIGHTLAMP/device.toml"), "hold = true").unwrap();
+    house.has("NIGHTLAMP/large.bin", noise(2, 400_000));
+    device.process().stdout().wait_for("failed 'set'");
+    assert_eq!(files(root.path()).len(), 0, "it is held back");
+    fs::remove_file(house.folder().join("NIGHTLAMP/device.toml")).unwrap();
+    keeper.says("the device has its files");
+    house.assert_has(LAMP, root.path());
+    assert_eq!(reboots(&device), 1, "it has never had what was there first");
 }

@@ -1,70 +1,11 @@
 //! Orders of events that a keeper has to stand: devices that a test drives step by step.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
-use std::fs;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use mqtt_ota_integration::{
-    Client, EmbeddedBroker, Endpoint, Gate, Mosquitto, MqttOta, Passes, Process, RawDevice, Scene,
-};
-use tempfile::TempDir;
+use mqtt_ota_integration::{Client, EmbeddedBroker, Gate, House, Mosquitto, Passes, RawDevice};
 
 const NOTHING: &str = "v=1|hash=sha256|addr=127.0.0.1|set=-";
-
-struct House<B = Mosquitto> {
-    scene: Scene<B>,
-}
-
-struct Keeper {
-    process: Process,
-    _home: TempDir,
-}
-
-impl Keeper {
-    fn says(&self, part: &str) -> &Self {
-        self.process.stderr().wait_for(part);
-        self
-    }
-}
-
-impl<B: Endpoint> House<B> {
-    fn with(broker: B, files: &[(&str, &str)]) -> Self {
-        let house = Self { scene: Scene::with(broker) };
-        fs::create_dir(house.folder()).unwrap();
-        for (name, text) in files {
-            house.has(name, text);
-        }
-        house
-    }
-
-    fn folder(&self) -> PathBuf {
-        self.scene.folder().join("devices")
-    }
-
-    fn has(&self, name: &str, text: &str) {
-        let path = self.folder().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-
-    fn keeper(&self, args: &[&str]) -> Keeper {
-        self.keeper_at(&self.scene.broker, args)
-    }
-
-    fn keeper_at(&self, broker: &impl Endpoint, args: &[&str]) -> Keeper {
-        let command = MqttOta::run("keep").broker(broker).arg(self.folder()).args(args);
-        let (process, _home) = command.start();
-        process.stderr().wait_for("keeping the devices");
-        Keeper { process, _home }
-    }
-
-    fn device(&self, name: &str, announcement: &str) -> RawDevice {
-        let device = RawDevice::join(&self.scene.broker, name);
-        device.announce_as(announcement);
-        device
-    }
-}
 
 #[test]
 fn the_others_wait_as_long_as_the_canary_has_its_set_on_trial() {

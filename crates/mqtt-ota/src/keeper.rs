@@ -7,7 +7,7 @@
 //! - `ear`: what all devices say; `memory`: what a keeper remembers of them.
 //! - `duty`: what is to be done for one device; `rollout`: who may be given anything now, in its `window`. No
 //!   socket and no clock.
-//! - `delivery`: one device being given its files; `queue`: those that wait for it.
+//! - `delivery`: one device being given its files; `slots`: those that are; `queue`: those that wait for it.
 //! - `lease`: which keeper is at work, and `role`: how that is told.
 //! - `keeping`: all of it together.
 
@@ -24,6 +24,7 @@ mod queue;
 mod role;
 mod rollout;
 mod settings;
+mod slots;
 mod status;
 mod watch;
 mod window;

@@ -1,12 +1,12 @@
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::duty::{End, Ended};
 use super::folders::Folder;
 use super::options::KeeperOptions;
 use crate::error::SendError;
+use crate::event::Observer;
 use crate::feed::Feed;
 use crate::options::SendOptions;
 use crate::outcome::{Outcome, Report};
@@ -23,6 +23,8 @@ pub(super) struct Delivery {
     /// The set's digest, in the device's hash function.
     pub(super) set: Digest,
     pub(super) options: Arc<KeeperOptions>,
+    /// Who is told what happens.
+    pub(super) observer: Option<Observer>,
 }
 
 /// What a delivery came to.
@@ -33,21 +35,6 @@ pub(super) struct Delivered {
 }
 
 impl Delivery {
-    /// [`Delivery::run`], until it is told to give way. Where nobody will tell it, that is never.
-    pub(super) async fn run_unless(self, gives_way: oneshot::Receiver<()>, feed: Feed) -> Delivered {
-        let set = self.set;
-        let told = async {
-            if gives_way.await.is_err() {
-                std::future::pending().await
-            }
-        };
-        tokio::select! {
-            biased;
-            delivered = self.run(feed) => delivered,
-            () = told => Delivered { end: End { set, result: Ended::GaveWay, advanced: false }, position: 0 },
-        }
-    }
-
     /// Gives the device its files: all at once where it understands sets, else one after the other.
     ///
     /// Cancellation: the device keeps what it has, or finishes with what it has taken whole.
@@ -72,6 +59,7 @@ impl Delivery {
             connect_timeout,
             idle_timeout,
             confirm_timeout,
+            observer: self.observer.clone(),
             ..SyncOptions::default()
         };
         let synced = self.sender.sync_over(feed, &self.folder.set, &self.device, &options).await?;
@@ -110,8 +98,15 @@ impl Delivery {
         reboot: bool,
     ) -> Result<Report, SendError> {
         let KeeperOptions { connect_timeout, idle_timeout, .. } = *self.options;
-        let options =
-            SendOptions { reboot, retries: 1, connect_timeout, idle_timeout, ..SendOptions::default() };
+        let observer = self.observer.clone();
+        let options = SendOptions {
+            reboot,
+            retries: 1,
+            connect_timeout,
+            idle_timeout,
+            observer,
+            ..SendOptions::default()
+        };
         self.sender.send_over(feed, payload, path.clone(), &self.device, &options, Instant::now()).await
     }
 }

@@ -229,7 +229,7 @@ fn list(
     let failed = |source| FolderError::Set { path: folder.to_owned(), source };
     let mut listed = Vec::new();
     for (name, path) in walk(folder).map_err(failed)? {
-        if name.as_str() == SETTINGS_FILE {
+        if name.as_str() == SETTINGS_FILE || is_editors(&name) {
             continue;
         }
         let looked = Payload::look(path.clone()).map_err(|error| failed(error.into()))?;
@@ -254,6 +254,12 @@ fn list(
         listed.push((name, payload));
     }
     Ok(listed)
+}
+
+/// Whether an editor keeps it while somebody works on a file: `main.py~`, `#main.py#`.
+fn is_editors(name: &DevicePath) -> bool {
+    let base = name.as_str().rsplit('/').next().unwrap_or_default();
+    base.ends_with('~') || (base.len() > 1 && base.starts_with('#') && base.ends_with('#'))
 }
 
 fn read_settings(folder: &Path) -> Result<Option<DeviceSettings>, FolderError> {
@@ -366,6 +372,8 @@ mod tests {
             ("LAMP/lib/x.py", "2"),
             ("LAMP/device.toml", "hold = true"),
             ("LAMP/lib/device.toml", "an application's own"),
+            ("LAMP/main.py~", "an editor's"),
+            ("LAMP/lib/#x.py#", "an editor's"),
             (".git/config", ""),
             ("README.md", "not a folder"),
         ]);

@@ -1,11 +1,11 @@
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::mem::take;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -20,6 +20,7 @@ use super::options::KeeperOptions;
 use super::queue::Queue;
 use super::role::{Role, Roles};
 use super::rollout::{Closed, Gate};
+use super::slots::Slots;
 use super::watch::Watch;
 use super::window::Window;
 use crate::mqtt::LinkError;
@@ -64,12 +65,7 @@ pub(super) struct Keeping {
     algorithms: BTreeSet<Algorithm>,
     devices: HashMap<DeviceName, Device>,
     queue: Queue,
-    running: JoinSet<(DeviceName, Delivered)>,
-    /// Those of them whose devices have not said anything yet and are not known to be awake, oldest first: a broker
-    /// that cannot say who is there leaves it to time.
-    silent: VecDeque<(DeviceName, oneshot::Sender<()>)>,
-    /// Those that were told to give way, and have not yet.
-    giving_way: BTreeSet<DeviceName>,
+    slots: Slots,
     /// A look at the folders, in the background: a device that wakes meanwhile is not to wait.
     looking: JoinSet<Result<Folders, FolderError>>,
     retained: mpsc::UnboundedSender<Retained>,
@@ -104,9 +100,7 @@ impl Keeping {
             algorithms: BTreeSet::from([Algorithm::Sha256]),
             devices: HashMap::new(),
             queue: Queue::default(),
-            running: JoinSet::new(),
-            silent: VecDeque::new(),
-            giving_way: BTreeSet::new(),
+            slots: Slots::default(),
             looking: JoinSet::new(),
             retained,
             lease,
@@ -150,10 +144,7 @@ impl Keeping {
                         self.hear(said);
                     }
                 }
-                Some(ended) = self.running.join_next() => match ended {
-                    Ok((device, delivered)) => self.end(&device, delivered),
-                    Err(error) => tracing::error!(%error, "a delivery broke off"),
-                },
+                Some((device, delivered)) = self.slots.next() => self.end(&device, delivered),
                 () = self.watch.settled(), if self.looking.is_empty() => self.look(),
                 Some(Ok(looked)) = self.looking.join_next() => {
                     match looked {
@@ -183,9 +174,16 @@ impl Keeping {
     }
 
     /// Tells which keeper is at work, where that is another one than before.
-    fn tell_role(&self) {
+    fn tell_role(&mut self) {
         let Some(role) = self.lease.role() else { return };
-        self.role.send_if_modified(|told| told.replace(role) != Some(role));
+        if self.role.send_if_modified(|told| told.replace(role) != Some(role)) && role == Role::StandingBy {
+            let name = self.lease_topic.rsplit('/').next().unwrap_or_default();
+            tracing::info!(
+                name,
+                "standing by for another keeper of this name; if that keeps another folder, give one of them another name"
+            );
+            self.slots.end_all();
+        }
     }
 
     /// Looks at the folders. Of two looks at once the older one might count in the end.
@@ -254,6 +252,8 @@ impl Keeping {
         device.duty.step(Input::Wanted(wanted), Instant::now());
         if is_other {
             device.recall();
+            // It may be a mistake that is mended by now, or held back.
+            self.slots.overtake(name, wanted);
         }
         if is_unhashed {
             self.algorithms.insert(algorithm);
@@ -315,7 +315,7 @@ impl Keeping {
                 device.memory = memory;
                 device.recall();
             }
-            Said::Answered { device } => self.spoke(&device),
+            Said::Answered { device } => self.slots.spoke(&device),
             Said::Announced { device: name, announcement, anew } => {
                 let was_lost = self.was_lost;
                 let device = self.device(&name);
@@ -328,7 +328,7 @@ impl Keeping {
                     self.want(&name);
                 }
                 if anew {
-                    self.spoke(&name);
+                    self.slots.spoke(&name);
                 }
                 self.consider(&name, anew);
             }
@@ -342,14 +342,7 @@ impl Keeping {
             || self.devices.len() < self.folders.devices.len() + STRANGERS
     }
 
-    /// A device is there: what it is given does not give way any more.
-    fn spoke(&mut self, name: &DeviceName) {
-        self.silent.retain(|(silent, _)| silent != name);
-    }
-
     fn end(&mut self, name: &DeviceName, delivered: Delivered) {
-        self.spoke(name);
-        self.giving_way.remove(name);
         let device = self.device(name);
         let Delivered { mut end, position } = delivered;
         if device.duty.wanted() == Some(end.set) {
@@ -416,7 +409,7 @@ impl Keeping {
             self.tell(&gate);
             self.gate = gate;
         }
-        while self.running.len() < options.at_once {
+        while self.slots.len() < options.at_once {
             let next = match self.gate {
                 Gate::Open => self.queue.take(),
                 Gate::Canaries => self.queue.take_of(&self.canaries),
@@ -437,13 +430,7 @@ impl Keeping {
             |name: &&DeviceName| self.devices.get(*name).is_some_and(|device| device.duty.is_awake(now));
         // Who announced itself last is the first.
         let waiting = self.queue.due().take(self.options.at_once).take_while(is_awake).count();
-        while self.giving_way.len() < waiting
-            && let Some((name, gives_way)) = self.silent.pop_front()
-        {
-            // One that has just ended makes room all the same.
-            let _ = gives_way.send(());
-            self.giving_way.insert(name);
-        }
+        self.slots.make_room(waiting, now);
     }
 
     fn tell(&self, gate: &Gate) {
@@ -478,12 +465,8 @@ impl Keeping {
         let announced = device.duty.announced().cloned();
         let feed = self.ear.feed(&name, announced);
         let (sender, options) = (Arc::clone(&self.sender), Arc::clone(&self.options));
-        let delivery = Delivery { sender, device: name.clone(), folder, set, options };
-        let (gives_way, told) = oneshot::channel();
-        if !is_awake {
-            self.silent.push_back((name.clone(), gives_way));
-        }
-        self.running.spawn(async move { (name, delivery.run_unless(told, feed).await) });
+        let delivery = Delivery { sender, device: name, folder, set, options, observer: None };
+        self.slots.begin(delivery, feed, is_awake);
     }
 
     fn device(&mut self, name: &DeviceName) -> &mut Device {
