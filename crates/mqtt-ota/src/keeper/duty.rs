@@ -61,7 +61,7 @@ pub(super) enum Ended {
     NotThere,
     /// Nobody came: it is asleep, or cannot reach the sender.
     NobodyCame { why: String },
-    /// It cannot take it now, and will say when it can.
+    /// It has another set on trial, and cannot take this one now.
     Busy,
     /// It had not said anything yet, and another one that is awake has its place.
     GaveWay,
@@ -128,6 +128,11 @@ enum Phase {
     Rebooting {
         set: Digest,
         /// When it is no longer waited for.
+        until: Instant,
+    },
+    /// It has another set on trial, which it may confirm without a word.
+    OnTrial {
+        /// When it is asked again.
         until: Instant,
     },
     Asleep,
@@ -243,7 +248,9 @@ impl Duty {
         }
         self.awake_at = Some(now);
         match &self.phase {
-            Phase::Asleep | Phase::Pausing { resumes: true, .. } => self.phase = Phase::Idle,
+            Phase::Asleep | Phase::OnTrial { .. } | Phase::Pausing { resumes: true, .. } => {
+                self.phase = Phase::Idle;
+            }
             Phase::Rebooting { set: installed, .. } => {
                 let installed = *installed;
                 let is_plain = self.announced.as_ref().is_some_and(|said| !said.understands_extended());
@@ -280,7 +287,8 @@ impl Duty {
             // It came after the broker had looked for it, and will not say so twice.
             Ended::NotThere
                 if self.awake_at.zip(started_at).is_some_and(|(awake, started)| awake > started) => {}
-            Ended::NotThere | Ended::Busy => self.phase = Phase::Asleep,
+            Ended::NotThere => self.phase = Phase::Asleep,
+            Ended::Busy => self.phase = Phase::OnTrial { until: now + LONGEST_PAUSE },
             // It is still due, and waits for its turn.
             Ended::GaveWay => {}
             Ended::NobodyCame { why } => {
@@ -329,6 +337,8 @@ impl Duty {
             (Standing::Pending, _) => Due::Now,
             (Standing::Failing { .. }, Phase::Pausing { until, .. }) if *until > now => Due::At(*until),
             (Standing::Failing { .. }, _) => Due::Now,
+            (Standing::Rebooting, Phase::OnTrial { until }) if *until > now => Due::At(*until),
+            (Standing::Rebooting, Phase::OnTrial { .. }) => Due::Now,
             // One that is not heard of after so many reboots is best left alone.
             (Standing::Rebooting, Phase::Rebooting { until, .. }) if self.failures < self.limit => {
                 if *until > now { Due::At(*until) } else { Due::Now }
@@ -356,6 +366,7 @@ impl Duty {
             Phase::Rebooting { set, .. } if *set == wanted => Standing::Rebooting,
             _ if self.told == Some(wanted) => Standing::InStep,
             Phase::Idle | Phase::Receiving | Phase::Rebooting { .. } => Standing::Pending,
+            Phase::OnTrial { .. } => Standing::Rebooting,
             Phase::Asleep => Standing::Asleep,
             Phase::Pausing { why, .. } => Standing::Failing { why: why.clone() },
             Phase::LeftAlone { why } => Standing::LeftAlone { why: why.clone() },
@@ -466,6 +477,17 @@ mod tests {
         assert_eq!(duty.standing(), Standing::Rebooting);
         duty.step(has(1), now);
         assert_eq!(duty.standing(), Standing::InStep);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_device_with_another_set_on_trial_is_asked_again_though_it_says_nothing() {
+        let now = Instant::now();
+        let start = [Input::Wanted(Some(set(1))), nothing(), Input::Started, ended(1, Ended::Busy)];
+        let mut duty = after(now, start);
+        assert_eq!(duty.due(now), Due::At(now + LONGEST_PAUSE));
+        assert_eq!(duty.due(now + LONGEST_PAUSE), Due::Now);
+        duty.step(nothing(), now);
+        assert_eq!(duty.due(now), Due::Now);
     }
 
     #[tokio::test(start_paused = true)]

@@ -373,7 +373,7 @@ mod tests {
             ("LAMP/device.toml", "hold = true"),
             ("LAMP/lib/device.toml", "an application's own"),
             ("LAMP/main.py~", "an editor's"),
-            ("LAMP/lib/#x.py#", "an editor's"),
+            ("LAMP/#x.py#", "an editor's"),
             (".git/config", ""),
             ("README.md", "not a folder"),
         ]);
