@@ -384,9 +384,9 @@ class _Set:
     def _get(self, size):
         if size > _MANIFEST:
             raise Failed("bad-offer manifest of more than %d bytes" % _MANIFEST)
-        # A board that has no set is going to ask for nearly all, and saves the round trip. In a small heap, what the
-        # manifest needs would lie between what the files need.
-        last = 0 if _small or self.dry or boot.there("set") or boot.there("0") else ""
+        # A board that never had a set is going to ask for nearly all, and saves the round trip. In a small heap, what
+        # the manifest needs would lie between what the files need.
+        last = "" if not (_small or self.dry or any([boot.there(name) for name in ("set", "was", "0")])) else 0
         yield from _resume(self.ota, self.link, self.digest, size, last)
         yield from self._validate("part")
         if not self.dry:
