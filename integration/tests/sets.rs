@@ -38,13 +38,14 @@ fn a_folder_becomes_the_device_s_files_and_then_only_what_changed_travels() {
         assert_eq!((&one["outcome"], &one["fetched"]), (&"installed".into(), &1.into()));
         assert!(one["sent"].as_u64().unwrap() < 600, "{one}");
         home.assert_same();
-        let hash = one["hash"].as_str().unwrap();
         // The first in the order of the set, which would be next behind the manifest.
         home.has("data.bin", noise(2, 40_000));
-        let first = home.sync().arg("--json").finish();
+        let first = home.sync().args(["--json", "--wait-boot"]).finish();
         let asked = first.json_lines().iter().filter(|line| line["event"] == "asked").count();
         assert_eq!((asked, &first.assert_status(0).result()["attempts"]), (2, &1.into()), "{first:?}");
         home.assert_same();
+        let result = first.result();
+        let hash = result["hash"].as_str().unwrap();
         home.scene.command("devices").finish().assert_status(0).assert_mentions(&hash[..8]);
         drop(device);
     }
