@@ -18,6 +18,8 @@ const NAME: &str = "NIGHTLAMP";
 /// Devices at work at once: they wait most of the time.
 const AT_ONCE: u64 = 64;
 const BREAKS: usize = 6;
+/// The most that one of the bad connections brings, in bytes: a quarter of what there is to bring.
+const MOST: usize = 25_000;
 
 #[derive(Debug, Clone, Copy)]
 enum Device {
@@ -53,9 +55,7 @@ fn a_bad_link_ends_in_the_whole_set() {
             });
         }
     });
-    let connections = connections.into_inner();
-    println!("{runs} sets installed over {connections} connections");
-    assert!(connections >= 3 * runs, "the links were not bad: {connections} connections in {runs} runs");
+    println!("{runs} sets installed over {} connections", connections.into_inner());
 }
 
 /// Changes the folder, and sends it over a bad link. Yields how many connections that took.
@@ -65,7 +65,7 @@ fn sync(home: &Home, device: Device, seed: u64) -> u64 {
     home.has("main.py", format!("VERSION = {seed}\n"));
     home.has("lib/small.py", noise(seed_byte, seed as usize % 700));
     let port = free_port();
-    let link = Chaos::to(port, seed, BREAKS, 40_000);
+    let link = Chaos::to(port, seed, BREAKS, MOST);
     let synced = home
         .sync()
         .args(["--listen", &format!("127.0.0.1:{port}"), "--advertise", &link.advertised()])
@@ -82,5 +82,6 @@ fn sync(home: &Home, device: Device, seed: u64) -> u64 {
         .map(|line| line["offset"].as_u64().unwrap())
         .collect();
     assert!(positions.is_sorted(), "seed {seed}, {device:?}: {positions:?}");
+    assert!(link.connections() > 3, "seed {seed}, {device:?}: {} connections", link.connections());
     link.connections() as u64
 }
