@@ -12,6 +12,7 @@
 //! - `keeping`: all of it together.
 
 mod delivery;
+mod device;
 mod duty;
 mod ear;
 mod error;
@@ -25,6 +26,7 @@ mod role;
 mod rollout;
 mod settings;
 mod slots;
+mod standing;
 mod status;
 mod watch;
 mod window;
@@ -47,12 +49,12 @@ use crate::mqtt::{Lasting, LinkError};
 use crate::sender::Sender;
 use crate::wire::{Algorithm, Digest};
 
-pub use duty::Standing;
 pub use error::KeeperError;
 pub use folders::FolderError;
 pub use options::KeeperOptions;
 pub use role::{Role, Roles};
 pub use settings::{SETTINGS_FILE, SettingsError};
+pub use standing::Standing;
 pub use status::{DeviceStatus, status};
 pub use window::{Window, WindowError};
 

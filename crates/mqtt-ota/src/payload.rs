@@ -1,16 +1,19 @@
+mod error;
 mod reader;
+mod stamp;
 
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 
+pub use self::error::PayloadError;
 use self::reader::Reader;
+use self::stamp::Stamp;
 use crate::wire::{Algorithm, Digest, Hasher};
 
 /// What is to be sent: a file, or bytes in memory.
@@ -30,38 +33,6 @@ struct Inner {
     source: Source,
     digests: Mutex<Vec<Digest>>,
     stamp: Option<Stamp>,
-}
-
-/// What changes with a file. The length alone is not enough.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Stamp {
-    len: u64,
-    modified: Option<SystemTime>,
-    /// The time of the last change to anything about the file, which nobody can set back.
-    #[cfg(unix)]
-    changed: (i64, i64),
-    /// Which file it is: one that was replaced within a tick of the clock has the same times.
-    #[cfg(unix)]
-    identity: (u64, u64),
-}
-
-impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
-        Self {
-            len: metadata.len(),
-            modified: metadata.modified().ok(),
-            #[cfg(unix)]
-            changed: {
-                use std::os::unix::fs::MetadataExt;
-                (metadata.ctime(), metadata.ctime_nsec())
-            },
-            #[cfg(unix)]
-            identity: {
-                use std::os::unix::fs::MetadataExt;
-                (metadata.dev(), metadata.ino())
-            },
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -129,7 +100,7 @@ impl Payload {
 
     /// When the file was last written to, as it was opened; nothing of bytes in memory.
     #[cfg(feature = "keeper")]
-    pub(crate) fn modified(&self) -> Option<SystemTime> {
+    pub(crate) fn modified(&self) -> Option<std::time::SystemTime> {
         self.0.stamp.as_ref()?.modified
     }
 
@@ -295,42 +266,6 @@ impl Chunks {
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     spawn_blocking(work).await.map_err(io::Error::other)?
-}
-
-/// Why a file cannot be sent.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PayloadError {
-    /// It is not there, or may not be read.
-    #[error("cannot open {}", path.display())]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// A folder, a device, a pipe or a socket.
-    #[error("{} is {}, not a file", path.display(), if *folder { "a folder" } else { "something else" })]
-    NotAFile {
-        /// The path.
-        path: PathBuf,
-        /// Whether it is a folder.
-        folder: bool,
-    },
-    /// It could be opened and cannot be read.
-    #[error("cannot read {name}")]
-    Read {
-        /// The file.
-        name: String,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// Its bytes are no longer those that were hashed.
-    #[error("{name} changed while it was being sent")]
-    Changed {
-        /// The file.
-        name: String,
-    },
 }
 
 #[cfg(test)]

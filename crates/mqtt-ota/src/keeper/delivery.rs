@@ -3,6 +3,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::duty::{End, Ended};
+use super::error::chain;
 use super::folders::Folder;
 use super::options::KeeperOptions;
 use crate::error::SendError;
@@ -126,10 +127,4 @@ fn ended(outcome: &Outcome) -> Ended {
             Ended::Failed { why, may_pass }
         }
     }
-}
-
-/// An error and its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

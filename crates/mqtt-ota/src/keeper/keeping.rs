@@ -1,3 +1,5 @@
+mod giving;
+
 use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::error::Error as StdError;
@@ -9,23 +11,24 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::delivery::{Delivered, Delivery};
-use super::duty::{Due, Duty, Ended, Input, Standing};
+use super::delivery::Delivered;
+use super::device::Device;
+use super::duty::{Ended, Input};
 use super::ear::{Ear, Said};
-use super::error::KeeperError;
-use super::folders::{Folder, FolderError, Folders, Kept};
+use super::error::{KeeperError, chain};
+use super::folders::{FolderError, Folders, Kept};
 use super::lease::Lease;
 use super::memory::{Memory, State};
 use super::options::KeeperOptions;
 use super::queue::Queue;
 use super::role::{Role, Roles};
-use super::rollout::{Closed, Gate};
+use super::rollout::Gate;
 use super::slots::Slots;
 use super::watch::Watch;
 use super::window::Window;
 use crate::mqtt::LinkError;
 use crate::sender::Sender;
-use crate::wire::{Algorithm, Announcement, DeviceName};
+use crate::wire::{Algorithm, DeviceName};
 
 /// How many devices without a folder are remembered: one may have a folder later, and anybody can invent names.
 const STRANGERS: usize = 16 * 1024;
@@ -34,19 +37,6 @@ const AT_ONE_GO: usize = 1024;
 
 /// A topic, and what is to be retained there; empty: nothing any more.
 pub(super) type Retained = (String, String);
-
-/// A device and what is known of it.
-#[derive(Debug)]
-struct Device {
-    duty: Duty,
-    folder: Option<Arc<Folder>>,
-    memory: Option<Memory>,
-    /// It is to have something, and what cannot be told now: its folder is unusable, or not hashed yet.
-    is_unclear: bool,
-    /// How far it ever got with the set that is wanted, in bytes.
-    furthest: u64,
-    is_failure: bool,
-}
 
 /// A keeper at work.
 pub(super) struct Keeping {
@@ -199,9 +189,7 @@ impl Keeping {
 
     /// Finds out who is to have something else now.
     fn looked(&mut self, folders: Folders) {
-        for stray in &folders.strays {
-            tracing::warn!(error = stray.as_ref() as &dyn StdError, "a folder is no device's");
-        }
+        self.complain(&folders);
         self.is_readable = true;
         self.watch.follow(&folders.places);
         let known: BTreeSet<_> = self.devices.keys().chain(folders.devices.keys()).cloned().collect();
@@ -223,18 +211,38 @@ impl Keeping {
         }
     }
 
+    /// Says what is wrong with the folders, where it was not so before.
+    fn complain(&self, folders: &Folders) {
+        for stray in &folders.strays {
+            if !self.folders.strays.iter().any(|before| chain(before.as_ref()) == chain(stray.as_ref())) {
+                tracing::warn!(error = stray.as_ref() as &dyn StdError, "a folder is no device's");
+            }
+        }
+        for (device, kept) in &folders.devices {
+            let Kept::Unusable { error, .. } = kept else { continue };
+            let is_known = match self.folders.devices.get(device) {
+                Some(Kept::Unusable { error: before, .. }) => chain(before.as_ref()) == chain(error.as_ref()),
+                _ => false,
+            };
+            if !is_known {
+                tracing::warn!(%device, error = error.as_ref() as &dyn StdError, "nothing can be sent");
+            }
+        }
+        if folders.devices.is_empty() && (!self.is_readable || !self.folders.devices.is_empty()) {
+            let path = self.root.display();
+            tracing::warn!(%path, "there is no device's folder in it; a device's files are in a folder with its name");
+        }
+    }
+
     /// Tells a device's duty what its folder has.
     fn want(&mut self, name: &DeviceName) {
         let (folder, is_unusable) = match self.folders.devices.get(name) {
             Some(Kept::Folder(folder)) => (Some(Arc::clone(folder)), false),
-            Some(Kept::Unusable { error, .. }) => {
-                tracing::warn!(device = %name, error = error.as_ref() as &dyn StdError, "nothing can be sent");
-                (None, true)
-            }
+            Some(Kept::Unusable { .. }) => (None, true),
             None => (None, false),
         };
         let device = self.device(name);
-        let algorithm = algorithm_of(device.duty.announced());
+        let algorithm = device.algorithm();
         let wanted = folder
             .as_ref()
             .filter(|folder| !folder.settings.hold)
@@ -321,8 +329,8 @@ impl Keeping {
                 let device = self.device(&name);
                 let is_other = was_lost && device.duty.announced() != Some(&announcement);
                 let anew = anew || is_other;
-                let had = algorithm_of(device.duty.announced());
-                let has = algorithm_of(Some(&announcement));
+                let had = device.algorithm();
+                let has = announcement.preferred_algorithm();
                 device.duty.step(Input::Announced { announcement, anew }, Instant::now());
                 if has != had {
                     self.want(&name);
@@ -393,120 +401,8 @@ impl Keeping {
         }
     }
 
-    /// Begins as many deliveries as there may be.
-    fn begin(&mut self) {
-        if !self.lease.is_held() || !self.is_readable {
-            return;
-        }
-        let options = Arc::clone(&self.options);
-        let is_time = options.window.is_none_or(Window::is_open);
-        let canaries = self.canaries.iter().map(|canary| {
-            let device = self.devices.get(canary).filter(|device| !device.is_unclear);
-            device.map_or(Standing::Unknown, |device| device.duty.standing())
-        });
-        let gate = Gate::new(is_time, canaries, self.failures, options.stop_after);
-        if gate != self.gate {
-            self.tell(&gate);
-            self.gate = gate;
-        }
-        while self.slots.len() < options.at_once {
-            let next = match self.gate {
-                Gate::Open => self.queue.take(),
-                Gate::Canaries => self.queue.take_of(&self.canaries),
-                Gate::Closed(_) => None,
-            };
-            let Some(device) = next else { return };
-            self.give(device);
-        }
-        if self.gate == Gate::Open {
-            self.make_room();
-        }
-    }
-
-    /// Has those that nobody has come for give way to those that wait and are awake, which may not be so for long.
-    fn make_room(&mut self) {
-        let now = Instant::now();
-        let is_awake =
-            |name: &&DeviceName| self.devices.get(*name).is_some_and(|device| device.duty.is_awake(now));
-        // Who announced itself last is the first.
-        let waiting = self.queue.due().take(self.options.at_once).take_while(is_awake).count();
-        self.slots.make_room(waiting, now);
-    }
-
-    fn tell(&self, gate: &Gate) {
-        match gate {
-            Gate::Open => tracing::info!("devices are given their files"),
-            Gate::Canaries => tracing::info!("the others wait for those that go first"),
-            Gate::Closed(Closed::Window) => tracing::info!("devices are given their files later in the day"),
-            Gate::Closed(Closed::Canary) => {
-                tracing::warn!(
-                    "a device that goes first has failed: nobody is given anything until its folder changes"
-                );
-            }
-            Gate::Closed(Closed::Failures) => {
-                tracing::warn!(
-                    failures = self.failures,
-                    "too many have failed: nobody is given anything until their folders change"
-                );
-            }
-        }
-    }
-
-    fn give(&mut self, name: DeviceName) {
-        let device = self.device(&name);
-        let (Some(folder), Some(set)) = (device.folder.clone(), device.duty.wanted()) else { return };
-        if device.duty.due(Instant::now()) != Due::Now {
-            return;
-        }
-        tracing::info!(device = %name, %set, "the device is given its files");
-        let now = Instant::now();
-        let is_awake = device.duty.is_awake(now);
-        device.duty.step(Input::Started, now);
-        let announced = device.duty.announced().cloned();
-        let feed = self.ear.feed(&name, announced);
-        let (sender, options) = (Arc::clone(&self.sender), Arc::clone(&self.options));
-        let delivery = Delivery { sender, device: name, folder, set, options, observer: None };
-        self.slots.begin(delivery, feed, is_awake);
-    }
-
     fn device(&mut self, name: &DeviceName) -> &mut Device {
         let attempts = self.options.attempts;
-        self.devices.entry(name.clone()).or_insert_with(|| Device {
-            duty: Duty::new(attempts),
-            folder: None,
-            memory: None,
-            is_unclear: false,
-            furthest: 0,
-            is_failure: false,
-        })
+        self.devices.entry(name.clone()).or_insert_with(|| Device::new(attempts))
     }
-}
-
-impl Device {
-    /// Leaves alone what is remembered to have been. Which set that was about is known only once the device has
-    /// said in which hash function it is told its set.
-    fn recall(&mut self) {
-        if let Some(Memory { state: State::LeftAlone, set, why, .. }) = &self.memory {
-            self.duty.step(Input::Remembered { set: *set, why: why.clone() }, Instant::now());
-        }
-    }
-
-    /// What its announcement does not tell.
-    fn to_remember(&self, standing: Standing) -> Option<Memory> {
-        let set = self.duty.wanted()?;
-        let knows_sets = self.duty.announced()?.understands_extended();
-        Some(match standing {
-            Standing::Asleep => Memory::now(State::Asleep, set, ""),
-            Standing::Failing { why, .. } => Memory::now(State::Failing, set, &why),
-            Standing::LeftAlone { why } => Memory::now(State::LeftAlone, set, &why),
-            Standing::InStep if !knows_sets => Memory::now(State::InStep, set, ""),
-            // What it says itself is said.
-            _ => return None,
-        })
-    }
-}
-
-/// The hash function in which a device is told its set.
-fn algorithm_of(announcement: Option<&Announcement>) -> Algorithm {
-    announcement.map_or(Algorithm::Sha256, Announcement::preferred_algorithm)
 }

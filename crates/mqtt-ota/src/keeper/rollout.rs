@@ -1,4 +1,4 @@
-use super::duty::Standing;
+use super::standing::Standing;
 
 /// Who may be given files now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,13 +48,6 @@ impl Gate {
             }
         }
         gate
-    }
-}
-
-impl Standing {
-    /// Whether the device does not work with what it is to have, as far as is known.
-    pub(super) fn is_failure(&self) -> bool {
-        matches!(self, Self::LeftAlone { .. } | Self::RolledBack { .. })
     }
 }
 

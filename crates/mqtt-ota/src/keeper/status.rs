@@ -5,11 +5,12 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, timeout_at};
 
-use super::duty::{Duty, Input, Standing};
+use super::duty::{Duty, Input};
 use super::ear::{Ear, Said};
 use super::error::KeeperError;
 use super::folders::{FolderError, Folders, Kept};
 use super::memory::{Memory, State};
+use super::standing::Standing;
 use crate::mqtt::LinkError;
 use crate::sender::Sender;
 use crate::wire::{Algorithm, Announcement, DeviceName, Digest};

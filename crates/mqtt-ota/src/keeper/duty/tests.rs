@@ -1,0 +1,329 @@
+use super::*;
+use crate::wire::Algorithm;
+use proptest::prelude::*;
+
+const LIMIT: u32 = 3;
+
+fn set(number: u8) -> Digest {
+    Digest::of(Algorithm::Sha256, &[number])
+}
+
+fn announces(text: &str, anew: bool) -> Input {
+    Input::Announced { announcement: Announcement::parse(text.as_bytes()).unwrap(), anew }
+}
+
+fn has(number: u8) -> Input {
+    announces(&format!("v=1|set={}", set(number)), true)
+}
+
+fn nothing() -> Input {
+    announces("v=1|set=-", true)
+}
+
+fn taken_back(number: u8) -> Input {
+    announces(&format!("v=1|set=-|rolled-back={}|error=boom", set(number)), true)
+}
+
+fn ended(number: u8, result: Ended) -> Input {
+    Input::Ended(End { set: set(number), result, advanced: false })
+}
+
+fn failed() -> Ended {
+    Ended::Failed { why: "weak".to_owned(), may_pass: true }
+}
+
+fn after(now: Instant, inputs: impl IntoIterator<Item = Input>) -> Duty {
+    let mut duty = Duty::new(LIMIT);
+    inputs.into_iter().for_each(|input| duty.step(input, now));
+    duty
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_differs_is_due_and_one_that_does_not_is_in_step() {
+    let now = Instant::now();
+    assert_eq!(after(now, [Input::Wanted(Some(set(1)))]).due(now), Due::Never, "it was never heard of");
+    assert_eq!(after(now, [nothing()]).due(now), Due::Never, "there is nothing to send");
+    assert_eq!(after(now, [Input::Wanted(Some(set(1))), nothing()]).due(now), Due::Now);
+    let in_step = after(now, [Input::Wanted(Some(set(1))), has(1)]);
+    assert_eq!((in_step.due(now), in_step.standing()), (Due::Never, Standing::InStep));
+    let retained = after(now, [announces("v=1|set=-", false), Input::Wanted(Some(set(1)))]);
+    assert_eq!(retained.due(now), Due::Now, "it may be awake");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_installed_is_not_sent_again_while_the_device_reboots() {
+    let now = Instant::now();
+    let start = [Input::Wanted(Some(set(1))), nothing(), Input::Started, ended(1, Ended::Installed)];
+    let mut duty = after(now, start);
+    assert_eq!((duty.due(now), duty.standing()), (Due::At(now + LONGEST_BOOT), Standing::Rebooting));
+    duty.step(has(1), now);
+    assert_eq!(duty.standing(), Standing::InStep);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_forgets_what_it_installs_is_left_alone_in_the_end() {
+    let mut now = Instant::now();
+    let mut duty = after(now, [Input::Wanted(Some(set(1))), nothing()]);
+    let mut deliveries = 0;
+    while duty.due(now) != Due::Never {
+        if let Due::At(at) = duty.due(now) {
+            now = at;
+        }
+        deliveries += 1;
+        for input in [Input::Started, ended(1, Ended::Installed), nothing()] {
+            duty.step(input, now);
+        }
+        assert!(deliveries <= 100, "it is updated for ever");
+    }
+    assert!(matches!(duty.standing(), Standing::LeftAlone { .. }), "{duty:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_is_not_heard_of_after_its_reboot_is_asked_a_few_times() {
+    let mut now = Instant::now();
+    let mut duty = after(now, [Input::Wanted(Some(set(1))), nothing()]);
+    let mut deliveries = 0;
+    while duty.due(now) != Due::Never {
+        if let Due::At(at) = duty.due(now) {
+            now = at;
+        }
+        deliveries += 1;
+        assert!(deliveries <= LIMIT + 1, "it reboots for ever");
+        duty.step(Input::Started, now);
+        duty.step(ended(1, Ended::Installed), now);
+    }
+    assert_eq!(duty.standing(), Standing::Rebooting);
+    duty.step(has(1), now);
+    assert_eq!(duty.standing(), Standing::InStep);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_with_another_set_on_trial_is_asked_again_though_it_says_nothing() {
+    let now = Instant::now();
+    let start = [Input::Wanted(Some(set(1))), nothing(), Input::Started, ended(1, Ended::Busy)];
+    let mut duty = after(now, start);
+    assert_eq!(duty.due(now), Due::At(now + LONGEST_PAUSE));
+    assert_eq!(duty.due(now + LONGEST_PAUSE), Due::Now);
+    duty.step(nothing(), now);
+    assert_eq!(duty.due(now), Due::Now);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_that_was_taken_back_is_sent_only_after_the_folder_has_changed() {
+    let now = Instant::now();
+    let mut duty = after(now, [Input::Wanted(Some(set(1))), taken_back(1)]);
+    assert_eq!(duty.standing(), Standing::RolledBack { why: "boom".to_owned() });
+    assert_eq!(duty.due(now), Due::Never);
+    duty.step(taken_back(1), now);
+    assert_eq!(duty.due(now), Due::Never);
+    duty.step(Input::Wanted(Some(set(2))), now);
+    assert_eq!(duty.due(now), Due::Now);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_make_ever_longer_pauses_and_an_end() {
+    let mut now = Instant::now();
+    let mut duty = after(now, [Input::Wanted(Some(set(1))), nothing()]);
+    for pause in [10, 20] {
+        duty.step(Input::Started, now);
+        duty.step(ended(1, failed()), now);
+        let Due::At(at) = duty.due(now) else { panic!("{duty:?}") };
+        assert_eq!(at - now, Duration::from_secs(pause));
+        duty.step(nothing(), now);
+        assert_eq!(duty.due(now), Due::At(at), "that it is awake does not mend it");
+        now = at;
+        assert_eq!(duty.due(now), Due::Now);
+    }
+    duty.step(Input::Started, now);
+    duty.step(ended(1, failed()), now);
+    assert_eq!(duty.standing(), Standing::LeftAlone { why: "weak".to_owned() });
+    duty.step(nothing(), now);
+    assert_eq!(duty.due(now), Due::Never);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_fit_one_wake_goes_on_in_the_next() {
+    let now = Instant::now();
+    let mut duty = after(now, [Input::Wanted(Some(set(1))), nothing()]);
+    for _ in 0..20 {
+        duty.step(Input::Started, now);
+        duty.step(Input::Ended(End { set: set(1), result: failed(), advanced: true }), now);
+        assert_ne!(duty.due(now), Due::Now);
+        duty.step(nothing(), now);
+        assert_eq!(duty.due(now), Due::Now);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sleeping_device_is_no_failure_and_is_due_when_it_wakes() {
+    let now = Instant::now();
+    let nobody = || Ended::NobodyCame { why: "nobody connected".to_owned() };
+    for result in [Ended::NotThere, nobody()] {
+        let mut duty = after(now, [announces("v=1|set=-", false), Input::Wanted(Some(set(1)))]);
+        for _ in 0..20 {
+            duty.step(Input::Started, now);
+            duty.step(ended(1, result.clone()), now);
+            assert_eq!((duty.standing(), duty.due(now)), (Standing::Asleep, Due::Never));
+            duty.step(Input::Wanted(None), now);
+            duty.step(Input::Wanted(Some(set(1))), now);
+            assert_eq!(duty.due(now), Due::Now, "it may have woken");
+        }
+        duty.step(Input::Started, now);
+        duty.step(ended(1, result), now);
+        duty.step(nothing(), now);
+        assert_eq!(duty.due(now), Due::Now);
+    }
+    // One that is awake and does not come has another reason.
+    let mut duty = after(now, [Input::Wanted(Some(set(1))), nothing(), Input::Started]);
+    duty.step(ended(1, nobody()), now + Duration::from_secs(30));
+    assert!(matches!(duty.standing(), Standing::Failing { .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_folder_that_changes_during_a_delivery_is_delivered_next() {
+    let now = Instant::now();
+    for result in [Ended::Installed, failed(), Ended::Failed { why: String::new(), may_pass: false }] {
+        let start = [Input::Wanted(Some(set(1))), nothing(), Input::Started, Input::Wanted(Some(set(2)))];
+        let mut duty = after(now, start);
+        assert_eq!(duty.due(now), Due::Never);
+        duty.step(ended(1, result), now);
+        assert_eq!(duty.due(now), Due::Now, "{duty:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_without_sets_is_in_step_by_its_word() {
+    let now = Instant::now();
+    let plain = || announces("v=1|client=x", true);
+    let mut duty = after(now, [Input::Wanted(Some(set(1))), plain(), Input::Started]);
+    duty.step(ended(1, Ended::Installed), now);
+    assert_eq!(duty.standing(), Standing::Rebooting);
+    duty.step(plain(), now);
+    assert_eq!(duty.standing(), Standing::InStep);
+    duty.step(plain(), now);
+    assert_eq!(duty.standing(), Standing::InStep);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_keeper_left_alone_is_left_alone() {
+    let now = Instant::now();
+    let remembered = || Input::Remembered { set: set(1), why: "full".to_owned() };
+    let mut duty = after(now, [nothing(), Input::Wanted(Some(set(1))), remembered()]);
+    assert_eq!(duty.standing(), Standing::LeftAlone { why: "full".to_owned() });
+    duty.step(Input::Wanted(Some(set(2))), now);
+    duty.step(remembered(), now);
+    assert_eq!(duty.due(now), Due::Now);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_wakes_while_the_broker_says_that_it_is_not_there_is_due_at_once() {
+    let now = Instant::now();
+    let mut duty = after(now, [announces("v=1|set=-", false), Input::Wanted(Some(set(1))), Input::Started]);
+    let later = now + Duration::from_millis(1);
+    duty.step(nothing(), later);
+    duty.step(ended(1, Ended::NotThere), later);
+    assert_eq!(duty.due(later), Due::Now);
+    duty.step(Input::Started, later);
+    duty.step(ended(1, Ended::NotThere), later);
+    assert_eq!(duty.standing(), Standing::Asleep, "it says nothing new");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_wakes_before_it_is_understood_that_it_broke_off_goes_on_at_once() {
+    let now = Instant::now();
+    for (advanced, due) in [(true, Due::Now), (false, Due::At(now + Duration::from_millis(10_001)))] {
+        let mut duty = after(now, [Input::Wanted(Some(set(1))), nothing(), Input::Started]);
+        let later = now + Duration::from_millis(1);
+        duty.step(nothing(), later);
+        duty.step(Input::Ended(End { set: set(1), result: failed(), advanced }), later);
+        assert_eq!(duty.due(later), due);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_device_has_on_trial_is_not_confirmed() {
+    let now = Instant::now();
+    let on_trial = announces(&format!("v=1|set={}|boots=1", set(1)), true);
+    let mut duty = after(now, [Input::Wanted(Some(set(1))), on_trial]);
+    assert_eq!((duty.standing(), duty.due(now)), (Standing::Rebooting, Due::Never));
+    duty.step(has(1), now);
+    assert_eq!(duty.standing(), Standing::InStep);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_the_connection_was_lost_a_device_may_be_awake_or_back() {
+    let now = Instant::now();
+    let mut duty = after(now, [nothing(), Input::Wanted(Some(set(1))), Input::Started]);
+    duty.step(ended(1, Ended::NotThere), now);
+    duty.step(Input::Missed, now);
+    assert_eq!(duty.due(now), Due::Now);
+    let plain = || announces("v=1|client=x", false);
+    let mut duty = after(now, [Input::Wanted(Some(set(1))), plain(), Input::Started]);
+    duty.step(ended(1, Ended::Installed), now);
+    duty.step(Input::Missed, now);
+    assert_eq!(duty.standing(), Standing::InStep);
+}
+
+fn any_input() -> impl Strategy<Value = Input> {
+    let number = || 1_u8..4;
+    let result = prop_oneof![
+        Just(Ended::Installed),
+        Just(Ended::Unchanged),
+        Just(Ended::RolledBack { why: String::new() }),
+        Just(Ended::NotThere),
+        Just(Ended::NobodyCame { why: String::new() }),
+        Just(Ended::Busy),
+        Just(Ended::GaveWay),
+        any::<bool>().prop_map(|may_pass| Ended::Failed { why: String::new(), may_pass }),
+        Just(Ended::Hindered { why: String::new() }),
+    ];
+    prop_oneof![
+        proptest::option::of(number()).prop_map(|number| Input::Wanted(number.map(set))),
+        number().prop_map(has),
+        number().prop_map(taken_back),
+        Just(nothing()),
+        Just(announces("v=1|set=-", false)),
+        Just(announces("v=1", true)),
+        number().prop_map(|number| Input::Remembered { set: set(number), why: String::new() }),
+        Just(Input::Missed),
+        Just(Input::Started),
+        (number(), result, any::<bool>()).prop_map(|(number, result, advanced)| Input::Ended(End {
+            set: set(number),
+            result,
+            advanced
+        })),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn property_nothing_is_sent_that_is_there_or_was_taken_back_and_failures_come_to_an_end(
+        inputs in proptest::collection::vec(any_input(), 0..60)
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let _guard = runtime.enter();
+        let now = Instant::now();
+        let mut duty = Duty::new(LIMIT);
+        let (mut wanted, mut said, mut receiving) = (None, None::<Announcement>, false);
+        for input in inputs {
+            // A delivery begins only where one is due, and ends only where one has begun.
+            match &input {
+                Input::Started if duty.due(now) == Due::Never || receiving => continue,
+                Input::Ended(_) if !receiving => continue,
+                Input::Started => receiving = true,
+                Input::Ended(_) => receiving = false,
+                Input::Wanted(set) => wanted = *set,
+                Input::Announced { announcement, .. } => said = Some(announcement.clone()),
+                Input::Remembered { .. } | Input::Told { .. } | Input::Missed => {}
+            }
+            duty.step(input, now);
+            if duty.due(now) != Due::Never {
+                let said = said.as_ref().expect("a device that was never heard of is due");
+                prop_assert!(wanted.is_some() && !receiving);
+                prop_assert_ne!(said.set.and_then(InstalledSet::digest), wanted);
+                prop_assert_ne!(said.rolled_back, wanted);
+            }
+            prop_assert!(duty.failures <= LIMIT, "{:?}", duty);
+        }
+    }
+}

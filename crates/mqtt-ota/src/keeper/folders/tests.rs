@@ -1,0 +1,160 @@
+use super::*;
+
+fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = root.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    root
+}
+
+async fn scan(root: &Path) -> Folders {
+    Folders::scan(root, &Folders::default(), &BTreeSet::from([Algorithm::Sha256])).await.unwrap()
+}
+
+fn folder<'a>(folders: &'a Folders, device: &str) -> &'a Folder {
+    match &folders.devices[&device.parse::<DeviceName>().unwrap()] {
+        Kept::Folder(folder) => folder,
+        Kept::Unusable { error, .. } => panic!("{error}"),
+    }
+}
+
+fn names(folder: &Folder) -> Vec<&str> {
+    folder.set.files().map(|(path, _)| path.as_str()).collect()
+}
+
+fn error(folders: &Folders, device: &str) -> String {
+    match &folders.devices[&device.parse::<DeviceName>().unwrap()] {
+        Kept::Folder(folder) => panic!("{:?}", names(folder)),
+        Kept::Unusable { error, .. } => error.to_string(),
+    }
+}
+
+#[tokio::test]
+async fn a_folder_is_a_device_and_its_settings_are_not_sent() {
+    let root = tree(&[
+        ("LAMP/main.py", "1"),
+        ("LAMP/lib/x.py", "2"),
+        ("LAMP/device.toml", "hold = true"),
+        ("LAMP/lib/device.toml", "an application's own"),
+        ("LAMP/main.py~", "an editor's"),
+        ("LAMP/#x.py#", "an editor's"),
+        (".git/config", ""),
+        ("README.md", "not a folder"),
+    ]);
+    let folders = scan(root.path()).await;
+    assert_eq!(folders.devices.len(), 1);
+    let lamp = folder(&folders, "LAMP");
+    assert_eq!(names(lamp), ["lib/device.toml", "lib/x.py", "main.py"]);
+    assert!(lamp.settings.hold);
+    let set = FileSet::of_folder(root.path().join("LAMP/lib")).await.unwrap();
+    assert_eq!(set.files().len(), 2);
+}
+
+#[tokio::test]
+async fn included_files_come_along_and_the_device_s_own_win() {
+    let root = tree(&[
+        ("LAMP/device.toml", "include = [\"../common\", \"../lamps\"]\naliases = [\"ATTIC\"]"),
+        ("LAMP/main.py", "own"),
+        ("common/main.py", "common"),
+        ("common/wifi.py", "common"),
+        ("common/lib/a.py", "common"),
+        ("lamps/wifi.py", "lamps"),
+    ]);
+    let folders = scan(root.path()).await;
+    assert_eq!(folders.devices.len(), 2, "what is included is no device");
+    for device in ["LAMP", "ATTIC"] {
+        let lamp = folder(&folders, device);
+        assert_eq!(names(lamp), ["lib/a.py", "main.py", "wifi.py"]);
+        let (manifest, digest) = lamp.manifest(Algorithm::Sha256).unwrap();
+        assert_eq!(manifest.lines()[1].digest, Digest::of(Algorithm::Sha256, b"own"));
+        assert_eq!(manifest.lines()[2].digest, Digest::of(Algorithm::Sha256, b"lamps"));
+        assert_eq!(*digest, manifest.digest(Algorithm::Sha256));
+    }
+}
+
+#[tokio::test]
+async fn an_included_folder_with_settings_is_a_device_all_the_same() {
+    let root = tree(&[
+        ("LAMP/device.toml", "include = [\"../HALL\"]"),
+        ("HALL/device.toml", ""),
+        ("HALL/main.py", "x"),
+    ]);
+    let folders = scan(root.path()).await;
+    assert_eq!(names(folder(&folders, "LAMP")), ["main.py"]);
+    assert_eq!(names(folder(&folders, "HALL")), ["main.py"]);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_one_folder_is_no_other_s() {
+    let root = tree(&[
+        ("GOOD/main.py", ""),
+        ("TYPO/device.toml", "inclued = []"),
+        ("TYPO/main.py", ""),
+        ("LOST/device.toml", "include = [\"../nowhere\"]"),
+        ("LOST/main.py", ""),
+        ("EMPTY/device.toml", ""),
+        ("FIRST/device.toml", "aliases = [\"BOTH\"]"),
+        ("FIRST/main.py", ""),
+        ("BOTH/main.py", ""),
+        ("$x/main.py", ""),
+    ]);
+    let folders = scan(root.path()).await;
+    assert_eq!(names(folder(&folders, "GOOD")), ["main.py"]);
+    assert!(error(&folders, "TYPO").ends_with("device.toml is wrong"));
+    assert!(error(&folders, "LOST").starts_with("cannot include"));
+    assert!(error(&folders, "EMPTY").starts_with("cannot send"));
+    assert_eq!(error(&folders, "BOTH"), "more than one folder is for BOTH");
+    assert_eq!(folders.strays.len(), 1);
+}
+
+#[tokio::test]
+async fn an_alias_that_is_there_twice_or_is_the_folder_s_own_name_is_one_device() {
+    let root =
+        tree(&[("LAMP/device.toml", "aliases = [\"LAMP\", \"HALL\", \"HALL\"]"), ("LAMP/main.py", "")]);
+    let folders = scan(root.path()).await;
+    for device in ["LAMP", "HALL"] {
+        assert_eq!(names(folder(&folders, device)), ["main.py"]);
+    }
+}
+
+#[tokio::test]
+async fn the_aliases_and_groups_of_a_folder_that_cannot_be_sent_are_known() {
+    let root = tree(&[
+        ("LAMP/device.toml", "aliases = [\"HALL\"]\ngroups = [\"first\"]"),
+        ("TYPO/device.toml", "["),
+    ]);
+    let folders = scan(root.path()).await;
+    assert!(error(&folders, "HALL").starts_with("cannot send"));
+    let groups = |device: &str| match &folders.devices[&device.parse::<DeviceName>().unwrap()] {
+        Kept::Unusable { groups, .. } => groups.clone(),
+        Kept::Folder(_) => panic!("{device}"),
+    };
+    assert_eq!(groups("HALL"), Some(BTreeSet::from(["first".to_owned()])));
+    assert_eq!(groups("TYPO"), None);
+}
+
+#[tokio::test]
+async fn what_has_not_changed_is_not_hashed_again() {
+    let root = tree(&[("LAMP/main.py", "1"), ("LAMP/b.py", "1")]);
+    let sha256 = BTreeSet::from([Algorithm::Sha256]);
+    let first = Folders::scan(root.path(), &Folders::default(), &sha256).await.unwrap();
+    fs::write(root.path().join("LAMP/b.py"), "22").unwrap();
+    let second = Folders::scan(root.path(), &first, &sha256).await.unwrap();
+    let (main, other) = (root.path().join("LAMP/main.py"), root.path().join("LAMP/b.py"));
+    assert!(first.files[&main].is(&second.files[&main]));
+    assert!(!first.files[&other].is(&second.files[&other]));
+    let (_, before) = folder(&first, "LAMP").manifest(Algorithm::Sha256).unwrap();
+    let (_, after) = folder(&second, "LAMP").manifest(Algorithm::Sha256).unwrap();
+    assert_ne!(before, after);
+}
+
+#[tokio::test]
+async fn a_root_that_is_gone_is_an_error_and_not_a_house_without_devices() {
+    let root = tempfile::tempdir().unwrap();
+    let gone = root.path().join("gone");
+    let scanned = Folders::scan(&gone, &Folders::default(), &BTreeSet::new()).await;
+    assert!(matches!(scanned, Err(FolderError::Unreadable { .. })));
+}

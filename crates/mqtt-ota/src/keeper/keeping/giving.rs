@@ -1,0 +1,96 @@
+//! Who is given files now, and by what.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::Keeping;
+use crate::keeper::delivery::Delivery;
+use crate::keeper::duty::{Due, Input};
+use crate::keeper::rollout::{Closed, Gate};
+use crate::keeper::standing::Standing;
+use crate::keeper::window::Window;
+use crate::wire::DeviceName;
+
+impl Keeping {
+    /// Begins as many deliveries as there may be.
+    pub(super) fn begin(&mut self) {
+        if !self.lease.is_held() || !self.is_readable {
+            return;
+        }
+        let options = Arc::clone(&self.options);
+        let is_time = options.window.is_none_or(Window::is_open);
+        let canaries = self.canaries.iter().map(|canary| self.standing(canary));
+        let gate = Gate::new(is_time, canaries, self.failures, options.stop_after);
+        if gate != self.gate {
+            self.tell(&gate);
+            self.gate = gate;
+        }
+        while self.slots.len() < options.at_once {
+            let next = match self.gate {
+                Gate::Open => self.queue.take(),
+                Gate::Canaries => self.queue.take_of(&self.canaries),
+                Gate::Closed(_) => None,
+            };
+            let Some(device) = next else { return };
+            self.give(device);
+        }
+        if self.gate == Gate::Open {
+            self.make_room();
+        }
+    }
+
+    /// Has those that nobody has come for give way to those that wait and are awake, which may not be so for long.
+    fn make_room(&mut self) {
+        let now = Instant::now();
+        let is_awake =
+            |name: &&DeviceName| self.devices.get(*name).is_some_and(|device| device.duty.is_awake(now));
+        // Who announced itself last is the first.
+        let waiting = self.queue.due().take(self.options.at_once).take_while(is_awake).count();
+        self.slots.make_room(waiting, now);
+    }
+
+    fn tell(&self, gate: &Gate) {
+        let first = || {
+            let waits = |standing: &Standing| !matches!(standing, Standing::InStep | Standing::Held);
+            let names = self.canaries.iter().filter(|canary| waits(&self.standing(canary)));
+            names.map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        };
+        match gate {
+            Gate::Open => tracing::info!("devices are given their files"),
+            Gate::Canaries => tracing::info!(first = first(), "the others wait for those that go first"),
+            Gate::Closed(Closed::Window) => tracing::info!("devices are given their files later in the day"),
+            Gate::Closed(Closed::Canary) => tracing::warn!(
+                first = first(),
+                "a device that goes first has failed: nobody is given anything until its folder changes"
+            ),
+            Gate::Closed(Closed::Failures) => tracing::warn!(
+                failures = self.failures,
+                "too many have failed: nobody is given anything until their folders change"
+            ),
+        }
+    }
+
+    /// How one that goes first stands, as far as it can be told.
+    fn standing(&self, canary: &DeviceName) -> Standing {
+        let device = self.devices.get(canary).filter(|device| !device.is_unclear);
+        device.map_or(Standing::Unknown, |device| device.duty.standing())
+    }
+
+    fn give(&mut self, name: DeviceName) {
+        let device = self.device(&name);
+        let (Some(folder), Some(set)) = (device.folder.clone(), device.duty.wanted()) else { return };
+        if device.duty.due(Instant::now()) != Due::Now {
+            return;
+        }
+        tracing::info!(device = %name, %set, "the device is given its files");
+        let now = Instant::now();
+        let is_awake = device.duty.is_awake(now);
+        device.duty.step(Input::Started, now);
+        let announced = device.duty.announced().cloned();
+        let feed = self.ear.feed(&name, announced);
+        let (sender, options) = (Arc::clone(&self.sender), Arc::clone(&self.options));
+        let delivery = Delivery { sender, device: name, folder, set, options, observer: None };
+        self.slots.begin(delivery, feed, is_awake);
+    }
+}

@@ -1,0 +1,42 @@
+/// How a device stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It has never announced itself.
+    Unknown,
+    /// It has what it is to have.
+    InStep,
+    /// It is to be given its files as soon as there is room.
+    Pending,
+    /// It is being given its files.
+    Receiving,
+    /// It has its files and reboots, was not heard of since, or has them on trial.
+    Rebooting,
+    /// It is given its files when it wakes.
+    Asleep,
+    /// It did not work, and is tried again.
+    Failing {
+        /// The last reason.
+        why: String,
+    },
+    /// It did not work, and is left alone until its folder changes.
+    LeftAlone {
+        /// The last reason.
+        why: String,
+    },
+    /// It has taken the set back, and is left alone until its folder changes.
+    RolledBack {
+        /// The device's own words; empty if it has said none.
+        why: String,
+    },
+    /// Its settings say that it is held back.
+    Held,
+    /// There is nothing to send it.
+    Nothing,
+}
+
+impl Standing {
+    /// Whether the device does not work with what it is to have, as far as is known.
+    pub(super) fn is_failure(&self) -> bool {
+        matches!(self, Self::LeftAlone { .. } | Self::RolledBack { .. })
+    }
+}

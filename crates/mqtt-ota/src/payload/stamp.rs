@@ -1,0 +1,35 @@
+use std::fs::Metadata;
+use std::time::SystemTime;
+
+/// What changes with a file. The length alone is not enough.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stamp {
+    len: u64,
+    pub(super) modified: Option<SystemTime>,
+    /// The time of the last change to anything about the file, which nobody can set back.
+    #[cfg(unix)]
+    changed: (i64, i64),
+    /// Which file it is: one that was replaced within a tick of the clock has the same times.
+    #[cfg(unix)]
+    identity: (u64, u64),
+}
+
+impl Stamp {
+    /// As it looks now.
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        Self {
+            len: metadata.len(),
+            modified: metadata.modified().ok(),
+            #[cfg(unix)]
+            changed: {
+                use std::os::unix::fs::MetadataExt;
+                (metadata.ctime(), metadata.ctime_nsec())
+            },
+            #[cfg(unix)]
+            identity: {
+                use std::os::unix::fs::MetadataExt;
+                (metadata.dev(), metadata.ino())
+            },
+        }
+    }
+}
