@@ -8,6 +8,7 @@ use mqtt_ota_integration::{Fleet, Mosquitto, MqttOta, Settings, raise_open_files
 
 use crate::bare;
 use crate::content::write_random;
+use crate::cpu;
 use crate::limit;
 use crate::nginx::Nginx;
 use crate::peak::Peak;
@@ -122,6 +123,9 @@ fn measure_keeper(broker: &Mosquitto, fleet: &Fleet, layout: Layout, bounds: Bou
     fleet.wait_until_all("at the first set", |device| device.runs(set));
     println!("    from its start      {:8.1} ms", ms(started.elapsed()));
     let mut following = Sample::default();
+    let processes =
+        [("keeper", keeper.id()), ("broker", broker.process().id()), ("devices", std::process::id())];
+    let before = processes.map(|(_, process)| cpu::of(process));
     for _ in 0..ROUNDS {
         let reboots: u32 = fleet.look(|devices| devices.iter().map(|device| device.all_reboots()).sum());
         // At once: half a file would be a set of its own.
@@ -136,6 +140,10 @@ fn measure_keeper(broker: &Mosquitto, fleet: &Fleet, layout: Layout, bounds: Bou
         assert_eq!((all - reboots) as usize, fleet.names().len(), "each device reboots once");
     }
     println!("    after a change      {following}{} (goal: 1.5)", bounds.compare(&following));
+    let taken = processes.iter().zip(before).map(|((name, process), before)| {
+        format!("{name} {:.0} ms", ms(cpu::of(*process).saturating_sub(before)) / ROUNDS as f64)
+    });
+    println!("      processor time    {}", taken.collect::<Vec<_>>().join(", "));
     println!("    peak memory         {} (goal: under 100 MB)", Peak::of(keeper.id()));
 }
 

@@ -16,6 +16,7 @@
 mod bare;
 mod baseline;
 mod content;
+mod cpu;
 mod keeper;
 mod large;
 mod limit;
