@@ -1,14 +1,14 @@
 use std::collections::HashMap;
 use std::io;
-use std::net::IpAddr;
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::Broker;
-use crate::address::{Advertise, Advertised, Listen, choose, route_to};
+use crate::address::{Advertise, Advertised, Listen, Why, choose, route_to};
 use crate::attempt::{Attempt, Delivery};
 use crate::boot;
 use crate::error::SendError;
@@ -19,11 +19,11 @@ use crate::mqtt::{ConnectError, Incoming, Link, LinkConfig, LinkError, Protocol,
 use crate::options::SendOptions;
 use crate::outcome::{Outcome, Report};
 use crate::payload::Payload;
-use crate::serve::Server;
+use crate::serve::{Ports, Server};
 use crate::stream::{Stream, Wanted};
 use crate::sync::random_id;
 use crate::wire::{
-    Announcement, AnyOffer, Content, DeviceName, DevicePath, Digest, ExtendedOffer, Offer, Reason,
+    Announcement, AnyOffer, Content, DeviceName, DevicePath, Digest, ExtendedOffer, Host, Offer, Reason,
 };
 
 /// How many devices the broker may name at once: it does not wait while they are read.
@@ -72,8 +72,7 @@ pub(crate) enum Cargo {
 pub struct Sender {
     link: Link,
     config: Config,
-    /// One permit a port, where the ports are limited.
-    ports: Arc<Semaphore>,
+    ports: Ports,
     devices: Mutex<HashMap<DeviceName, Weak<tokio::sync::Mutex<()>>>>,
 }
 
@@ -89,13 +88,10 @@ impl Sender {
         let client_id =
             config.client_id.clone().unwrap_or_else(|| format!("mqttota{:016x}", fastrand::u64(..)));
         let link = Link::connect(&broker, LinkConfig { client_id, protocol: config.protocol }).await?;
-        let ports = match &config.advertise {
-            // Every offer names this one port: two at once would get each other's devices.
-            Some(Advertise { port: Some(_), .. }) => 1,
-            _ if config.listen.any_port() => Semaphore::MAX_PERMITS,
-            _ => config.listen.ports().len(),
-        };
-        Ok(Self { link, config, ports: Arc::new(Semaphore::new(ports)), devices: Mutex::default() })
+        // Where every offer names one port, two ports at once would get each other's devices.
+        let is_only_one = config.advertise.as_ref().is_some_and(|advertise| advertise.port.is_some());
+        let ports = Ports::new(config.listen.clone(), is_only_one);
+        Ok(Self { link, config, ports, devices: Mutex::default() })
     }
 
     /// The version of MQTT that is spoken with the broker.
@@ -172,32 +168,42 @@ impl Sender {
         let mut all_wanted = Wanted::default();
         let (mut report, is_late) = loop {
             attempts += 1;
-            let port = self.ports.acquire().await;
-            feed.catch_up();
-            let (server, advertised) =
-                self.listen(feed.announcement.as_ref().and_then(|a| a.address)).await?;
-            options.tell(Event::Listening { local: server.local(), advertised: advertised.clone() });
-            let (host, port_number, reboot) = (advertised.host.clone(), advertised.port, options.reboot);
-            let delivery = match &cargo {
+            let reboot = options.reboot;
+            let offered = |advertised: &Advertised, local, offer| {
+                options.tell(Event::Listening { local, advertised: advertised.clone() });
+                options.tell(Event::Offered { attempt: attempts, offer });
+            };
+            let (delivery, advertised) = match &cargo {
                 Cargo::Plain(payload) => {
-                    let offer = Offer { host, port: port_number, path: path.clone(), digest, reboot };
-                    options.tell(Event::Offered { attempt: attempts, offer: AnyOffer::Plain(offer.clone()) });
-                    let (offer, advertised) = (&offer, &advertised);
-                    let attempt = Attempt { link: &self.link, device, payload, offer, advertised, options };
-                    attempt.run(server, feed).await?
+                    let _port = self.ports.own().await.map_err(|source| self.not_listening(source))?;
+                    feed.catch_up();
+                    let (host, why) = self.host(feed);
+                    let bound = Server::bind(&self.config.listen, host.address()).await;
+                    let server = bound.map_err(|source| self.not_listening(source))?;
+                    let advertised = self.advertised(host, why, server.local())?;
+                    let (host, port) = (advertised.host.clone(), advertised.port);
+                    let offer = Offer { host, port, path: path.clone(), digest, reboot };
+                    offered(&advertised, server.local(), AnyOffer::Plain(offer.clone()));
+                    let (link, offer, at) = (&self.link, &offer, &advertised);
+                    let attempt = Attempt { link, device, payload, offer, advertised: at, options };
+                    (attempt.run(server, feed).await?, advertised)
                 }
                 Cargo::Extended { items, content } => {
-                    let size = items.get(0).map_or(0, |item| item.payload.len());
+                    let shared = self.ports.shared(self.host(feed).0.address()).await;
+                    let shared = shared.map_err(|source| self.not_listening(source))?;
+                    feed.catch_up();
+                    let (host, why) = self.host(feed);
+                    let advertised = self.advertised(host, why, shared.local())?;
+                    let (host, port) = (advertised.host.clone(), advertised.port);
                     let (content, id) = (content.clone(), random_id()?);
-                    let offer = ExtendedOffer { host, port: port_number, content, digest, reboot, id, size };
-                    options
-                        .tell(Event::Offered { attempt: attempts, offer: AnyOffer::Extended(offer.clone()) });
-                    let (offer, advertised) = (&offer, &advertised);
-                    let stream = Stream { link: &self.link, device, items, offer, advertised, options };
-                    stream.run(server, feed).await?
+                    let size = items.get(0).map_or(0, |item| item.payload.len());
+                    let offer = ExtendedOffer { host, port, content, digest, reboot, id, size };
+                    offered(&advertised, shared.local(), AnyOffer::Extended(offer.clone()));
+                    let (link, offer, at) = (&self.link, &offer, &advertised);
+                    let stream = Stream { link, device, items, offer, advertised: at, options };
+                    (stream.run(&shared, feed).await?, advertised)
                 }
             };
-            drop(port);
             let Delivery { mut outcome, peer, taken, position, wanted, .. } = delivery;
             sent += delivery.sent;
             all_wanted.items.extend(wanted.items);
@@ -310,16 +316,23 @@ impl Sender {
         })
     }
 
-    /// Opens a port, and says how a device gets there.
-    async fn listen(&self, device: Option<IpAddr>) -> Result<(Server, Advertised), SendError> {
+    /// The host that an offer names, and why.
+    fn host(&self, feed: &Feed) -> (Host, Why) {
         let Config { advertise, listen, .. } = &self.config;
-        let (host, why) = choose(advertise.as_ref(), listen, device, self.link.peer(), route_to);
-        let failed = |source| SendError::Listen { listen: listen.clone(), source };
-        let server = Server::bind(listen, host.address()).await.map_err(failed)?;
-        let told = advertise.as_ref().and_then(|advertise| advertise.port);
-        let port =
-            told.or_else(|| server.port()).ok_or_else(|| failed(io::ErrorKind::AddrNotAvailable.into()))?;
-        Ok((server, Advertised { host, port, why }))
+        let device = feed.announcement.as_ref().and_then(|announcement| announcement.address);
+        choose(advertise.as_ref(), listen, device, self.link.peer(), route_to)
+    }
+
+    /// What an offer says about where the file is that is served at `local`.
+    fn advertised(&self, host: Host, why: Why, local: SocketAddr) -> Result<Advertised, SendError> {
+        let told = self.config.advertise.as_ref().and_then(|advertise| advertise.port);
+        let port = told.or_else(|| NonZeroU16::new(local.port()));
+        let port = port.ok_or_else(|| self.not_listening(io::ErrorKind::AddrNotAvailable.into()))?;
+        Ok(Advertised { host, port, why })
+    }
+
+    fn not_listening(&self, source: io::Error) -> SendError {
+        SendError::Listen { listen: self.config.listen.clone(), source }
     }
 }
 

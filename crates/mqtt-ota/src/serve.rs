@@ -1,11 +1,11 @@
-mod asker;
+mod caller;
 mod client;
-mod ranges;
+mod ports;
+mod shared;
 
 use std::future;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::num::NonZeroU16;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,9 +15,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+pub(crate) use self::caller::Served;
 use self::client::Client;
 pub use self::client::DropCause;
-pub(crate) use self::ranges::{RangeEvent, Ranges};
+pub(crate) use self::ports::Ports;
+pub(crate) use self::shared::{RangeEvent, SharedPort};
 use crate::address::Listen;
 use crate::payload::{Payload, PayloadError};
 use crate::wire::Digest;
@@ -75,24 +77,8 @@ impl Server {
     /// Binds the first free port of `listen`, for clients that connect to `advertised` where that is an
     /// address.
     pub(crate) async fn bind(listen: &Listen, advertised: Option<IpAddr>) -> io::Result<Self> {
-        let any: IpAddr = match advertised {
-            Some(IpAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
-            _ => Ipv4Addr::UNSPECIFIED.into(),
-        };
-        let address = listen.address().unwrap_or(any);
-        let mut last = io::ErrorKind::AddrNotAvailable.into();
-        for port in listen.ports() {
-            match TcpListener::bind((address, port)).await {
-                Ok(listener) => return Ok(Self { local: listener.local_addr()?, listener }),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
-    }
-
-    /// The port that is listened on.
-    pub(crate) fn port(&self) -> Option<NonZeroU16> {
-        NonZeroU16::new(self.local.port())
+        let listener = ports::bind(listen, advertised).await?;
+        Ok(Self { local: listener.local_addr()?, listener })
     }
 
     pub(crate) fn local(&self) -> SocketAddr {
@@ -260,10 +246,10 @@ mod tests {
     #[tokio::test]
     async fn a_range_of_ports_is_tried_in_turn_and_a_taken_port_is_an_error() {
         let first = Server::bind(&Listen::default(), None).await.unwrap();
-        let taken = first.port().unwrap();
+        let taken = first.local().port().try_into().unwrap();
         let error = Server::bind(&Listen::on_port(taken), None).await.err().unwrap();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-        let range = format!("{taken}-{}", taken.saturating_add(20)).parse().unwrap();
-        assert_ne!(Server::bind(&range, None).await.unwrap().port(), Some(taken));
+        let range = format!("{taken}-{}", u16::from(taken).saturating_add(20)).parse().unwrap();
+        assert_ne!(Server::bind(&range, None).await.unwrap().local(), first.local());
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use crate::address::Advertised;
@@ -18,7 +19,7 @@ use crate::items::Items;
 use crate::mqtt::{Ack, Lasting, Link, patiently};
 use crate::options::SendOptions;
 use crate::outcome::Outcome;
-use crate::serve::{DropCause, RangeEvent, Ranges, Server};
+use crate::serve::{DropCause, RangeEvent, Served, SharedPort};
 use crate::wire::{Ask, Content, DeviceName, DevicePath, ExtendedOffer, State};
 
 /// The most deletions that are listed of a dry run.
@@ -64,8 +65,8 @@ struct Seen {
 impl Stream<'_> {
     /// Publishes the offer, and answers the device until there is an outcome.
     ///
-    /// Cancellation: the port is closed.
-    pub(crate) async fn run(&self, server: Server, feed: &mut Feed) -> Result<Delivery, SendError> {
+    /// Cancellation: nobody is served any more.
+    pub(crate) async fn run(&self, port: &Arc<SharedPort>, feed: &mut Feed) -> Result<Delivery, SendError> {
         let Self { items, offer, options, .. } = *self;
         let (topic, message) = (self.device.offer_topic(), offer.to_string());
         let (is_set, dry_run) = match &offer.content {
@@ -86,14 +87,14 @@ impl Stream<'_> {
             taken: None,
             sent: Arc::clone(&sent),
         };
-        let (events, mut served) = Server::range_events();
-        let ranges = Ranges { items: items.clone(), id: offer.id, dry_run, idle: options.idle_timeout };
-        let mut serving = pin!(server.answer(ranges, events, sent));
+        let (events, mut served) = RangeEvent::channel();
+        let (id, idle) = (offer.id, options.idle_timeout);
+        let _offered = port.offer(Served { items: items.clone(), id, dry_run, idle, events, sent });
         // One that nobody waits for any more is of no use to a device that wakes.
         let lasting = Lasting::For(options.connect_timeout);
         let publish = || patiently(|| self.link.publish(&topic, message.clone(), lasting));
         let mut publishing = pin!(publish());
-        let (mut is_serving, mut is_published, mut is_receiving) = (true, false, false);
+        let (mut is_published, mut is_receiving) = (false, false);
         // The device reports by itself what keeps it from connecting, once it has tried for long enough.
         let silence = options.connect_timeout + options.confirm_timeout;
         let mut deadline = None;
@@ -102,11 +103,6 @@ impl Stream<'_> {
                 *deadline = Some(Instant::now() + after);
             };
             let input = tokio::select! {
-                // It ends with its last event.
-                () = &mut serving, if is_serving => {
-                    is_serving = false;
-                    continue;
-                }
                 Some(event) = served.recv() => match self.served(event, &mut seen)? {
                     Some(input) => {
                         renew(&mut deadline, silence);
@@ -160,14 +156,8 @@ impl Stream<'_> {
                 break outcome;
             }
         };
-        let until = Instant::now() + LAST_WORDS;
-        while outcome == Outcome::Planned && is_serving {
-            let quiet = if seen.open.is_empty() { Instant::now() + FIRST_WORDS } else { until };
-            tokio::select! {
-                () = &mut serving => is_serving = false,
-                Some(event) = served.recv() => drop(self.served(event, &mut seen)?),
-                () = sleep_until(quiet) => break,
-            }
+        if outcome == Outcome::Planned {
+            self.hear_last_words(&mut served, &mut seen).await?;
         }
         Ok(Delivery {
             outcome,
@@ -177,6 +167,21 @@ impl Stream<'_> {
             position: dialogue.position(),
             wanted: seen.wanted,
         })
+    }
+
+    async fn hear_last_words(
+        &self,
+        served: &mut mpsc::Receiver<RangeEvent>,
+        seen: &mut Seen,
+    ) -> Result<(), SendError> {
+        let until = Instant::now() + LAST_WORDS;
+        loop {
+            let quiet = if seen.open.is_empty() { Instant::now() + FIRST_WORDS } else { until };
+            tokio::select! {
+                Some(event) = served.recv() => drop(self.served(event, seen)?),
+                () = sleep_until(quiet) => return Ok(()),
+            }
+        }
     }
 
     /// Nothing where it is no word of the device.

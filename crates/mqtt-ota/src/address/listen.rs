@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 /// Where the sender listens: `ADDR`, `ADDR:PORT`, `ADDR:FIRST-LAST`, `PORT` or `FIRST-LAST`; an IPv6 address
 /// in brackets. The default is any address and any free port. A fixed port or a range is for firewalls and
-/// containers; a range bounds how many files are served at once.
+/// containers. All extended offers share one port; a range bounds how many plain ones there are at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listen {
     address: Option<IpAddr>,

@@ -7,86 +7,92 @@ use bytes::BytesMut;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::DropCause;
 use super::client::{End, SEND_BUFFER, within};
-use super::ranges::{Places, RangeEvent};
+use super::shared::{RangeEvent, Register, Stay};
 use crate::items::Items;
-use crate::payload::PayloadError;
 use crate::wire::{Ask, OfferId, Request};
 
-/// What every client of an extended offer is served from.
+/// What every client of an extended offer is served from. Cloning is cheap.
 #[derive(Clone)]
-pub(super) struct Served {
-    pub(super) items: Items,
-    pub(super) id: OfferId,
+pub(crate) struct Served {
+    pub(crate) items: Items,
+    pub(crate) id: OfferId,
     /// Whether the device only says what it would ask for.
-    pub(super) dry_run: bool,
-    /// How long a client may take nothing, or not say who it is.
-    pub(super) idle: Duration,
-    pub(super) events: mpsc::Sender<RangeEvent>,
+    pub(crate) dry_run: bool,
+    /// How long a client may take nothing.
+    pub(crate) idle: Duration,
+    pub(crate) events: mpsc::Sender<RangeEvent>,
     /// Bytes that were handed to the system, for all clients.
-    pub(super) sent: Arc<AtomicU64>,
+    pub(crate) sent: Arc<AtomicU64>,
 }
 
 /// One client, as its own task sees it.
-pub(super) struct Asker {
+pub(super) struct Caller {
     pub(super) peer: SocketAddr,
-    pub(super) place: u64,
-    pub(super) places: Places,
-    /// Resolves when others need the place.
-    pub(super) sent_away: oneshot::Receiver<()>,
+    pub(super) stay: Stay,
+    pub(super) register: Arc<Register>,
 }
 
-impl Asker {
-    /// Answers its requests; yields the file that is not what it was, if one is not.
-    pub(super) async fn serve(self, mut stream: TcpStream, served: Served) -> Option<PayloadError> {
-        let Self { peer, place, places, sent_away } = self;
+impl Caller {
+    /// Hears what it came for, and answers its requests.
+    pub(super) async fn serve(self, mut stream: TcpStream, patience: Duration) {
+        let Self { peer, stay: (place, sent_away), register } = self;
         let _ = stream.set_nodelay(true);
         let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
-        let _ = served.events.send(RangeEvent::Connected { peer }).await;
-        let mut is_known = false;
-        let know = |known: &mut bool| {
-            if !std::mem::replace(known, true) {
-                places.known(place);
+        let mut received = BytesMut::with_capacity(Request::MAX_LEN);
+        let first = tokio::select! {
+            first = first(&mut stream, &mut received, patience) => first,
+            _ = sent_away => Err(DropCause::Crowded),
+        };
+        let known = first.and_then(|first| {
+            let known = register.known(place, first.id).ok_or(DropCause::Stranger);
+            known.map(|(served, stay)| (first, served, stay))
+        });
+        let (first, served, (place, sent_away)) = match known {
+            Ok(known) => known,
+            Err(cause) => {
+                drop(stream);
+                if let Some(events) = register.forget(place) {
+                    let _ = events.send(RangeEvent::Dropped { peer, known: false, cause }).await;
+                }
+                return;
             }
         };
+        let _ = served.events.send(RangeEvent::Connected { peer }).await;
         let ended = tokio::select! {
-            ended = answer(&mut stream, peer, &served, &mut is_known, know) => ended,
+            ended = answer(&mut stream, peer, &served, received, first) => ended,
             _ = sent_away => Err(End::Dropped(DropCause::Crowded)),
         };
         drop(stream);
-        places.leave(place);
-        match ended {
-            Err(End::Spoilt(error)) => Some(error),
-            Err(End::Dropped(cause)) => {
-                let _ = served.events.send(RangeEvent::Dropped { peer, known: is_known, cause }).await;
-                None
-            }
+        register.leave(place, served.id);
+        let last = match ended {
+            Err(End::Spoilt(error)) => RangeEvent::Spoilt(error),
+            Err(End::Dropped(cause)) => RangeEvent::Dropped { peer, known: true, cause },
             Ok(never) => match never {},
-        }
+        };
+        let _ = served.events.send(last).await;
     }
 }
 
 /// What never is.
 enum Never {}
 
-/// Answers one request after the other, until the client goes or does what no device does.
+/// Answers one request after the other, until the client goes or does what no device does. A client that has shown that
+/// it knows the offer may think as long as it likes: it hashes what it has.
 async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     peer: SocketAddr,
     served: &Served,
-    is_known: &mut bool,
-    know: impl Fn(&mut bool),
+    mut received: BytesMut,
+    mut request: Request,
 ) -> Result<Never, End> {
-    let mut received = BytesMut::with_capacity(Request::MAX_LEN);
     loop {
-        let request = next(stream, &mut received, if *is_known { None } else { Some(served.idle) }).await?;
         if request.id != served.id {
             return Err(End::Dropped(DropCause::Stranger));
         }
-        know(is_known);
         let is_offered = match &request.ask {
             Ask::Range { first, last, offset } => {
                 let begins = served.items.get(*first).is_some_and(|item| *offset <= item.payload.len());
@@ -104,34 +110,35 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
             send(stream, peer, served, first..=last, offset).await?;
             let _ = served.events.send(RangeEvent::Sent { peer, last }).await;
         }
+        request = next(stream, &mut received).await.map_err(End::Dropped)?;
     }
 }
 
-/// The next request. A client that has shown that it knows the offer may think as long as it likes: it
-/// hashes what it has.
-async fn next<S: AsyncRead + Unpin>(
+/// The first request, which has to come within `patience`.
+async fn first<S: AsyncRead + Unpin>(
     stream: &mut S,
     received: &mut BytesMut,
-    patience: Option<Duration>,
-) -> Result<Request, End> {
-    let reading = async {
-        loop {
-            match Request::take(received) {
-                Ok(Some(request)) => return Ok(request),
-                Ok(None) => {}
-                Err(error) => return Err(End::Dropped(DropCause::NoRequest(error))),
-            }
-            if stream.read_buf(received).await? == 0 {
-                return Err(End::Dropped(DropCause::Closed));
-            }
+    patience: Duration,
+) -> Result<Request, DropCause> {
+    match tokio::time::timeout(patience, next(stream, received)).await {
+        Ok(read) => read,
+        Err(_) => Err(DropCause::Silent(patience)),
+    }
+}
+
+/// The next request.
+async fn next<S: AsyncRead + Unpin>(stream: &mut S, received: &mut BytesMut) -> Result<Request, DropCause> {
+    loop {
+        match Request::take(received) {
+            Ok(Some(request)) => return Ok(request),
+            Ok(None) => {}
+            Err(error) => return Err(DropCause::NoRequest(error)),
         }
-    };
-    match patience {
-        None => reading.await,
-        Some(patience) => match tokio::time::timeout(patience, reading).await {
-            Ok(read) => read,
-            Err(_) => Err(End::Dropped(DropCause::Silent(patience))),
-        },
+        match stream.read_buf(received).await {
+            Ok(0) => return Err(DropCause::Closed),
+            Ok(_) => {}
+            Err(error) => return Err(DropCause::Broke(error.kind())),
+        }
     }
 }
 
@@ -201,9 +208,11 @@ mod tests {
         let served = Served { items, id, dry_run, idle: IDLE, events, sent: Arc::default() };
         let (mut ours, theirs) = duplex(8);
         let serving = async {
-            let peer = "192.0.2.1:1".parse().unwrap();
-            let mut is_known = false;
-            let ended = answer(&mut ours, peer, &served, &mut is_known, |known| *known = true).await;
+            let (peer, mut received) = ("192.0.2.1:1".parse().unwrap(), BytesMut::new());
+            let ended = match first(&mut ours, &mut received, IDLE).await {
+                Ok(first) => answer(&mut ours, peer, &served, received, first).await,
+                Err(cause) => Err(End::Dropped(cause)),
+            };
             drop(ours);
             ended
         };

@@ -1,0 +1,163 @@
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+
+use tokio::net::TcpListener;
+use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore};
+
+use super::shared::SharedPort;
+use crate::address::Listen;
+
+/// The ports that a sender may listen on. A plain offer needs one of its own, since whoever connects says nothing;
+/// all extended ones share one.
+pub(crate) struct Ports {
+    listen: Listen,
+    /// One permit a port.
+    free: Arc<Semaphore>,
+    /// Plain offers that wait for a port.
+    waiting: AtomicUsize,
+    /// By the address that they are bound to.
+    shared: Mutex<HashMap<IpAddr, Weak<SharedPort>>>,
+    /// Is notified of another shared one.
+    opened: Notify,
+}
+
+impl Ports {
+    /// Those of `listen`, or only the first that is free of them, where all offers name the same port.
+    pub(crate) fn new(listen: Listen, is_only_one: bool) -> Self {
+        let count = match listen.ports() {
+            _ if is_only_one => 1,
+            _ if listen.any_port() => Semaphore::MAX_PERMITS,
+            ports => ports.len(),
+        };
+        Self {
+            listen,
+            free: Arc::new(Semaphore::new(count)),
+            waiting: AtomicUsize::new(0),
+            shared: Mutex::default(),
+            opened: Notify::new(),
+        }
+    }
+
+    /// The right to a port for one plain offer. Waits until one is free; cancel safe.
+    pub(crate) async fn own(&self) -> io::Result<OwnedSemaphorePermit> {
+        let _waiting = Waiting::at(&self.waiting);
+        self.permit().await
+    }
+
+    /// The port of all extended offers, for clients that connect to `advertised` where that is an address. Waits until
+    /// one is free; cancel safe.
+    pub(crate) async fn shared(&self, advertised: Option<IpAddr>) -> io::Result<Arc<SharedPort>> {
+        let address = address(&self.listen, advertised);
+        loop {
+            let mut opened = pin!(self.opened.notified());
+            opened.as_mut().enable();
+            // A shared port that more and more offers join would never be free for a plain one.
+            if self.waiting.load(Ordering::Relaxed) == 0 {
+                let known = self.shared.lock().await.get(&address).and_then(Weak::upgrade);
+                if let Some(port) = known {
+                    return Ok(port);
+                }
+            }
+            let permit = tokio::select! {
+                permit = self.permit() => permit?,
+                () = opened => continue,
+            };
+            let mut shared = self.shared.lock().await;
+            if let Some(port) = shared.get(&address).and_then(Weak::upgrade) {
+                return Ok(port);
+            }
+            let port = Arc::new(SharedPort::open(bind(&self.listen, advertised).await?, permit)?);
+            shared.insert(address, Arc::downgrade(&port));
+            self.opened.notify_waiters();
+            return Ok(port);
+        }
+    }
+
+    async fn permit(&self) -> io::Result<OwnedSemaphorePermit> {
+        // Nobody closes it.
+        Arc::clone(&self.free).acquire_owned().await.map_err(io::Error::other)
+    }
+}
+
+/// One that waits.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn at(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Binds the first free port of `listen`, for clients that connect to `advertised` where that is an address.
+pub(super) async fn bind(listen: &Listen, advertised: Option<IpAddr>) -> io::Result<TcpListener> {
+    let address = address(listen, advertised);
+    let mut last = io::ErrorKind::AddrNotAvailable.into();
+    for port in listen.ports() {
+        match TcpListener::bind((address, port)).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn address(listen: &Listen, advertised: Option<IpAddr>) -> IpAddr {
+    listen.address().unwrap_or(match advertised {
+        Some(IpAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
+        _ => Ipv4Addr::UNSPECIFIED.into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tokio::time::timeout;
+
+    const SOON: Duration = Duration::from_millis(100);
+
+    fn one() -> Ports {
+        Ports::new("127.0.0.1:0".parse().unwrap(), true)
+    }
+
+    #[tokio::test]
+    async fn extended_offers_share_the_only_port_and_a_plain_one_has_it_alone() {
+        let ports = one();
+        let (first, second) = (ports.shared(None).await.unwrap(), ports.shared(None).await.unwrap());
+        assert_eq!(first.local(), second.local());
+        assert!(timeout(SOON, ports.own()).await.is_err());
+        drop((first, second));
+        let own = ports.own().await.unwrap();
+        assert!(timeout(SOON, ports.shared(None)).await.is_err());
+        drop(own);
+        ports.shared(None).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_plain_offer_that_waits_comes_before_extended_ones_that_come_later_and_these_share_again() {
+        let ports = one();
+        let first = ports.shared(None).await.unwrap();
+        let mut plain = pin!(ports.own());
+        assert!(timeout(SOON, &mut plain).await.is_err());
+        let (mut one, mut two) = (pin!(ports.shared(None)), pin!(ports.shared(None)));
+        assert!(timeout(SOON, &mut one).await.is_err());
+        assert!(timeout(SOON, &mut two).await.is_err());
+        drop(first);
+        let own = plain.await.unwrap();
+        assert!(timeout(SOON, &mut one).await.is_err());
+        drop(own);
+        let (one, two) = tokio::join!(one, two);
+        assert_eq!(one.unwrap().local(), two.unwrap().local());
+    }
+}

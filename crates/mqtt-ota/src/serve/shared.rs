@@ -1,0 +1,430 @@
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::task::AbortHandle;
+use tokio::time::sleep;
+
+use super::caller::{Caller, Served};
+use super::{BACKLOG, BREATHER, DropCause};
+use crate::payload::PayloadError;
+use crate::wire::{Ask, OfferId};
+
+/// Clients that have not said what they came for, for each offer. They cost a task and the buffer of one line each,
+/// and one more takes the place of the one that came first: so many would have to come while a device's first line is
+/// on its way.
+const UNKNOWN: usize = 64;
+/// Connections of clients that know an offer. A device has one; others are those of which it knows to be dead and we
+/// do not. One more takes the place of the one that was known first.
+const KNOWN: usize = 4;
+
+/// What happens to the connections of an extended offer.
+#[derive(Debug)]
+pub(crate) enum RangeEvent {
+    Connected {
+        peer: SocketAddr,
+    },
+    /// A client that knows the offer asks, or says what it would ask for.
+    Asked {
+        peer: SocketAddr,
+        ask: Ask,
+    },
+    /// Bytes were handed to the system for it. Some of these may be left out, but not an item's last.
+    Progress {
+        peer: SocketAddr,
+        item: u32,
+        offset: u64,
+    },
+    /// All that it asked for was handed to the system; the last item of it.
+    Sent {
+        peer: SocketAddr,
+        last: u32,
+    },
+    Dropped {
+        peer: SocketAddr,
+        /// Whether it knew the offer.
+        known: bool,
+        cause: DropCause,
+    },
+    /// The last event: a file is not what it was.
+    Spoilt(PayloadError),
+}
+
+impl RangeEvent {
+    /// A channel for those of one offer.
+    pub(crate) fn channel() -> (mpsc::Sender<Self>, mpsc::Receiver<Self>) {
+        mpsc::channel(BACKLOG)
+    }
+}
+
+/// A bound port for any number of extended offers: a client says with its first line which of them it came for.
+/// Dropped, it is closed.
+pub(crate) struct SharedPort {
+    local: SocketAddr,
+    register: Arc<Register>,
+    accepting: AbortHandle,
+    /// Given back when the port is closed.
+    _permit: OwnedSemaphorePermit,
+}
+
+impl SharedPort {
+    /// Accepts whoever comes, from now on.
+    pub(super) fn open(listener: TcpListener, permit: OwnedSemaphorePermit) -> io::Result<Self> {
+        let local = listener.local_addr()?;
+        let register = Arc::new(Register::new(listener));
+        let accepting = tokio::spawn(accept(Arc::clone(&register))).abort_handle();
+        Ok(Self { local, register, accepting, _permit: permit })
+    }
+
+    pub(crate) fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Answers the requests of whoever knows this offer, on any number of connections, until what is returned is
+    /// dropped or a file is spoilt.
+    pub(crate) fn offer(self: &Arc<Self>, served: Served) -> Offered {
+        let id = served.id;
+        self.register.lock().add(served);
+        Offered { id, port: Arc::clone(self) }
+    }
+}
+
+impl Drop for SharedPort {
+    fn drop(&mut self) {
+        self.register.lock().close();
+        self.accepting.abort();
+    }
+}
+
+/// An offer at a [`SharedPort`]. Dropped, its connections are closed, and with the last one the port is.
+pub(crate) struct Offered {
+    id: OfferId,
+    port: Arc<SharedPort>,
+}
+
+impl Drop for Offered {
+    fn drop(&mut self) {
+        self.port.register.lock().offers.remove(&self.id);
+    }
+}
+
+/// Who is served, and with what.
+pub(super) struct Register(Mutex<Entries>);
+
+struct Entries {
+    /// Here, and not in the task that accepts, so that the port is closed at once.
+    listener: Option<TcpListener>,
+    offers: HashMap<OfferId, Entry>,
+    /// In the order in which they came.
+    unknown: Vec<Place>,
+    /// The number of the next place, and of the next offer.
+    next: u64,
+    /// How long a client may take to say what it came for: as long as the most patient offer's may take nothing.
+    patience: Duration,
+}
+
+struct Entry {
+    number: u64,
+    served: Served,
+    /// In the order in which they were known.
+    known: Vec<Place>,
+}
+
+struct Place {
+    number: u64,
+    /// Dropped to send the client away.
+    _stay: oneshot::Sender<()>,
+}
+
+/// The number of a client's place, and what resolves when it has to go.
+pub(super) type Stay = (u64, oneshot::Receiver<()>);
+
+impl Register {
+    fn new(listener: TcpListener) -> Self {
+        Self(Mutex::new(Entries {
+            listener: Some(listener),
+            offers: HashMap::new(),
+            unknown: Vec::new(),
+            next: 0,
+            patience: Duration::ZERO,
+        }))
+    }
+
+    /// The next client; None once the port is closed.
+    async fn accepted(&self) -> Option<io::Result<(TcpStream, SocketAddr)>> {
+        poll_fn(|context| match &self.lock().listener {
+            Some(listener) => listener.poll_accept(context).map(Some),
+            None => Poll::Ready(None),
+        })
+        .await
+    }
+
+    /// A place for a client of which nothing is known, and how long it may take to say what it came for.
+    fn take(&self) -> (Stay, Duration) {
+        let mut entries = self.lock();
+        if entries.unknown.len() >= UNKNOWN * entries.offers.len().max(1) {
+            entries.unknown.remove(0);
+        }
+        let (place, stay) = entries.place();
+        entries.unknown.push(place);
+        (stay, entries.patience)
+    }
+
+    /// What a client came for that has a place among the unknown, and its place among those who know it; nothing where
+    /// nobody offers it.
+    pub(super) fn known(&self, unknown: u64, id: OfferId) -> Option<(Served, Stay)> {
+        let mut entries = self.lock();
+        entries.unknown.retain(|place| place.number != unknown);
+        let (place, stay) = entries.place();
+        let entry = entries.offers.get_mut(&id)?;
+        if entry.known.len() >= KNOWN {
+            entry.known.remove(0);
+        }
+        entry.known.push(place);
+        Some((entry.served.clone(), stay))
+    }
+
+    /// A client has gone of which nothing is known. Yields whom to tell: the offer that is open the longest, since the
+    /// port is that of all of them.
+    pub(super) fn forget(&self, unknown: u64) -> Option<mpsc::Sender<RangeEvent>> {
+        let mut entries = self.lock();
+        entries.unknown.retain(|place| place.number != unknown);
+        let oldest = entries.offers.values().min_by_key(|entry| entry.number);
+        oldest.map(|entry| entry.served.events.clone())
+    }
+
+    /// A client has gone that knew an offer.
+    pub(super) fn leave(&self, number: u64, id: OfferId) {
+        if let Some(entry) = self.lock().offers.get_mut(&id) {
+            entry.known.retain(|place| place.number != number);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entries {
+    fn add(&mut self, served: Served) {
+        self.patience = self.patience.max(served.idle);
+        let number = self.number();
+        self.offers.insert(served.id, Entry { number, served, known: Vec::new() });
+    }
+
+    fn close(&mut self) {
+        self.listener = None;
+        self.unknown.clear();
+        self.offers.clear();
+    }
+
+    fn place(&mut self) -> (Place, Stay) {
+        let (stay, sent_away) = oneshot::channel();
+        let number = self.number();
+        (Place { number, _stay: stay }, (number, sent_away))
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+}
+
+/// Lets clients in until the port is closed.
+async fn accept(register: Arc<Register>) {
+    while let Some(accepted) = register.accepted().await {
+        // An error concerns that one client (it has gone again) or passes (no file handles).
+        let Ok((stream, peer)) = accepted else {
+            sleep(BREATHER).await;
+            continue;
+        };
+        let (stay, patience) = register.take();
+        tokio::spawn(Caller { peer, stay, register: Arc::clone(&register) }.serve(stream, patience));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Ports;
+    use super::*;
+    use crate::items::Items;
+    use crate::payload::Payload;
+    use crate::wire::{Algorithm, Digest};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    struct Running {
+        address: SocketAddr,
+        events: mpsc::Receiver<RangeEvent>,
+        _offered: Offered,
+    }
+
+    fn offer(port: &Arc<SharedPort>, items: Items, id: &str) -> (Offered, mpsc::Receiver<RangeEvent>) {
+        let (events, receiver) = RangeEvent::channel();
+        let (id, idle) = (id.parse().unwrap(), Duration::from_secs(5));
+        (port.offer(Served { items, id, dry_run: false, idle, events, sent: Arc::default() }), receiver)
+    }
+
+    const ID: &str = "0123456789abcdef";
+
+    async fn running(payload: Payload) -> Running {
+        let digest = payload.digest(Algorithm::Sha1).await.unwrap();
+        let items = Items::file("main.py".parse().unwrap(), payload, digest);
+        let ports = Ports::new("127.0.0.1:0".parse().unwrap(), false);
+        let port = ports.shared(None).await.unwrap();
+        let address = port.local();
+        let (_offered, events) = offer(&port, items, ID);
+        Running { address, events, _offered }
+    }
+
+    impl Running {
+        async fn until(&mut self, wanted: impl Fn(&RangeEvent) -> bool) -> RangeEvent {
+            loop {
+                match self.events.recv().await.expect("the server ended") {
+                    event if wanted(&event) => return event,
+                    _ => {}
+                }
+            }
+        }
+
+        async fn client(&self) -> TcpStream {
+            TcpStream::connect(self.address).await.unwrap()
+        }
+    }
+
+    async fn asks(client: &mut TcpStream, offset: u64, count: usize) -> std::io::Result<Vec<u8>> {
+        client.write_all(format!("{ID} 0-0 {offset}\n").as_bytes()).await?;
+        let mut read = vec![0; count];
+        client.read_exact(&mut read).await?;
+        Ok(read)
+    }
+
+    #[tokio::test]
+    async fn a_device_that_loses_its_connection_goes_on_where_it_was() {
+        let file: Vec<u8> = (0..3_000_000u32).map(|i| (i % 251) as u8).collect();
+        let server = running(Payload::from_bytes("main.py", file.clone())).await;
+        let mut read = Vec::new();
+        while read.len() < file.len() {
+            let mut client = server.client().await;
+            let count = (file.len() - read.len()).min(700_001);
+            read.extend(asks(&mut client, read.len() as u64, count).await.unwrap());
+        }
+        assert!(read == file);
+    }
+
+    #[tokio::test]
+    async fn any_number_of_strangers_does_not_keep_the_device_out_or_cut_it_off() {
+        let mut server = running(Payload::from_bytes("main.py", vec![3; 4_000_000])).await;
+        let mut device = server.client().await;
+        assert_eq!(asks(&mut device, 0, 1000).await.unwrap(), [3; 1000]);
+        let mut strangers = Vec::new();
+        for _ in 0..2 * UNKNOWN {
+            strangers.push(server.client().await);
+        }
+        // One more, and the first of them is sent away.
+        strangers.push(TcpStream::connect(server.address).await.unwrap());
+        let crowded =
+            |event: &RangeEvent| matches!(event, RangeEvent::Dropped { cause: DropCause::Crowded, .. });
+        server.until(crowded).await;
+        let mut rest = vec![0; 3_999_000];
+        device.read_exact(&mut rest).await.unwrap();
+        let mut again = server.client().await;
+        let last = |event: &RangeEvent| {
+            matches!(event, RangeEvent::Asked { ask: Ask::Range { offset: 3_999_999, .. }, .. })
+        };
+        let (read, _) = tokio::join!(asks(&mut again, 3_999_999, 1), server.until(last));
+        assert_eq!(read.unwrap(), [3]);
+    }
+
+    #[tokio::test]
+    async fn a_wrong_id_is_closed_and_uses_nothing_up() {
+        let mut server = running(Payload::from_bytes("main.py", vec![3; 10])).await;
+        let mut stranger = server.client().await;
+        stranger.write_all(b"fedcba9876543210 0-0 0\n").await.unwrap();
+        let mut read = Vec::new();
+        let _ = stranger.read_to_end(&mut read).await;
+        assert_eq!(read, []);
+        let gone = |event: &RangeEvent| {
+            matches!(event, RangeEvent::Dropped { known: false, cause: DropCause::Stranger, .. })
+        };
+        server.until(gone).await;
+        let mut device = server.client().await;
+        assert_eq!(asks(&mut device, 0, 10).await.unwrap(), [3; 10]);
+    }
+
+    #[tokio::test]
+    async fn the_connections_of_a_device_that_died_make_room_for_its_next_one() {
+        let mut server = running(Payload::from_bytes("main.py", vec![3; 10])).await;
+        let mut dead = Vec::new();
+        for _ in 0..3 * KNOWN {
+            let mut client = server.client().await;
+            asks(&mut client, 0, 10).await.unwrap();
+            server.until(|event| matches!(event, RangeEvent::Sent { .. })).await;
+            dead.push(client);
+        }
+        let mut first = dead.remove(0);
+        assert!(asks(&mut first, 0, 10).await.is_err());
+        let mut last = dead.pop().unwrap();
+        assert_eq!(asks(&mut last, 0, 10).await.unwrap(), [3; 10]);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_changed_ends_the_offer() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, b"old").unwrap();
+        let mut server = running(Payload::named(file.path().to_owned()).await.unwrap()).await;
+        std::fs::write(&file, b"new").unwrap();
+        let mut device = server.client().await;
+        assert!(asks(&mut device, 0, 3).await.is_err());
+        let first = server.until(|event| !matches!(event, RangeEvent::Connected { .. })).await;
+        assert!(matches!(first, RangeEvent::Asked { .. }));
+        let spoilt = server.until(|event| matches!(event, RangeEvent::Spoilt(_))).await;
+        assert!(matches!(spoilt, RangeEvent::Spoilt(PayloadError::Changed { .. })));
+    }
+
+    #[tokio::test]
+    async fn each_client_gets_what_it_came_for_and_the_last_offer_closes_the_port() {
+        let ports = Ports::new("127.0.0.1:0".parse().unwrap(), false);
+        let port = ports.shared(None).await.unwrap();
+        let address = port.local();
+        let item = |byte| {
+            let payload = Payload::from_bytes("main.py", vec![byte; 10]);
+            Items::file("main.py".parse().unwrap(), payload, Digest::of(Algorithm::Sha1, &[byte; 10]))
+        };
+        let other = "fedcba9876543210";
+        let (one, _events) = offer(&port, item(1), ID);
+        let (two, mut told) = offer(&port, item(2), other);
+        drop(port);
+        let asks = async |id: &str| {
+            let mut client = TcpStream::connect(address).await?;
+            client.write_all(format!("{id} 0-0 0\n").as_bytes()).await?;
+            let mut read = vec![0; 10];
+            client.read_exact(&mut read).await?;
+            std::io::Result::Ok((client, read))
+        };
+        let (mut first, read) = asks(ID).await.unwrap();
+        assert_eq!(read, [1; 10]);
+        let (mut second, read) = asks(other).await.unwrap();
+        assert_eq!(read, [2; 10]);
+        drop(one);
+        assert_eq!(first.read(&mut [0]).await.unwrap_or_default(), 0);
+        assert!(asks(ID).await.is_err());
+        // Another one's id is none on a connection that has said which it came for.
+        second.write_all(format!("{ID} 0-0 0\n").as_bytes()).await.unwrap();
+        assert_eq!(second.read(&mut [0]).await.unwrap_or_default(), 0);
+        assert_eq!(asks(other).await.unwrap().1, [2; 10]);
+        drop(two);
+        assert!(TcpStream::connect(address).await.is_err());
+        let mut strangers = 0;
+        while let Some(event) = told.recv().await {
+            strangers += usize::from(matches!(event, RangeEvent::Dropped { cause: DropCause::Stranger, .. }));
+        }
+        assert_eq!(strangers, 2);
+    }
+}
