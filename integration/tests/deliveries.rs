@@ -2,9 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "these are tests")]
 
 use std::fs;
+use std::thread;
 
 use mqtt_ota_integration::{
-    Client, DemoDevice, Interpreter, OriginalDevice, RawDevice, Receiver, Scene, Step, sha1_hex,
+    Client, DemoDevice, Interpreter, OriginalDevice, RawDevice, Receiver, Scene, Step, free_port, sha1_hex,
 };
 
 #[test]
@@ -193,6 +194,49 @@ fn several_devices_are_served_in_parallel_and_bounded() {
     drop(second);
     devices[1].report("installed", &two, "");
     sending.wait().assert_status(0).assert_mentions("3 devices");
+}
+
+#[test]
+fn devices_that_resume_share_the_one_port_and_those_that_do_not_have_it_in_turn() {
+    let scene = Scene::new();
+    let port = free_port();
+    let listen = ["--listen", &port.to_string()];
+    let roots = ["ONE", "TWO"].map(|name| (name, tempfile::tempdir().unwrap()));
+    let _receivers = roots.each_ref().map(|(name, root)| Receiver::start(&scene.broker, name, root.path()));
+    let plain = ["THREE", "FOUR"].map(|name| RawDevice::announced(&scene.broker, name));
+    let file = scene.file("main.py", vec![1; 100_000]);
+    let (sending, _home) = scene.send(&file, "ONE,TWO,THREE,FOUR").args(listen).start();
+    thread::scope(|scope| {
+        for device in plain {
+            scope.spawn(move || {
+                let offer = device.offer();
+                assert_eq!(offer.port, port);
+                device.install(&offer);
+            });
+        }
+    });
+    sending.wait().assert_status(0).assert_mentions("4 devices");
+
+    let devices = ["FIVE", "SIX"].map(|name| RawDevice::join(&scene.broker, name));
+    for device in &devices {
+        device.announce_as("v=1|client=raw 0|sys=test 0|addr=127.0.0.1|free=1000000|hash=sha1|set=");
+    }
+    let (sending, _home) = scene.send(&file, "FIVE,SIX").args(listen).start();
+    // Both at once: the second begins before the first has anything but its first byte.
+    let taking = devices.each_ref().map(|device| {
+        let offer = device.offer();
+        assert_eq!(offer.port, port);
+        let id = offer.text.split('|').find_map(|field| field.strip_prefix("id=")).unwrap();
+        let mut link = offer.connect();
+        link.write(format!("{id} 0-0 0\n").as_bytes());
+        assert_eq!(link.read(1), [1]);
+        (offer, link)
+    });
+    for (device, (offer, mut link)) in devices.iter().zip(taking) {
+        assert_eq!(link.read(99_999), [1; 99_999]);
+        device.report("installed", &offer, "");
+    }
+    sending.wait().assert_status(0).assert_mentions("2 devices");
 }
 
 #[test]
