@@ -1,8 +1,13 @@
 mod answer;
+mod at;
 mod awake;
 mod behaviour;
+mod connection;
 mod device;
+mod hub;
 mod ledger;
+mod places;
+mod seat;
 mod session;
 mod staging;
 mod supply;
@@ -21,9 +26,10 @@ pub use ledger::FleetDevice;
 use crate::endpoint::Endpoint;
 use crate::open_files::raise_open_files;
 use crate::runtime::{GUARD, runtime};
+use at::At;
 use device::{Device, Ground, Switches};
+use hub::Hub;
 use ledger::Ledger;
-use session::At;
 use staging::Staging;
 
 /// Devices that connect to the broker at once. Mosquitto's queue holds 100 connections, and the system tries again
@@ -41,22 +47,34 @@ pub struct FleetSettings {
     pub prefix: String,
     /// What the devices' own moments come from.
     pub seed: u64,
+    /// How they reach the broker.
+    pub connections: Connections,
 }
 
 impl Default for FleetSettings {
     fn default() -> Self {
-        Self { prefix: "LAMP".to_owned(), seed: 1 }
+        Self { prefix: "LAMP".to_owned(), seed: 1, connections: Connections::Own }
     }
 }
 
-/// Many devices in this process, each with its own connection to the broker, on tokio: what they take they hash,
-/// and keep nothing of. They end with this value, as by a power cut.
+/// The connections to the broker that a [`Fleet`] has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connections {
+    /// Each device has its own, and makes it anew at each boot.
+    Own,
+    /// The devices share so many, which stay, as those of bridges do. To the broker, devices that are off are
+    /// subscribed as well, and what they are told is lost.
+    Shared(usize),
+}
+
+/// Many devices in this process, on tokio: what they take they hash, and keep nothing of. They end with this value,
+/// as by a power cut.
 #[derive(Debug)]
 pub struct Fleet {
     ground: Arc<Ground>,
     names: Vec<DeviceName>,
     switches: Vec<Arc<Switches>>,
-    _devices: JoinSet<()>,
+    _tasks: JoinSet<()>,
 }
 
 impl Fleet {
@@ -70,19 +88,32 @@ impl Fleet {
     /// again by then.
     pub fn with(broker: &impl Endpoint, settings: FleetSettings, behaviours: Vec<Behaviour>) -> Self {
         let count = behaviours.len();
-        let room = raise_open_files().saturating_sub(count + OTHER_FILES);
+        let (hub_count, connection_count) = match settings.connections {
+            Connections::Own => (0, count),
+            Connections::Shared(hub_count) => (hub_count, hub_count),
+        };
+        let room = raise_open_files().saturating_sub(connection_count + OTHER_FILES);
         let name = |index: usize| format!("{}{index:05}", settings.prefix).parse().expect("a device's name");
         let names: Vec<DeviceName> = (0..count).map(name).collect();
+        let hub = |number: usize| {
+            let topics = names.iter().skip(number).step_by(hub_count).map(DeviceName::offer_topic);
+            Arc::new(Hub::new(format!("{}hub{number}", settings.prefix), topics))
+        };
+        let hubs = (0..hub_count).map(hub).collect();
         let login = broker.login().map(|(user, password)| (user.to_owned(), password.to_owned()));
         let ground = Arc::new(Ground {
-            at: At { address: broker.address(), login },
+            at: At { address: broker.address(), login, hubs },
             ledger: Ledger::new(names.iter().cloned().map(FleetDevice::new).collect()),
             connecting: Semaphore::new(CONNECTING),
             taking: Semaphore::new(room.clamp(CONNECTING, Semaphore::MAX_PERMITS)),
         });
         let switches: Vec<Arc<Switches>> = names.iter().map(|_| Arc::default()).collect();
         let mut seeds = Rng::with_seed(settings.seed);
-        let mut devices = JoinSet::new();
+        let mut tasks = JoinSet::new();
+        for number in 0..hub_count {
+            let ground = Arc::clone(&ground);
+            tasks.spawn_on(async move { ground.at.hubs[number].run(&ground.at).await }, runtime().handle());
+        }
         for (index, behaviour) in behaviours.into_iter().enumerate() {
             let device = Device {
                 ground: Arc::clone(&ground),
@@ -94,9 +125,9 @@ impl Fleet {
                 staging: Staging::default(),
                 back: None,
             };
-            devices.spawn_on(device.run(), runtime().handle());
+            tasks.spawn_on(device.run(), runtime().handle());
         }
-        let fleet = Self { ground, names, switches, _devices: devices };
+        let fleet = Self { ground, names, switches, _tasks: tasks };
         fleet.wait_until_all("announced", |device| device.announcements > 0);
         fleet
     }

@@ -76,7 +76,7 @@ pub use distance::Distance;
 pub use embedded::EmbeddedBroker;
 pub use endpoint::Endpoint;
 pub use feeder::Feeder;
-pub use fleet::{Behaviour, Ending, Fleet, FleetDevice, FleetSettings, Rhythm};
+pub use fleet::{Behaviour, Connections, Ending, Fleet, FleetDevice, FleetSettings, Rhythm};
 pub use gate::{Gate, Passes};
 pub use home::{Home, files, noise};
 pub use house::{House, Keeper};

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use mqtt_ota::Digest;
 use mqtt_ota_integration::{
-    Behaviour, Chaos, Client, EmbeddedBroker, Ending, Endpoint, Fleet, FleetSettings, Mosquitto, MqttOta,
-    Rhythm, Scene, free_port, noise,
+    Behaviour, Chaos, Client, Connections, EmbeddedBroker, Ending, Endpoint, Fleet, FleetDevice,
+    FleetSettings, Mosquitto, MqttOta, Rhythm, Scene, free_port, noise,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -37,9 +37,16 @@ fn digest(result: &serde_json::Value) -> Digest {
     result["hash"].as_str().unwrap().parse().unwrap()
 }
 
-fn takes_a_folder(broker: impl Endpoint) {
+/// `count` devices that share so many connections.
+fn sharing(broker: &impl Endpoint, connections: usize, behaviour: Behaviour, count: usize) -> Fleet {
+    let settings =
+        FleetSettings { connections: Connections::Shared(connections), ..FleetSettings::default() };
+    Fleet::with(broker, settings, vec![behaviour; count])
+}
+
+fn takes_a_folder<B: Endpoint>(broker: B, start: impl FnOnce(&B, usize) -> Fleet) {
     let scene = scene(broker);
-    let fleet = Fleet::start(&scene.broker, 3);
+    let fleet = start(&scene.broker, 3);
     let first = sync(&scene).arg("--wait-boot").finish().assert_status(0).result();
     assert_eq!((&first["outcome"], &first["fetched"]), (&"installed".into(), &2.into()));
     let again = sync(&scene).arg("--wait-boot").finish().assert_status(0).result();
@@ -60,12 +67,22 @@ fn takes_a_folder(broker: impl Endpoint) {
 
 #[test]
 fn a_device_takes_a_folder_once_and_then_what_changed() {
-    takes_a_folder(Mosquitto::start());
+    takes_a_folder(Mosquitto::start(), Fleet::start);
 }
 
 #[test]
 fn a_device_takes_a_folder_with_the_embedded_broker_too() {
-    takes_a_folder(EmbeddedBroker::start());
+    takes_a_folder(EmbeddedBroker::start(), Fleet::start);
+}
+
+#[test]
+fn a_device_that_shares_its_connection_takes_a_folder_as_well() {
+    takes_a_folder(Mosquitto::start(), |broker, count| sharing(broker, 2, Behaviour::default(), count));
+}
+
+#[test]
+fn a_device_that_shares_its_connection_takes_a_folder_with_the_embedded_broker_too() {
+    takes_a_folder(EmbeddedBroker::start(), |broker, count| sharing(broker, 2, Behaviour::default(), count));
 }
 
 #[test]
@@ -106,6 +123,56 @@ fn a_device_that_sleeps_is_not_subscribed_and_takes_the_folder_once_it_is_awake(
 }
 
 #[test]
+fn an_offer_to_a_device_that_sleeps_behind_a_shared_connection_is_lost() {
+    let broker = Mosquitto::start();
+    let rhythm = Rhythm::Sleeps { period: HOUR, awake: HOUR, is_cut: false };
+    let fleet = sharing(&broker, 1, Behaviour { rhythm, ..Behaviour::default() }, 2);
+    fleet.wait_until_all("asleep", |device| !device.is_online);
+    fleet.wake(1);
+    fleet.wait_until("one awake", |devices| devices[1].is_online.then_some(()));
+    let client = Client::connect(&broker, "sender");
+    client.publish("LAMP00000/OTA", "||lost").publish("LAMP00001/OTA", "||heard");
+    fleet.wait_until("one told", |devices| (devices[1].offers == 1).then_some(()));
+    fleet.wake(0);
+    fleet.wait_until_all("awake", |device| device.is_online);
+    client.subscribe("LAMP00000/OTA/status").publish("LAMP00000/OTA", "||heard");
+    assert!(client.next().text().starts_with("failed|heard|"));
+    assert_eq!(fleet.device(0).offers, 1);
+}
+
+fn hears_every_offer_once_at_each_boot(start: impl FnOnce(&Mosquitto) -> Fleet) {
+    let mut broker = Mosquitto::start();
+    let fleet = start(&broker);
+    let offer_to_all = |broker: &Mosquitto, boots: u32| {
+        let client = Client::connect(broker, "sender");
+        for name in fleet.names() {
+            client.publish(&name.offer_topic(), "no offer");
+        }
+        let is_so = |device: &FleetDevice| (device.announcements, device.offers) == (boots, boots);
+        fleet.wait_until_all("told once at each boot", is_so);
+    };
+    offer_to_all(&broker, 1);
+    (0..fleet.names().len()).for_each(|index| fleet.cut(index));
+    fleet.wait_until_all("announced anew", |device| device.announcements == 2);
+    offer_to_all(&broker, 2);
+    broker.stop();
+    fleet.wait_until_all("lost", |device| !device.is_online);
+    broker.start_again();
+    fleet.wait_until_all("back", |device| device.is_online);
+    offer_to_all(&broker, 3);
+}
+
+#[test]
+fn devices_hear_every_offer_once_at_each_boot_and_with_each_broker() {
+    hears_every_offer_once_at_each_boot(|broker| Fleet::start(broker, 300));
+}
+
+#[test]
+fn devices_that_share_connections_hear_every_offer_once_at_each_boot_and_with_each_broker() {
+    hears_every_offer_once_at_each_boot(|broker| sharing(broker, 2, Behaviour::default(), 300));
+}
+
+#[test]
 fn devices_that_sleep_wake_again_and_again_and_not_all_at_once() {
     let broker = Mosquitto::start();
     let rhythm = Rhythm::Sleeps {
@@ -114,7 +181,11 @@ fn devices_that_sleep_wake_again_and_again_and_not_all_at_once() {
         is_cut: false,
     };
     let behaviours = vec![Behaviour { rhythm, ..Behaviour::default() }; 20];
-    let fleet = Fleet::with(&broker, FleetSettings { prefix: "CLOCK".to_owned(), seed: 7 }, behaviours);
+    let fleet = Fleet::with(
+        &broker,
+        FleetSettings { prefix: "CLOCK".to_owned(), seed: 7, ..FleetSettings::default() },
+        behaviours,
+    );
     assert_eq!(fleet.names()[19].as_str(), "CLOCK00019");
     fleet.wait_until("some asleep and some not", |devices| {
         let awake = devices.iter().filter(|device| device.is_online).count();

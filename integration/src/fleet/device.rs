@@ -9,10 +9,11 @@ use mqtt_ota::{Announcement, DeviceName, Digest};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::at::At;
 use super::awake::{Awake, Due, End, end_of};
 use super::behaviour::{Behaviour, Rhythm};
 use super::ledger::{FleetDevice, Ledger};
-use super::session::{At, Session};
+use super::session::Session;
 use super::staging::Staging;
 
 /// The first pause before a broker that refuses is asked again; it doubles, but not beyond [`MAX_PAUSE`].

@@ -1,141 +1,56 @@
-use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 
-use bytes::{Bytes, BytesMut};
-use rumqttc::QoS;
-use rumqttc::mqttbytes::Error;
-use rumqttc::mqttbytes::v4::{Connect, ConnectReturnCode, Packet, PubAck, Publish, Subscribe};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use bytes::Bytes;
 
-/// The longest packet that is read, in bytes: far above what the protocol allows.
-const MAX_PACKET: usize = 256 * 1024;
-/// How much is read at once, in bytes: a few messages. There are ten thousand of these buffers.
-const READ: usize = 512;
-/// In seconds. Nobody sends a ping: it is longer than any test.
-const KEEP_ALIVE: u16 = u16::MAX;
+use super::at::At;
+use super::connection::Connection;
+use super::seat::Seat;
 
-/// The broker that a fleet is at.
-#[derive(Debug, Clone)]
-pub(super) struct At {
-    pub(super) address: SocketAddr,
-    pub(super) login: Option<(String, String)>,
-}
-
-/// One connection to a broker, over MQTT 3.1.1 and with a clean session, as lean as ten thousand of them have to
-/// be. Dropped, it closes as after a power cut.
+/// What a device has at the broker, from its boot or its waking to its end. Dropped, it ends as by a power cut.
 #[derive(Debug)]
-pub(super) struct Session {
-    stream: TcpStream,
-    received: BytesMut,
-    outgoing: BytesMut,
-    messages: VecDeque<Bytes>,
-    last_id: u16,
-    /// Publications that the broker has not acknowledged.
-    unsettled: usize,
+pub(super) enum Session {
+    Own(Connection),
+    Shared(Seat),
 }
 
 impl Session {
-    /// Connects as the client `id`, and subscribes to `topic`; returns when the broker has said that it has both.
+    /// Joins as the device `id`, whose offers come on `topic`; returns when the broker has said that it has both.
     pub(super) async fn open(at: &At, id: &str, topic: &str) -> io::Result<Self> {
-        let stream = TcpStream::connect(at.address).await?;
-        stream.set_nodelay(true)?;
-        let (received, outgoing, messages) = (BytesMut::new(), BytesMut::new(), VecDeque::new());
-        let mut session = Self { stream, received, outgoing, messages, last_id: 0, unsettled: 0 };
-        let mut connect = Connect::new(id);
-        connect.keep_alive = KEEP_ALIVE;
-        if let Some((user, password)) = &at.login {
-            connect.set_login(user, password);
+        if at.hubs.is_empty() {
+            return Connection::open(at, id, topic).await.map(Self::Own);
         }
-        // Both at once, as MQTT allows: thousands of round trips less.
-        session.queue(&Packet::Connect(connect))?;
-        let mut subscribe = Subscribe::new(topic, QoS::AtLeastOnce);
-        subscribe.pkid = session.next_id();
-        session.queue(&Packet::Subscribe(subscribe))?;
-        match session.packet().await? {
-            Packet::ConnAck(answer) if answer.code == ConnectReturnCode::Success => {}
-            other => return Err(io::Error::other(format!("the broker refuses {id}: {other:?}"))),
-        }
-        while !matches!(session.packet().await?, Packet::SubAck(_)) {}
-        Ok(session)
+        Ok(Self::Shared(Seat::take(&at.hubs, topic).await))
     }
 
     /// Publishes a message; it goes out with whatever waits next.
     pub(super) fn publish(&mut self, topic: String, payload: String, retain: bool) -> io::Result<()> {
-        let mut publish = Publish::new(topic, QoS::AtLeastOnce, payload);
-        (publish.pkid, publish.retain) = (self.next_id(), retain);
-        self.unsettled += 1;
-        self.queue(&Packet::Publish(publish))
+        match self {
+            Self::Own(connection) => connection.publish(topic, payload, retain),
+            Self::Shared(seat) => seat.publish(topic, payload, retain),
+        }
     }
 
     /// Waits until the broker has acknowledged whatever was published.
     pub(super) async fn settle(&mut self) -> io::Result<()> {
-        while self.unsettled > 0 {
-            self.packet().await?;
+        match self {
+            Self::Own(connection) => connection.settle().await,
+            Self::Shared(seat) => seat.settle().await,
         }
-        Ok(())
     }
 
     /// Waits for the next message. Cancellation: nothing is lost.
     pub(super) async fn message(&mut self) -> io::Result<Bytes> {
-        loop {
-            if let Some(message) = self.messages.pop_front() {
-                return Ok(message);
-            }
-            self.packet().await?;
+        match self {
+            Self::Own(connection) => connection.message().await,
+            Self::Shared(seat) => seat.message().await,
         }
     }
 
-    /// Says goodbye, so that the broker knows that it is meant.
-    pub(super) async fn close(mut self) -> io::Result<()> {
-        self.queue(&Packet::Disconnect)?;
-        self.flush().await
-    }
-
-    fn next_id(&mut self) -> u16 {
-        self.last_id = self.last_id.checked_add(1).unwrap_or(1);
-        self.last_id
-    }
-
-    fn queue(&mut self, packet: &Packet) -> io::Result<()> {
-        packet.write(&mut self.outgoing, MAX_PACKET).map(drop).map_err(io::Error::other)
-    }
-
-    /// Cancellation: the rest goes out with the next call.
-    async fn flush(&mut self) -> io::Result<()> {
-        while !self.outgoing.is_empty() {
-            self.stream.write_buf(&mut self.outgoing).await?;
-        }
-        Ok(())
-    }
-
-    /// Reads one packet, and does with it what has to be done in any case.
-    async fn packet(&mut self) -> io::Result<Packet> {
-        loop {
-            self.flush().await?;
-            match Packet::read(&mut self.received, MAX_PACKET) {
-                Ok(Packet::Publish(publish)) => {
-                    self.messages.push_back(publish.payload.clone());
-                    if publish.pkid > 0 {
-                        self.queue(&Packet::PubAck(PubAck::new(publish.pkid)))?;
-                    }
-                    return Ok(Packet::Publish(publish));
-                }
-                Ok(packet) => {
-                    if matches!(packet, Packet::PubAck(_)) {
-                        self.unsettled = self.unsettled.saturating_sub(1);
-                    }
-                    return Ok(packet);
-                }
-                Err(Error::InsufficientBytes(_)) => {
-                    self.received.reserve(READ);
-                    if self.stream.read_buf(&mut self.received).await? == 0 {
-                        return Err(io::ErrorKind::UnexpectedEof.into());
-                    }
-                }
-                Err(error) => return Err(io::Error::other(error)),
-            }
+    /// Says goodbye, so that the broker knows that it is meant; a shared connection stays.
+    pub(super) async fn close(self) -> io::Result<()> {
+        match self {
+            Self::Own(connection) => connection.close().await,
+            Self::Shared(_) => Ok(()),
         }
     }
 }
