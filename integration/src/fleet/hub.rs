@@ -113,7 +113,8 @@ impl Hub {
                     if publish.pkid > 0 {
                         queue(&Packet::PubAck(PubAck::new(publish.pkid)), outgoing)?;
                     }
-                    places.hear(&publish.topic, publish.payload);
+                    // A part of the buffer would keep it from being used again.
+                    places.hear(&publish.topic, &publish.payload);
                 }
                 Ok(Packet::PubAck(answer)) => places.acknowledge(answer.pkid)?,
                 Ok(Packet::ConnAck(answer)) if answer.code == ConnectReturnCode::Success => {}

@@ -109,10 +109,10 @@ impl Places {
     }
 
     /// Hands a message to its device's session, if there is one.
-    pub(super) fn hear(&mut self, topic: &str, message: Bytes) {
+    pub(super) fn hear(&mut self, topic: &str, message: &[u8]) {
         let Some(place) = self.by_topic.get(topic).map(|place| &mut self.places[*place]) else { return };
         if place.session.is_some() {
-            place.messages.push_back(message);
+            place.messages.push_back(Bytes::copy_from_slice(message));
             place.wake();
         }
     }
