@@ -56,6 +56,8 @@ pub(super) struct Keeping {
     devices: HashMap<DeviceName, Device>,
     queue: Queue,
     slots: Slots,
+    /// When another one of them may give way to one that waits.
+    room_at: Option<Instant>,
     /// A look at the folders, in the background: a device that wakes meanwhile is not to wait.
     looking: JoinSet<Result<Folders, FolderError>>,
     retained: mpsc::UnboundedSender<Retained>,
@@ -91,6 +93,7 @@ impl Keeping {
             devices: HashMap::new(),
             queue: Queue::default(),
             slots: Slots::default(),
+            room_at: None,
             looking: JoinSet::new(),
             retained,
             lease,
@@ -125,7 +128,8 @@ impl Keeping {
             self.tell_role();
             self.begin();
             let tick = self.options.window.map(|_| Instant::now() + Window::TICK);
-            let next = self.queue.next().into_iter().chain(tick).fold(self.lease.next(), Instant::min);
+            let times = self.queue.next().into_iter().chain(tick).chain(self.room_at);
+            let next = times.fold(self.lease.next(), Instant::min);
             tokio::select! {
                 said = self.ear.next() => {
                     self.hear(said.ok_or(LinkError::Lost)?);

@@ -12,7 +12,10 @@ use crate::event::{Event, Observer};
 use crate::feed::Feed;
 use crate::wire::{DeviceName, Digest};
 
-/// How long a device whose connection has ended is waited for while others wait for its place.
+/// How long a device that may be asleep is waited for while others wait for its place: one that is awake has said
+/// something by then, also over a weak link.
+const PROMPT: Duration = Duration::from_secs(1);
+/// The same of one whose connection has ended.
 const AWAY: Duration = Duration::from_secs(5);
 
 /// The deliveries that are under way.
@@ -42,8 +45,8 @@ struct Contact(Mutex<Last>);
 
 #[derive(Debug, Clone, Copy)]
 enum Last {
-    /// Nothing, and it may be asleep.
-    Nothing,
+    /// Nothing since its offer, and it may be asleep.
+    Nothing { since: Instant },
     /// It is there.
     There,
     /// Its connection has ended.
@@ -80,7 +83,8 @@ impl Slots {
 
     /// Begins a delivery. `is_awake`: the device was heard just now.
     pub(super) fn begin(&mut self, mut delivery: Delivery, feed: Feed, is_awake: bool) {
-        let contact = Arc::new(Contact(Mutex::new(if is_awake { Last::There } else { Last::Nothing })));
+        let last = if is_awake { Last::There } else { Last::Nothing { since: Instant::now() } };
+        let contact = Arc::new(Contact(Mutex::new(last)));
         let heard = Arc::clone(&contact);
         delivery.observer = Some(Observer::new(move |event| heard.hear(&event)));
         let (end, told) = oneshot::channel();
@@ -133,23 +137,35 @@ impl Slots {
     }
 
     /// Has as many end as wait and are awake, of those that nobody has come for, or that lost their device a while
-    /// ago; the oldest first.
-    pub(super) fn make_room(&mut self, waiting: usize, now: Instant) {
+    /// ago; the oldest first. Yields when there may be another one, where too few can end by now.
+    pub(super) fn make_room(&mut self, waiting: usize, now: Instant) -> Option<Instant> {
         while self.ending < waiting {
-            let silent = self.slots.values_mut().filter(|slot| slot.end.is_some());
-            let silent = silent.filter_map(|slot| match slot.contact.get() {
-                Last::Nothing => Some((Ended::GaveWay, slot)),
-                // It goes on when it announces itself.
-                Last::Gone { at } if now.saturating_duration_since(at) > AWAY => {
-                    Some((Ended::NotThere, slot))
-                }
-                Last::There | Last::Gone { .. } => None,
+            let silent = self.slots.values_mut().filter(|slot| slot.end.is_some()).filter_map(|slot| {
+                let (after, why) = slot.contact.get().gives_way()?;
+                Some((after, slot.number, why, slot))
             });
-            let Some((why, slot)) = silent.min_by_key(|(_, slot)| slot.number) else { return };
+            let (after, _, why, slot) =
+                silent.min_by_key(|(after, number, ..)| ((*after).max(now), *number))?;
+            if after > now {
+                return Some(after);
+            }
             slot.makes_room = true;
             self.ending += 1;
             // One that has just ended makes room all the same.
             let _ = slot.end.take().map(|end| end.send(why));
+        }
+        None
+    }
+}
+
+impl Last {
+    /// When a delivery may end to make room, and what becomes of it then.
+    fn gives_way(self) -> Option<(Instant, Ended)> {
+        match self {
+            Self::Nothing { since } => Some((since + PROMPT, Ended::GaveWay)),
+            // It goes on when it announces itself.
+            Self::Gone { at } => Some((at + AWAY, Ended::NotThere)),
+            Self::There => None,
         }
     }
 }
@@ -175,5 +191,45 @@ impl Delivered {
     /// One that has brought nothing that is known of.
     fn nothing(set: Digest, result: Ended) -> Self {
         Self { end: End { set, result, advanced: false }, position: 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Algorithm;
+    use tokio::time::advance;
+
+    impl Slots {
+        /// One in which nothing happens but that it may be told to end.
+        fn hold(&mut self, device: &str, last: Last) -> oneshot::Receiver<Ended> {
+            let (end, told) = oneshot::channel();
+            let task = self.running.spawn(std::future::pending()).id();
+            self.count += 1;
+            let (contact, set) = (Arc::new(Contact(Mutex::new(last))), Digest::of(Algorithm::Sha256, b""));
+            let slot = Slot { task, set, number: self.count, contact, end: Some(end), makes_room: false };
+            self.slots.insert(device.parse().unwrap(), slot);
+            told
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_may_be_asleep_has_a_moment_to_answer_before_it_gives_way() {
+        let (mut slots, start) = (Slots::default(), Instant::now());
+        let mut there = slots.hold("THERE", Last::There);
+        let mut gone = slots.hold("GONE", Last::Gone { at: start });
+        let mut silent = slots.hold("SILENT", Last::Nothing { since: start });
+        assert_eq!(slots.make_room(1, start), Some(start + PROMPT));
+        assert!(silent.try_recv().is_err());
+        advance(PROMPT).await;
+        assert_eq!(slots.make_room(1, Instant::now()), None);
+        assert_eq!(silent.try_recv(), Ok(Ended::GaveWay));
+        // One has been told already; for a second one there is none yet.
+        assert_eq!(slots.make_room(1, Instant::now()), None);
+        assert_eq!(slots.make_room(2, Instant::now()), Some(start + AWAY));
+        advance(AWAY).await;
+        assert_eq!(slots.make_room(3, Instant::now()), None);
+        assert_eq!(gone.try_recv(), Ok(Ended::NotThere));
+        assert!(there.try_recv().is_err(), "who is there is not sent away");
     }
 }

@@ -15,6 +15,7 @@ use crate::wire::DeviceName;
 impl Keeping {
     /// Begins as many deliveries as there may be.
     pub(super) fn begin(&mut self) {
+        self.room_at = None;
         if !self.lease.is_held() || !self.is_readable {
             return;
         }
@@ -36,18 +37,19 @@ impl Keeping {
             self.give(device);
         }
         if self.gate == Gate::Open {
-            self.make_room();
+            self.room_at = self.make_room();
         }
     }
 
     /// Has those that nobody has come for give way to those that wait and are awake, which may not be so for long.
-    fn make_room(&mut self) {
+    /// Yields when more of them may.
+    fn make_room(&mut self) -> Option<Instant> {
         let now = Instant::now();
         let is_awake =
             |name: &&DeviceName| self.devices.get(*name).is_some_and(|device| device.duty.is_awake(now));
         // Who announced itself last is the first.
         let waiting = self.queue.due().take(self.options.at_once).take_while(is_awake).count();
-        self.slots.make_room(waiting, now);
+        self.slots.make_room(waiting, now)
     }
 
     fn tell(&self, gate: &Gate) {
