@@ -24,33 +24,42 @@ use mqtt_ota_integration::{
 };
 use tempfile::TempDir;
 
-/// The folders of a fleet, which have one file in common.
+/// The folders of a fleet, which have one file in common, as often as there are keepers.
 struct Folders {
-    root: TempDir,
+    roots: Vec<TempDir>,
     spare: TempDir,
 }
 
 impl Folders {
     fn of(fleet: &Fleet) -> Self {
-        let folders = Self { root: tempfile::tempdir().unwrap(), spare: tempfile::tempdir().unwrap() };
-        fs::create_dir(folders.path().join("common")).unwrap();
-        for name in fleet.names() {
-            let folder = folders.path().join(name.as_str());
-            fs::create_dir(&folder).unwrap();
-            fs::write(folder.join("device.toml"), "include = [\"../common\"]\n").unwrap();
+        Self::copies(fleet, 1)
+    }
+
+    fn copies(fleet: &Fleet, count: usize) -> Self {
+        let roots = (0..count).map(|_| tempfile::tempdir().unwrap()).collect();
+        let folders = Self { roots, spare: tempfile::tempdir().unwrap() };
+        for root in &folders.roots {
+            fs::create_dir(root.path().join("common")).unwrap();
+            for name in fleet.names() {
+                let folder = root.path().join(name.as_str());
+                fs::create_dir(&folder).unwrap();
+                fs::write(folder.join("device.toml"), "include = [\"../common\"]\n").unwrap();
+            }
         }
         folders
     }
 
     fn path(&self) -> &Path {
-        self.root.path()
+        self.roots[0].path()
     }
 
     /// Replaces the common file at once; yields the set that it makes.
     fn change(&self, bytes: &[u8]) -> Digest {
-        let new = self.spare.path().join("main.py");
-        fs::write(&new, bytes).unwrap();
-        fs::rename(new, self.path().join("common/main.py")).unwrap();
+        for root in &self.roots {
+            let new = self.spare.path().join("main.py");
+            fs::write(&new, bytes).unwrap();
+            fs::rename(new, root.path().join("common/main.py")).unwrap();
+        }
         let digest = Digest::of(Algorithm::Sha256, bytes);
         let line = ManifestLine { digest, size: bytes.len() as u64, path: "main.py".parse().unwrap() };
         Manifest::new([line]).unwrap().digest(Algorithm::Sha256)
@@ -59,6 +68,12 @@ impl Folders {
 
 fn keeper(broker: &impl Endpoint, folder: &Path) -> (Process, TempDir) {
     MqttOta::run("keep").broker(broker).arg(folder).args(["--parallel", "64"]).start()
+}
+
+/// One of several that keep copies of the same folder.
+fn keeper_of_a_copy(broker: &impl Endpoint, copy: &TempDir) -> (Process, TempDir) {
+    let command = MqttOta::run("keep").broker(broker).arg(copy.path());
+    command.args(["--name", "house", "--parallel", "2"]).start()
 }
 
 #[track_caller]
@@ -261,5 +276,55 @@ fn broker_and_keeper_in_one_process_may_be_killed_at_any_moment() {
     whatever_is_killed(&fleet, &folders, |_| {
         drop(broker.take());
         broker = Some(all_in_one(folders.path(), Some(address)));
+    });
+}
+
+#[test]
+fn keepers_beside_each_other_share_the_work() {
+    let broker = Mosquitto::start();
+    let fleet = Fleet::start(&broker, 100);
+    let folders = Folders::copies(&fleet, 3);
+    let keepers: Vec<_> = folders.roots.iter().map(|copy| keeper_of_a_copy(&broker, copy)).collect();
+    let helping =
+        |keeper: &&(Process, TempDir)| keeper.0.stderr().text().contains("helping the other keeper");
+    let give_up = Instant::now() + GUARD;
+    while keepers.iter().filter(helping).count() < 2 {
+        assert!(Instant::now() < give_up, "nobody helps");
+        std::thread::yield_now();
+    }
+    let given = |keeper: &(Process, TempDir)| {
+        let text = keeper.0.stderr().text();
+        let left = text.matches("the device is given its files by another keeper").count();
+        text.matches("the device is given its files").count() - left
+    };
+    // A copy may be a moment behind the one of the keeper at work, which does the first by itself then.
+    for version in 1.. {
+        let set = folders.change(&noise(version, 20_000));
+        fleet.wait_until_all("at the set", |device| device.runs(set));
+        let given: Vec<_> = keepers.iter().map(given).collect();
+        if given.iter().all(|count| *count > 20) {
+            println!("{version} sets for 100 devices: the three keepers have done {given:?}");
+            break;
+        }
+        assert!(Instant::now() < give_up, "{given:?}");
+    }
+    assert_each_set_rebooted_once(&fleet);
+}
+
+#[test]
+fn each_of_two_keepers_may_be_killed_at_any_moment() {
+    let mut broker = Mosquitto::start();
+    let fleet = Fleet::start(&broker, 50);
+    let folders = Folders::copies(&fleet, 2);
+    let mut running = [0, 1].map(|copy| Some(keeper_of_a_copy(&broker, &folders.roots[copy])));
+    whatever_is_killed(&fleet, &folders, |rng| {
+        if rng.u32(0..8) == 0 {
+            broker.stop();
+            broker.start_again();
+        } else {
+            let copy = rng.usize(0..2);
+            drop(running[copy].take());
+            running[copy] = Some(keeper_of_a_copy(&broker, &folders.roots[copy]));
+        }
     });
 }

@@ -9,8 +9,10 @@
 //!   socket and no clock.
 //! - `delivery`: one device being given its files; `slots`: those that are; `queue`: those that wait for it.
 //! - `lease`: which keeper is at work, and `role`: how that is told.
+//! - `crew`: what it leaves to those that stand by; `word`: what they say to each other.
 //! - `keeping`: all of it together.
 
+mod crew;
 mod delivery;
 mod device;
 mod duty;
@@ -30,6 +32,7 @@ mod standing;
 mod status;
 mod watch;
 mod window;
+mod word;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -41,10 +44,11 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
-use self::ear::Ear;
-use self::keeping::{Keeping, Retained};
+use self::ear::{Ear, Topics};
+use self::keeping::{Keeping, Retained, Saying};
 use self::lease::Lease;
 use self::watch::Watch;
+use self::word::Word;
 use crate::mqtt::{Lasting, LinkError};
 use crate::sender::Sender;
 use crate::wire::{Algorithm, Digest};
@@ -71,7 +75,8 @@ pub struct Keeper {
     sender: Arc<Sender>,
     keeping: Keeping,
     retained: mpsc::UnboundedReceiver<Retained>,
-    lease_topic: String,
+    sayings: mpsc::UnboundedReceiver<Saying>,
+    topics: Topics,
     /// Held as long as this lives.
     _folder: Option<File>,
 }
@@ -98,13 +103,12 @@ impl Keeper {
         let watch = Watch::start(&root, options.settle)
             .map_err(|source| KeeperError::Watch { path: root.clone(), source })?;
         let name = options.name.clone().unwrap_or_else(|| name_of(&root));
-        let lease_topic = format!("mqtt-ota/keeper/{name}");
-        let ear = Ear::open(sender.link(), Some(lease_topic.clone())).await?;
-        let lease = Lease::new(identity(&root), Instant::now());
-        let (retain, retained) = mpsc::unbounded_channel();
-        let lease = (lease, lease_topic.clone());
-        let keeping = Keeping::new(Arc::clone(&sender), root, options, (ear, watch), lease, retain);
-        Ok(Self { sender, keeping, retained, lease_topic, _folder: folder })
+        let topics = Topics::of(&name);
+        let ear = Ear::open(sender.link(), Some(topics.clone())).await?;
+        let lease = (Lease::new(identity(&root), Instant::now()), topics.clone());
+        let ((retain, retained), (say, sayings)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
+        let keeping = Keeping::new(Arc::clone(&sender), root, options, (ear, watch), lease, (retain, say));
+        Ok(Self { sender, keeping, retained, sayings, topics, _folder: folder })
     }
 
     /// Keeps the devices until the future is dropped.
@@ -114,10 +118,11 @@ impl Keeper {
     ///
     /// Cancellation: deliveries go on until the keeper is stopped or dropped; nothing new begins.
     pub async fn run(&mut self) -> Result<Infallible, KeeperError> {
-        let Self { sender, keeping, retained, lease_topic, .. } = self;
+        let Self { sender, keeping, retained, sayings, topics, .. } = self;
         tokio::select! {
             kept = keeping.run() => kept,
-            never = write_down(sender, lease_topic, retained) => match never {},
+            never = write_down(sender, &topics.lease, retained) => match never {},
+            never = say(sender, sayings) => match never {},
         }
     }
 
@@ -130,12 +135,15 @@ impl Keeper {
     /// Gives up every delivery that is under way, whose device keeps what it has, and leaves the work to another
     /// keeper, if there is one.
     pub async fn stop(self) {
-        let Self { sender, keeping, lease_topic, .. } = self;
+        let Self { sender, keeping, topics, .. } = self;
         let was_at_work = keeping.is_at_work();
+        let gone = Word::Gone { keeper: keeping.id().to_owned() }.to_string();
         drop(keeping);
-        if was_at_work {
-            let _ = timeout(GOODBYE, sender.link().publish(&lease_topic, "", Lasting::Retained)).await;
-        }
+        let (topic, text, lasting) = match was_at_work {
+            true => (topics.lease, String::new(), Lasting::Retained),
+            false => (topics.hands, gone, Lasting::For(GOODBYE)),
+        };
+        let _ = timeout(GOODBYE, sender.link().publish(&topic, text, lasting)).await;
         if let Some(sender) = Arc::into_inner(sender) {
             sender.close().await;
         }
@@ -202,4 +210,15 @@ async fn write_down(
             }
         }
     }
+}
+
+/// Says what one keeper has to say to another, one after the other. What does not reach the broker is not said again: it
+/// would be too late.
+async fn say(sender: &Sender, sayings: &mut mpsc::UnboundedReceiver<Saying>) -> Infallible {
+    while let Some((topic, text, lasting)) = sayings.recv().await {
+        if let Err(error) = sender.link().publish(&topic, text, lasting).await {
+            tracing::debug!(topic, %error, "another keeper could not be told");
+        }
+    }
+    std::future::pending().await
 }

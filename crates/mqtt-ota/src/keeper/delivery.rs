@@ -35,6 +35,12 @@ pub(super) struct Delivered {
     pub(super) position: u64,
 }
 
+impl Delivered {
+    pub(super) fn of(set: Digest, result: Ended, position: u64) -> Self {
+        Self { end: End { set, result, advanced: false }, position }
+    }
+}
+
 impl Delivery {
     /// Gives the device its files: all at once where it understands sets, else one after the other.
     ///
@@ -46,7 +52,7 @@ impl Delivery {
             Ok((outcome, position)) => (ended(&outcome), position),
             Err(error) => (Ended::Hindered { why: chain(&error) }, 0),
         };
-        Delivered { end: End { set: self.set, result, advanced: false }, position }
+        Delivered::of(self.set, result, position)
     }
 
     async fn whole(&self, feed: &mut Feed) -> Result<(Outcome, u64), SendError> {

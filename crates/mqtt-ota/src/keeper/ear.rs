@@ -3,6 +3,7 @@ use std::collections::HashMap;
 use tokio::sync::mpsc;
 
 use super::memory::Memory;
+use super::word::Word;
 use crate::feed::Feed;
 use crate::mqtt::{BACKLOG, Incoming, Link, LinkError, Qos, Subscription, patiently};
 use crate::wire::{Announcement, DeviceName};
@@ -15,7 +16,30 @@ pub(super) struct Ear {
     subscription: Subscription,
     /// Where what a device says is passed on to.
     routes: HashMap<DeviceName, mpsc::Sender<Incoming>>,
-    lease_topic: Option<String>,
+    topics: Option<Topics>,
+}
+
+/// Where the keepers of one name hear of each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Topics {
+    /// Who is at work, retained.
+    pub(super) lease: String,
+    /// What those say that stand by.
+    pub(super) hands: String,
+    /// What is left to them.
+    pub(super) task: String,
+}
+
+impl Topics {
+    pub(super) fn of(name: &str) -> Self {
+        let lease = format!("mqtt-ota/keeper/{name}");
+        Self { hands: format!("{lease}/hands"), task: format!("{lease}/task"), lease }
+    }
+
+    /// The filter with which each task comes to one of those that stand by.
+    pub(super) fn shared_task(&self) -> String {
+        format!("$share/mqtt-ota/{}", self.task)
+    }
 }
 
 /// One thing that was heard.
@@ -29,6 +53,8 @@ pub(super) enum Said {
     Remembered { device: DeviceName, memory: Option<Memory> },
     /// Which keeper is at work; empty: none.
     AtWork { keeper: String },
+    /// What another keeper says that stands by.
+    Word(Word),
     /// The connection to the broker is lost: what is said from here on is missed, but for what the broker keeps.
     Lost,
     /// The connection to the broker is back. What the broker keeps comes again.
@@ -37,17 +63,18 @@ pub(super) enum Said {
 
 impl Ear {
     /// Subscribes to what all devices say. What the broker keeps comes first: what keepers remember, and then
-    /// the announcements. Last, where it is asked for, which keeper is at work.
-    pub(super) async fn open(link: &Link, lease_topic: Option<String>) -> Result<Self, LinkError> {
+    /// the announcements, and then, where it is asked for, which keeper is at work: that has arrived when this returns.
+    pub(super) async fn open(link: &Link, topics: Option<Topics>) -> Result<Self, LinkError> {
         let devices = [
             ("+/OTA/keeper", Qos::AtMostOnce),
             ("+/OTA/status", Qos::AtLeastOnce),
             (DeviceName::ANNOUNCEMENTS, Qos::AtMostOnce),
         ];
-        let lease = lease_topic.as_deref().map(|topic| (topic, Qos::AtLeastOnce));
-        let filters: Vec<_> = devices.into_iter().chain(lease).collect();
+        let keepers = topics.iter().flat_map(|topics| [topics.lease.as_str(), &topics.hands]);
+        let keepers = keepers.map(|topic| (topic, Qos::AtLeastOnce));
+        let filters: Vec<_> = devices.into_iter().chain(keepers).collect();
         let subscription = patiently(|| link.subscribe(&filters, FLEET)).await?;
-        Ok(Self { subscription, routes: HashMap::new(), lease_topic })
+        Ok(Self { subscription, routes: HashMap::new(), topics })
     }
 
     /// What is heard next; None once the link is closed. Cancel safe.
@@ -90,9 +117,15 @@ impl Ear {
                 return Some(Said::Reconnected);
             }
         };
-        if self.lease_topic.as_ref() == Some(&message.topic) {
+        match &self.topics {
             // Only a name is compared with it.
-            return Some(Said::AtWork { keeper: String::from_utf8_lossy(&message.payload).into_owned() });
+            Some(topics) if topics.lease == message.topic => {
+                return Some(Said::AtWork { keeper: String::from_utf8_lossy(&message.payload).into_owned() });
+            }
+            Some(topics) if topics.hands == message.topic => {
+                return Word::parse(&message.payload).map(Said::Word);
+            }
+            _ => {}
         }
         let (device, last) = DeviceName::from_topic(&message.topic)?;
         let last = last.to_owned();

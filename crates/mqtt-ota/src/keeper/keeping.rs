@@ -1,4 +1,5 @@
 mod giving;
+mod helping;
 
 use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
@@ -11,10 +12,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
+use self::helping::Helping;
+use super::crew::Crew;
 use super::delivery::Delivered;
 use super::device::Device;
 use super::duty::{Ended, Input};
-use super::ear::{Ear, Said};
+use super::ear::{Ear, Said, Topics};
 use super::error::{KeeperError, chain};
 use super::folders::{FolderError, Folders, Kept};
 use super::lease::Lease;
@@ -26,7 +29,7 @@ use super::rollout::Gate;
 use super::slots::Slots;
 use super::watch::Watch;
 use super::window::Window;
-use crate::mqtt::LinkError;
+use crate::mqtt::{Lasting, LinkError};
 use crate::sender::Sender;
 use crate::wire::{Algorithm, DeviceName};
 
@@ -37,6 +40,8 @@ const AT_ONE_GO: usize = 1024;
 
 /// A topic, and what is to be retained there; empty: nothing any more.
 pub(super) type Retained = (String, String);
+/// A topic, and what is to be said there.
+pub(super) type Saying = (String, String, Lasting);
 
 /// A keeper at work.
 pub(super) struct Keeping {
@@ -61,8 +66,11 @@ pub(super) struct Keeping {
     /// A look at the folders, in the background: a device that wakes meanwhile is not to wait.
     looking: JoinSet<Result<Folders, FolderError>>,
     retained: mpsc::UnboundedSender<Retained>,
+    saying: mpsc::UnboundedSender<Saying>,
     lease: Lease,
-    lease_topic: String,
+    topics: Topics,
+    crew: Crew,
+    helping: Helping,
     role: watch::Sender<Option<Role>>,
     /// Those that go first.
     canaries: BTreeSet<DeviceName>,
@@ -76,8 +84,8 @@ impl Keeping {
         root: PathBuf,
         options: KeeperOptions,
         (ear, watch): (Ear, Watch),
-        (lease, lease_topic): (Lease, String),
-        retained: mpsc::UnboundedSender<Retained>,
+        (lease, topics): (Lease, Topics),
+        (retained, saying): (mpsc::UnboundedSender<Retained>, mpsc::UnboundedSender<Saying>),
     ) -> Self {
         Self {
             sender,
@@ -96,8 +104,11 @@ impl Keeping {
             room_at: None,
             looking: JoinSet::new(),
             retained,
+            saying,
             lease,
-            lease_topic,
+            topics,
+            crew: Crew::default(),
+            helping: Helping::default(),
             role: watch::Sender::new(None),
             canaries: BTreeSet::new(),
             gate: Gate::Open,
@@ -108,6 +119,11 @@ impl Keeping {
     /// Whether it is this keeper that is at work.
     pub(super) fn is_at_work(&self) -> bool {
         self.lease.is_held()
+    }
+
+    /// Names it.
+    pub(super) fn id(&self) -> &str {
+        self.lease.id()
     }
 
     /// What it becomes.
@@ -128,17 +144,16 @@ impl Keeping {
             self.tell_role();
             self.begin();
             let tick = self.options.window.map(|_| Instant::now() + Window::TICK);
-            let times = self.queue.next().into_iter().chain(tick).chain(self.room_at);
+            let others = self.crew.next().into_iter().chain(self.helping.beat_at());
+            let times = self.queue.next().into_iter().chain(tick).chain(self.room_at).chain(others);
             let next = times.fold(self.lease.next(), Instant::min);
             tokio::select! {
                 said = self.ear.next() => {
                     self.hear(said.ok_or(LinkError::Lost)?);
-                    for _ in 1..AT_ONE_GO {
-                        let Some(said) = self.ear.try_next() else { break };
-                        self.hear(said);
-                    }
+                    self.hear_all();
                 }
                 Some((device, delivered)) = self.slots.next() => self.end(&device, delivered),
+                task = self.helping.next() => task.into_iter().for_each(|task| self.help(task)),
                 () = self.watch.settled(), if self.looking.is_empty() => self.look(),
                 Some(Ok(looked)) = self.looking.join_next() => {
                     match looked {
@@ -158,7 +173,11 @@ impl Keeping {
                     }
                 }
                 () = sleep_until(next) => {
+                    // Another keeper may have said in time that it is at work.
+                    self.hear_all();
                     self.claim();
+                    self.beat();
+                    self.take_back();
                     while let Some(device) = self.queue.take_expired(Instant::now()) {
                         self.consider(&device, false);
                     }
@@ -170,13 +189,19 @@ impl Keeping {
     /// Tells which keeper is at work, where that is another one than before.
     fn tell_role(&mut self) {
         let Some(role) = self.lease.role() else { return };
-        if self.role.send_if_modified(|told| told.replace(role) != Some(role)) && role == Role::StandingBy {
-            let name = self.lease_topic.rsplit('/').next().unwrap_or_default();
-            tracing::info!(
-                name,
-                "standing by for another keeper of this name; if that keeps another folder, give one of them another name"
-            );
-            self.slots.end_all();
+        if !self.role.send_if_modified(|told| told.replace(role) != Some(role)) {
+            return;
+        }
+        match role {
+            Role::AtWork => self.stand_up(),
+            Role::StandingBy => {
+                let name = self.topics.lease.rsplit('/').next().unwrap_or_default();
+                tracing::info!(
+                    name,
+                    "standing by for another keeper of this name; if that keeps another folder, give one of them another name"
+                );
+                self.stand_by();
+            }
         }
     }
 
@@ -277,7 +302,7 @@ impl Keeping {
     fn claim(&mut self) {
         let was_held = self.lease.is_held();
         if let Some(claim) = self.lease.tick(Instant::now()) {
-            let _ = self.retained.send((self.lease_topic.clone(), claim));
+            let _ = self.retained.send((self.topics.lease.clone(), claim));
         }
         self.relieved(was_held);
     }
@@ -291,8 +316,19 @@ impl Keeping {
                 let known: Vec<_> = self.devices.keys().cloned().collect();
                 known.iter().for_each(|device| self.consider(device, false));
             }
-            (true, false) => tracing::info!("not at work: another keeper may be, or the broker is away"),
+            (true, false) => {
+                tracing::info!("not at work: another keeper may be, or the broker is away");
+                self.crew.disband().into_iter().for_each(|(device, delivered)| self.end(&device, delivered));
+            }
             _ => {}
+        }
+    }
+
+    /// Hears what is there already.
+    fn hear_all(&mut self) {
+        for _ in 1..AT_ONE_GO {
+            let Some(said) = self.ear.try_next() else { break };
+            self.hear(said);
         }
     }
 
@@ -302,7 +338,9 @@ impl Keeping {
             Said::AtWork { keeper } => {
                 self.lease.hear(&keeper, Instant::now());
                 self.relieved(was_held);
+                self.follow(&keeper);
             }
+            Said::Word(word) => self.hear_word(word),
             Said::Lost => {
                 self.was_lost = true;
                 self.lease.lost(Instant::now());
@@ -355,6 +393,9 @@ impl Keeping {
     }
 
     fn end(&mut self, name: &DeviceName, delivered: Delivered) {
+        if self.is_anothers(name, &delivered) {
+            return;
+        }
         let device = self.device(name);
         let Delivered { mut end, position } = delivered;
         if device.duty.wanted() == Some(end.set) {

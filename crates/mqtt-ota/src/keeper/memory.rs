@@ -82,7 +82,7 @@ impl fmt::Display for Memory {
 }
 
 /// A value must not end its field, nor be longer than anyone reads.
-fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> String {
     let mut text = text.replace(|c: char| c == SEPARATOR || c.is_control(), " ");
     while text.len() > Memory::WHY_MAX {
         text.pop();

@@ -7,7 +7,7 @@ use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 
 use super::delivery::{Delivered, Delivery};
-use super::duty::{End, Ended};
+use super::duty::Ended;
 use crate::event::{Event, Observer};
 use crate::feed::Feed;
 use crate::wire::{DeviceName, Digest};
@@ -81,6 +81,11 @@ impl Slots {
         self.running.len()
     }
 
+    /// Whether there is one to this device.
+    pub(super) fn has(&self, device: &DeviceName) -> bool {
+        self.slots.contains_key(device)
+    }
+
     /// Begins a delivery. `is_awake`: the device was heard just now.
     pub(super) fn begin(&mut self, mut delivery: Delivery, feed: Feed, is_awake: bool) {
         let last = if is_awake { Last::There } else { Last::Nothing { since: Instant::now() } };
@@ -104,7 +109,7 @@ impl Slots {
                 let (device, slot) = self.slots.iter().find(|(_, slot)| slot.task == error.id())?;
                 tracing::error!(%device, %error, "a delivery broke off");
                 let result = Ended::Hindered { why: "it broke off".to_owned() };
-                (device.clone(), Delivered::nothing(slot.set, result))
+                (device.clone(), Delivered::of(slot.set, result, 0))
             }
         };
         if let Some(slot) = self.slots.remove(&ended.0) {
@@ -183,14 +188,7 @@ async fn until(told: oneshot::Receiver<Ended>, delivery: Delivery, feed: Feed) -
     tokio::select! {
         biased;
         delivered = delivery.run(feed) => delivered,
-        why = told => Delivered::nothing(set, why),
-    }
-}
-
-impl Delivered {
-    /// One that has brought nothing that is known of.
-    fn nothing(set: Digest, result: Ended) -> Self {
-        Self { end: End { set, result, advanced: false }, position: 0 }
+        why = told => Delivered::of(set, why, 0),
     }
 }
 

@@ -82,7 +82,7 @@ async fn gather(sender: &Sender) -> Result<Gathered, KeeperError> {
             Said::Remembered { device, memory: None } => drop(remembered.remove(&device)),
             // A list that breaks off is no shorter list.
             Said::Lost | Said::Reconnected => return Err(LinkError::Lost.into()),
-            Said::AtWork { .. } | Said::Answered { .. } => {}
+            Said::AtWork { .. } | Said::Word(_) | Said::Answered { .. } => {}
         }
     }
     Ok((announced, remembered))

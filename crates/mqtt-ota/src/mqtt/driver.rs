@@ -145,6 +145,8 @@ impl Driver {
         let mut filters: Vec<_> = self.subscribers.iter().map(|s| (s.filter.clone(), s.qos)).collect();
         filters.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         filters.dedup();
+        // A broker that cannot share ends the session of whoever asks for it.
+        filters.retain(|(filter, _)| session.shares || !is_shared(filter));
         for (filter, qos) in filters {
             let id = self.next_id();
             self.subscribes.insert(id, Asked::Again(filter.clone()));
@@ -214,6 +216,10 @@ impl Driver {
             // Nobody waits for it any more.
             Command::Publish { done, .. } if done.is_closed() => Ok(()),
             Command::Subscribe { done, .. } if done.is_closed() => Ok(()),
+            Command::Subscribe { subscriber, done } if is_shared(&subscriber.filter) && !session.shares => {
+                let _ = done.send(false);
+                Ok(())
+            }
             Command::Publish { topic, payload, lasting, done } => {
                 let id = self.next_id();
                 self.publishes.insert(id, done);
@@ -276,9 +282,18 @@ impl Driver {
     }
 }
 
+/// What a filter begins with whose subscription is shared (MQTT 5, 4.8.2); the name of those who share it follows.
+const SHARED: &str = "$share/";
+
+fn is_shared(filter: &str) -> bool {
+    filter.starts_with(SHARED)
+}
+
 /// Whether a filter of ours takes a topic. (rumqttc's own `matches` panics at a topic that begins with a
 /// character beyond ASCII.)
 fn takes(filter: &str, topic: &str) -> bool {
+    let shared = filter.strip_prefix(SHARED).and_then(|rest| rest.split_once('/'));
+    let filter = shared.map_or(filter, |(_, filter)| filter);
     let (mut filter, mut topic) = (filter.split('/'), topic.split('/'));
     loop {
         match (filter.next(), topic.next()) {
@@ -295,7 +310,9 @@ mod tests {
 
     #[test]
     fn a_filter_takes_its_topics_and_no_others() {
-        for (filter, topic) in [("a/b", "a/b"), ("+/OTA/device", "Übung/OTA/device"), ("+/b", "/b")] {
+        for (filter, topic) in
+            [("a/b", "a/b"), ("+/OTA/device", "Übung/OTA/device"), ("+/b", "/b"), ("$share/us/a/+", "a/b")]
+        {
             assert!(takes(filter, topic), "{filter} {topic}");
         }
         for (filter, topic) in [("a/b", "a/b/c"), ("a/b", "a"), ("+/b", "a/c"), ("+", "a/b"), ("a", "ä")] {

@@ -7,10 +7,11 @@ use tokio::time::Instant;
 use super::Keeping;
 use crate::keeper::delivery::Delivery;
 use crate::keeper::duty::{Due, Input};
+use crate::keeper::folders::Folder;
 use crate::keeper::rollout::{Closed, Gate};
 use crate::keeper::standing::Standing;
 use crate::keeper::window::Window;
-use crate::wire::DeviceName;
+use crate::wire::{DeviceName, Digest};
 
 impl Keeping {
     /// Begins as many deliveries as there may be.
@@ -27,14 +28,18 @@ impl Keeping {
             self.tell(&gate);
             self.gate = gate;
         }
-        while self.slots.len() < options.at_once {
+        loop {
+            let has_room = self.slots.len() < options.at_once;
+            if !has_room && self.crew.room(Instant::now()) == 0 {
+                break;
+            }
             let next = match self.gate {
                 Gate::Open => self.queue.take(),
                 Gate::Canaries => self.queue.take_of(&self.canaries),
                 Gate::Closed(_) => None,
             };
             let Some(device) = next else { return };
-            self.give(device);
+            self.give(device, has_room);
         }
         if self.gate == Gate::Open {
             self.room_at = self.make_room();
@@ -79,20 +84,29 @@ impl Keeping {
         device.map_or(Standing::Unknown, |device| device.duty.standing())
     }
 
-    fn give(&mut self, name: DeviceName) {
+    /// Gives a device its files, `here` or by another keeper.
+    fn give(&mut self, name: DeviceName, here: bool) {
         let device = self.device(&name);
         let (Some(folder), Some(set)) = (device.folder.clone(), device.duty.wanted()) else { return };
-        if device.duty.due(Instant::now()) != Due::Now {
+        let now = Instant::now();
+        if device.duty.due(now) != Due::Now {
             return;
         }
-        tracing::info!(device = %name, %set, "the device is given its files");
-        let now = Instant::now();
-        let is_awake = device.duty.is_awake(now);
         device.duty.step(Input::Started, now);
-        let announced = device.duty.announced().cloned();
-        let feed = self.ear.feed(&name, announced);
+        if here {
+            tracing::info!(device = %name, %set, "the device is given its files");
+            self.start(name, folder, set);
+        } else {
+            self.leave(name, set);
+        }
+    }
+
+    pub(super) fn start(&mut self, device: DeviceName, folder: Arc<Folder>, set: Digest) {
+        let duty = &self.device(&device).duty;
+        let (is_awake, announced) = (duty.is_awake(Instant::now()), duty.announced().cloned());
+        let feed = self.ear.feed(&device, announced);
         let (sender, options) = (Arc::clone(&self.sender), Arc::clone(&self.options));
-        let delivery = Delivery { sender, device: name, folder, set, options, observer: None };
+        let delivery = Delivery { sender, device, folder, set, options, observer: None };
         self.slots.begin(delivery, feed, is_awake);
     }
 }
