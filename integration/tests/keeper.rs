@@ -237,5 +237,6 @@ fn what_is_changed_while_it_is_delivered_is_not_delivered_to_its_end() {
     fs::remove_file(house.folder().join("NIGHTLAMP/device.toml")).unwrap();
     keeper.says("the device has its files");
     house.assert_has(LAMP, root.path());
+    device.process().stdout().wait_for("rebooting");
     assert_eq!(reboots(&device), 1, "it has never had what was there first");
 }
