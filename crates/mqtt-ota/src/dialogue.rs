@@ -84,6 +84,8 @@ pub(crate) struct Dialogue {
     position: u64,
     /// How often the device has started anew since it got any further.
     restarts: u32,
+    /// How often it has announced itself and has not come for the offer yet.
+    wakes: u32,
     dropped: Option<DropCause>,
 }
 
@@ -108,6 +110,7 @@ impl Dialogue {
             served: false,
             position: 0,
             restarts: 0,
+            wakes: 0,
             dropped: None,
         }
     }
@@ -123,8 +126,9 @@ impl Dialogue {
                 return nobody.then(|| Outcome::NotSubscribed { topic: self.topic.clone() });
             }
             Input::AnnouncedAnew(announcement) => {
-                if self.patience() == Patience::Silence {
-                    self.restarts += 1;
+                match self.patience() {
+                    Patience::Contact => self.wakes += 1,
+                    Patience::Silence => self.restarts += 1,
                 }
                 let outcome = self.announced(announcement);
                 return outcome.or_else(|| (self.restarts > RESTARTS).then(|| self.expired(waited)));
@@ -156,6 +160,16 @@ impl Dialogue {
     /// What is being waited for.
     pub(crate) fn patience(&self) -> Patience {
         if self.asked.is_some() || self.receiving { Patience::Silence } else { Patience::Contact }
+    }
+
+    /// Whether the time of [`Dialogue::patience`] begins anew when the device announces itself now. One that does so
+    /// again and again, and never comes or gets any further, is not waited for without end.
+    pub(crate) fn has_time_anew(&self) -> bool {
+        let count = match self.patience() {
+            Patience::Contact => self.wakes,
+            Patience::Silence => self.restarts,
+        };
+        count < RESTARTS
     }
 
     /// How far the device got, in bytes of all files.
@@ -325,6 +339,23 @@ mod tests {
         let further = (1..9).flat_map(|position| crashes(2).chain([Progress { position }]));
         assert_eq!(run(starts().chain(further)), None);
         assert_eq!(run([ACK].into_iter().chain(crashes(9))), None);
+    }
+
+    #[test]
+    fn a_device_that_announces_itself_has_its_time_anew_but_not_without_end() {
+        let anew = || Input::AnnouncedAnew(Announcement::parse(BEFORE.as_bytes()).unwrap());
+        let mut dialogue = dialogue(false, BEFORE);
+        assert_eq!(dialogue.step(ACK, WAITED), None);
+        for _ in 0..2 {
+            for _ in 0..RESTARTS {
+                assert!(dialogue.has_time_anew());
+                assert_eq!(dialogue.step(anew(), WAITED), None);
+            }
+            assert!(!dialogue.has_time_anew());
+            assert_eq!(dialogue.step(FILES, WAITED), None);
+        }
+        assert_eq!(dialogue.step(Progress { position: 1 }, WAITED), None);
+        assert!(dialogue.has_time_anew(), "it got further");
     }
 
     #[test]

@@ -113,7 +113,7 @@ impl Stream<'_> {
                 acknowledged = &mut publishing, if !is_published => {
                     is_published = true;
                     let is_known = dialogue.patience() == Patience::Silence;
-                    // That it was published again is no word of the device.
+                    // That it was published again after a lost connection of ours is no word of the device.
                     deadline.get_or_insert_with(|| Instant::now() + options.connect_timeout);
                     match acknowledged {
                         // Whoever came knows the offer, whether or not the broker could still say so.
@@ -128,6 +128,13 @@ impl Stream<'_> {
                         if is_published {
                             is_published = false;
                             publishing.set(publish());
+                        }
+                        // What it has not heard of until now it cannot have been late for.
+                        if dialogue.has_time_anew() {
+                            match dialogue.patience() {
+                                Patience::Contact => deadline = None,
+                                Patience::Silence => renew(&mut deadline, silence),
+                            }
                         }
                         let Some(announcement) = feed.announcement.clone() else { continue };
                         Input::AnnouncedAnew(announcement)
@@ -248,3 +255,7 @@ impl Stream<'_> {
         Input::Asked(Asked::Manifest)
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "keeper")]
+mod tests;

@@ -76,6 +76,21 @@ impl Link {
         Ok(Self { commands, protocol, peer, task })
     }
 
+    /// To a broker that accepts all that is published, at once.
+    #[cfg(test)]
+    #[cfg(feature = "keeper")]
+    pub(crate) fn accepting() -> Self {
+        let (commands, mut receiver) = mpsc::unbounded_channel();
+        let task = tokio::spawn(async move {
+            while let Some(command) = receiver.recv().await {
+                if let Command::Publish { done, .. } = command {
+                    let _ = done.send(Answer::Accepted);
+                }
+            }
+        });
+        Self { commands, protocol: Protocol::V311, peer: None, task }
+    }
+
     /// The broker's address, as it was first reached; None where it is in this process.
     pub(crate) fn peer(&self) -> Option<IpAddr> {
         self.peer

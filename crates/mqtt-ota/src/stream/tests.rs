@@ -1,0 +1,73 @@
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use super::*;
+use crate::address::{Listen, Why};
+use crate::mqtt::{Incoming, Message};
+use crate::payload::Payload;
+use crate::serve::Ports;
+use crate::wire::{Algorithm, Digest};
+
+const CONNECT: Duration = Duration::from_secs(30);
+/// Shortly before that is over.
+const LATE: Duration = Duration::from_secs(25);
+
+fn announced() -> Incoming {
+    let (topic, payload) = ("LAMP/OTA/device".to_owned(), "v=1|set=-".into());
+    Incoming::Message(Message { topic, payload, retained: false })
+}
+
+/// How long a device is waited for that never comes, where this is heard one after the other, with a pause before
+/// each.
+async fn waited(heard: Vec<Incoming>) -> Duration {
+    let device: DeviceName = "LAMP".parse().unwrap();
+    let digest = Digest::of(Algorithm::Sha256, b"x");
+    let path: DevicePath = "main.py".parse().unwrap();
+    let items = Items::file(path.clone(), Payload::from_bytes("main.py", &b"x"[..]), digest);
+    let offer = format!("127.0.0.1|4000|{path}|{digest}|0|id=0123456789abcdef|size=1");
+    let offer = ExtendedOffer::parse(offer.as_bytes()).unwrap();
+    let advertised = Advertised {
+        host: "127.0.0.1".parse().unwrap(),
+        port: 4000.try_into().unwrap(),
+        why: Why::DefaultRoute,
+    };
+    let options = SendOptions { connect_timeout: CONNECT, ..SendOptions::default() };
+    let link = Link::accepting();
+    let (link, device, items, offer) = (&link, &device, &items, &offer);
+    let stream = Stream { link, device, items, offer, advertised: &advertised, options: &options };
+    let port = Ports::new(Listen::default(), false).shared(None).await.unwrap();
+    let (says, incoming) = mpsc::channel(1);
+    let mut feed = Feed::routed(device, incoming, None);
+    let begun = Instant::now();
+    let saying = async {
+        for incoming in heard {
+            sleep(LATE).await;
+            says.send(incoming).await.unwrap();
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = saying => unreachable!("it has no end"),
+        delivery = stream.run(&port, &mut feed) => {
+            assert!(matches!(delivery.unwrap().outcome, Outcome::NobodyConnected { .. }));
+        }
+    }
+    begun.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_announces_itself_late_has_the_whole_time_from_then_on() {
+    assert_eq!(waited(Vec::new()).await.as_secs(), 30);
+    assert_eq!(waited(vec![announced()]).await.as_secs(), 25 + 30);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_connection_of_ours_gives_the_device_no_more_time() {
+    assert_eq!(waited(vec![Incoming::Reconnected]).await.as_secs(), 30);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_announces_itself_again_and_again_and_never_comes_is_not_waited_for_without_end() {
+    let heard = (0..20).map(|_| announced()).collect();
+    assert_eq!(waited(heard).await.as_secs(), 3 * 25 + 30);
+}
