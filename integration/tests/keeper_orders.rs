@@ -1,6 +1,7 @@
 //! Orders of events that a keeper has to stand: devices that a test drives step by step.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use mqtt_ota_integration::{Client, EmbeddedBroker, Gate, House, Mosquitto, Passes, RawDevice};
@@ -112,4 +113,23 @@ fn who_announces_itself_does_not_wait_for_those_that_sleep() {
     lamp.announce_as(NOTHING);
     lamp.offer();
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+}
+
+#[test]
+fn what_hinders_a_delivery_on_this_side_is_said_once_and_stops_nothing() {
+    let house = House::with(Mosquitto::start(), &[("LAMP/main.py", "1")]);
+    let taken = TcpListener::bind("0.0.0.0:0").unwrap();
+    let listen = taken.local_addr().unwrap().port().to_string();
+    let lamp = house.device("LAMP", NOTHING);
+    let keeper = house.keeper(&["-vv", "--listen", &listen, "--stop-after", "1"]);
+    keeper.says("the device was not given its files");
+    lamp.announce_as(NOTHING);
+    keeper.says("the device was still not given its files");
+    drop(taken);
+    lamp.announce_as(NOTHING);
+    lamp.offer();
+    let text = keeper.process.stderr().text();
+    assert_eq!(text.matches("the device was not given its files").count(), 1, "{text}");
+    assert_eq!(text.matches("the device is given its files device").count(), 1, "{text}");
+    assert!(!text.contains("too many have failed"), "{text}");
 }

@@ -255,9 +255,11 @@ device.toml, all of it optional:
   trial = 3                  boots that a set has before it is taken back
 
 A device that fails is tried again after 10 s, 20 s and so on up to 10 minutes,
-and left alone in the end until its folder changes. A set that a device has
-taken back is never sent to it again. A device that takes single files only
-gets one after the other, main.py last, and reboots after that.
+and left alone in the end until its folder changes. What goes wrong on this side
+(a port that is taken, a file that cannot be read) is tried again in the same
+way, and never counts against the device. A set that a device has taken back is
+never sent to it again. A device that takes single files only gets one after the
+other, main.py last, and reboots after that.
 
 Examples:
   mqtt-ota keep devices --broker mqtt://iot.lan

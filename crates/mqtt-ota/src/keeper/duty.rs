@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::standing::Standing;
 use crate::wire::{Announcement, Digest, InstalledSet};
 
-/// The pause after a device has failed; each further failure doubles it.
+/// The pause after a delivery has failed; each further failure doubles it.
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
@@ -112,6 +112,14 @@ enum Phase {
     },
 }
 
+/// What went wrong on this side. The device has no part in it, so it is tried for as long as it lasts.
+#[derive(Debug)]
+struct Hindrance {
+    why: String,
+    /// How often in a row.
+    count: u32,
+}
+
 /// The state of one device.
 #[derive(Debug)]
 pub(super) struct Duty {
@@ -126,6 +134,8 @@ pub(super) struct Duty {
     failures: u32,
     /// How many of them there may be.
     limit: u32,
+    /// What hinders its deliveries on this side, until one of them ends otherwise.
+    hindrance: Option<Hindrance>,
     /// When the delivery that is under way has begun.
     started_at: Option<Instant>,
 }
@@ -141,6 +151,7 @@ impl Duty {
             phase: Phase::Idle,
             failures: 0,
             limit,
+            hindrance: None,
             started_at: None,
         }
     }
@@ -155,6 +166,11 @@ impl Duty {
         self.announced.as_ref()
     }
 
+    /// What hindered its last delivery on this side, if anything did.
+    pub(super) fn hindrance(&self) -> Option<&str> {
+        self.hindrance.as_ref().map(|hindrance| hindrance.why.as_str())
+    }
+
     /// Whether it was heard to be awake so lately that it may still be.
     pub(super) fn is_awake(&self, now: Instant) -> bool {
         self.awake_at.is_some_and(|awake| now.saturating_duration_since(awake) < AWAKE)
@@ -166,6 +182,7 @@ impl Duty {
             Input::Wanted(wanted) if wanted != self.wanted => {
                 self.wanted = wanted;
                 self.failures = 0;
+                self.hindrance = None;
                 if self.phase != Phase::Receiving {
                     self.phase = Phase::Idle;
                 }
@@ -241,6 +258,9 @@ impl Duty {
         if advanced && is_current {
             self.failures = 0;
         }
+        if !matches!(result, Ended::Hindered { .. } | Ended::GaveWay) {
+            self.hindrance = None;
+        }
         match result {
             Ended::Installed | Ended::Unchanged => {
                 self.told = Some(set);
@@ -278,22 +298,26 @@ impl Duty {
                     _ => {}
                 }
             }
-            Ended::RolledBack { .. } | Ended::Failed { .. } => {}
-            Ended::Hindered { why } => {
-                self.phase = Phase::Pausing { until: now + FIRST_PAUSE, why, resumes: true };
-            }
+            Ended::Hindered { why } if is_current => self.hinder(why, now),
+            Ended::RolledBack { .. } | Ended::Failed { .. } | Ended::Hindered { .. } => {}
         }
     }
 
     fn fail(&mut self, why: String, may_pass: bool, now: Instant) {
         self.failures += 1;
         self.phase = if may_pass && self.failures < self.limit {
-            let doublings = (self.failures - 1).min(16);
-            let pause = FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
-            Phase::Pausing { until: now + pause, why, resumes: false }
+            Phase::Pausing { until: now + pause(self.failures), why, resumes: false }
         } else {
             Phase::LeftAlone { why }
         };
+    }
+
+    /// It is no failure of the device, and passes some time. One that announces itself is tried at once, unless it was
+    /// in vain that often that it would be so again.
+    fn hinder(&mut self, why: String, now: Instant) {
+        let count = self.hindrance.take().map_or(0, |hindrance| hindrance.count).saturating_add(1);
+        self.hindrance = Some(Hindrance { why: why.clone(), count });
+        self.phase = Phase::Pausing { until: now + pause(count), why, resumes: count < self.limit };
     }
 
     /// When it is to be given its files.
@@ -341,6 +365,12 @@ impl Duty {
     fn has_taken_back(&self, set: Digest) -> bool {
         self.announced.as_ref().is_some_and(|announced| announced.rolled_back == Some(set))
     }
+}
+
+/// How long to wait after that many times in a row.
+fn pause(times: u32) -> Duration {
+    let doublings = times.saturating_sub(1).min(16);
+    FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE)
 }
 
 #[cfg(test)]

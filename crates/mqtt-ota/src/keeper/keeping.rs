@@ -406,6 +406,10 @@ impl Keeping {
             Ended::Installed | Ended::Unchanged => {
                 tracing::info!(device = %name, set = %end.set, result = ?end.result, "the device has its files");
             }
+            // It is said once, and not at each try.
+            Ended::Hindered { why } if device.duty.hindrance() == Some(why) => {
+                tracing::debug!(device = %name, why, "the device was still not given its files");
+            }
             Ended::GaveWay => tracing::debug!(device = %name, "another one that is awake goes first"),
             Ended::NotThere | Ended::NobodyCame { .. } | Ended::Busy => {
                 tracing::info!(device = %name, result = ?end.result, "the device is given its files when it announces itself");

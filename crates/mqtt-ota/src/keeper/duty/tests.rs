@@ -142,6 +142,42 @@ async fn failures_make_ever_longer_pauses_and_an_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_hinders_a_delivery_on_this_side_makes_ever_longer_pauses_and_no_end() {
+    let mut now = Instant::now();
+    let hindered = || ended(1, Ended::Hindered { why: "no port".to_owned() });
+    let mut duty = after(now, [Input::Wanted(Some(set(1))), nothing()]);
+    for pause in [10, 20, 40, 80, 160, 320, 600, 600, 600] {
+        duty.step(Input::Started, now);
+        duty.step(hindered(), now);
+        assert_eq!(duty.due(now), Due::At(now + Duration::from_secs(pause)));
+        assert!(!duty.standing().is_failure());
+        assert_eq!(duty.hindrance(), Some("no port"));
+        now += Duration::from_secs(pause);
+    }
+    duty.step(nothing(), now);
+    duty.step(Input::Started, now);
+    duty.step(hindered(), now);
+    duty.step(nothing(), now);
+    assert_ne!(duty.due(now), Due::Now, "it would be in vain once more");
+    duty.step(Input::Started, now + LONGEST_PAUSE);
+    duty.step(ended(1, failed()), now + LONGEST_PAUSE);
+    assert_eq!((duty.hindrance(), duty.failures), (None, 1), "none of it was the device's");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_announces_itself_is_tried_at_once_after_a_hindrance_or_two() {
+    let now = Instant::now();
+    let mut duty = after(now, [Input::Wanted(Some(set(1))), nothing()]);
+    for _ in 1..LIMIT {
+        duty.step(Input::Started, now);
+        duty.step(ended(1, Ended::Hindered { why: "no broker".to_owned() }), now);
+        assert_ne!(duty.due(now), Due::Now);
+        duty.step(nothing(), now);
+        assert_eq!(duty.due(now), Due::Now);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_does_not_fit_one_wake_goes_on_in_the_next() {
     let now = Instant::now();
     let mut duty = after(now, [Input::Wanted(Some(set(1))), nothing()]);
@@ -182,7 +218,10 @@ async fn a_sleeping_device_is_no_failure_and_is_due_when_it_wakes() {
 #[tokio::test(start_paused = true)]
 async fn a_folder_that_changes_during_a_delivery_is_delivered_next() {
     let now = Instant::now();
-    for result in [Ended::Installed, failed(), Ended::Failed { why: String::new(), may_pass: false }] {
+    let hindered = Ended::Hindered { why: String::new() };
+    for result in
+        [Ended::Installed, failed(), Ended::Failed { why: String::new(), may_pass: false }, hindered]
+    {
         let start = [Input::Wanted(Some(set(1))), nothing(), Input::Started, Input::Wanted(Some(set(2)))];
         let mut duty = after(now, start);
         assert_eq!(duty.due(now), Due::Never);

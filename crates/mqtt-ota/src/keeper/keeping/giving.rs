@@ -92,9 +92,15 @@ impl Keeping {
         if device.duty.due(now) != Due::Now {
             return;
         }
+        let hindrance = device.duty.hindrance().map(str::to_owned);
         device.duty.step(Input::Started, now);
         if here {
-            tracing::info!(device = %name, %set, "the device is given its files");
+            match hindrance {
+                None => tracing::info!(device = %name, %set, "the device is given its files"),
+                Some(why) => {
+                    tracing::debug!(device = %name, %set, why, "the device is given its files once more")
+                }
+            }
             self.start(name, folder, set);
         } else {
             self.leave(name, set);
