@@ -254,6 +254,10 @@ device.toml, all of it optional:
                              \"set\" (what an earlier set has brought) or \"all\"
   trial = 3                  boots that a set has before it is taken back
 
+A folder that others include is no device, unless it has a device.toml too. One
+that is wrong or gone takes nothing back: what it has included stays no device's
+until it is mended, and nothing is sent from a folder that it may mean.
+
 A device that fails is tried again after 10 s, 20 s and so on up to 10 minutes,
 and left alone in the end until its folder changes. What goes wrong on this side
 (a port that is taken, a file that cannot be read) is tried again in the same

@@ -1,16 +1,20 @@
+mod described;
 mod error;
+mod shared;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio::task::spawn_blocking;
 
+use self::described::Described;
 pub use self::error::FolderError;
-use super::settings::{DeviceSettings, SETTINGS_FILE, SETTINGS_MAX, SettingsError};
+use self::shared::{Owner, Shared};
+use super::settings::{DeviceSettings, SETTINGS_FILE};
 use crate::payload::Payload;
 use crate::set::{FileSet, walk};
 use crate::wire::{Algorithm, DeviceName, DevicePath, Digest, Manifest};
@@ -33,6 +37,7 @@ pub(super) struct Folders {
     files: HashMap<PathBuf, Payload>,
     /// How much of them is kept in memory, in bytes.
     in_memory: u64,
+    shared: Shared,
     /// When the last of them was changed.
     pub(super) newest: Option<SystemTime>,
 }
@@ -74,7 +79,8 @@ struct Found {
 
 impl Folders {
     /// Looks into `root`: each folder in it whose name begins with no dot is a device, but for those that others
-    /// include and that have no [`SETTINGS_FILE`]. What has not changed since `before` is not read again.
+    /// include and that have no [`SETTINGS_FILE`]; [`Shared`] has the rule. What has not changed since `before` is not
+    /// read again.
     ///
     /// # Errors
     /// The root itself cannot be read. What is wrong with one device's folder is that device's.
@@ -85,8 +91,8 @@ impl Folders {
         before: &Self,
         algorithms: &BTreeSet<Algorithm>,
     ) -> Result<Self, FolderError> {
-        let (looking, known) = (root.to_owned(), before.files.clone());
-        let looked = spawn_blocking(move || Looking::at(&looking, known)).await;
+        let (looking, known, shared) = (root.to_owned(), before.files.clone(), before.shared.clone());
+        let looked = spawn_blocking(move || Looking::at(&looking, known, &shared)).await;
         let failed =
             |error| FolderError::Unreadable { path: root.to_owned(), source: io::Error::other(error) };
         let Looking { found, mut folders } = looked.map_err(failed)??;
@@ -150,7 +156,7 @@ struct Looking {
 }
 
 impl Looking {
-    fn at(root: &Path, known: HashMap<PathBuf, Payload>) -> Result<Self, FolderError> {
+    fn at(root: &Path, known: HashMap<PathBuf, Payload>, before: &Shared) -> Result<Self, FolderError> {
         let unreadable = |source| FolderError::Unreadable { path: root.to_owned(), source };
         let mut paths = Vec::new();
         for entry in fs::read_dir(root).map_err(unreadable)? {
@@ -162,21 +168,22 @@ impl Looking {
             }
         }
         paths.sort();
-        let mut folders = Folders { places: BTreeSet::from([root.to_owned()]), ..Folders::default() };
-        let settings: Vec<_> = paths.iter().map(|path| read_settings(path)).collect();
-        let included: BTreeSet<_> = paths
+        let described: Vec<_> = paths.into_iter().map(Described::read).collect();
+        let shared = Shared::of(&described, before);
+        let wrong: Vec<_> = described.iter().filter(|folder| folder.settings.is_err()).collect();
+        let owners: Vec<_> = described
             .iter()
-            .zip(&settings)
-            .filter_map(|(path, settings)| Some((path, settings.as_ref().ok()?.as_ref()?)))
-            .flat_map(|(path, settings)| settings.include.iter().map(move |include| path.join(include)))
-            .filter_map(|path| path.canonicalize().ok())
+            .map(|folder| match folder.is_without_settings() {
+                true => shared.owner(folder.name(), &wrong),
+                false => Owner::Device,
+            })
             .collect();
+        let places = BTreeSet::from([root.to_owned()]);
+        let mut folders = Folders { places, shared, ..Folders::default() };
         let mut found = Vec::new();
-        let mut shared = HashMap::new();
-        for (path, settings) in paths.into_iter().zip(settings) {
-            let is_shared = matches!(settings, Ok(None))
-                && path.canonicalize().is_ok_and(|canonical| included.contains(&canonical));
-            if is_shared {
+        let mut listed = HashMap::new();
+        for (Described { path, settings, .. }, owner) in described.into_iter().zip(owners) {
+            if owner == Owner::Others {
                 continue;
             }
             let base = path.file_name().unwrap_or_default().to_string_lossy();
@@ -189,8 +196,10 @@ impl Looking {
             };
             let settings = settings.map(Option::unwrap_or_default);
             let read = settings.as_ref().ok().cloned();
-            let looked =
-                settings.and_then(|settings| look(&path, settings, &known, &mut shared, &mut folders));
+            let looked = match owner {
+                Owner::Unclear { settings } => Err(FolderError::Unclear { path, settings }),
+                _ => settings.and_then(|settings| look(&path, settings, &known, &mut listed, &mut folders)),
+            };
             found.push((device, read, looked));
         }
         Ok(Self { found, folders })
@@ -263,21 +272,6 @@ fn list(
 fn is_editors(name: &DevicePath) -> bool {
     let base = name.as_str().rsplit('/').next().unwrap_or_default();
     base.ends_with('~') || (base.len() > 1 && base.starts_with('#') && base.ends_with('#'))
-}
-
-fn read_settings(folder: &Path) -> Result<Option<DeviceSettings>, FolderError> {
-    let path = folder.join(SETTINGS_FILE);
-    let file = match File::open(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(FolderError::Unreadable { path, source }),
-    };
-    let mut text = String::new();
-    let read = file.take(SETTINGS_MAX + 1).read_to_string(&mut text);
-    let length = read.map_err(|source| FolderError::Unreadable { path: path.clone(), source })?;
-    let settings =
-        if length as u64 > SETTINGS_MAX { Err(SettingsError::TooLong) } else { DeviceSettings::parse(&text) };
-    settings.map(Some).map_err(|source| FolderError::Settings { path, source: Box::new(source) })
 }
 
 #[cfg(test)]

@@ -41,6 +41,14 @@ pub enum FolderError {
         /// What the system says.
         source: io::Error,
     },
+    /// It has no settings, and those of another folder that cannot be understood may include it.
+    #[error("cannot tell whether others include {}: {} is wrong", path.display(), settings.display())]
+    Unclear {
+        /// The folder.
+        path: PathBuf,
+        /// The other folder's settings.
+        settings: PathBuf,
+    },
     /// Its files.
     #[error("cannot send what is in {}", path.display())]
     Set {

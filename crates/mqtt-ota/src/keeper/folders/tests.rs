@@ -87,6 +87,75 @@ async fn an_included_folder_with_settings_is_a_device_all_the_same() {
     assert_eq!(names(folder(&folders, "HALL")), ["main.py"]);
 }
 
+async fn scan_after(root: &Path, before: &Folders) -> Folders {
+    Folders::scan(root, before, &BTreeSet::from([Algorithm::Sha256])).await.unwrap()
+}
+
+fn devices(folders: &Folders) -> Vec<String> {
+    folders.devices.keys().map(ToString::to_string).collect()
+}
+
+#[tokio::test]
+async fn what_was_included_is_no_device_while_the_settings_are_wrong_or_gone() {
+    let root =
+        tree(&[("LAMP/device.toml", "include = [\"../common\"]"), ("LAMP/main.py", ""), ("common/x.py", "")]);
+    let settings = root.path().join("LAMP/device.toml");
+    let first = scan(root.path()).await;
+    assert_eq!(devices(&first), ["LAMP"]);
+    fs::write(&settings, "include = [").unwrap();
+    let broken = scan_after(root.path(), &first).await;
+    assert_eq!(devices(&broken), ["LAMP"]);
+    fs::remove_file(&settings).unwrap();
+    let without = scan_after(root.path(), &broken).await;
+    assert_eq!(devices(&without), ["LAMP"]);
+    fs::rename(root.path().join("LAMP"), root.path().join("HALL")).unwrap();
+    let gone = scan_after(root.path(), &without).await;
+    assert_eq!(devices(&gone), ["HALL"]);
+    fs::rename(root.path().join("HALL"), root.path().join("LAMP")).unwrap();
+    fs::write(&settings, "include = []").unwrap();
+    let other = scan_after(root.path(), &gone).await;
+    assert_eq!(devices(&other), ["LAMP", "common"], "nobody includes it any more");
+}
+
+#[tokio::test]
+async fn what_was_included_is_a_device_as_soon_as_it_has_settings() {
+    let root = tree(&[("LAMP/device.toml", "include = [\"../common\"]"), ("common/x.py", "")]);
+    let first = scan(root.path()).await;
+    fs::remove_file(root.path().join("LAMP/device.toml")).unwrap();
+    fs::write(root.path().join("common/device.toml"), "").unwrap();
+    assert_eq!(names(folder(&scan_after(root.path(), &first).await, "common")), ["x.py"]);
+}
+
+#[tokio::test]
+async fn nothing_is_sent_from_a_folder_that_settings_name_which_nobody_understands() {
+    let root = tree(&[
+        ("LAMP/device.toml", "inclued = [\"../Common\"]"),
+        ("HALL/main.py", ""),
+        ("common/x.py", ""),
+        ("ATTIC/device.toml", "# common"),
+        ("ATTIC/main.py", ""),
+    ]);
+    let first = scan(root.path()).await;
+    let wrong = error(&first, "common");
+    assert!(wrong.contains("common: ") && wrong.ends_with("LAMP/device.toml is wrong"), "{wrong}");
+    assert_eq!(names(folder(&first, "HALL")), ["main.py"]);
+    assert_eq!(names(folder(&first, "ATTIC")), ["main.py"]);
+    fs::write(root.path().join("LAMP/device.toml"), "").unwrap();
+    assert_eq!(names(folder(&scan_after(root.path(), &first).await, "common")), ["x.py"]);
+}
+
+#[tokio::test]
+async fn nothing_is_sent_from_any_folder_without_settings_while_some_cannot_be_read_at_all() {
+    let root =
+        tree(&[("LAMP/main.py", ""), ("HALL/main.py", ""), ("HALL/device.toml", ""), ("x/main.py", "")]);
+    for bytes in [&b"include = [\"\xff"[..], &[b'#'; 2_000_000]] {
+        fs::write(root.path().join("LAMP/device.toml"), bytes).unwrap();
+        let folders = scan(root.path()).await;
+        assert!(error(&folders, "x").starts_with("cannot tell whether others include"));
+        assert_eq!(names(folder(&folders, "HALL")), ["main.py"]);
+    }
+}
+
 #[tokio::test]
 async fn what_is_wrong_with_one_folder_is_no_other_s() {
     let root = tree(&[

@@ -1,0 +1,73 @@
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use super::FolderError;
+use crate::keeper::settings::{DeviceSettings, SETTINGS_FILE, SETTINGS_MAX, SettingsError};
+
+/// A folder, and what its [`SETTINGS_FILE`] says.
+pub(super) struct Described {
+    pub(super) path: PathBuf,
+    /// None where there is no such file.
+    pub(super) settings: Result<Option<DeviceSettings>, FolderError>,
+    /// What stands in a file that cannot be understood, in small letters; None where that is not known either.
+    text: Option<String>,
+}
+
+impl Described {
+    /// Reads the settings. Blocking.
+    pub(super) fn read(path: PathBuf) -> Self {
+        let file = path.join(SETTINGS_FILE);
+        let text = match text_of(&file) {
+            Ok(text) => text,
+            Err(error) => return Self { path, settings: Err(error), text: None },
+        };
+        let settings = text.as_deref().map(DeviceSettings::parse).transpose();
+        let settings =
+            settings.map_err(|source| FolderError::Settings { path: file, source: Box::new(source) });
+        let text = text.filter(|_| settings.is_err()).map(|text| text.to_lowercase());
+        Self { path, settings, text }
+    }
+
+    pub(super) fn name(&self) -> &OsStr {
+        self.path.file_name().unwrap_or_default()
+    }
+
+    pub(super) fn settings_path(&self) -> PathBuf {
+        self.path.join(SETTINGS_FILE)
+    }
+
+    pub(super) fn is_without_settings(&self) -> bool {
+        matches!(self.settings, Ok(None))
+    }
+
+    /// The settings, where there are any and they can be understood.
+    pub(super) fn understood(&self) -> Option<&DeviceSettings> {
+        self.settings.as_ref().ok()?.as_ref()
+    }
+
+    /// Whether the settings cannot be understood, and may be meant to include a folder with this name: they have it
+    /// in their text, or nobody knows what that is.
+    pub(super) fn may_include(&self, name: &OsStr) -> bool {
+        let is_in = |text: &String| text.contains(&name.to_string_lossy().to_lowercase());
+        self.settings.is_err() && self.text.as_ref().is_none_or(is_in)
+    }
+}
+
+/// None where there is no such file.
+fn text_of(path: &Path) -> Result<Option<String>, FolderError> {
+    let unreadable = |source| FolderError::Unreadable { path: path.to_owned(), source };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unreadable(error)),
+    };
+    let mut text = String::new();
+    let length = file.take(SETTINGS_MAX + 1).read_to_string(&mut text).map_err(unreadable)?;
+    if length as u64 > SETTINGS_MAX {
+        let (path, source) = (path.to_owned(), Box::new(SettingsError::TooLong));
+        return Err(FolderError::Settings { path, source });
+    }
+    Ok(Some(text))
+}
