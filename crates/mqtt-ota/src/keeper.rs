@@ -3,7 +3,7 @@
 //! The desired state is a folder, with one folder in it for each device; the actual state is what the devices
 //! announce. There is nothing else to lose: what a keeper remembers beyond them is retained at the broker.
 //!
-//! - `folders`: the tree, with `settings` for each device, and `watch` for its changes.
+//! - `folders`: the tree, with `settings` for each device; `watch`: its changes; `lookout`: which look at it counts.
 //! - `ear`: what all devices say; `memory`: what a keeper remembers of them.
 //! - `duty`: what is to be done for one device; `rollout`: who may be given anything now, in its `window`. No
 //!   socket and no clock.
@@ -21,6 +21,7 @@ mod error;
 mod folders;
 mod keeping;
 mod lease;
+mod lookout;
 mod memory;
 mod options;
 mod queue;
@@ -47,7 +48,7 @@ use tokio::time::{Instant, sleep, timeout};
 use self::ear::{Ear, Topics};
 use self::keeping::{Keeping, Retained, Saying};
 use self::lease::Lease;
-use self::watch::Watch;
+use self::lookout::Lookout;
 use self::word::Word;
 use crate::mqtt::{Lasting, LinkError};
 use crate::sender::Sender;
@@ -100,14 +101,14 @@ impl Keeper {
         let root = root.canonicalize().map_err(unreadable)?;
         let folder = locked(&root)?;
         // What changes from here on is seen, so it is watched before it is looked at.
-        let watch = Watch::start(&root, options.settle)
+        let lookout = Lookout::start(&root, options.settle)
             .map_err(|source| KeeperError::Watch { path: root.clone(), source })?;
         let name = options.name.clone().unwrap_or_else(|| name_of(&root));
         let topics = Topics::of(&name);
         let ear = Ear::open(sender.link(), Some(topics.clone())).await?;
         let lease = (Lease::new(identity(&root), Instant::now()), topics.clone());
         let ((retain, retained), (say, sayings)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
-        let keeping = Keeping::new(Arc::clone(&sender), root, options, (ear, watch), lease, (retain, say));
+        let keeping = Keeping::new(Arc::clone(&sender), options, (ear, lookout), lease, (retain, say));
         Ok(Self { sender, keeping, retained, sayings, topics, _folder: folder })
     }
 

@@ -122,6 +122,15 @@ impl Payload {
         self.0.stamp.is_some() && self.0.stamp == other.0.stamp
     }
 
+    /// Whether the files that the two were opened from had the same length and times.
+    #[cfg(feature = "keeper")]
+    pub(crate) fn is_of_same_time(&self, other: &Self) -> bool {
+        match (&self.0.stamp, &other.0.stamp) {
+            (Some(one), Some(other)) => one.is_of_same_time(other),
+            _ => false,
+        }
+    }
+
     /// Whether the two are clones.
     #[cfg(all(test, feature = "keeper"))]
     pub(crate) fn is(&self, other: &Self) -> bool {

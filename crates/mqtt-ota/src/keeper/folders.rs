@@ -33,7 +33,7 @@ pub(super) struct Folders {
     pub(super) strays: Vec<Arc<FolderError>>,
     /// Every folder that was looked into, to be watched.
     pub(super) places: BTreeSet<PathBuf>,
-    /// The files by their paths, so that what has not changed is not hashed again.
+    /// The files by their paths, so that what has not changed is not hashed again; settings too.
     files: HashMap<PathBuf, Payload>,
     /// How much of them is kept in memory, in bytes.
     in_memory: u64,
@@ -104,6 +104,22 @@ impl Folders {
             folders.add(device, settings, hashed);
         }
         Ok(folders)
+    }
+
+    /// Whether a look has found the same: files of the same names, lengths and times.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        let is_same = |path, file: &Payload| {
+            let other: Option<&Payload> = other.files.get(path);
+            other.is_some_and(|other| other.is_of_same_time(file))
+        };
+        self.places == other.places
+            && self.files.len() == other.files.len()
+            && self.files.iter().all(|(path, file)| is_same(path, file))
+    }
+
+    /// Takes it from a look that counted what is shared: this one does not count.
+    pub(super) fn believe(&mut self, known: Option<&Self>) {
+        self.shared = known.map(|known| known.shared.clone()).unwrap_or_default();
     }
 
     /// Gives a folder to the device that it is named after, and to its aliases.
@@ -182,7 +198,11 @@ impl Looking {
         let mut folders = Folders { places, shared, ..Folders::default() };
         let mut found = Vec::new();
         let mut listed = HashMap::new();
-        for (Described { path, settings, .. }, owner) in described.into_iter().zip(owners) {
+        for (Described { path, settings, file, .. }, owner) in described.into_iter().zip(owners) {
+            if let Some(file) = file {
+                folders.newest = folders.newest.max(file.modified());
+                folders.files.insert(path.join(SETTINGS_FILE), file);
+            }
             if owner == Owner::Others {
                 continue;
             }

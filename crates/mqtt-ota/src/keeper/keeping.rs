@@ -4,12 +4,9 @@ mod helping;
 use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::error::Error as StdError;
-use std::mem::take;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use self::helping::Helping;
@@ -19,15 +16,15 @@ use super::device::Device;
 use super::duty::{Ended, Input};
 use super::ear::{Ear, Said, Topics};
 use super::error::{KeeperError, chain};
-use super::folders::{FolderError, Folders, Kept};
+use super::folders::{Folders, Kept};
 use super::lease::Lease;
+use super::lookout::{Lookout, Sight};
 use super::memory::{Memory, State};
 use super::options::KeeperOptions;
 use super::queue::Queue;
 use super::role::{Role, Roles};
 use super::rollout::Gate;
 use super::slots::Slots;
-use super::watch::Watch;
 use super::window::Window;
 use crate::mqtt::{Lasting, LinkError};
 use crate::sender::Sender;
@@ -46,16 +43,14 @@ pub(super) type Saying = (String, String, Lasting);
 /// A keeper at work.
 pub(super) struct Keeping {
     sender: Arc<Sender>,
-    root: PathBuf,
     options: Arc<KeeperOptions>,
     ear: Ear,
     /// The connection was lost: what the broker has kept since may be new.
     was_lost: bool,
-    watch: Watch,
+    lookout: Lookout,
     folders: Arc<Folders>,
     /// The folders could be looked at the last time.
     is_readable: bool,
-    is_to_look_again: bool,
     /// The hash functions that devices have asked for.
     algorithms: BTreeSet<Algorithm>,
     devices: HashMap<DeviceName, Device>,
@@ -63,8 +58,6 @@ pub(super) struct Keeping {
     slots: Slots,
     /// When another one of them may give way to one that waits.
     room_at: Option<Instant>,
-    /// A look at the folders, in the background: a device that wakes meanwhile is not to wait.
-    looking: JoinSet<Result<Folders, FolderError>>,
     retained: mpsc::UnboundedSender<Retained>,
     saying: mpsc::UnboundedSender<Saying>,
     lease: Lease,
@@ -81,28 +74,24 @@ pub(super) struct Keeping {
 impl Keeping {
     pub(super) fn new(
         sender: Arc<Sender>,
-        root: PathBuf,
         options: KeeperOptions,
-        (ear, watch): (Ear, Watch),
+        (ear, lookout): (Ear, Lookout),
         (lease, topics): (Lease, Topics),
         (retained, saying): (mpsc::UnboundedSender<Retained>, mpsc::UnboundedSender<Saying>),
     ) -> Self {
         Self {
             sender,
-            root,
             options: Arc::new(options),
             ear,
             was_lost: false,
-            watch,
+            lookout,
             folders: Arc::default(),
             is_readable: false,
-            is_to_look_again: false,
             algorithms: BTreeSet::from([Algorithm::Sha256]),
             devices: HashMap::new(),
             queue: Queue::default(),
             slots: Slots::default(),
             room_at: None,
-            looking: JoinSet::new(),
             retained,
             saying,
             lease,
@@ -134,11 +123,9 @@ impl Keeping {
     /// Looks at the folders for the first time, and keeps the devices from then on.
     pub(super) async fn run(&mut self) -> Result<Infallible, KeeperError> {
         self.look();
-        if let Some(Ok(looked)) = self.looking.join_next().await {
-            let folders = looked?;
-            if !self.watch.is_disturbed(folders.newest) {
-                self.looked(folders);
-            }
+        match self.lookout.next().await {
+            Sight::Unreadable(error) => return Err(error.into()),
+            sight => self.see(sight),
         }
         loop {
             self.tell_role();
@@ -154,24 +141,7 @@ impl Keeping {
                 }
                 Some((device, delivered)) = self.slots.next() => self.end(&device, delivered),
                 task = self.helping.next() => task.into_iter().for_each(|task| self.help(task)),
-                () = self.watch.settled(), if self.looking.is_empty() => self.look(),
-                Some(Ok(looked)) = self.looking.join_next() => {
-                    match looked {
-                        // What was read while somebody wrote may never have been: it is looked at again at rest.
-                        Ok(folders) if self.watch.is_disturbed(folders.newest) => {}
-                        Err(_) if self.watch.is_disturbed(None) => {}
-                        Ok(folders) => self.looked(folders),
-                        // What there was to know stays known: it is no other wish, and nobody's second chance.
-                        Err(error) => {
-                            let error = &error as &dyn StdError;
-                            tracing::warn!(error, "nothing is sent until the folder can be read");
-                            self.is_readable = false;
-                        }
-                    }
-                    if take(&mut self.is_to_look_again) {
-                        self.look();
-                    }
-                }
+                sight = self.lookout.next() => self.see(sight),
                 () = sleep_until(next) => {
                     // Another keeper may have said in time that it is at work.
                     self.hear_all();
@@ -205,22 +175,28 @@ impl Keeping {
         }
     }
 
-    /// Looks at the folders. Of two looks at once the older one might count in the end.
     fn look(&mut self) {
-        self.is_to_look_again = !self.looking.is_empty();
-        if self.is_to_look_again {
-            return;
+        self.lookout.look(&self.algorithms);
+    }
+
+    fn see(&mut self, sight: Sight) {
+        match sight {
+            Sight::Due => self.look(),
+            Sight::Clear(folders) => self.looked(folders),
+            Sight::Blurred => {}
+            // It is no other wish, and nobody's second chance.
+            Sight::Unreadable(error) => {
+                let error = &error as &dyn StdError;
+                tracing::warn!(error, "nothing is sent until the folder can be read");
+                self.is_readable = false;
+            }
         }
-        let (root, before, algorithms) =
-            (self.root.clone(), Arc::clone(&self.folders), self.algorithms.clone());
-        self.looking.spawn(async move { Folders::scan(&root, &before, &algorithms).await });
     }
 
     /// Finds out who is to have something else now.
-    fn looked(&mut self, folders: Folders) {
+    fn looked(&mut self, folders: Arc<Folders>) {
         self.complain(&folders);
         self.is_readable = true;
-        self.watch.follow(&folders.places);
         let known: BTreeSet<_> = self.devices.keys().chain(folders.devices.keys()).cloned().collect();
         let first = &self.options.canary_groups;
         let in_group = folders.devices.iter().filter_map(|(name, kept)| {
@@ -233,7 +209,7 @@ impl Keeping {
             is_first.then_some(name)
         });
         self.canaries = self.options.canaries.iter().chain(in_group).cloned().collect();
-        self.folders = Arc::new(folders);
+        self.folders = folders;
         for device in known {
             self.want(&device);
             self.consider(&device, false);
@@ -258,7 +234,7 @@ impl Keeping {
             }
         }
         if folders.devices.is_empty() && (!self.is_readable || !self.folders.devices.is_empty()) {
-            let path = self.root.display();
+            let path = self.lookout.root().display();
             tracing::warn!(%path, "there is no device's folder in it; a device's files are in a folder with its name");
         }
     }

@@ -22,18 +22,14 @@ pub(super) struct Watch {
     settle: Duration,
     /// When the tree is looked at all the same.
     look_at: Instant,
-    /// What has been seen of a change that goes on.
-    change: Option<Change>,
+    /// When a change has come to rest, if nothing more is seen.
+    rest_at: Option<Instant>,
+    /// When it has gone on for too long; from its beginning until what it came to is seen.
+    at_last: Option<Instant>,
+    /// The system has told of it.
+    is_told: bool,
     /// The tree does not come to rest, and is looked at as it is.
     is_restless: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Change {
-    /// When it has come to rest, if nothing more is seen.
-    rest_at: Instant,
-    /// When it has gone on for too long.
-    at_last: Instant,
 }
 
 impl Watch {
@@ -55,7 +51,9 @@ impl Watch {
             others: BTreeSet::new(),
             settle,
             look_at: Instant::now() + LOOK,
-            change: None,
+            rest_at: None,
+            at_last: None,
+            is_told: false,
             is_restless: false,
         })
     }
@@ -84,30 +82,57 @@ impl Watch {
             // A clock that is ahead says nothing, unless it is by little.
             Err(ahead) => ahead.duration() < self.settle,
         });
-        if self.changes.try_recv().is_ok() || (is_new && self.change.is_none()) {
+        if self.changes.try_recv().is_ok() {
+            self.told();
+        } else if is_new && self.rest_at.is_none() {
             self.changed();
         }
-        self.change.is_some() && !self.is_restless
+        self.rest_at.is_some() && !self.is_restless
+    }
+
+    /// Whether what is found counts at once: the system has told of it, or it does not come to rest.
+    pub(super) fn is_to_be_taken(&self) -> bool {
+        self.is_told || self.is_restless
+    }
+
+    /// What was found counts: what changes from here on is another change.
+    pub(super) fn seen(&mut self) {
+        (self.at_last, self.is_told, self.is_restless) = (None, false, false);
+    }
+
+    /// What was found does not count yet: it is looked at again, at rest.
+    pub(super) fn wait(&mut self) {
+        if self.rest_at.is_none() {
+            self.changed();
+        }
+    }
+
+    fn told(&mut self) {
+        self.is_told = true;
+        self.changed();
     }
 
     fn changed(&mut self) {
         let now = Instant::now();
-        let at_last = self.change.map_or(now + RESTLESS, |change| change.at_last);
-        self.change = Some(Change { rest_at: now + self.settle, at_last });
+        self.rest_at = Some(now + self.settle);
+        self.at_last.get_or_insert(now + RESTLESS);
     }
 
     /// Waits until something has changed and the tree is at rest again; or until it is time to look anyway. Cancel
     /// safe.
     pub(super) async fn settled(&mut self) {
         loop {
-            let until = self.change.map_or(self.look_at, |change| change.rest_at.min(change.at_last));
+            let at_last = self.at_last;
+            let until = self
+                .rest_at
+                .map_or(self.look_at, |rest_at| at_last.map_or(rest_at, |last| last.min(rest_at)));
             match timeout_at(until, self.changes.recv()).await {
-                Ok(Some(())) => self.changed(),
+                Ok(Some(())) => self.told(),
                 // The watcher lives as long as this, so the channel does not end.
                 Ok(None) => std::future::pending().await,
                 Err(_) => {
-                    self.is_restless =
-                        self.change.take().is_some_and(|change| change.at_last <= Instant::now());
+                    let is_change = self.rest_at.take().is_some();
+                    self.is_restless = is_change && at_last.is_some_and(|at_last| at_last <= Instant::now());
                     self.look_at = Instant::now() + LOOK;
                     return;
                 }

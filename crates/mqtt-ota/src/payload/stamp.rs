@@ -32,4 +32,14 @@ impl Stamp {
             },
         }
     }
+
+    /// Whether the lengths and the times are the same. Some file systems have another identity for a file each time.
+    #[cfg(feature = "keeper")]
+    pub(super) fn is_of_same_time(&self, other: &Self) -> bool {
+        #[cfg(unix)]
+        let (changed, other_changed) = (self.changed, other.changed);
+        #[cfg(not(unix))]
+        let (changed, other_changed) = ((), ());
+        (self.len, self.modified, changed) == (other.len, other.modified, other_changed)
+    }
 }

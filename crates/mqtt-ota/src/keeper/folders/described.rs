@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 
 use super::FolderError;
 use crate::keeper::settings::{DeviceSettings, SETTINGS_FILE, SETTINGS_MAX, SettingsError};
+use crate::payload::Payload;
 
 /// A folder, and what its [`SETTINGS_FILE`] says.
 pub(super) struct Described {
     pub(super) path: PathBuf,
     /// None where there is no such file.
     pub(super) settings: Result<Option<DeviceSettings>, FolderError>,
+    /// The file, as it looked before it was read.
+    pub(super) file: Option<Payload>,
     /// What stands in a file that cannot be understood, in small letters; None where that is not known either.
     text: Option<String>,
 }
@@ -18,16 +21,17 @@ pub(super) struct Described {
 impl Described {
     /// Reads the settings. Blocking.
     pub(super) fn read(path: PathBuf) -> Self {
-        let file = path.join(SETTINGS_FILE);
-        let text = match text_of(&file) {
+        let name = path.join(SETTINGS_FILE);
+        let file = Payload::look(name.clone()).ok();
+        let text = match text_of(&name) {
             Ok(text) => text,
-            Err(error) => return Self { path, settings: Err(error), text: None },
+            Err(error) => return Self { path, settings: Err(error), file, text: None },
         };
         let settings = text.as_deref().map(DeviceSettings::parse).transpose();
         let settings =
-            settings.map_err(|source| FolderError::Settings { path: file, source: Box::new(source) });
+            settings.map_err(|source| FolderError::Settings { path: name, source: Box::new(source) });
         let text = text.filter(|_| settings.is_err()).map(|text| text.to_lowercase());
-        Self { path, settings, text }
+        Self { path, settings, file, text }
     }
 
     pub(super) fn name(&self) -> &OsStr {

@@ -1,0 +1,123 @@
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
+use std::time::SystemTime;
+
+use super::*;
+use crate::keeper::folders::Kept;
+
+const SETTLE: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_secs(60);
+
+/// A device's folder on a file system that tells nothing: who watches a link is not told of its target.
+struct Share {
+    root: tempfile::TempDir,
+    far: tempfile::TempDir,
+}
+
+impl Share {
+    fn new() -> Self {
+        let share = Self { root: tempfile::tempdir().unwrap(), far: tempfile::tempdir().unwrap() };
+        fs::create_dir(share.root.path().join("LAMP")).unwrap();
+        share.has("main.py", "1");
+        share
+    }
+
+    /// With one more file.
+    fn has(&self, name: &str, text: &str) {
+        self.write(name, text);
+        symlink(self.far.path().join(name), self.root.path().join("LAMP").join(name)).unwrap();
+    }
+
+    /// Writes a file, and has its clock so far behind that its time tells nothing.
+    fn write(&self, name: &str, text: &str) {
+        let path = self.far.path().join(name);
+        fs::write(&path, text).unwrap();
+        let behind = SystemTime::now() - Duration::from_secs(7200);
+        File::options().write(true).open(&path).unwrap().set_modified(behind).unwrap();
+    }
+}
+
+/// What the next look comes to, and how long it was until then.
+async fn looked(lookout: &mut Lookout) -> (Sight, Duration) {
+    let begun = Instant::now();
+    loop {
+        match lookout.next().await {
+            Sight::Due => lookout.look(&BTreeSet::from([Algorithm::Sha256])),
+            sight => return (sight, begun.elapsed()),
+        }
+    }
+}
+
+async fn started(share: &Share) -> Lookout {
+    let mut lookout = Lookout::start(share.root.path(), SETTLE).unwrap();
+    lookout.look(&BTreeSet::from([Algorithm::Sha256]));
+    assert!(matches!(lookout.next().await, Sight::Clear(_)));
+    lookout
+}
+
+fn length(sight: &Sight) -> u64 {
+    let Sight::Clear(folders) = sight else { panic!("{sight:?}") };
+    let (_, kept) = folders.devices.first_key_value().unwrap();
+    let Kept::Folder(folder) = kept else { panic!("{kept:?}") };
+    folder.set.payloads().map(|(_, payload)| payload.len()).sum()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_told_of_counts_when_it_is_found_twice() {
+    let share = Share::new();
+    let mut lookout = started(&share).await;
+    share.write("main.py", "22");
+    let (sight, waited) = looked(&mut lookout).await;
+    assert!(matches!(sight, Sight::Blurred) && waited >= LOOK, "{sight:?} {waited:?}");
+    share.write("main.py", "333");
+    let (sight, waited) = looked(&mut lookout).await;
+    assert!(matches!(sight, Sight::Blurred) && waited >= SETTLE, "{sight:?} {waited:?}");
+    let (sight, waited) = looked(&mut lookout).await;
+    assert_eq!(length(&sight), 3);
+    assert!(waited >= SETTLE && waited < LOOK, "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_that_follows_at_once_does_not_count_as_the_second_one() {
+    let share = Share::new();
+    let mut lookout = started(&share).await;
+    share.write("main.py", "22");
+    assert!(matches!(looked(&mut lookout).await.0, Sight::Blurred));
+    lookout.look(&BTreeSet::from([Algorithm::Sha256]));
+    assert!(matches!(looked(&mut lookout).await.0, Sight::Blurred));
+    assert_eq!(length(&looked(&mut lookout).await.0), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_not_changed_counts_at_once() {
+    let share = Share::new();
+    let mut lookout = started(&share).await;
+    let (sight, waited) = looked(&mut lookout).await;
+    assert_eq!(length(&sight), 1);
+    assert!(waited >= LOOK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn settings_that_nobody_told_of_have_to_be_found_twice_as_well() {
+    let share = Share::new();
+    share.has("device.toml", "hold = true");
+    let mut lookout = started(&share).await;
+    share.write("device.toml", "hold = false");
+    assert!(matches!(looked(&mut lookout).await.0, Sight::Blurred));
+    assert!(matches!(looked(&mut lookout).await.0, Sight::Clear(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_never_comes_to_rest_is_taken_as_it_is_in_the_end() {
+    let share = Share::new();
+    let mut lookout = started(&share).await;
+    let begun = Instant::now();
+    for length in 2..100 {
+        share.write("main.py", &"x".repeat(length));
+        if let (Sight::Clear(_), _) = looked(&mut lookout).await {
+            assert!(begun.elapsed() < 2 * LOOK, "{:?}", begun.elapsed());
+            return;
+        }
+    }
+    panic!("it is looked at for ever");
+}
