@@ -4,7 +4,7 @@
 use std::fs;
 
 use mqtt_ota_integration::{
-    Chaos, DemoDevice, House, Interpreter, Receiver, SetDevice, files, free_port, noise,
+    Chaos, Client, DemoDevice, House, Interpreter, Receiver, SetDevice, files, free_port, noise,
 };
 
 const LAMP: &str = "NIGHTLAMP";
@@ -174,6 +174,34 @@ fn a_keeper_that_is_killed_and_a_broker_that_restarts_change_nothing_in_the_end(
         (text.matches("the device has its files").count() == 2).then_some(())
     });
     house.assert_has(LAMP, root.path());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_to_a_release_is_followed_to_the_next_one() {
+    let house = House::new();
+    let root = tempfile::tempdir().unwrap();
+    let _device = house.boots(LAMP, root.path());
+    house.next_set(LAMP, "");
+    let home = house.scene.folder();
+    house.has("NIGHTLAMP/main.py", "VERSION = 1\n");
+    fs::rename(house.folder(), home.join("1")).unwrap();
+    fs::create_dir_all(home.join("2/NIGHTLAMP")).unwrap();
+    fs::write(home.join("2/NIGHTLAMP/main.py"), "VERSION = 2\n").unwrap();
+    std::os::unix::fs::symlink("1", house.folder()).unwrap();
+    let lease = Client::connect(&house.scene.broker, "lease");
+    lease.subscribe("mqtt-ota/keeper/#");
+    let _keeper = house.keeper(&[]);
+    let one = house.next_set(LAMP, "-");
+    std::os::unix::fs::symlink("2", home.join("next")).unwrap();
+    fs::rename(home.join("next"), house.folder()).unwrap();
+    let two = house.next_set(LAMP, &one);
+    house.assert_has(LAMP, root.path());
+    // What is in the next release is watched as well.
+    house.has("NIGHTLAMP/main.py", "VERSION = 3\n");
+    house.next_set(LAMP, &two);
+    house.assert_has(LAMP, root.path());
+    assert_eq!(lease.next().topic, "mqtt-ota/keeper/devices");
 }
 
 #[test]

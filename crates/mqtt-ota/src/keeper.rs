@@ -3,7 +3,8 @@
 //! The desired state is a folder, with one folder in it for each device; the actual state is what the devices
 //! announce. There is nothing else to lose: what a keeper remembers beyond them is retained at the broker.
 //!
-//! - `folders`: the tree, with `settings` for each device; `watch`: its changes; `lookout`: which look at it counts.
+//! - `folders`: the tree, with `settings` for each device; `root`: where that is; `watch`: its changes; `lookout`:
+//!   which look at it counts.
 //! - `ear`: what all devices say; `memory`: what a keeper remembers of them.
 //! - `duty`: what is to be done for one device; `rollout`: who may be given anything now, in its `window`. No
 //!   socket and no clock.
@@ -27,6 +28,7 @@ mod options;
 mod queue;
 mod role;
 mod rollout;
+mod root;
 mod settings;
 mod slots;
 mod standing;
@@ -37,8 +39,7 @@ mod word;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::fs::{self, File};
-use std::path::Path;
+use std::path::{self, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,12 +79,11 @@ pub struct Keeper {
     retained: mpsc::UnboundedReceiver<Retained>,
     sayings: mpsc::UnboundedReceiver<Saying>,
     topics: Topics,
-    /// Held as long as this lives.
-    _folder: Option<File>,
 }
 
 impl Keeper {
-    /// Begins to watch `root`, which has one folder for each device in it, and to listen to the devices.
+    /// Begins to watch `root`, which has one folder for each device in it, and to listen to the devices. What is put in
+    /// its place later on, such as another target of a link, is followed.
     ///
     /// # Errors
     /// The folder cannot be read or watched, or has a keeper on this machine already. The broker forbids to
@@ -95,21 +95,19 @@ impl Keeper {
         root: impl AsRef<Path>,
         options: KeeperOptions,
     ) -> Result<Self, KeeperError> {
-        let (sender, root) = (Arc::new(sender), root.as_ref());
-        let unreadable = |source| FolderError::Unreadable { path: root.to_owned(), source };
-        fs::read_dir(root).map_err(unreadable)?;
-        let root = root.canonicalize().map_err(unreadable)?;
-        let folder = locked(&root)?;
+        let (sender, path) = (Arc::new(sender), root.as_ref());
+        let unreadable = |source| FolderError::Unreadable { path: path.to_owned(), source };
+        // Without a slash at its end, which is no other folder.
+        let path: PathBuf = path::absolute(path).map_err(unreadable)?.components().collect();
         // What changes from here on is seen, so it is watched before it is looked at.
-        let lookout = Lookout::start(&root, options.settle)
-            .map_err(|source| KeeperError::Watch { path: root.clone(), source })?;
-        let name = options.name.clone().unwrap_or_else(|| name_of(&root));
+        let lookout = Lookout::start(&path, options.settle)?;
+        let name = options.name.clone().unwrap_or_else(|| name_of(&path));
         let topics = Topics::of(&name);
         let ear = Ear::open(sender.link(), Some(topics.clone())).await?;
-        let lease = (Lease::new(identity(&root), Instant::now()), topics.clone());
+        let lease = (Lease::new(identity(&path), Instant::now()), topics.clone());
         let ((retain, retained), (say, sayings)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
         let keeping = Keeping::new(Arc::clone(&sender), options, (ear, lookout), lease, (retain, say));
-        Ok(Self { sender, keeping, retained, sayings, topics, _folder: folder })
+        Ok(Self { sender, keeping, retained, sayings, topics })
     }
 
     /// Keeps the devices until the future is dropped.
@@ -139,7 +137,7 @@ impl Keeper {
         let Self { sender, keeping, topics, .. } = self;
         let was_at_work = keeping.is_at_work();
         let gone = Word::Gone { keeper: keeping.id().to_owned() }.to_string();
-        drop(keeping);
+        let _lookout = keeping.give_up();
         let (topic, text, lasting) = match was_at_work {
             true => (topics.lease, String::new(), Lasting::Retained),
             false => (topics.hands, gone, Lasting::For(GOODBYE)),
@@ -151,30 +149,19 @@ impl Keeper {
     }
 }
 
-/// Takes a folder for this keeper alone, where the system can do that.
-fn locked(root: &Path) -> Result<Option<File>, KeeperError> {
-    let Ok(folder) = File::open(root) else { return Ok(None) };
-    match fs4::FileExt::try_lock(&folder) {
-        Ok(()) => Ok(Some(folder)),
-        Err(fs4::TryLockError::WouldBlock) => Err(KeeperError::Taken { path: root.to_owned() }),
-        Err(fs4::TryLockError::Error(error)) => {
-            tracing::debug!(%error, "the folder cannot be locked");
-            Ok(None)
-        }
-    }
-}
-
-/// What keepers of this folder are called where nothing is said: as the folder is.
-fn name_of(root: &Path) -> String {
-    let name = root.file_name().unwrap_or_default().to_string_lossy();
+/// What keepers of the folder at this path are called where nothing is said: as it is, or the link to it.
+fn name_of(path: &Path) -> String {
+    let real = path.canonicalize().unwrap_or_default();
+    // Where the path ends in `..`, that is no name.
+    let name = path.file_name().or(real.file_name()).unwrap_or_default().to_string_lossy();
     name.replace(|c: char| matches!(c, '/' | '+' | '#') || c.is_control(), "-")
 }
 
-/// What is the same for a keeper of this folder on this machine, whenever it is started, and what is not: machines
-/// that were set up alike are called alike.
-fn identity(root: &Path) -> String {
+/// What is the same for a keeper of the folder at this path on this machine, whenever it is started and wherever a link
+/// leads, and what is not: machines that were set up alike are called alike.
+fn identity(path: &Path) -> String {
     let machine = gethostname::gethostname();
-    let text = format!("{} {}", machine.to_string_lossy(), root.display());
+    let text = format!("{} {}", machine.to_string_lossy(), path.display());
     let digest = Digest::of(Algorithm::Sha256, text.as_bytes()).to_string();
     format!("{digest:.16}.{:08x}", fastrand::u32(..))
 }
@@ -222,4 +209,27 @@ async fn say(sender: &Sender, sayings: &mut mpsc::UnboundedReceiver<Saying>) -> 
         }
     }
     std::future::pending().await
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_link_leads_does_not_change_what_a_keeper_is_called() {
+        let home = tempfile::tempdir().unwrap();
+        let link = home.path().join("devices");
+        let mut called = Vec::new();
+        for release in ["1", "2"] {
+            std::fs::create_dir(home.path().join(release)).unwrap();
+            let _ = std::fs::remove_file(&link);
+            std::os::unix::fs::symlink(release, &link).unwrap();
+            let identity = identity(&link);
+            called.push((name_of(&link), identity.split_once('.').unwrap().0.to_owned()));
+        }
+        assert_eq!(called[0], called[1]);
+        assert_eq!(called[0].0, "devices");
+        assert_eq!(name_of(&link.join("..")), name_of(home.path()), "it has a name all the same");
+    }
 }

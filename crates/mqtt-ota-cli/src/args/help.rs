@@ -238,8 +238,9 @@ Keeps devices in step with a folder, until it is stopped. In DIR each folder is
 a device, and what is in it is what the device gets: now if it is awake, the
 moment it announces itself if it sleeps. Files that go from the folder go from
 the device. Nothing is kept but in DIR and at the broker: a keeper that is
-killed goes on where it was. Hidden files, and those that editors keep beside
-others (main.py~), are not sent, nor what a .mqttotaignore names.
+killed goes on where it was. DIR may be a link: where it leads next is followed.
+Hidden files, and those that editors keep beside others (main.py~), are not
+sent, nor what a .mqttotaignore names.
 
   DIR/NIGHTLAMP/main.py
   DIR/NIGHTLAMP/device.toml   how it is kept; not sent

@@ -115,6 +115,11 @@ impl Keeping {
         self.lease.id()
     }
 
+    /// Gives up every delivery. What is yielded has the folder for this keeper alone as long as it lives.
+    pub(super) fn give_up(self) -> Lookout {
+        self.lookout
+    }
+
     /// What it becomes.
     pub(super) fn roles(&self) -> Roles {
         Roles::of(&self.role)
@@ -124,7 +129,7 @@ impl Keeping {
     pub(super) async fn run(&mut self) -> Result<Infallible, KeeperError> {
         self.look();
         match self.lookout.next().await {
-            Sight::Unreadable(error) => return Err(error.into()),
+            Sight::Unreadable(error) => return Err(error),
             sight => self.see(sight),
         }
         loop {
@@ -234,7 +239,7 @@ impl Keeping {
             }
         }
         if folders.devices.is_empty() && (!self.is_readable || !self.folders.devices.is_empty()) {
-            let path = self.lookout.root().display();
+            let path = self.lookout.path().display();
             tracing::warn!(%path, "there is no device's folder in it; a device's files are in a folder with its name");
         }
     }

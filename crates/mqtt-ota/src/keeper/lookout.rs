@@ -1,25 +1,31 @@
 //! When the folders are looked at, and which look counts.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::mem::take;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::Instant;
 
+use super::error::KeeperError;
 use super::folders::{FolderError, Folders};
+use super::root::Root;
 use super::watch::Watch;
 use crate::wire::Algorithm;
 
 /// One who looks at the folders.
 pub(super) struct Lookout {
-    root: PathBuf,
+    /// As it was given, made absolute.
+    path: PathBuf,
+    /// What was found there.
+    root: Root,
     watch: Watch,
     settle: Duration,
     /// A look in the background: a device that wakes meanwhile is not to wait.
-    looking: JoinSet<Result<Folders, FolderError>>,
+    looking: JoinSet<Result<(Root, Folders), FolderError>>,
     /// When it has begun.
     began: Instant,
     is_to_look_again: bool,
@@ -39,15 +45,20 @@ pub(super) enum Sight {
     /// It may be the half of what somebody writes, and is looked at again.
     Blurred,
     /// What there was to know stays known.
-    Unreadable(FolderError),
+    Unreadable(KeeperError),
 }
 
 impl Lookout {
-    /// Watches `root` from now on. What is written there has come to rest when nothing has changed for `settle`.
-    pub(super) fn start(root: &Path, settle: Duration) -> Result<Self, notify::Error> {
+    /// Takes what is at `path` for this keeper alone, and watches it from now on. What is written there has come to
+    /// rest when nothing has changed for `settle`.
+    pub(super) fn start(path: &Path, settle: Duration) -> Result<Self, KeeperError> {
+        let unreadable = |source| FolderError::Unreadable { path: path.to_owned(), source };
+        let root = Root::at(path).map_err(unreadable)?;
+        root.lock()?;
         Ok(Self {
-            root: root.to_owned(),
-            watch: Watch::start(root, settle)?,
+            path: path.to_owned(),
+            watch: watch(path, &root, settle)?,
+            root,
             settle,
             looking: JoinSet::new(),
             began: Instant::now(),
@@ -57,9 +68,9 @@ impl Lookout {
         })
     }
 
-    /// Where the folders are.
-    pub(super) fn root(&self) -> &Path {
-        &self.root
+    /// Where the folders are, as it was given.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Looks at the folders. Of two looks at once the older one might count in the end.
@@ -70,9 +81,13 @@ impl Lookout {
         }
         self.began = Instant::now();
         let before = self.found.as_ref().map(|(_, found)| found).or(self.known.as_ref());
-        let (root, before, algorithms) =
-            (self.root.clone(), before.cloned().unwrap_or_default(), algorithms.clone());
-        self.looking.spawn(async move { Folders::scan(&root, &before, &algorithms).await });
+        let (path, before, algorithms) =
+            (self.path.clone(), before.cloned().unwrap_or_default(), algorithms.clone());
+        self.looking.spawn(async move {
+            let root = found(&path).await.map_err(|source| FolderError::Unreadable { path, source })?;
+            let folders = Folders::scan(root.path(), &before, &algorithms).await?;
+            Ok((root, folders))
+        });
     }
 
     /// What is seen next; where a look is under way, what that came to. Cancel safe.
@@ -91,18 +106,24 @@ impl Lookout {
 
     /// What was read while somebody wrote may never have been. File systems of other machines do not tell of that:
     /// what is found there without having been told of has to be found twice.
-    fn weigh(&mut self, looked: Result<Folders, FolderError>) -> Sight {
-        let newest = looked.as_ref().ok().and_then(|folders| folders.newest);
+    fn weigh(&mut self, looked: Result<(Root, Folders), FolderError>) -> Sight {
+        let newest = looked.as_ref().ok().and_then(|(_, folders)| folders.newest);
         let is_disturbed = self.watch.is_disturbed(newest);
-        let mut folders = match looked {
+        let (root, mut folders) = match looked {
             Err(_) if is_disturbed => return Sight::Blurred,
             Err(error) => {
                 self.watch.seen();
-                return Sight::Unreadable(error);
+                return Sight::Unreadable(error.into());
             }
-            Ok(folders) => folders,
+            Ok(found) => found,
         };
-        if is_disturbed || !self.is_sure(&folders) {
+        let is_other = !root.is(&self.root);
+        if is_other && let Err(error) = self.follow(root) {
+            self.watch.seen();
+            return Sight::Unreadable(error);
+        }
+        // What changes is seen only from here on.
+        if is_other || is_disturbed || !self.is_sure(&folders) {
             self.watch.wait();
             folders.believe(self.known.as_deref());
             self.found = Some((Instant::now(), Arc::new(folders)));
@@ -115,6 +136,15 @@ impl Lookout {
         Sight::Clear(folders)
     }
 
+    /// Keeps this folder instead, which is in the place of the one before.
+    fn follow(&mut self, root: Root) -> Result<(), KeeperError> {
+        root.lock()?;
+        self.watch = watch(&self.path, &root, self.settle)?;
+        tracing::info!(path = %self.path.display(), root = %root.path().display(), "another folder is in its place");
+        self.root = root;
+        Ok(())
+    }
+
     fn is_sure(&self, folders: &Folders) -> bool {
         let is_known = self.known.as_ref().is_none_or(|known| known.is_like(folders));
         let is_found_again = self.found.as_ref().is_some_and(|(at, found)| {
@@ -122,6 +152,17 @@ impl Lookout {
         });
         is_known || is_found_again || self.watch.is_to_be_taken()
     }
+}
+
+fn watch(path: &Path, root: &Root, settle: Duration) -> Result<Watch, KeeperError> {
+    let failed = |source| KeeperError::Watch { path: root.path().to_owned(), source };
+    Watch::start(path, root.path(), settle).map_err(failed)
+}
+
+/// What is at this path now.
+async fn found(path: &Path) -> io::Result<Root> {
+    let path = path.to_owned();
+    spawn_blocking(move || Root::at(&path)).await.map_err(io::Error::other)?
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ const LOOK: Duration = Duration::from_secs(60);
 /// The folders, as somebody writes to them.
 pub(super) struct Watch {
     watcher: RecommendedWatcher,
+    /// Tells when another folder, or a link to one, is put in the root's place.
+    _above: Option<RecommendedWatcher>,
     changes: mpsc::Receiver<()>,
     root: PathBuf,
     /// Folders outside the root.
@@ -33,19 +35,24 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Watches `root` and all below it, which is at rest when nothing has changed for `settle`.
-    pub(super) fn start(root: &Path, settle: Duration) -> Result<Self, notify::Error> {
+    /// Watches `root` and all below it, which is at rest when nothing has changed for `settle`; and whether it is still
+    /// what is at `path`.
+    pub(super) fn start(path: &Path, root: &Path, settle: Duration) -> Result<Self, notify::Error> {
         // One change that waits to be seen stands for all that come until then.
         let (changed, changes) = mpsc::channel(1);
-        let top = root.to_owned();
+        let (top, replaced) = (root.to_owned(), changed.clone());
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             if event.is_ok_and(|event| !is_reading(event.kind) && !is_hidden(&event.paths, &top)) {
                 let _ = changed.try_send(());
             }
         })?;
         watcher.watch(root, RecursiveMode::Recursive)?;
+        let above = above(path, replaced).inspect_err(
+            |error| tracing::debug!(%error, "what is put in the folder's place is seen each minute"),
+        );
         Ok(Self {
             watcher,
+            _above: above.ok().flatten(),
             changes,
             root: root.to_owned(),
             others: BTreeSet::new(),
@@ -141,6 +148,20 @@ impl Watch {
     }
 }
 
+/// Watches what is called `path`. Nothing where it has no name, as `/` and `..` have none.
+fn above(path: &Path, changed: mpsc::Sender<()>) -> Result<Option<RecommendedWatcher>, notify::Error> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(None) };
+    let name = name.to_owned();
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        let is_it = |path: &PathBuf| path.file_name() == Some(&name);
+        if event.is_ok_and(|event| !is_reading(event.kind) && event.paths.iter().any(is_it)) {
+            let _ = changed.try_send(());
+        }
+    })?;
+    watcher.watch(parent, RecursiveMode::NonRecursive)?;
+    Ok(Some(watcher))
+}
+
 /// Whether it is about files alone that lie beside the devices' folders and are none of theirs, such as a broker's
 /// that it writes again and again.
 fn is_hidden(paths: &[PathBuf], root: &Path) -> bool {
@@ -169,7 +190,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_written_renamed_or_removed_is_seen_also_in_new_folders_and_elsewhere() {
         let (root, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let mut watch = Watch::start(root.path(), SETTLE).unwrap();
+        let mut watch = Watch::start(root.path(), root.path(), SETTLE).unwrap();
         watch.follow(&BTreeSet::from([root.path().to_owned(), elsewhere.path().to_owned()]));
         let (lamp, file) = (root.path().join("LAMP"), root.path().join("LAMP/main.py"));
         let changes: [&dyn Fn(); 5] = [
@@ -188,7 +209,7 @@ mod tests {
     #[tokio::test]
     async fn a_tree_that_was_just_written_to_is_looked_at_again() {
         let root = tempfile::tempdir().unwrap();
-        let mut watch = Watch::start(root.path(), SETTLE).unwrap();
+        let mut watch = Watch::start(root.path(), root.path(), SETTLE).unwrap();
         let now = SystemTime::now();
         assert!(!watch.is_disturbed(None));
         assert!(!watch.is_disturbed(Some(now - Duration::from_secs(10))));
@@ -201,7 +222,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_written_after_it_was_at_rest_disturbs_a_look() {
         let root = tempfile::tempdir().unwrap();
-        let mut watch = Watch::start(root.path(), SETTLE).unwrap();
+        let mut watch = Watch::start(root.path(), root.path(), SETTLE).unwrap();
         fs::write(root.path().join("main.py"), "1").unwrap();
         timeout(GUARD, watch.settled()).await.unwrap();
         assert!(!watch.is_disturbed(None));
@@ -220,7 +241,7 @@ mod tests {
     async fn a_hidden_file_beside_the_folders_is_no_change_and_one_in_them_is() {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("LAMP")).unwrap();
-        let mut watch = Watch::start(root.path(), SETTLE).unwrap();
+        let mut watch = Watch::start(root.path(), root.path(), SETTLE).unwrap();
         fs::write(root.path().join(".announcements.new"), "1").unwrap();
         fs::rename(root.path().join(".announcements.new"), root.path().join(".announcements")).unwrap();
         assert!(timeout(4 * SETTLE, watch.settled()).await.is_err());
@@ -228,11 +249,29 @@ mod tests {
         timeout(GUARD, watch.settled()).await.unwrap();
     }
 
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn what_is_put_in_the_place_of_the_root_is_seen_and_what_is_beside_it_is_not() {
+        let home = tempfile::tempdir().unwrap();
+        let (link, other) = (home.path().join("devices"), home.path().join("other"));
+        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::os::unix::fs::symlink(one.path(), &link).unwrap();
+        let mut watch = Watch::start(&link, one.path(), SETTLE).unwrap();
+        std::os::unix::fs::symlink(two.path(), &other).unwrap();
+        assert!(timeout(4 * SETTLE, watch.settled()).await.is_err());
+        fs::rename(&other, &link).unwrap();
+        timeout(GUARD, watch.settled()).await.unwrap();
+        fs::remove_file(&link).unwrap();
+        timeout(GUARD, watch.settled()).await.unwrap();
+        fs::create_dir(&link).unwrap();
+        timeout(GUARD, watch.settled()).await.unwrap();
+    }
+
     #[tokio::test]
     async fn reading_is_no_change() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("main.py"), "1").unwrap();
-        let mut watch = Watch::start(root.path(), SETTLE).unwrap();
+        let mut watch = Watch::start(root.path(), root.path(), SETTLE).unwrap();
         fs::read(root.path().join("main.py")).unwrap();
         fs::read_dir(root.path()).unwrap().count();
         assert!(timeout(4 * SETTLE, watch.settled()).await.is_err());

@@ -121,3 +121,82 @@ async fn what_never_comes_to_rest_is_taken_as_it_is_in_the_end() {
     }
     panic!("it is looked at for ever");
 }
+
+/// Folders of one device each, whose only file is as long as the folder's number says, and a link to the first.
+fn releases() -> (tempfile::TempDir, PathBuf) {
+    let home = tempfile::tempdir().unwrap();
+    for number in 1..4 {
+        let lamp = home.path().join(format!("{number}/devices/LAMP"));
+        fs::create_dir_all(&lamp).unwrap();
+        fs::write(lamp.join("main.py"), "x".repeat(number)).unwrap();
+    }
+    let link = home.path().join("current");
+    symlink("1", &link).unwrap();
+    (home, link)
+}
+
+/// Has the link lead there from now on.
+fn relink(link: &Path, target: &str) {
+    symlink(target, link.with_extension("new")).unwrap();
+    fs::rename(link.with_extension("new"), link).unwrap();
+}
+
+/// What counts next.
+async fn clear(lookout: &mut Lookout) -> Sight {
+    loop {
+        let (sight, _) = looked(lookout).await;
+        if !matches!(sight, Sight::Blurred) {
+            return sight;
+        }
+    }
+}
+
+async fn started_at(path: &Path) -> Lookout {
+    let mut lookout = Lookout::start(path, SETTLE).unwrap();
+    lookout.look(&BTreeSet::from([Algorithm::Sha256]));
+    assert_eq!(length(&clear(&mut lookout).await), 1);
+    lookout
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_that_leads_elsewhere_is_followed_wherever_it_is_in_the_path() {
+    let (home, link) = releases();
+    let mut lookout = started_at(&link.join("devices")).await;
+    relink(&link, "2");
+    assert_eq!(length(&clear(&mut lookout).await), 2);
+    fs::remove_file(home.path().join("1/devices/LAMP/main.py")).unwrap();
+    fs::write(home.path().join("2/devices/LAMP/main.py"), "12345").unwrap();
+    assert_eq!(length(&clear(&mut lookout).await), 5);
+    relink(&link, "3");
+    assert_eq!(length(&clear(&mut lookout).await), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_folder_that_is_put_in_the_place_of_another_is_followed() {
+    let (home, _) = releases();
+    let devices = home.path().join("1/devices");
+    let mut lookout = started_at(&devices).await;
+    fs::rename(&devices, home.path().join("old")).unwrap();
+    assert!(matches!(clear(&mut lookout).await, Sight::Unreadable(_)));
+    fs::rename(home.path().join("2/devices"), &devices).unwrap();
+    assert_eq!(length(&clear(&mut lookout).await), 2);
+    fs::remove_dir_all(&devices).unwrap();
+    fs::rename(home.path().join("3/devices"), &devices).unwrap();
+    assert_eq!(length(&clear(&mut lookout).await), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_folder_that_is_followed_is_this_keeper_s_alone_and_the_one_before_is_free() {
+    let (home, link) = releases();
+    let mut lookout = started_at(&link.join("devices")).await;
+    let taken = |number: u8| Lookout::start(&home.path().join(format!("{number}/devices")), SETTLE);
+    assert!(matches!(taken(1), Err(KeeperError::Taken { .. })));
+    relink(&link, "2");
+    assert_eq!(length(&clear(&mut lookout).await), 2);
+    assert!(matches!(taken(2), Err(KeeperError::Taken { .. })));
+    let (_first, third) = (taken(1).unwrap(), taken(3).unwrap());
+    relink(&link, "3");
+    assert!(matches!(clear(&mut lookout).await, Sight::Unreadable(KeeperError::Taken { .. })));
+    drop(third);
+    assert_eq!(length(&clear(&mut lookout).await), 3);
+}
