@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -189,10 +189,14 @@ impl Sender {
                     (attempt.run(server, feed).await?, advertised)
                 }
                 Cargo::Extended { items, content } => {
-                    let shared = self.ports.shared(self.host(feed).0.address()).await;
+                    let device_at = address(feed);
+                    let (mut host, mut why) = self.host(feed);
+                    let shared = self.ports.shared(host.address()).await;
                     let shared = shared.map_err(|source| self.not_listening(source))?;
                     feed.catch_up();
-                    let (host, why) = self.host(feed);
+                    if address(feed) != device_at {
+                        (host, why) = self.host(feed);
+                    }
                     let advertised = self.advertised(host, why, shared.local())?;
                     let (host, port) = (advertised.host.clone(), advertised.port);
                     let (content, id) = (content.clone(), random_id()?);
@@ -319,8 +323,7 @@ impl Sender {
     /// The host that an offer names, and why.
     fn host(&self, feed: &Feed) -> (Host, Why) {
         let Config { advertise, listen, .. } = &self.config;
-        let device = feed.announcement.as_ref().and_then(|announcement| announcement.address);
-        choose(advertise.as_ref(), listen, device, self.link.peer(), route_to)
+        choose(advertise.as_ref(), listen, address(feed), self.link.peer(), route_to)
     }
 
     /// What an offer says about where the file is that is served at `local`.
@@ -334,6 +337,11 @@ impl Sender {
     fn not_listening(&self, source: io::Error) -> SendError {
         SendError::Listen { listen: self.config.listen.clone(), source }
     }
+}
+
+/// Where the device says that it is.
+fn address(feed: &Feed) -> Option<IpAddr> {
+    feed.announcement.as_ref().and_then(|announcement| announcement.address)
 }
 
 #[cfg(test)]

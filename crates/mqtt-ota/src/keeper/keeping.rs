@@ -13,7 +13,7 @@ use self::helping::Helping;
 use super::crew::Crew;
 use super::delivery::Delivered;
 use super::device::Device;
-use super::duty::{Ended, Input};
+use super::duty::{Due, Ended, Input};
 use super::ear::{Ear, Said, Topics};
 use super::error::{KeeperError, chain};
 use super::folders::{Folders, Kept};
@@ -56,7 +56,7 @@ pub(super) struct Keeping {
     devices: HashMap<DeviceName, Device>,
     queue: Queue,
     slots: Slots,
-    /// When another one of them may give way to one that waits.
+    /// When it is to be seen which of them may give way to one that waits.
     room_at: Option<Instant>,
     retained: mpsc::UnboundedSender<Retained>,
     saying: mpsc::UnboundedSender<Saying>,
@@ -202,6 +202,7 @@ impl Keeping {
     fn looked(&mut self, folders: Arc<Folders>) {
         self.complain(&folders);
         self.is_readable = true;
+        self.room_at = Some(Instant::now());
         let known: BTreeSet<_> = self.devices.keys().chain(folders.devices.keys()).cloned().collect();
         let first = &self.options.canary_groups;
         let in_group = folders.devices.iter().filter_map(|(name, kept)| {
@@ -293,6 +294,7 @@ impl Keeping {
         match (was_held, self.lease.is_held()) {
             (false, true) => {
                 tracing::info!("at work");
+                self.room_at = Some(Instant::now());
                 // What there is to remember has been left to another one.
                 let known: Vec<_> = self.devices.keys().cloned().collect();
                 known.iter().for_each(|device| self.consider(device, false));
@@ -407,7 +409,11 @@ impl Keeping {
     /// now goes first.
     fn consider(&mut self, name: &DeviceName, awake: bool) {
         let Some(device) = self.devices.get_mut(name) else { return };
-        self.queue.put(name, device.duty.due(Instant::now()), awake);
+        let due = device.duty.due(Instant::now());
+        if awake && due == Due::Now {
+            self.room_at = Some(Instant::now());
+        }
+        self.queue.put(name, due, awake);
         let standing = device.duty.standing();
         if device.is_failure != standing.is_failure() {
             device.is_failure = standing.is_failure();

@@ -150,13 +150,25 @@ impl Driver {
         for (filter, qos) in filters {
             let id = self.next_id();
             self.subscribes.insert(id, Asked::Again(filter.clone()));
-            session.send(Request::Subscribe { id, filter, qos }).await?;
+            session.write(Request::Subscribe { id, filter, qos }).await?;
         }
         loop {
             while let Some(command) = self.ready() {
                 self.take(command, session).await?;
             }
             tokio::select! {
+                biased;
+                // All that is asked for goes out at once.
+                command = commands.recv() => match command {
+                    Some(Command::Goodbye) => {
+                        session.write(Request::Goodbye).await?;
+                        // The broker closes next, and may still have to write to us until then.
+                        while session.next().await.is_ok() {}
+                        return Ok(());
+                    }
+                    Some(command) => self.keep(command),
+                    None => return Ok(()),
+                },
                 reply = session.next() => match reply? {
                     Reply::Message { mut message, receipt } => {
                         // A slice would keep the whole packet in memory, however long it is.
@@ -165,7 +177,7 @@ impl Driver {
                             Bytes::copy_from_slice(payload.get(..=MAX_MESSAGE).unwrap_or(payload));
                         self.deliver(&message);
                         if let Some(id) = receipt {
-                            session.send(Request::Receipt { id }).await?;
+                            session.write(Request::Receipt { id }).await?;
                         }
                     }
                     Reply::PublishAcknowledged { id, answer } => {
@@ -182,16 +194,6 @@ impl Driver {
                     },
                     Reply::Goodbye(reason) => return Err(io::Error::other(reason)),
                     Reply::Accepted { .. } | Reply::Refused(_) | Reply::Other => {}
-                },
-                command = commands.recv() => match command {
-                    Some(Command::Goodbye) => {
-                        session.send(Request::Goodbye).await?;
-                        // The broker closes next, and may still have to write to us until then.
-                        while session.next().await.is_ok() {}
-                        return Ok(());
-                    }
-                    Some(command) => self.keep(command),
-                    None => return Ok(()),
                 },
             }
         }
@@ -223,20 +225,20 @@ impl Driver {
             Command::Publish { topic, payload, lasting, done } => {
                 let id = self.next_id();
                 self.publishes.insert(id, done);
-                session.send(Request::Publish { id, topic, payload, lasting }).await
+                session.write(Request::Publish { id, topic, payload, lasting }).await
             }
             Command::Subscribe { subscriber, done } => {
                 let id = self.next_id();
                 let (filter, qos) = (subscriber.filter.clone(), subscriber.qos);
                 self.subscribes.insert(id, Asked::Subscriber(done));
                 self.subscribers.push(subscriber);
-                session.send(Request::Subscribe { id, filter, qos }).await
+                session.write(Request::Subscribe { id, filter, qos }).await
             }
             Command::Unsubscribe { id } => {
                 for filter in self.forget(id) {
                     if self.subscribers.iter().all(|other| other.filter != filter) {
                         let id = self.next_id();
-                        session.send(Request::Unsubscribe { id, filter }).await?;
+                        session.write(Request::Unsubscribe { id, filter }).await?;
                     }
                 }
                 Ok(())

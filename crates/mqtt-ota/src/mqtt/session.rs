@@ -2,8 +2,8 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
-use tokio::time::{Instant, sleep_until, timeout};
+use futures_util::{FutureExt, SinkExt, StreamExt};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::codec::Framed;
 
 use super::packet::{Codec, Refusal, Reply, Request};
@@ -15,6 +15,8 @@ use crate::Broker;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the broker may take nothing that is written to it.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How many packets that are here already may come before those that are to go out.
+const HELD: u32 = 64;
 /// How often the broker is pinged; it may take as long to answer.
 const KEEP_ALIVE: u16 = 30;
 /// Messages that may wait for their acknowledgement where the broker does not say how many: MQTT's own
@@ -34,6 +36,10 @@ pub(super) struct Session {
     ping_at: Instant,
     /// Something came since the last ping.
     alive: bool,
+    /// When what is written must have gone out, where it has not yet.
+    flush_by: Option<Instant>,
+    /// Packets that came since, and were not waited for.
+    held: u32,
 }
 
 impl Session {
@@ -89,31 +95,48 @@ impl Session {
             keep_alive,
             ping_at: Instant::now() + keep_alive,
             alive: true,
+            flush_by: None,
+            held: 0,
         })
     }
 
     /// The next packet. An error, or a broker that answers no ping, ends the session. Cancel safe.
+    ///
+    /// What was written goes out when there is nothing more to read, so that many packets go out at once.
     pub(super) async fn next(&mut self) -> io::Result<Reply> {
         loop {
-            tokio::select! {
-                reply = self.framed.next() => {
-                    self.alive = true;
-                    return reply.unwrap_or_else(|| Err(io::ErrorKind::UnexpectedEof.into()));
+            if let Some(flush_by) = self.flush_by {
+                if self.held < HELD
+                    && let Some(reply) = self.framed.next().now_or_never()
+                {
+                    self.held += 1;
+                    return self.took(reply);
                 }
+                timeout_at(flush_by, self.framed.flush()).await??;
+                (self.flush_by, self.held) = (None, 0);
+            }
+            tokio::select! {
+                reply = self.framed.next() => return self.took(reply),
                 () = sleep_until(self.ping_at) => {
                     if !self.alive {
                         return Err(io::ErrorKind::TimedOut.into());
                     }
                     self.alive = false;
                     self.ping_at = Instant::now() + self.keep_alive;
-                    self.send(Request::Ping).await?;
+                    self.write(Request::Ping).await?;
                 }
             }
         }
     }
 
-    /// Writes a packet.
-    pub(super) async fn send(&mut self, request: Request) -> io::Result<()> {
-        timeout(WRITE_TIMEOUT, self.framed.send(request)).await?
+    fn took(&mut self, reply: Option<io::Result<Reply>>) -> io::Result<Reply> {
+        self.alive = true;
+        reply.unwrap_or_else(|| Err(io::ErrorKind::UnexpectedEof.into()))
+    }
+
+    /// Writes a packet, which goes out with the next call of [`Session::next`] at the latest.
+    pub(super) async fn write(&mut self, request: Request) -> io::Result<()> {
+        self.flush_by.get_or_insert_with(|| Instant::now() + WRITE_TIMEOUT);
+        timeout(WRITE_TIMEOUT, self.framed.feed(request)).await?
     }
 }

@@ -1,6 +1,7 @@
 //! Who is given files now, and by what.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -13,13 +14,17 @@ use crate::keeper::standing::Standing;
 use crate::keeper::window::Window;
 use crate::wire::{DeviceName, Digest};
 
+/// How often it is seen who might give way, where none did.
+const MAKE_ROOM: Duration = Duration::from_secs(1);
+
 impl Keeping {
     /// Begins as many deliveries as there may be.
     pub(super) fn begin(&mut self) {
-        self.room_at = None;
+        let mut room_at = self.room_at.take();
         if !self.lease.is_held() || !self.is_readable {
             return;
         }
+        let now = Instant::now();
         let options = Arc::clone(&self.options);
         let is_time = options.window.is_none_or(Window::is_open);
         let canaries = self.canaries.iter().map(|canary| self.standing(canary));
@@ -27,10 +32,11 @@ impl Keeping {
         if gate != self.gate {
             self.tell(&gate);
             self.gate = gate;
+            room_at = Some(now);
         }
         loop {
             let has_room = self.slots.len() < options.at_once;
-            if !has_room && self.crew.room(Instant::now()) == 0 {
+            if !has_room && self.crew.room(now) == 0 {
                 break;
             }
             let next = match self.gate {
@@ -42,19 +48,19 @@ impl Keeping {
             self.give(device, has_room);
         }
         if self.gate == Gate::Open {
-            self.room_at = self.make_room();
+            self.room_at = room_at.and_then(|at| if at <= now { self.make_room(now) } else { Some(at) });
         }
     }
 
     /// Has those that nobody has come for give way to those that wait and are awake, which may not be so for long.
-    /// Yields when more of them may.
-    fn make_room(&mut self) -> Option<Instant> {
-        let now = Instant::now();
+    /// Yields when to try again, where more of them wait.
+    fn make_room(&mut self, now: Instant) -> Option<Instant> {
         let is_awake =
             |name: &&DeviceName| self.devices.get(*name).is_some_and(|device| device.duty.is_awake(now));
         // Who announced itself last is the first.
         let waiting = self.queue.due().take(self.options.at_once).take_while(is_awake).count();
-        self.slots.make_room(waiting, now)
+        let next = self.slots.make_room(waiting, now);
+        (waiting > 0).then(|| next.unwrap_or(now + MAKE_ROOM))
     }
 
     fn tell(&self, gate: &Gate) {
