@@ -3,6 +3,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use mqtt_ota::Digest;
+use mqtt_ota::keeper::KeeperOptions;
 use mqtt_ota::wire::{Algorithm, Manifest, ManifestLine};
 use mqtt_ota_integration::{
     Behaviour, Connections, Fleet, FleetSettings, Mosquitto, MqttOta, Settings, raise_open_files,
@@ -96,11 +97,6 @@ impl Bounds {
             Some(boots) => format!("{of_limit} (with the boots: {:.2})", sample.over(limit + boots)),
         }
     }
-
-    /// The goal is for what the limit has: messages over few connections.
-    fn goal(self) -> &'static str {
-        if self.boots.is_none() { " (goal: 1.5)" } else { "" }
-    }
 }
 
 /// What the simulated devices themselves take of what is measured with them: a boot of all, and whole updates by a
@@ -166,7 +162,10 @@ fn measure_keeper(broker: &Mosquitto, fleet: &Fleet, layout: Layout, bounds: Bou
         let all: u32 = fleet.look(|devices| devices.iter().map(|device| device.all_reboots()).sum());
         assert_eq!((all - reboots) as usize, fleet.names().len(), "each device reboots once");
     }
-    println!("    after a change      {following}{}{}", bounds.compare(&following), bounds.goal());
+    println!("    after a change      {following}{} (goal: 1.5)", bounds.compare(&following));
+    let rest = KeeperOptions::default().settle;
+    let working = following.median().saturating_sub(rest);
+    println!("      at rest before    {:8.1} ms, without which it is {:.1} ms", ms(rest), ms(working));
     let taken = processes.iter().zip(before).map(|((name, process), before)| {
         format!("{name} {:.0} ms", ms(cpu::of(*process).saturating_sub(before)) / ROUNDS as f64)
     });

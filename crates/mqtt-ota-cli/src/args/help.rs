@@ -266,6 +266,10 @@ way, and never counts against the device. A set that a device has taken back is
 never sent to it again. A device that takes single files only gets one after the
 other, main.py last, and reboots after that.
 
+Of keepers with one --name, each with its copy of DIR, one is at work: it alone
+decides who is given what, by its own options. The others take over when it is
+gone. Until then they share the work, if the broker speaks MQTT 5.
+
 Examples:
   mqtt-ota keep devices --broker mqtt://iot.lan
   mqtt-ota keep devices --canary NIGHTLAMP --stop-after 3

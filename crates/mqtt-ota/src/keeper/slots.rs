@@ -1,5 +1,6 @@
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -47,28 +48,27 @@ struct Contact(Mutex<Last>);
 enum Last {
     /// Nothing since its offer, and it may be asleep.
     Nothing { since: Instant },
-    /// It is there.
-    There,
+    /// It is there, and has this connection if it has one.
+    There { peer: Option<SocketAddr> },
     /// Its connection has ended.
     Gone { at: Instant },
 }
 
 impl Contact {
-    fn set(&self, last: Last) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = last;
-    }
-
-    fn get(&self) -> Last {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn last(&self) -> MutexGuard<'_, Last> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn hear(&self, event: &Event) {
-        match event {
-            Event::Receiving | Event::Asked { .. } | Event::Progress { .. } | Event::Delivered { .. } => {
-                self.set(Last::There);
+        let mut last = self.last();
+        match *event {
+            Event::Receiving => *last = Last::There { peer: None },
+            Event::Asked { peer, .. } | Event::Progress { peer, .. } | Event::Delivered { peer } => {
+                *last = Last::There { peer: Some(peer) };
             }
-            Event::Dropped { .. } if matches!(self.get(), Last::There) => {
-                self.set(Last::Gone { at: Instant::now() });
+            // Others may come to the same port.
+            Event::Dropped { peer, .. } if matches!(*last, Last::There { peer: Some(its) } if its == peer) => {
+                *last = Last::Gone { at: Instant::now() };
             }
             _ => {}
         }
@@ -88,7 +88,8 @@ impl Slots {
 
     /// Begins a delivery. `is_awake`: the device was heard just now.
     pub(super) fn begin(&mut self, mut delivery: Delivery, feed: Feed, is_awake: bool) {
-        let last = if is_awake { Last::There } else { Last::Nothing { since: Instant::now() } };
+        let last =
+            if is_awake { Last::There { peer: None } } else { Last::Nothing { since: Instant::now() } };
         let contact = Arc::new(Contact(Mutex::new(last)));
         let heard = Arc::clone(&contact);
         delivery.observer = Some(Observer::new(move |event| heard.hear(&event)));
@@ -121,7 +122,10 @@ impl Slots {
     /// A device has announced itself: it is there.
     pub(super) fn spoke(&mut self, device: &DeviceName) {
         if let Some(slot) = self.slots.get(device) {
-            slot.contact.set(Last::There);
+            let mut last = slot.contact.last();
+            if !matches!(*last, Last::There { .. }) {
+                *last = Last::There { peer: None };
+            }
         }
     }
 
@@ -146,7 +150,7 @@ impl Slots {
     pub(super) fn make_room(&mut self, waiting: usize, now: Instant) -> Option<Instant> {
         while self.ending < waiting {
             let silent = self.slots.values_mut().filter(|slot| slot.end.is_some()).filter_map(|slot| {
-                let (after, why) = slot.contact.get().gives_way()?;
+                let (after, why) = slot.contact.last().gives_way()?;
                 Some((after, slot.number, why, slot))
             });
             let (after, _, why, slot) =
@@ -170,7 +174,7 @@ impl Last {
             Self::Nothing { since } => Some((since + PROMPT, Ended::GaveWay)),
             // It goes on when it announces itself.
             Self::Gone { at } => Some((at + AWAY, Ended::NotThere)),
-            Self::There => None,
+            Self::There { .. } => None,
         }
     }
 }
@@ -195,6 +199,7 @@ async fn until(told: oneshot::Receiver<Ended>, delivery: Delivery, feed: Feed) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::serve::DropCause;
     use crate::wire::Algorithm;
     use tokio::time::advance;
 
@@ -214,7 +219,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_may_be_asleep_has_a_moment_to_answer_before_it_gives_way() {
         let (mut slots, start) = (Slots::default(), Instant::now());
-        let mut there = slots.hold("THERE", Last::There);
+        let mut there = slots.hold("THERE", Last::There { peer: None });
         let mut gone = slots.hold("GONE", Last::Gone { at: start });
         let mut silent = slots.hold("SILENT", Last::Nothing { since: start });
         assert_eq!(slots.make_room(1, start), Some(start + PROMPT));
@@ -229,5 +234,20 @@ mod tests {
         assert_eq!(slots.make_room(3, Instant::now()), None);
         assert_eq!(gone.try_recv(), Ok(Ended::NotThere));
         assert!(there.try_recv().is_err(), "who is there is not sent away");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_the_end_of_its_own_connection_shows_that_a_device_has_gone() {
+        let contact = Contact(Mutex::new(Last::Nothing { since: Instant::now() }));
+        let [its, anothers] = ["192.0.2.1:1", "192.0.2.2:2"].map(|peer| peer.parse().unwrap());
+        let dropped = |peer| Event::Dropped { peer, sent: 0, cause: DropCause::Closed };
+        contact.hear(&dropped(anothers));
+        assert!(matches!(*contact.last(), Last::Nothing { .. }));
+        contact.hear(&Event::Receiving);
+        contact.hear(&Event::Progress { peer: its, sent: 1, total: 2 });
+        contact.hear(&dropped(anothers));
+        assert!(matches!(*contact.last(), Last::There { .. }));
+        contact.hear(&dropped(its));
+        assert!(matches!(*contact.last(), Last::Gone { .. }));
     }
 }
