@@ -133,7 +133,7 @@ impl Outcome {
                 "send single files with `mqtt-ota send`, or put the client that knows sets on the device: mqtt_ota_boot in its boot.py".into()
             }
             Self::NoSets { announced: false } => {
-                "is its name spelt exactly so? A device that announces nothing can be sent single files with `mqtt-ota send`".into()
+                "is its name spelt exactly so? `mqtt-ota devices` lists who has announced itself; others take single files only, with `mqtt-ota send`".into()
             }
             Self::RolledBack { .. } => "the device's own words and its console say why; mend it, and send it again".into(),
             Self::Failed { reason: Reason::Unauthorised, .. } => "the device accepts signed offers only".into(),
