@@ -228,7 +228,9 @@ fn of_two_keepers_one_is_at_work_and_the_other_takes_over() {
     let first = house.keeper(&["--name", "home"]);
     first.says("at work").says("the device has its files");
     let one = house.next_set(LAMP, "-");
-    // As on another machine, whose copy of the folder is the same.
+    // As on another machine, whose copy of the folder is the same; it takes a while to look at.
+    fs::create_dir(copy.path().join("OTHER")).unwrap();
+    fs::write(copy.path().join("OTHER/large.bin"), noise(1, 8_000_000)).unwrap();
     let command = house.scene.command("keep").arg(copy.path()).args(["--name", "home"]);
     let (second, _home) = command.start();
     second.stderr().wait_for("keeping the devices");

@@ -1,6 +1,7 @@
 mod caller;
 mod client;
 mod ports;
+mod register;
 mod shared;
 
 use std::future;

@@ -165,7 +165,14 @@ fn measure_keeper(broker: &Mosquitto, fleet: &Fleet, layout: Layout, bounds: Bou
     println!("    after a change      {following}{} (goal: 1.5)", bounds.compare(&following));
     let rest = KeeperOptions::default().settle;
     let working = following.median().saturating_sub(rest);
-    println!("      at rest before    {:8.1} ms, without which it is {:.1} ms", ms(rest), ms(working));
+    let of_limit = bounds.limit.map_or_else(String::new, |limit| {
+        format!(", {:.2} of the limit", working.as_secs_f64() / limit.as_secs_f64())
+    });
+    println!(
+        "      at rest before    {:8.1} ms, without which it is {:.1} ms{of_limit}",
+        ms(rest),
+        ms(working)
+    );
     let taken = processes.iter().zip(before).map(|((name, process), before)| {
         format!("{name} {:.0} ms", ms(cpu::of(*process).saturating_sub(before)) / ROUNDS as f64)
     });

@@ -11,7 +11,8 @@ use tokio::sync::mpsc;
 
 use super::DropCause;
 use super::client::{End, SEND_BUFFER, within};
-use super::shared::{RangeEvent, Register, Stay};
+use super::register::{Register, Stay};
+use super::shared::RangeEvent;
 use crate::items::Items;
 use crate::wire::{Ask, OfferId, Request};
 

@@ -1,28 +1,17 @@
-use std::collections::HashMap;
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
-use std::time::Duration;
+use std::sync::Arc;
 
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::net::TcpListener;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
 use super::caller::{Caller, Served};
+use super::register::Register;
 use super::{BACKLOG, BREATHER, DropCause};
 use crate::payload::PayloadError;
 use crate::wire::{Ask, OfferId};
-
-/// Clients that have not said what they came for, for each offer. They cost a task and the buffer of one line each,
-/// and one more takes the place of the one that came first: so many would have to come while a device's first line is
-/// on its way.
-const UNKNOWN: usize = 64;
-/// Connections of clients that know an offer. A device has one; others are those of which it knows to be dead and we
-/// do not. One more takes the place of the one that was known first.
-const KNOWN: usize = 4;
 
 /// What happens to the connections of an extended offer.
 #[derive(Debug)]
@@ -90,14 +79,14 @@ impl SharedPort {
     /// dropped or a file is spoilt.
     pub(crate) fn offer(self: &Arc<Self>, served: Served) -> Offered {
         let id = served.id;
-        self.register.lock().add(served);
+        self.register.add(served);
         Offered { id, port: Arc::clone(self) }
     }
 }
 
 impl Drop for SharedPort {
     fn drop(&mut self) {
-        self.register.lock().close();
+        self.register.close();
         self.accepting.abort();
     }
 }
@@ -110,129 +99,7 @@ pub(crate) struct Offered {
 
 impl Drop for Offered {
     fn drop(&mut self) {
-        self.port.register.lock().offers.remove(&self.id);
-    }
-}
-
-/// Who is served, and with what.
-pub(super) struct Register(Mutex<Entries>);
-
-struct Entries {
-    /// Here, and not in the task that accepts, so that the port is closed at once.
-    listener: Option<TcpListener>,
-    offers: HashMap<OfferId, Entry>,
-    /// In the order in which they came.
-    unknown: Vec<Place>,
-    /// The number of the next place, and of the next offer.
-    next: u64,
-    /// How long a client may take to say what it came for: as long as the most patient offer's may take nothing.
-    patience: Duration,
-}
-
-struct Entry {
-    number: u64,
-    served: Served,
-    /// In the order in which they were known.
-    known: Vec<Place>,
-}
-
-struct Place {
-    number: u64,
-    /// Dropped to send the client away.
-    _stay: oneshot::Sender<()>,
-}
-
-/// The number of a client's place, and what resolves when it has to go.
-pub(super) type Stay = (u64, oneshot::Receiver<()>);
-
-impl Register {
-    fn new(listener: TcpListener) -> Self {
-        Self(Mutex::new(Entries {
-            listener: Some(listener),
-            offers: HashMap::new(),
-            unknown: Vec::new(),
-            next: 0,
-            patience: Duration::ZERO,
-        }))
-    }
-
-    /// The next client; None once the port is closed.
-    async fn accepted(&self) -> Option<io::Result<(TcpStream, SocketAddr)>> {
-        poll_fn(|context| match &self.lock().listener {
-            Some(listener) => listener.poll_accept(context).map(Some),
-            None => Poll::Ready(None),
-        })
-        .await
-    }
-
-    /// A place for a client of which nothing is known, and how long it may take to say what it came for.
-    fn take(&self) -> (Stay, Duration) {
-        let mut entries = self.lock();
-        if entries.unknown.len() >= UNKNOWN * entries.offers.len().max(1) {
-            entries.unknown.remove(0);
-        }
-        let (place, stay) = entries.place();
-        entries.unknown.push(place);
-        (stay, entries.patience)
-    }
-
-    /// What a client came for that has a place among the unknown, and its place among those who know it; nothing where
-    /// nobody offers it.
-    pub(super) fn known(&self, unknown: u64, id: OfferId) -> Option<(Served, Stay)> {
-        let mut entries = self.lock();
-        entries.unknown.retain(|place| place.number != unknown);
-        let (place, stay) = entries.place();
-        let entry = entries.offers.get_mut(&id)?;
-        if entry.known.len() >= KNOWN {
-            entry.known.remove(0);
-        }
-        entry.known.push(place);
-        Some((entry.served.clone(), stay))
-    }
-
-    /// A client has gone of which nothing is known. Yields whom to tell: the offer that is open the longest, since the
-    /// port is that of all of them.
-    pub(super) fn forget(&self, unknown: u64) -> Option<mpsc::Sender<RangeEvent>> {
-        let mut entries = self.lock();
-        entries.unknown.retain(|place| place.number != unknown);
-        let oldest = entries.offers.values().min_by_key(|entry| entry.number);
-        oldest.map(|entry| entry.served.events.clone())
-    }
-
-    /// A client has gone that knew an offer.
-    pub(super) fn leave(&self, number: u64, id: OfferId) {
-        if let Some(entry) = self.lock().offers.get_mut(&id) {
-            entry.known.retain(|place| place.number != number);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Entries> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Entries {
-    fn add(&mut self, served: Served) {
-        self.patience = self.patience.max(served.idle);
-        let number = self.number();
-        self.offers.insert(served.id, Entry { number, served, known: Vec::new() });
-    }
-
-    fn close(&mut self) {
-        self.listener = None;
-        self.unknown.clear();
-        self.offers.clear();
-    }
-
-    fn place(&mut self) -> (Place, Stay) {
-        let (stay, sent_away) = oneshot::channel();
-        let number = self.number();
-        (Place { number, _stay: stay }, (number, sent_away))
-    }
-
-    fn number(&mut self) -> u64 {
-        self.next += 1;
-        self.next
+        self.port.register.remove(self.id);
     }
 }
 
@@ -252,10 +119,12 @@ async fn accept(register: Arc<Register>) {
 #[cfg(test)]
 mod tests {
     use super::super::Ports;
+    use super::super::register::{KNOWN, UNKNOWN};
     use super::*;
     use crate::items::Items;
     use crate::payload::Payload;
     use crate::wire::{Algorithm, Digest};
+    use std::time::Duration;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 
