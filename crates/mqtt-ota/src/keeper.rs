@@ -33,6 +33,7 @@ mod settings;
 mod slots;
 mod standing;
 mod status;
+mod touched;
 mod watch;
 mod window;
 mod word;

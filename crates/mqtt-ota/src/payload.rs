@@ -116,6 +116,12 @@ impl Payload {
         Ok(Some(Self::new(name, bytes.len() as u64, Source::Memory(bytes.into()), stamp)))
     }
 
+    /// Whether its bytes are kept in memory.
+    #[cfg(feature = "keeper")]
+    pub(crate) fn is_in_memory(&self) -> bool {
+        matches!(self.0.source, Source::Memory(_))
+    }
+
     /// Whether the file that the other was opened from looked as this one's did.
     #[cfg(feature = "keeper")]
     pub(crate) fn looks_like(&self, other: &Self) -> bool {

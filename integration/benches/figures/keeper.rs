@@ -178,6 +178,9 @@ fn measure_keeper(broker: &Mosquitto, fleet: &Fleet, layout: Layout, bounds: Bou
     });
     println!("      processor time    {}", taken.collect::<Vec<_>>().join(", "));
     println!("    peak memory         {} (goal: under 100 MB)", Peak::of(keeper.id()));
+    for warning in keeper.stderr().text().lines() {
+        println!("      {warning}");
+    }
 }
 
 /// The set that `file` is alone in.

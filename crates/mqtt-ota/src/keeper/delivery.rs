@@ -69,14 +69,14 @@ impl Delivery {
             observer: self.observer.clone(),
             ..SyncOptions::default()
         };
-        let synced = self.sender.sync_over(feed, &self.folder.set, &self.device, &options).await?;
+        let synced = self.sender.sync_over(feed, self.folder.set(), &self.device, &options).await?;
         Ok((synced.report.outcome, synced.position))
     }
 
     /// What others import comes first, and the device reboots after the last file. A file that broke off begins
     /// anew: nothing is gained by how far it got.
     async fn one_by_one(&self, feed: &mut Feed) -> Result<(Outcome, u64), SendError> {
-        let mut files: Vec<_> = self.folder.set.payloads().collect();
+        let mut files: Vec<_> = self.folder.set().payloads().collect();
         files.sort_by_key(|(path, _)| matches!(path.as_str(), "main.py" | "boot.py"));
         let last = files.len().saturating_sub(1);
         let mut is_changed = false;

@@ -1,9 +1,11 @@
 mod described;
 mod error;
+mod list;
+mod looking;
 mod shared;
+mod stale;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,33 +15,28 @@ use tokio::task::spawn_blocking;
 
 use self::described::Described;
 pub use self::error::FolderError;
-use self::shared::{Owner, Shared};
-use super::settings::{DeviceSettings, SETTINGS_FILE};
-use crate::payload::Payload;
-use crate::set::{FileSet, walk};
-use crate::wire::{Algorithm, DeviceName, DevicePath, Digest, Manifest};
-
-/// A file that is at most so long, in bytes, is kept in memory: many devices get it.
-const SMALL: u64 = 64 * 1024;
-/// How much is kept there, in bytes.
-const IN_MEMORY: u64 = 16 * 1024 * 1024;
+use self::list::Listed;
+use self::looking::{Found, Looking};
+use self::shared::Shared;
+use super::settings::DeviceSettings;
+use super::touched::Touched;
+use crate::set::FileSet;
+use crate::wire::{Algorithm, DeviceName, Digest, Manifest};
 
 /// What the devices are to have: a folder each, as they were when they were looked at.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Folders {
     /// A device's own folder, or the one that has it among its aliases.
     pub(super) devices: BTreeMap<DeviceName, Kept>,
     /// What is in the way of no device in particular.
     pub(super) strays: Vec<Arc<FolderError>>,
-    /// Every folder that was looked into, to be watched.
-    pub(super) places: BTreeSet<PathBuf>,
-    /// The files by their paths, so that what has not changed is not hashed again; settings too.
-    files: HashMap<PathBuf, Payload>,
-    /// How much of them is kept in memory, in bytes.
-    in_memory: u64,
-    shared: Shared,
-    /// When the last of them was changed.
+    /// When the last of what was looked at was changed.
     pub(super) newest: Option<SystemTime>,
+    /// The folders in the root, by their names.
+    described: Arc<[Described]>,
+    /// What was found in each folder that was looked into, so that what has not changed is not hashed again.
+    lists: HashMap<PathBuf, Listed>,
+    shared: Shared,
 }
 
 /// What is known of one device's folder.
@@ -58,29 +55,32 @@ pub(super) enum Kept {
 /// A device's files, and how they are kept.
 #[derive(Debug)]
 pub(super) struct Folder {
-    pub(super) set: FileSet,
-    pub(super) settings: DeviceSettings,
+    files: Arc<Files>,
+    pub(super) settings: Arc<DeviceSettings>,
+}
+
+/// Files that are on a device together. Those who include the same have the same.
+#[derive(Debug)]
+struct Files {
+    set: FileSet,
     manifests: BTreeMap<Algorithm, (Manifest, Digest)>,
 }
 
 impl Folder {
+    pub(super) fn set(&self) -> &FileSet {
+        &self.files.set
+    }
+
     /// The list of the files and its digest, for devices that have this hash function.
     pub(super) fn manifest(&self, algorithm: Algorithm) -> Option<&(Manifest, Digest)> {
-        self.manifests.get(&algorithm)
+        self.files.manifests.get(&algorithm)
     }
-}
-
-/// A folder before its files are hashed.
-struct Found {
-    path: PathBuf,
-    settings: DeviceSettings,
-    files: BTreeMap<DevicePath, Payload>,
 }
 
 impl Folders {
     /// Looks into `root`: each folder in it whose name begins with no dot is a device, but for those that others
-    /// include and that have no [`SETTINGS_FILE`]; [`Shared`] has the rule. What has not changed since `before` is not
-    /// read again.
+    /// include and that have no [`SETTINGS_FILE`](super::settings::SETTINGS_FILE); [`Shared`] has the rule. What has
+    /// not changed since `before` is not read again, and where nothing is `touched` it is not looked at either.
     ///
     /// # Errors
     /// The root itself cannot be read. What is wrong with one device's folder is that device's.
@@ -88,33 +88,38 @@ impl Folders {
     /// Cancellation: nothing is left behind, but what was hashed is known.
     pub(super) async fn scan(
         root: &Path,
-        before: &Self,
-        algorithms: &BTreeSet<Algorithm>,
+        before: Arc<Self>,
+        algorithms: BTreeSet<Algorithm>,
+        touched: Touched,
     ) -> Result<Self, FolderError> {
-        let (looking, known, shared) = (root.to_owned(), before.files.clone(), before.shared.clone());
-        let looked = spawn_blocking(move || Looking::at(&looking, known, &shared)).await;
+        let looking = root.to_owned();
+        let looked = spawn_blocking(move || Looking::at(&looking, &before, &touched)).await;
         let failed =
             |error| FolderError::Unreadable { path: root.to_owned(), source: io::Error::other(error) };
         let Looking { found, mut folders } = looked.map_err(failed)??;
+        let mut known = HashMap::new();
         for (device, settings, found) in found {
-            let hashed = match found {
-                Ok(found) => found.hashed(algorithms).await,
+            let files = match found {
+                Ok(found) => found.hashed(&algorithms, &mut known).await,
                 Err(error) => Err(error),
             };
-            folders.add(device, settings, hashed);
+            folders.add(device, settings, files);
         }
         Ok(folders)
     }
 
     /// Whether a look has found the same: files of the same names, lengths and times.
     pub(super) fn is_like(&self, other: &Self) -> bool {
-        let is_same = |path, file: &Payload| {
-            let other: Option<&Payload> = other.files.get(path);
-            other.is_some_and(|other| other.is_of_same_time(file))
+        let is_same = |place: &PathBuf, listed: &Listed| match (listed, other.lists.get(place)) {
+            (Ok(list), Some(Ok(other))) => list.is_like(other),
+            (Err(_), Some(Err(_))) => true,
+            _ => false,
         };
-        self.places == other.places
-            && self.files.len() == other.files.len()
-            && self.files.iter().all(|(path, file)| is_same(path, file))
+        let described = self.described.iter().zip(other.described.iter());
+        self.described.len() == other.described.len()
+            && { described }.all(|(folder, other)| folder.is_like(other))
+            && self.lists.len() == other.lists.len()
+            && self.lists.iter().all(|(place, listed)| is_same(place, listed))
     }
 
     /// Takes it from a look that counted what is shared: this one does not count.
@@ -122,20 +127,26 @@ impl Folders {
         self.shared = known.map(|known| known.shared.clone()).unwrap_or_default();
     }
 
+    /// Every folder that was looked into, to be watched.
+    pub(super) fn places(&self) -> impl Iterator<Item = &Path> {
+        self.lists.keys().map(PathBuf::as_path)
+    }
+
     /// Gives a folder to the device that it is named after, and to its aliases.
     fn add(
         &mut self,
         device: DeviceName,
-        settings: Option<DeviceSettings>,
-        hashed: Result<Folder, FolderError>,
+        settings: Option<Arc<DeviceSettings>>,
+        files: Result<Arc<Files>, Arc<FolderError>>,
     ) {
-        let (groups, aliases) = settings.map(|settings| (settings.groups, settings.aliases)).unzip();
-        let kept = match hashed {
-            Ok(folder) => Kept::Folder(Arc::new(folder)),
-            Err(error) => Kept::Unusable { error: Arc::new(error), groups },
-        };
         // A device that is named again by its own folder is still one.
-        let names: BTreeSet<_> = aliases.into_iter().flatten().chain([device]).collect();
+        let aliases = settings.iter().flat_map(|settings| settings.aliases.iter().cloned());
+        let names: BTreeSet<_> = aliases.chain([device]).collect();
+        let groups = settings.as_ref().map(|settings| settings.groups.clone());
+        let kept = match files {
+            Ok(files) => Kept::Folder(Arc::new(Folder { files, settings: settings.unwrap_or_default() })),
+            Err(error) => Kept::Unusable { error, groups },
+        };
         for name in names {
             let twice = || Kept::Unusable {
                 error: Arc::new(FolderError::Twice { device: name.clone() }),
@@ -150,9 +161,19 @@ impl Folders {
 }
 
 impl Found {
-    async fn hashed(self, algorithms: &BTreeSet<Algorithm>) -> Result<Folder, FolderError> {
-        let Self { path, settings, files } = self;
-        let failed = |source| FolderError::Set { path: path.clone(), source };
+    /// `known`: the files of others, by the lists that they are made of.
+    async fn hashed(
+        self,
+        algorithms: &BTreeSet<Algorithm>,
+        known: &mut HashMap<Vec<usize>, Arc<Files>>,
+    ) -> Result<Arc<Files>, Arc<FolderError>> {
+        let Self { path, lists } = self;
+        let key: Vec<_> = lists.iter().map(|list| Arc::as_ptr(list).addr()).collect();
+        if let Some(files) = known.get(&key) {
+            return Ok(Arc::clone(files));
+        }
+        let failed = |source| Arc::new(FolderError::Set { path: path.clone(), source });
+        let files: BTreeMap<_, _> = lists.iter().flat_map(|list| list.files.iter().cloned()).collect();
         let set = FileSet::new(files).map_err(failed)?;
         let mut manifests = BTreeMap::new();
         for algorithm in algorithms {
@@ -160,138 +181,10 @@ impl Found {
             let digest = manifest.digest(*algorithm);
             manifests.insert(*algorithm, (manifest, digest));
         }
-        Ok(Folder { set, settings, manifests })
+        let files = Arc::new(Files { set, manifests });
+        known.insert(key, Arc::clone(&files));
+        Ok(files)
     }
-}
-
-/// One look at the tree. Blocking.
-struct Looking {
-    /// With what could be read of the settings.
-    found: Vec<(DeviceName, Option<DeviceSettings>, Result<Found, FolderError>)>,
-    folders: Folders,
-}
-
-impl Looking {
-    fn at(root: &Path, known: HashMap<PathBuf, Payload>, before: &Shared) -> Result<Self, FolderError> {
-        let unreadable = |source| FolderError::Unreadable { path: root.to_owned(), source };
-        let mut paths = Vec::new();
-        for entry in fs::read_dir(root).map_err(unreadable)? {
-            let entry = entry.map_err(unreadable)?;
-            let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-            // A link to a folder is one here: it is how a device's folder can be elsewhere.
-            if !is_hidden && entry.path().is_dir() {
-                paths.push(entry.path());
-            }
-        }
-        paths.sort();
-        let described: Vec<_> = paths.into_iter().map(Described::read).collect();
-        let shared = Shared::of(&described, before);
-        let wrong: Vec<_> = described.iter().filter(|folder| folder.settings.is_err()).collect();
-        let owners: Vec<_> = described
-            .iter()
-            .map(|folder| match folder.is_without_settings() {
-                true => shared.owner(folder.name(), &wrong),
-                false => Owner::Device,
-            })
-            .collect();
-        let places = BTreeSet::from([root.to_owned()]);
-        let mut folders = Folders { places, shared, ..Folders::default() };
-        let mut found = Vec::new();
-        let mut listed = HashMap::new();
-        for (Described { path, settings, file, .. }, owner) in described.into_iter().zip(owners) {
-            if let Some(file) = file {
-                folders.newest = folders.newest.max(file.modified());
-                folders.files.insert(path.join(SETTINGS_FILE), file);
-            }
-            if owner == Owner::Others {
-                continue;
-            }
-            let base = path.file_name().unwrap_or_default().to_string_lossy();
-            let device = match base.parse() {
-                Ok(device) => device,
-                Err(source) => {
-                    folders.strays.push(Arc::new(FolderError::Name { path, source }));
-                    continue;
-                }
-            };
-            let settings = settings.map(Option::unwrap_or_default);
-            let read = settings.as_ref().ok().cloned();
-            let looked = match owner {
-                Owner::Unclear { settings } => Err(FolderError::Unclear { path, settings }),
-                _ => settings.and_then(|settings| look(&path, settings, &known, &mut listed, &mut folders)),
-            };
-            found.push((device, read, looked));
-        }
-        Ok(Self { found, folders })
-    }
-}
-
-/// The files of one device: those that its folder includes, and its own.
-fn look(
-    path: &Path,
-    settings: DeviceSettings,
-    known: &HashMap<PathBuf, Payload>,
-    shared: &mut HashMap<PathBuf, Vec<(DevicePath, Payload)>>,
-    folders: &mut Folders,
-) -> Result<Found, FolderError> {
-    let mut files = BTreeMap::new();
-    for include in &settings.include {
-        let place = path.join(include);
-        let place =
-            place.canonicalize().map_err(|source| FolderError::Include { path: place.clone(), source })?;
-        if let Some(listed) = shared.get(&place) {
-            files.extend(listed.iter().cloned());
-            continue;
-        }
-        let listed = list(&place, known, folders)?;
-        files.extend(listed.iter().cloned());
-        shared.insert(place, listed);
-    }
-    files.extend(list(path, known, folders)?);
-    Ok(Found { path: path.to_owned(), settings, files })
-}
-
-/// The files below one folder.
-fn list(
-    folder: &Path,
-    known: &HashMap<PathBuf, Payload>,
-    folders: &mut Folders,
-) -> Result<Vec<(DevicePath, Payload)>, FolderError> {
-    folders.places.insert(folder.to_owned());
-    let failed = |source| FolderError::Set { path: folder.to_owned(), source };
-    let mut listed = Vec::new();
-    for (name, path) in walk(folder).map_err(failed)? {
-        if name.as_str() == SETTINGS_FILE || is_editors(&name) {
-            continue;
-        }
-        let looked = Payload::look(path.clone()).map_err(|error| failed(error.into()))?;
-        let is_small = looked.len() <= SMALL && folders.in_memory + looked.len() <= IN_MEMORY;
-        // One that looks as it did is the same, with the hashes that are known of it.
-        let payload = match known.get(&path).filter(|known| known.looks_like(&looked)) {
-            Some(known) => known.clone(),
-            None if is_small => match looked.snapshot().map_err(|error| failed(error.into()))? {
-                Some(snapshot) => snapshot,
-                None => {
-                    folders.newest = Some(SystemTime::now());
-                    looked
-                }
-            },
-            None => looked,
-        };
-        folders.newest = folders.newest.max(payload.modified());
-        if is_small && !folders.files.contains_key(&path) {
-            folders.in_memory += payload.len();
-        }
-        folders.files.insert(path, payload.clone());
-        listed.push((name, payload));
-    }
-    Ok(listed)
-}
-
-/// Whether an editor keeps it while somebody works on a file: `main.py~`, `#main.py#`.
-fn is_editors(name: &DevicePath) -> bool {
-    let base = name.as_str().rsplit('/').next().unwrap_or_default();
-    base.ends_with('~') || (base.len() > 1 && base.starts_with('#') && base.ends_with('#'))
 }
 
 #[cfg(test)]

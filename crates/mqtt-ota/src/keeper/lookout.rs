@@ -13,7 +13,8 @@ use tokio::time::Instant;
 use super::error::KeeperError;
 use super::folders::{FolderError, Folders};
 use super::root::Root;
-use super::watch::Watch;
+use super::touched::Touched;
+use super::watch::{Disturbance, Watch};
 use crate::wire::Algorithm;
 
 /// One who looks at the folders.
@@ -21,7 +22,7 @@ pub(super) struct Lookout {
     /// As it was given, made absolute.
     path: PathBuf,
     /// What was found there.
-    root: Root,
+    root: Arc<Root>,
     watch: Watch,
     settle: Duration,
     /// A look in the background: a device that wakes meanwhile is not to wait.
@@ -58,7 +59,7 @@ impl Lookout {
         Ok(Self {
             path: path.to_owned(),
             watch: watch(path, &root, settle)?,
-            root,
+            root: Arc::new(root),
             settle,
             looking: JoinSet::new(),
             began: Instant::now(),
@@ -83,9 +84,11 @@ impl Lookout {
         let before = self.found.as_ref().map(|(_, found)| found).or(self.known.as_ref());
         let (path, before, algorithms) =
             (self.path.clone(), before.cloned().unwrap_or_default(), algorithms.clone());
+        let (root_before, touched) = (Arc::clone(&self.root), self.watch.touched());
         self.looking.spawn(async move {
             let root = found(&path).await.map_err(|source| FolderError::Unreadable { path, source })?;
-            let folders = Folders::scan(root.path(), &before, &algorithms).await?;
+            let touched = if root.is(&root_before) { touched } else { Touched::All };
+            let folders = Folders::scan(root.path(), before, algorithms, touched).await?;
             Ok((root, folders))
         });
     }
@@ -100,7 +103,10 @@ impl Lookout {
         }
         match self.looking.join_next().await {
             Some(Ok(looked)) => self.weigh(looked),
-            _ => Sight::Blurred,
+            _ => {
+                self.watch.doubt();
+                Sight::Blurred
+            }
         }
     }
 
@@ -108,29 +114,37 @@ impl Lookout {
     /// what is found there without having been told of has to be found twice.
     fn weigh(&mut self, looked: Result<(Root, Folders), FolderError>) -> Sight {
         let newest = looked.as_ref().ok().and_then(|(_, folders)| folders.newest);
-        let is_disturbed = self.watch.is_disturbed(newest);
+        let disturbance = self.watch.disturbance(newest);
         let (root, mut folders) = match looked {
-            Err(_) if is_disturbed => return Sight::Blurred,
             Err(error) => {
-                self.watch.seen();
+                self.watch.doubt();
+                if disturbance != Disturbance::None {
+                    return Sight::Blurred;
+                }
+                self.watch.seen(disturbance);
                 return Sight::Unreadable(error.into());
             }
             Ok(found) => found,
         };
         let is_other = !root.is(&self.root);
         if is_other && let Err(error) = self.follow(root) {
-            self.watch.seen();
+            self.watch.seen(disturbance);
             return Sight::Unreadable(error);
         }
+        let is_written = disturbance == Disturbance::Written;
         // What changes is seen only from here on.
-        if is_other || is_disturbed || !self.is_sure(&folders) {
-            self.watch.wait();
+        let is_sure = !is_other && self.is_sure(&folders, disturbance);
+        if is_written || !is_sure {
+            // Of what is written the system tells more, and what it is.
+            if is_other || !is_written {
+                self.watch.wait();
+            }
             folders.believe(self.known.as_deref());
             self.found = Some((Instant::now(), Arc::new(folders)));
             return Sight::Blurred;
         }
-        self.watch.seen();
-        self.watch.follow(&folders.places);
+        self.watch.seen(disturbance);
+        self.watch.follow(folders.places());
         let folders = Arc::new(folders);
         (self.known, self.found) = (Some(Arc::clone(&folders)), None);
         Sight::Clear(folders)
@@ -141,16 +155,17 @@ impl Lookout {
         root.lock()?;
         self.watch = watch(&self.path, &root, self.settle)?;
         tracing::info!(path = %self.path.display(), root = %root.path().display(), "another folder is in its place");
-        self.root = root;
+        self.root = Arc::new(root);
         Ok(())
     }
 
-    fn is_sure(&self, folders: &Folders) -> bool {
-        let is_known = self.known.as_ref().is_none_or(|known| known.is_like(folders));
+    fn is_sure(&self, folders: &Folders, disturbance: Disturbance) -> bool {
+        let is_lost = disturbance == Disturbance::Lost;
+        let is_known = self.known.as_ref().map_or(!is_lost, |known| known.is_like(folders));
         let is_found_again = self.found.as_ref().is_some_and(|(at, found)| {
             self.began.saturating_duration_since(*at) >= self.settle && found.is_like(folders)
         });
-        is_known || is_found_again || self.watch.is_to_be_taken()
+        is_known || is_found_again || (self.watch.is_to_be_taken() && !is_lost)
     }
 }
 

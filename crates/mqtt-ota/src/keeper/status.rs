@@ -11,6 +11,7 @@ use super::error::KeeperError;
 use super::folders::{FolderError, Folders, Kept};
 use super::memory::{Memory, State};
 use super::standing::Standing;
+use super::touched::Touched;
 use crate::mqtt::LinkError;
 use crate::sender::Sender;
 use crate::wire::{Algorithm, Announcement, DeviceName, Digest};
@@ -45,7 +46,7 @@ pub struct DeviceStatus {
 /// Cancel safe.
 pub async fn status(sender: &Sender, root: impl AsRef<Path>) -> Result<Vec<DeviceStatus>, KeeperError> {
     let algorithms = BTreeSet::from([Algorithm::Sha1, Algorithm::Sha256]);
-    let folders = Folders::scan(root.as_ref(), &Folders::default(), &algorithms).await?;
+    let folders = Folders::scan(root.as_ref(), Arc::default(), algorithms, Touched::All).await?;
     for stray in folders.strays {
         tracing::warn!(error = stray.as_ref() as &dyn std::error::Error, "a folder is no device's");
     }

@@ -1,15 +1,19 @@
 use std::collections::BTreeSet;
+use std::mem::take;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use notify::event::{AccessKind, AccessMode};
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
-use tokio::sync::mpsc;
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
+
+use super::touched::Touched;
 
 /// How long a tree that never comes to rest is waited for.
 const RESTLESS: Duration = Duration::from_secs(30);
-/// How often it is looked at all the same: the file systems of other machines tell of no change.
+/// How often all of it is looked at all the same: the file systems of other machines tell of no change.
 const LOOK: Duration = Duration::from_secs(60);
 
 /// The folders, as somebody writes to them.
@@ -17,12 +21,12 @@ pub(super) struct Watch {
     watcher: RecommendedWatcher,
     /// Tells when another folder, or a link to one, is put in the root's place.
     _above: Option<RecommendedWatcher>,
-    changes: mpsc::Receiver<()>,
+    heard: Arc<Heard>,
     root: PathBuf,
     /// Folders outside the root.
     others: BTreeSet<PathBuf>,
     settle: Duration,
-    /// When the tree is looked at all the same.
+    /// When all of the tree is looked at all the same.
     look_at: Instant,
     /// When a change has come to rest, if nothing more is seen.
     rest_at: Option<Instant>,
@@ -32,28 +36,79 @@ pub(super) struct Watch {
     is_told: bool,
     /// The tree does not come to rest, and is looked at as it is.
     is_restless: bool,
+    /// Until when the system may lose count because of the last look.
+    calm_at: Instant,
+}
+
+/// What happened while the tree was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Disturbance {
+    None,
+    /// The system had too much to tell of. It does so of reading too, and so of the look itself.
+    Lost,
+    /// Somebody has written: what was found may be half of it.
+    Written,
+}
+
+/// What the system tells.
+#[derive(Debug)]
+struct Heard {
+    news: Mutex<News>,
+    is_new: Notify,
+}
+
+#[derive(Debug)]
+struct News {
+    touched: Touched,
+    is_change: bool,
+    /// There is more that it did not tell.
+    is_lost: bool,
+}
+
+impl Heard {
+    fn hear(&self, is_ours: impl Fn(&Event) -> bool, event: &notify::Result<Event>) {
+        let mut news = self.news();
+        match event {
+            Ok(event) if event.need_rescan() => (news.touched, news.is_lost) = (Touched::All, true),
+            Ok(event) if is_reading(event.kind) || !is_ours(event) => return,
+            Ok(event) if event.paths.is_empty() => (news.touched, news.is_change) = (Touched::All, true),
+            Ok(event) => {
+                news.touched.add(&event.paths);
+                news.is_change = true;
+            }
+            // It is a folder that cannot be watched.
+            Err(error) => {
+                tracing::debug!(%error, "what changes in a folder is seen each minute");
+                return;
+            }
+        }
+        drop(news);
+        self.is_new.notify_one();
+    }
+
+    fn news(&self) -> MutexGuard<'_, News> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Watch {
     /// Watches `root` and all below it, which is at rest when nothing has changed for `settle`; and whether it is still
     /// what is at `path`.
     pub(super) fn start(path: &Path, root: &Path, settle: Duration) -> Result<Self, notify::Error> {
-        // One change that waits to be seen stands for all that come until then.
-        let (changed, changes) = mpsc::channel(1);
-        let (top, replaced) = (root.to_owned(), changed.clone());
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            if event.is_ok_and(|event| !is_reading(event.kind) && !is_hidden(&event.paths, &top)) {
-                let _ = changed.try_send(());
-            }
+        let news = News { touched: Touched::All, is_change: false, is_lost: false };
+        let heard = Arc::new(Heard { news: Mutex::new(news), is_new: Notify::new() });
+        let (top, hears) = (root.to_owned(), Arc::clone(&heard));
+        let mut watcher = notify::recommended_watcher(move |event| {
+            hears.hear(|event| !is_hidden(&event.paths, &top), &event);
         })?;
         watcher.watch(root, RecursiveMode::Recursive)?;
-        let above = above(path, replaced).inspect_err(
+        let above = above(path, Arc::clone(&heard)).inspect_err(
             |error| tracing::debug!(%error, "what is put in the folder's place is seen each minute"),
         );
         Ok(Self {
             watcher,
             _above: above.ok().flatten(),
-            changes,
+            heard,
             root: root.to_owned(),
             others: BTreeSet::new(),
             settle,
@@ -62,13 +117,14 @@ impl Watch {
             at_last: None,
             is_told: false,
             is_restless: false,
+            calm_at: Instant::now(),
         })
     }
 
-    /// Watches these folders as well, and no longer those of before.
-    pub(super) fn follow(&mut self, places: &BTreeSet<PathBuf>) {
+    /// Watches these folders as well where they are outside the root, and no longer those of before.
+    pub(super) fn follow<'a>(&mut self, places: impl Iterator<Item = &'a Path>) {
         let wanted: BTreeSet<_> =
-            places.iter().filter(|place| !place.starts_with(&self.root)).cloned().collect();
+            places.filter(|place| !place.starts_with(&self.root)).map(Path::to_owned).collect();
         for gone in self.others.difference(&wanted) {
             let _ = self.watcher.unwatch(gone);
         }
@@ -80,21 +136,33 @@ impl Watch {
         self.others = wanted;
     }
 
-    /// Whether somebody writes since the tree was last at rest: what was looked at meanwhile may be half of it. Never
-    /// where it does not come to rest. `newest`: the time of the last change that was found, as a write may have begun
-    /// before it was watched.
-    pub(super) fn is_disturbed(&mut self, newest: Option<SystemTime>) -> bool {
+    /// What may have changed since this was asked last.
+    pub(super) fn touched(&mut self) -> Touched {
+        self.heard.news().touched.take()
+    }
+
+    /// What happened since the tree was last at rest. Nothing where it does not come to rest. `newest`: the time of the
+    /// last change that was found, as a write may have begun before it was watched.
+    pub(super) fn disturbance(&mut self, newest: Option<SystemTime>) -> Disturbance {
         let is_new = newest.is_some_and(|newest| match newest.elapsed() {
             Ok(age) => age < self.settle,
             // A clock that is ahead says nothing, unless it is by little.
             Err(ahead) => ahead.duration() < self.settle,
         });
-        if self.changes.try_recv().is_ok() {
-            self.told();
-        } else if is_new && self.rest_at.is_none() {
-            self.changed();
+        let was_waiting = self.rest_at.is_some();
+        let is_lost = self.hear();
+        if self.is_restless {
+            return Disturbance::None;
         }
-        self.rest_at.is_some() && !self.is_restless
+        match self.rest_at {
+            Some(_) if was_waiting || !is_lost => Disturbance::Written,
+            _ if is_new => {
+                self.wait();
+                Disturbance::Written
+            }
+            Some(_) => Disturbance::Lost,
+            None => Disturbance::None,
+        }
     }
 
     /// Whether what is found counts at once: the system has told of it, or it does not come to rest.
@@ -102,21 +170,40 @@ impl Watch {
         self.is_told || self.is_restless
     }
 
-    /// What was found counts: what changes from here on is another change.
-    pub(super) fn seen(&mut self) {
+    /// What was found counts: what changes from here on is another change. A look that the system has lost count of, and
+    /// that counts all the same, is not followed by another one, which would be no better.
+    pub(super) fn seen(&mut self, disturbance: Disturbance) {
         (self.at_last, self.is_told, self.is_restless) = (None, false, false);
+        self.calm_at = Instant::now() + self.settle;
+        if disturbance == Disturbance::Lost {
+            self.rest_at = None;
+        }
     }
 
-    /// What was found does not count yet: it is looked at again, at rest.
+    /// Of what may have changed until now, nothing is known.
+    pub(super) fn doubt(&mut self) {
+        self.heard.news().touched = Touched::All;
+    }
+
+    /// What was found does not count yet: all is looked at again, at rest.
     pub(super) fn wait(&mut self) {
+        self.doubt();
         if self.rest_at.is_none() {
             self.changed();
         }
     }
 
-    fn told(&mut self) {
-        self.is_told = true;
-        self.changed();
+    /// Takes what the system has told. Yields whether there is only more that it did not tell.
+    fn hear(&mut self) -> bool {
+        let mut news = self.heard.news();
+        let (is_change, is_lost) = (take(&mut news.is_change), take(&mut news.is_lost));
+        drop(news);
+        let is_lost = is_lost && self.calm_at <= Instant::now();
+        if is_change || is_lost {
+            self.is_told |= is_change;
+            self.changed();
+        }
+        is_lost && !is_change
     }
 
     fn changed(&mut self) {
@@ -133,30 +220,30 @@ impl Watch {
             let until = self
                 .rest_at
                 .map_or(self.look_at, |rest_at| at_last.map_or(rest_at, |last| last.min(rest_at)));
-            match timeout_at(until, self.changes.recv()).await {
-                Ok(Some(())) => self.told(),
-                // The watcher lives as long as this, so the channel does not end.
-                Ok(None) => std::future::pending().await,
-                Err(_) => {
-                    let is_change = self.rest_at.take().is_some();
-                    self.is_restless = is_change && at_last.is_some_and(|at_last| at_last <= Instant::now());
-                    self.look_at = Instant::now() + LOOK;
-                    return;
-                }
+            let is_over = timeout_at(until, self.heard.is_new.notified()).await.is_err();
+            if !is_over {
+                self.hear();
+                continue;
             }
+            let is_change = self.rest_at.take().is_some();
+            let now = Instant::now();
+            self.is_restless = is_change && at_last.is_some_and(|at_last| at_last <= now);
+            if self.look_at <= now {
+                self.look_at = now + LOOK;
+                self.doubt();
+            }
+            return;
         }
     }
 }
 
 /// Watches what is called `path`. Nothing where it has no name, as `/` and `..` have none.
-fn above(path: &Path, changed: mpsc::Sender<()>) -> Result<Option<RecommendedWatcher>, notify::Error> {
+fn above(path: &Path, heard: Arc<Heard>) -> Result<Option<RecommendedWatcher>, notify::Error> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(None) };
     let name = name.to_owned();
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+    let mut watcher = notify::recommended_watcher(move |event| {
         let is_it = |path: &PathBuf| path.file_name() == Some(&name);
-        if event.is_ok_and(|event| !is_reading(event.kind) && event.paths.iter().any(is_it)) {
-            let _ = changed.try_send(());
-        }
+        heard.hear(|event| event.paths.iter().any(is_it), &event);
     })?;
     watcher.watch(parent, RecursiveMode::NonRecursive)?;
     Ok(Some(watcher))
@@ -180,8 +267,17 @@ fn is_reading(kind: EventKind) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use notify::event::Flag;
     use std::fs;
     use tokio::time::timeout;
+
+    impl Watch {
+        /// The system loses count.
+        pub(in super::super) fn lose(&self) {
+            let overflow = Event::new(EventKind::Other).set_flag(Flag::Rescan);
+            self.heard.hear(|_| false, &Ok(overflow));
+        }
+    }
 
     const SETTLE: Duration = Duration::from_millis(50);
     /// Far more than anything takes.
@@ -191,7 +287,7 @@ mod tests {
     async fn what_is_written_renamed_or_removed_is_seen_also_in_new_folders_and_elsewhere() {
         let (root, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let mut watch = Watch::start(root.path(), root.path(), SETTLE).unwrap();
-        watch.follow(&BTreeSet::from([root.path().to_owned(), elsewhere.path().to_owned()]));
+        watch.follow([root.path(), elsewhere.path()].into_iter());
         let (lamp, file) = (root.path().join("LAMP"), root.path().join("LAMP/main.py"));
         let changes: [&dyn Fn(); 5] = [
             &|| fs::create_dir(&lamp).unwrap(),
@@ -211,12 +307,13 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let mut watch = Watch::start(root.path(), root.path(), SETTLE).unwrap();
         let now = SystemTime::now();
-        assert!(!watch.is_disturbed(None));
-        assert!(!watch.is_disturbed(Some(now - Duration::from_secs(10))));
-        assert!(!watch.is_disturbed(Some(now + Duration::from_secs(3600))), "a clock that is wrong");
-        assert!(watch.is_disturbed(Some(SystemTime::now())));
+        assert_eq!(watch.disturbance(None), Disturbance::None);
+        assert_eq!(watch.disturbance(Some(now - Duration::from_secs(10))), Disturbance::None);
+        let ahead = now + Duration::from_secs(3600);
+        assert_eq!(watch.disturbance(Some(ahead)), Disturbance::None, "a clock that is wrong");
+        assert_eq!(watch.disturbance(Some(SystemTime::now())), Disturbance::Written);
         timeout(GUARD, watch.settled()).await.unwrap();
-        assert!(!watch.is_disturbed(Some(now)));
+        assert_eq!(watch.disturbance(Some(now)), Disturbance::None);
     }
 
     #[tokio::test]
@@ -225,16 +322,16 @@ mod tests {
         let mut watch = Watch::start(root.path(), root.path(), SETTLE).unwrap();
         fs::write(root.path().join("main.py"), "1").unwrap();
         timeout(GUARD, watch.settled()).await.unwrap();
-        assert!(!watch.is_disturbed(None));
+        assert_eq!(watch.disturbance(None), Disturbance::None);
         fs::write(root.path().join("main.py"), "2").unwrap();
         let disturbed = async {
-            while !watch.is_disturbed(None) {
+            while watch.disturbance(None) == Disturbance::None {
                 tokio::task::yield_now().await;
             }
         };
         timeout(GUARD, disturbed).await.unwrap();
         timeout(GUARD, watch.settled()).await.unwrap();
-        assert!(!watch.is_disturbed(None));
+        assert_eq!(watch.disturbance(None), Disturbance::None);
     }
 
     #[tokio::test]
@@ -265,6 +362,26 @@ mod tests {
         timeout(GUARD, watch.settled()).await.unwrap();
         fs::create_dir(&link).unwrap();
         timeout(GUARD, watch.settled()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn it_is_told_where_something_was_written_and_that_anything_may_have_been() {
+        let root = tempfile::tempdir().unwrap();
+        let (main, root) = (root.path().join("main.py"), root.path());
+        let mut watch = Watch::start(root, root, SETTLE).unwrap();
+        assert_eq!(watch.touched(), Touched::All);
+        fs::write(&main, "1").unwrap();
+        timeout(GUARD, watch.settled()).await.unwrap();
+        assert_eq!(watch.touched(), Touched::Paths(BTreeSet::from([main.clone()])));
+        assert_eq!(watch.touched(), Touched::NOTHING);
+        watch.lose();
+        timeout(GUARD, watch.settled()).await.unwrap();
+        assert_eq!(watch.touched(), Touched::All);
+        watch.lose();
+        assert_eq!(watch.disturbance(None), Disturbance::Lost);
+        fs::write(&main, "2").unwrap();
+        timeout(GUARD, watch.heard.is_new.notified()).await.unwrap();
+        assert_eq!(watch.disturbance(None), Disturbance::Written);
     }
 
     #[tokio::test]

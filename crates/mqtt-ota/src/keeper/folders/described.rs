@@ -2,16 +2,22 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::FolderError;
 use crate::keeper::settings::{DeviceSettings, SETTINGS_FILE, SETTINGS_MAX, SettingsError};
 use crate::payload::Payload;
 
 /// A folder, and what its [`SETTINGS_FILE`] says.
+#[derive(Debug)]
 pub(super) struct Described {
     pub(super) path: PathBuf,
     /// None where there is no such file.
-    pub(super) settings: Result<Option<DeviceSettings>, FolderError>,
+    pub(super) settings: Result<Option<Arc<DeviceSettings>>, Arc<FolderError>>,
+    /// Where the folders are that it includes.
+    pub(super) includes: Vec<Result<PathBuf, Arc<FolderError>>>,
+    /// Where it really is, if it has no settings.
+    pub(super) place: Option<PathBuf>,
     /// The file, as it looked before it was read.
     pub(super) file: Option<Payload>,
     /// What stands in a file that cannot be understood, in small letters; None where that is not known either.
@@ -23,15 +29,30 @@ impl Described {
     pub(super) fn read(path: PathBuf) -> Self {
         let name = path.join(SETTINGS_FILE);
         let file = Payload::look(name.clone()).ok();
-        let text = match text_of(&name) {
-            Ok(text) => text,
-            Err(error) => return Self { path, settings: Err(error), file, text: None },
+        let (text, settings) = match text_of(&name) {
+            Ok(text) => {
+                let settings = text.as_deref().map(DeviceSettings::parse).transpose();
+                let wrong = |source| FolderError::Settings { path: name, source: Box::new(source) };
+                (text, settings.map_err(wrong))
+            }
+            Err(error) => (None, Err(error)),
         };
-        let settings = text.as_deref().map(DeviceSettings::parse).transpose();
-        let settings =
-            settings.map_err(|source| FolderError::Settings { path: name, source: Box::new(source) });
         let text = text.filter(|_| settings.is_err()).map(|text| text.to_lowercase());
-        Self { path, settings, file, text }
+        let includes = settings.iter().flatten().flat_map(|settings| &settings.include);
+        let includes = includes.map(|include| included(&path.join(include))).collect();
+        let place = matches!(settings, Ok(None)).then(|| path.canonicalize().ok()).flatten();
+        let settings = settings.map(|settings| settings.map(Arc::new)).map_err(Arc::new);
+        Self { path, settings, includes, place, file, text }
+    }
+
+    /// Whether the settings are in a file of the same length and times, or in none.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        let is_same_file = match (&self.file, &other.file) {
+            (Some(file), Some(other)) => file.is_of_same_time(other),
+            (None, None) => true,
+            _ => false,
+        };
+        self.path == other.path && is_same_file
     }
 
     pub(super) fn name(&self) -> &OsStr {
@@ -48,7 +69,7 @@ impl Described {
 
     /// The settings, where there are any and they can be understood.
     pub(super) fn understood(&self) -> Option<&DeviceSettings> {
-        self.settings.as_ref().ok()?.as_ref()
+        self.settings.as_ref().ok()?.as_deref()
     }
 
     /// Whether the settings cannot be understood, and may be meant to include a folder with this name: they have it
@@ -57,6 +78,11 @@ impl Described {
         let is_in = |text: &String| text.contains(&name.to_string_lossy().to_lowercase());
         self.settings.is_err() && self.text.as_ref().is_none_or(is_in)
     }
+}
+
+/// Where a folder is that others include.
+fn included(path: &Path) -> Result<PathBuf, Arc<FolderError>> {
+    path.canonicalize().map_err(|source| Arc::new(FolderError::Include { path: path.to_owned(), source }))
 }
 
 /// None where there is no such file.

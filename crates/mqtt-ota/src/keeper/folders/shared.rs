@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::described::Described;
 
@@ -32,20 +32,16 @@ pub(super) enum Owner {
 impl Shared {
     /// What these folders include, where it was so `before`.
     pub(super) fn of(folders: &[Described], before: &Self) -> Self {
-        let without = folders.iter().filter(|folder| folder.is_without_settings());
-        let mut names: BTreeMap<PathBuf, Vec<&OsStr>> = BTreeMap::new();
-        for folder in without {
-            if let Ok(place) = folder.path.canonicalize() {
-                names.entry(place).or_default().push(folder.name());
-            }
+        let mut names: BTreeMap<&Path, Vec<&OsStr>> = BTreeMap::new();
+        for (folder, place) in folders.iter().filter_map(|folder| Some((folder, folder.place.as_ref()?))) {
+            names.entry(place).or_default().push(folder.name());
         }
         let mut shared = Self::default();
         let mut understood = BTreeSet::new();
-        for (folder, settings) in folders.iter().filter_map(|folder| Some((folder, folder.understood()?))) {
+        for folder in folders.iter().filter(|folder| folder.understood().is_some()) {
             understood.insert(folder.name());
-            let places =
-                settings.include.iter().filter_map(|include| folder.path.join(include).canonicalize().ok());
-            for name in places.filter_map(|place| names.get(&place)).flatten() {
+            let places = folder.includes.iter().flatten();
+            for name in places.filter_map(|place| names.get(place.as_path())).flatten() {
                 shared.add(name, folder.name());
             }
         }

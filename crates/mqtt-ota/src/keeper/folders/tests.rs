@@ -1,3 +1,7 @@
+use std::fs;
+
+use super::list::List;
+use super::stale::Stale;
 use super::*;
 
 fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -11,7 +15,11 @@ fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
 }
 
 async fn scan(root: &Path) -> Folders {
-    Folders::scan(root, &Folders::default(), &BTreeSet::from([Algorithm::Sha256])).await.unwrap()
+    scan_touched(root, Arc::default(), Touched::All).await
+}
+
+async fn scan_touched(root: &Path, before: Arc<Folders>, touched: Touched) -> Folders {
+    Folders::scan(root, before, BTreeSet::from([Algorithm::Sha256]), touched).await.unwrap()
 }
 
 fn folder<'a>(folders: &'a Folders, device: &str) -> &'a Folder {
@@ -22,7 +30,7 @@ fn folder<'a>(folders: &'a Folders, device: &str) -> &'a Folder {
 }
 
 fn names(folder: &Folder) -> Vec<&str> {
-    folder.set.files().map(|(path, _)| path.as_str()).collect()
+    folder.set().files().map(|(path, _)| path.as_str()).collect()
 }
 
 fn error(folders: &Folders, device: &str) -> String {
@@ -87,8 +95,8 @@ async fn an_included_folder_with_settings_is_a_device_all_the_same() {
     assert_eq!(names(folder(&folders, "HALL")), ["main.py"]);
 }
 
-async fn scan_after(root: &Path, before: &Folders) -> Folders {
-    Folders::scan(root, before, &BTreeSet::from([Algorithm::Sha256])).await.unwrap()
+async fn scan_after(root: &Path, before: &Arc<Folders>) -> Arc<Folders> {
+    Arc::new(scan_touched(root, Arc::clone(before), Touched::All).await)
 }
 
 fn devices(folders: &Folders) -> Vec<String> {
@@ -100,7 +108,7 @@ async fn what_was_included_is_no_device_while_the_settings_are_wrong_or_gone() {
     let root =
         tree(&[("LAMP/device.toml", "include = [\"../common\"]"), ("LAMP/main.py", ""), ("common/x.py", "")]);
     let settings = root.path().join("LAMP/device.toml");
-    let first = scan(root.path()).await;
+    let first = Arc::new(scan(root.path()).await);
     assert_eq!(devices(&first), ["LAMP"]);
     fs::write(&settings, "include = [").unwrap();
     let broken = scan_after(root.path(), &first).await;
@@ -120,10 +128,11 @@ async fn what_was_included_is_no_device_while_the_settings_are_wrong_or_gone() {
 #[tokio::test]
 async fn what_was_included_is_a_device_as_soon_as_it_has_settings() {
     let root = tree(&[("LAMP/device.toml", "include = [\"../common\"]"), ("common/x.py", "")]);
-    let first = scan(root.path()).await;
+    let first = Arc::new(scan(root.path()).await);
     fs::remove_file(root.path().join("LAMP/device.toml")).unwrap();
     fs::write(root.path().join("common/device.toml"), "").unwrap();
-    assert_eq!(names(folder(&scan_after(root.path(), &first).await, "common")), ["x.py"]);
+    let second = scan_after(root.path(), &first).await;
+    assert_eq!(names(folder(&second, "common")), ["x.py"]);
 }
 
 #[tokio::test]
@@ -135,13 +144,14 @@ async fn nothing_is_sent_from_a_folder_that_settings_name_which_nobody_understan
         ("ATTIC/device.toml", "# common"),
         ("ATTIC/main.py", ""),
     ]);
-    let first = scan(root.path()).await;
+    let first = Arc::new(scan(root.path()).await);
     let wrong = error(&first, "common");
     assert!(wrong.contains("common: ") && wrong.ends_with("LAMP/device.toml is wrong"), "{wrong}");
     assert_eq!(names(folder(&first, "HALL")), ["main.py"]);
     assert_eq!(names(folder(&first, "ATTIC")), ["main.py"]);
     fs::write(root.path().join("LAMP/device.toml"), "").unwrap();
-    assert_eq!(names(folder(&scan_after(root.path(), &first).await, "common")), ["x.py"]);
+    let second = scan_after(root.path(), &first).await;
+    assert_eq!(names(folder(&second, "common")), ["x.py"]);
 }
 
 #[tokio::test]
@@ -205,25 +215,122 @@ async fn the_aliases_and_groups_of_a_folder_that_cannot_be_sent_are_known() {
     assert_eq!(groups("TYPO"), None);
 }
 
+/// The files of one folder, by their names.
+fn list<'a>(folders: &'a Folders, root: &Path, folder: &str) -> &'a List {
+    folders.lists[&root.join(folder)].as_ref().unwrap()
+}
+
 #[tokio::test]
 async fn what_has_not_changed_is_not_hashed_again() {
     let root = tree(&[("LAMP/main.py", "1"), ("LAMP/b.py", "1")]);
-    let sha256 = BTreeSet::from([Algorithm::Sha256]);
-    let first = Folders::scan(root.path(), &Folders::default(), &sha256).await.unwrap();
+    let first = Arc::new(scan(root.path()).await);
     fs::write(root.path().join("LAMP/b.py"), "22").unwrap();
-    let second = Folders::scan(root.path(), &first, &sha256).await.unwrap();
-    let (main, other) = (root.path().join("LAMP/main.py"), root.path().join("LAMP/b.py"));
-    assert!(first.files[&main].is(&second.files[&main]));
-    assert!(!first.files[&other].is(&second.files[&other]));
+    let second = scan_after(root.path(), &first).await;
+    let [before, after] = [&first, &second].map(|folders| &list(folders, root.path(), "LAMP").files);
+    assert_eq!(after.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["b.py", "main.py"]);
+    assert!(!before[0].1.is(&after[0].1));
+    assert!(before[1].1.is(&after[1].1));
     let (_, before) = folder(&first, "LAMP").manifest(Algorithm::Sha256).unwrap();
     let (_, after) = folder(&second, "LAMP").manifest(Algorithm::Sha256).unwrap();
     assert_ne!(before, after);
 }
 
 #[tokio::test]
+async fn those_who_include_the_same_share_it() {
+    let root = tree(&[
+        ("LAMP/device.toml", "include = [\"../common\"]"),
+        ("HALL/device.toml", "include = [\"../common\"]\nhold = true"),
+        ("ATTIC/device.toml", "include = [\"../common\"]"),
+        ("ATTIC/x.py", ""),
+        ("common/main.py", "1"),
+    ]);
+    let folders = scan(root.path()).await;
+    let [lamp, hall, attic] = ["LAMP", "HALL", "ATTIC"].map(|device| folder(&folders, device));
+    assert!(Arc::ptr_eq(&lamp.files, &hall.files));
+    assert!(!lamp.settings.hold && hall.settings.hold);
+    assert_eq!(names(attic), ["main.py", "x.py"]);
+}
+
+fn touched(root: &Path, paths: &[&str]) -> Touched {
+    Touched::Paths(paths.iter().map(|path| root.join(path)).collect())
+}
+
+#[tokio::test]
+async fn only_where_something_is_touched_it_is_looked_at_and_all_who_have_it_have_it_anew() {
+    let root = tree(&[
+        ("LAMP/device.toml", "include = [\"../common\"]"),
+        ("LAMP/lib/x.py", "1"),
+        ("HALL/main.py", "1"),
+        ("common/main.py", "1"),
+    ]);
+    let root = root.path();
+    let first = Arc::new(scan(root).await);
+    fs::write(root.join("common/main.py"), "22").unwrap();
+    fs::write(root.join("LAMP/lib/new.py"), "22").unwrap();
+    fs::write(root.join("HALL/main.py"), "22").unwrap();
+    let changed = touched(root, &["common/main.py", "LAMP/lib/new.py"]);
+    let second = Arc::new(scan_touched(root, Arc::clone(&first), changed).await);
+    let digests = |folders: &Folders| {
+        ["LAMP", "HALL"].map(|device| folder(folders, device).manifest(Algorithm::Sha256).unwrap().1)
+    };
+    let all = scan(root).await;
+    assert_eq!(names(folder(&second, "LAMP")), ["lib/new.py", "lib/x.py", "main.py"]);
+    assert_eq!(digests(&second)[0], digests(&all)[0]);
+    assert_eq!(digests(&second)[1], digests(&first)[1], "nobody has told of it");
+    let third = scan_touched(root, second, touched(root, &["HALL/main.py"])).await;
+    assert_eq!(digests(&third), digests(&all));
+    assert!(third.is_like(&all));
+}
+
+#[tokio::test]
+async fn what_may_change_which_folders_there_are_is_not_told_apart() {
+    let root = tree(&[
+        ("LAMP/device.toml", "include = [\"../.all/lib\"]"),
+        ("LAMP/lib/x.py", "1"),
+        (".all/lib/main.py", "1"),
+    ]);
+    let root = &root.path().canonicalize().unwrap();
+    let before = scan(root).await;
+    let places = |paths: &[&str]| match Stale::of(root, &before, &touched(root, paths)) {
+        Stale::All => None,
+        Stale::Places(places) => {
+            Some(places.iter().map(|place| place.strip_prefix(root).unwrap().display().to_string()).collect())
+        }
+    };
+    assert_eq!(places(&[]), Some(vec![]));
+    assert_eq!(places(&["LAMP/x.py", "LAMP/lib/x.py"]), Some(vec!["LAMP".to_owned()]));
+    assert_eq!(places(&[".all/lib/x.py"]), Some(vec![".all/lib".to_owned()]));
+    for path in
+        ["LAMP", "HALL", "HALL/main.py", "LAMP/device.toml", "LAMP/no/x.py", ".all", ".all/lib", ".all/x"]
+    {
+        assert_eq!(places(&["LAMP/x.py", path]), None, "{path}");
+    }
+    assert_eq!(Stale::of(root, &before, &Touched::All), Stale::All);
+    fs::remove_dir_all(root.join(".all/lib")).unwrap();
+    let broken = scan(root).await;
+    assert_eq!(Stale::of(root, &broken, &touched(root, &["LAMP/x.py"])), Stale::All);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn where_a_link_leads_to_is_looked_at_whatever_is_touched() {
+    use std::os::unix::fs::symlink;
+    let (root, far) = (tree(&[("LAMP/y.py", ""), ("ATTIC/main.py", "1")]), tree(&[("x.py", "1")]));
+    let root = root.path();
+    symlink(far.path(), root.join("HALL")).unwrap();
+    symlink(far.path().join("x.py"), root.join("LAMP/x.py")).unwrap();
+    symlink(root.join("ATTIC"), root.join("CELLAR")).unwrap();
+    let before = Arc::new(scan(root).await);
+    fs::write(far.path().join("x.py"), "22").unwrap();
+    fs::write(root.join("ATTIC/main.py"), "22").unwrap();
+    let after = scan_touched(root, before, touched(root, &["CELLAR/main.py"])).await;
+    assert!(after.is_like(&scan(root).await));
+}
+
+#[tokio::test]
 async fn a_root_that_is_gone_is_an_error_and_not_a_house_without_devices() {
     let root = tempfile::tempdir().unwrap();
     let gone = root.path().join("gone");
-    let scanned = Folders::scan(&gone, &Folders::default(), &BTreeSet::new()).await;
+    let scanned = Folders::scan(&gone, Arc::default(), BTreeSet::new(), Touched::All).await;
     assert!(matches!(scanned, Err(FolderError::Unreadable { .. })));
 }

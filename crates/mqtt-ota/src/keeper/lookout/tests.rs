@@ -2,6 +2,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::time::SystemTime;
 
+use tokio::time::sleep;
+
 use super::*;
 use crate::keeper::folders::Kept;
 
@@ -59,7 +61,7 @@ fn length(sight: &Sight) -> u64 {
     let Sight::Clear(folders) = sight else { panic!("{sight:?}") };
     let (_, kept) = folders.devices.first_key_value().unwrap();
     let Kept::Folder(folder) = kept else { panic!("{kept:?}") };
-    folder.set.payloads().map(|(_, payload)| payload.len()).sum()
+    folder.set().payloads().map(|(_, payload)| payload.len()).sum()
 }
 
 #[tokio::test(start_paused = true)]
@@ -95,6 +97,64 @@ async fn what_has_not_changed_counts_at_once() {
     let (sight, waited) = looked(&mut lookout).await;
     assert_eq!(length(&sight), 1);
     assert!(waited >= LOOK);
+}
+
+/// What the next look comes to, of which the system loses count.
+async fn lost(lookout: &mut Lookout) -> Sight {
+    while lookout.looking.is_empty() {
+        assert!(matches!(lookout.next().await, Sight::Due));
+        lookout.look(&BTreeSet::from([Algorithm::Sha256]));
+    }
+    lookout.watch.lose();
+    lookout.next().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_system_has_lost_count_of_counts_when_it_is_found_twice_and_is_not_looked_at_for_ever() {
+    let share = Share::new();
+    let mut lookout = Lookout::start(share.root.path(), SETTLE).unwrap();
+    lookout.look(&BTreeSet::from([Algorithm::Sha256]));
+    assert!(matches!(lost(&mut lookout).await, Sight::Blurred));
+    assert_eq!(length(&lost(&mut lookout).await), 1);
+    // It may tell of the look only now.
+    lookout.watch.lose();
+    let (sight, waited) = looked(&mut lookout).await;
+    assert_eq!(length(&sight), 1);
+    assert!(waited > LOOK / 2, "{waited:?}");
+    share.write("main.py", "22");
+    lookout.watch.lose();
+    assert!(matches!(lost(&mut lookout).await, Sight::Blurred));
+    share.write("main.py", "333");
+    assert!(matches!(lost(&mut lookout).await, Sight::Blurred));
+    assert_eq!(length(&lost(&mut lookout).await), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_it_is_told_of_it_is_looked_at_and_all_once_a_minute() {
+    let root = tempfile::tempdir().unwrap();
+    let (lamp, hall) = (root.path().join("LAMP/main.py"), root.path().join("HALL/main.py"));
+    for file in [&lamp, &hall] {
+        fs::create_dir(file.parent().unwrap()).unwrap();
+        fs::write(file, "1").unwrap();
+    }
+    let mut lookout = Lookout::start(root.path(), SETTLE).unwrap();
+    lookout.look(&BTreeSet::from([Algorithm::Sha256]));
+    let lengths = |sight: Sight| {
+        let Sight::Clear(folders) = sight else { panic!("{sight:?}") };
+        let total = |kept: &Kept| match kept {
+            Kept::Folder(folder) => folder.set().total(),
+            Kept::Unusable { error, .. } => panic!("{error}"),
+        };
+        folders.devices.values().map(total).collect::<Vec<_>>()
+    };
+    assert_eq!(lengths(clear(&mut lookout).await), [1, 1]);
+    fs::write(&lamp, "22").unwrap();
+    assert_eq!(lengths(clear(&mut lookout).await), [1, 2]);
+    // As if it had not been told of: the whole is looked at.
+    fs::write(&hall, "333").unwrap();
+    sleep(LOOK).await;
+    lookout.watch.touched();
+    assert_eq!(lengths(clear(&mut lookout).await), [3, 2]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,82 @@
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::FolderError;
+use crate::keeper::settings::SETTINGS_FILE;
+use crate::payload::Payload;
+use crate::set::walk;
+use crate::wire::DevicePath;
+
+/// A file that is at most so long, in bytes, is kept in memory: many devices get it.
+const SMALL: u64 = 64 * 1024;
+
+/// The files below one folder, but for those that are not sent.
+#[derive(Debug)]
+pub(super) struct List {
+    pub(super) files: Vec<(DevicePath, Payload)>,
+    /// How much of them is kept in memory, in bytes.
+    pub(super) in_memory: u64,
+    /// When the last of them was changed.
+    pub(super) newest: Option<SystemTime>,
+    /// It, or a file in it, is a link: who writes where that leads to does not touch the folder.
+    pub(super) has_links: bool,
+}
+
+impl List {
+    /// Reads it, but for what is `known` and has not changed. At most `room` bytes are kept in memory. Blocking.
+    pub(super) fn read(folder: &Path, known: Option<&Self>, room: u64) -> Result<Self, FolderError> {
+        let failed = |source| FolderError::Set { path: folder.to_owned(), source };
+        let mut list = Self { files: Vec::new(), in_memory: 0, newest: None, has_links: folder.is_symlink() };
+        for (name, path) in walk(folder).map_err(failed)? {
+            if name.as_str() == SETTINGS_FILE || is_editors(&name) {
+                continue;
+            }
+            list.has_links |= path.is_symlink();
+            let looked = Payload::look(path).map_err(|error| failed(error.into()))?;
+            let is_small = looked.len() <= SMALL && list.in_memory + looked.len() <= room;
+            // One that looks as it did is the same, with the hashes that are known of it.
+            let payload =
+                match known.and_then(|known| known.file(&name)).filter(|known| known.looks_like(&looked)) {
+                    Some(known) => known.clone(),
+                    None if is_small => match looked.snapshot().map_err(|error| failed(error.into()))? {
+                        Some(snapshot) => snapshot,
+                        None => {
+                            list.newest = Some(SystemTime::now());
+                            looked
+                        }
+                    },
+                    None => looked,
+                };
+            list.newest = list.newest.max(payload.modified());
+            if payload.is_in_memory() {
+                list.in_memory += payload.len();
+            }
+            list.files.push((name, payload));
+        }
+        list.files.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(list)
+    }
+
+    fn file(&self, name: &DevicePath) -> Option<&Payload> {
+        let index = self.files.binary_search_by(|(other, _)| other.cmp(name)).ok()?;
+        self.files.get(index).map(|(_, payload)| payload)
+    }
+
+    /// Whether the two are of files of the same names, lengths and times.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        let pairs = self.files.iter().zip(&other.files);
+        self.files.len() == other.files.len() && { pairs }.all(|((name, file), (other_name, other_file))| {
+            name == other_name && file.is_of_same_time(other_file)
+        })
+    }
+}
+
+/// Whether an editor keeps it while somebody works on a file: `main.py~`, `#main.py#`.
+fn is_editors(name: &DevicePath) -> bool {
+    let base = name.as_str().rsplit('/').next().unwrap_or_default();
+    base.ends_with('~') || (base.len() > 1 && base.starts_with('#') && base.ends_with('#'))
+}
+
+/// What was found in a place.
+pub(super) type Listed = Result<Arc<List>, Arc<FolderError>>;

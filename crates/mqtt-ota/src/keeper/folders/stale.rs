@@ -1,0 +1,50 @@
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::Folders;
+use crate::keeper::settings::SETTINGS_FILE;
+use crate::keeper::touched::Touched;
+
+/// What is to be looked at anew.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Stale {
+    All,
+    /// The files in these places alone.
+    Places(BTreeSet<PathBuf>),
+}
+
+impl Stale {
+    /// Where something was touched since `before`. Whatever is in none of its places, or may change what the places
+    /// are, is not told apart. Blocking.
+    pub(super) fn of(root: &Path, before: &Folders, touched: &Touched) -> Self {
+        let Touched::Paths(paths) = touched else { return Self::All };
+        let mut includes = BTreeSet::new();
+        for include in before.described.iter().flat_map(|folder| &folder.includes) {
+            let Ok(place) = include else { return Self::All };
+            includes.insert(place);
+        }
+        let mut stale = BTreeSet::new();
+        for path in paths {
+            // The system may call it by a link that leads there.
+            let (Some(Ok(folder)), Some(name)) = (path.parent().map(Path::canonicalize), path.file_name())
+            else {
+                return Self::All;
+            };
+            let path = folder.join(name);
+            let has_place = name == SETTINGS_FILE || includes.iter().any(|place| place.starts_with(&path));
+            let mut places = folder.ancestors().filter(|place| before.lists.contains_key(*place)).peekable();
+            if folder == root || has_place || places.peek().is_none() {
+                return Self::All;
+            }
+            stale.extend(places.map(Path::to_owned));
+        }
+        Self::Places(stale)
+    }
+
+    pub(super) fn has(&self, place: &Path) -> bool {
+        match self {
+            Self::All => true,
+            Self::Places(places) => places.contains(place),
+        }
+    }
+}
