@@ -3,8 +3,10 @@ mod listen;
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU16;
+
+use socket2::{Domain, Socket, Type};
 
 pub use self::advertise::{Advertise, AdvertiseError};
 pub use self::listen::{Listen, ListenError};
@@ -103,13 +105,11 @@ pub(crate) fn choose(
 
 /// The local address that faces `to`. Asks the routing table; sends nothing.
 pub(crate) fn route_to(to: IpAddr) -> io::Result<IpAddr> {
-    let any: IpAddr = match to {
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let socket = UdpSocket::bind((any, 0))?;
-    socket.connect(SocketAddr::new(to, 9))?;
-    Ok(socket.local_addr()?.ip())
+    let to = SocketAddr::new(to, 9);
+    let socket = Socket::new(Domain::for_address(to), Type::DGRAM, None)?;
+    socket.connect(&to.into())?;
+    let local = socket.local_addr()?.as_socket();
+    local.map(|local| local.ip()).ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
 }
 
 #[cfg(test)]

@@ -6,8 +6,11 @@ use std::path::{Path, PathBuf};
 use ignore::WalkBuilder;
 use tokio::task::spawn_blocking;
 
+use crate::items::Items;
 use crate::payload::{Payload, PayloadError};
-use crate::wire::{Algorithm, DevicePath, Manifest, ManifestError, ManifestLine, PathError};
+use crate::wire::{
+    Algorithm, DevicePath, Digest, Manifest, ManifestError, ManifestLine, PathError, SetTerms,
+};
 
 /// The file that says which files of a folder are not sent, in the syntax of `.gitignore`.
 pub const IGNORE_FILE: &str = ".mqttotaignore";
@@ -91,10 +94,32 @@ impl FileSet {
         Ok(Manifest::new(lines)?)
     }
 
+    /// The set as it is offered to devices that have this hash function; see [`FileSet::manifest`].
+    pub(crate) async fn prepare(&self, algorithm: Algorithm) -> Result<Prepared, SetError> {
+        let manifest = self.manifest(algorithm).await?;
+        let text = manifest.to_string();
+        let digest = Digest::of(algorithm, text.as_bytes());
+        let files = manifest.lines().iter().zip(&self.files);
+        let items = Items::set(
+            (SetTerms::path(), Payload::from_bytes("set", text), digest),
+            files.map(|(line, (path, payload))| (path.clone(), payload.clone(), line.digest)),
+        );
+        Ok(Prepared { manifest, digest, items })
+    }
+
     /// The files in the order of the manifest.
     pub(crate) fn payloads(&self) -> impl Iterator<Item = (&DevicePath, &Payload)> {
         self.files.iter().map(|(path, payload)| (path, payload))
     }
+}
+
+/// A set, hashed with one function.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) manifest: Manifest,
+    /// The manifest's.
+    pub(crate) digest: Digest,
+    pub(crate) items: Items,
 }
 
 /// The files below a folder, and their names on the device. Blocking.

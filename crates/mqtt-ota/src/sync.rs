@@ -7,16 +7,14 @@ use tokio::time::{Instant, timeout};
 use crate::error::SendError;
 use crate::event::{Event, Observer};
 use crate::feed::{Feed, Heard};
-use crate::items::Items;
 use crate::mqtt::{Ack, Lasting, patiently};
 use crate::options::SendOptions;
 use crate::outcome::{BackOnline, Outcome, Report};
-use crate::payload::Payload;
 use crate::sender::{Cargo, Errand, Sender};
-use crate::set::FileSet;
+use crate::set::{FileSet, Prepared};
 use crate::wire::{
     Announcement, AnyOffer, Content, Delete, DeviceName, DevicePath, Digest, ExtendedOffer, InstalledSet,
-    Manifest, OfferId, SetTerms, State, Trial,
+    OfferId, SetTerms, State, Trial,
 };
 
 /// How a set is sent.
@@ -158,29 +156,31 @@ impl Sender {
         device: &DeviceName,
         options: SyncOptions,
     ) -> Result<SyncReport, SendError> {
+        let started = Instant::now();
         let turn = self.turn(device);
         let _turn = turn.lock().await;
         let mut feed = Feed::of(device, self.link()).await?;
-        self.sync_over(&mut feed, set, device, &options).await
+        let algorithm = feed.announcement.as_ref().map(Announcement::preferred_algorithm).unwrap_or_default();
+        let prepared = set.prepare(algorithm).await?;
+        self.sync_over(&mut feed, &prepared, device, &options, started).await
     }
 
-    /// [`Sender::sync`] to a device that is heard already, with nobody else sending to it.
+    /// [`Sender::sync`] to a device that is heard already, with nobody else sending to it. `prepared`: with the hash
+    /// function that the device prefers.
     pub(crate) async fn sync_over(
         &self,
         feed: &mut Feed,
-        set: &FileSet,
+        prepared: &Prepared,
         device: &DeviceName,
         options: &SyncOptions,
+        started: Instant,
     ) -> Result<SyncReport, SendError> {
-        let started = Instant::now();
         let sending = options.sending();
         if let Some(announcement) = &feed.announcement {
             sending.tell(Event::Announced(announcement.clone()));
         }
-        let algorithm = feed.announcement.as_ref().map(Announcement::preferred_algorithm).unwrap_or_default();
-        let manifest = set.manifest(algorithm).await?;
-        let digest = manifest.digest(algorithm);
-        let files = manifest.lines().len();
+        let Prepared { manifest, digest, items } = prepared;
+        let (digest, files) = (*digest, manifest.lines().len());
         if !feed.announcement.as_ref().is_some_and(Announcement::understands_extended) {
             let outcome = Outcome::NoSets { announced: feed.announcement.is_some() };
             let mut report = unoffered(device, digest, outcome, started);
@@ -188,13 +188,12 @@ impl Sender {
             return Ok(SyncReport { report, files, fetched: 0, plan: None, position: 0 });
         }
         let terms = SetTerms { delete: options.delete, dry_run: options.dry_run, trial: options.trial };
-        let items = items(&manifest, digest, set);
         let errand = Errand {
             device,
             path: SetTerms::path(),
             digest,
             bytes: manifest.total(),
-            cargo: Cargo::Extended { items, content: Content::Set(terms) },
+            cargo: Cargo::Extended { items: items.clone(), content: Content::Set(terms) },
         };
         let (report, wanted) = self.deliver(errand, &sending, feed, started).await?;
         let plan = (report.outcome == Outcome::Planned).then(|| {
@@ -291,16 +290,6 @@ impl Sender {
         report.elapsed = started.elapsed();
         Ok(report)
     }
-}
-
-/// The items of a set's stream.
-fn items(manifest: &Manifest, digest: Digest, set: &FileSet) -> Items {
-    let text = Payload::from_bytes("set", manifest.to_string());
-    let files = manifest.lines().iter().zip(set.payloads());
-    Items::set(
-        (SetTerms::path(), text, digest),
-        files.map(|(line, (path, payload))| (path.clone(), payload.clone(), line.digest)),
-    )
 }
 
 /// The report on a set for which no port was opened.

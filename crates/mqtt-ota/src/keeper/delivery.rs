@@ -69,7 +69,18 @@ impl Delivery {
             observer: self.observer.clone(),
             ..SyncOptions::default()
         };
-        let synced = self.sender.sync_over(feed, self.folder.set(), &self.device, &options).await?;
+        let algorithm = feed.announcement.as_ref().map(Announcement::preferred_algorithm).unwrap_or_default();
+        let anew;
+        let prepared = match self.folder.prepared(algorithm) {
+            Some(prepared) => prepared,
+            // It has said so since its folder was looked at.
+            None => {
+                anew = self.folder.set().prepare(algorithm).await?;
+                &anew
+            }
+        };
+        let begun = Instant::now();
+        let synced = self.sender.sync_over(feed, prepared, &self.device, &options, begun).await?;
         Ok((synced.report.outcome, synced.position))
     }
 

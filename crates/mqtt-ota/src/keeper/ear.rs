@@ -128,23 +128,28 @@ impl Ear {
             _ => {}
         }
         let (device, last) = DeviceName::from_topic(&message.topic)?;
-        let last = last.to_owned();
+        let said = match last {
+            "status" if !message.retained => Some(Said::Answered { device: device.clone() }),
+            "keeper" => {
+                let memory = Memory::parse(&message.payload);
+                return Some(Said::Remembered { device, memory });
+            }
+            "device" if !message.payload.is_empty() => {
+                let announcement = Announcement::parse(&message.payload);
+                let announcement = announcement
+                    .inspect_err(|error| tracing::warn!(%device, %error, "an announcement cannot be read"));
+                let anew = !message.retained;
+                let said = |announcement| Said::Announced { device: device.clone(), announcement, anew };
+                announcement.ok().map(said)
+            }
+            _ => None,
+        };
         if let Some(route) = self.routes.get(&device)
-            && !passes(route, Incoming::Message(message.clone()))
+            && !passes(route, Incoming::Message(message))
         {
             self.routes.remove(&device);
         }
-        match last.as_str() {
-            "status" if !message.retained => Some(Said::Answered { device }),
-            "keeper" => Some(Said::Remembered { device, memory: Memory::parse(&message.payload) }),
-            "device" if !message.payload.is_empty() => {
-                let announcement = Announcement::parse(&message.payload)
-                    .inspect_err(|error| tracing::warn!(%device, %error, "an announcement cannot be read"))
-                    .ok()?;
-                Some(Said::Announced { device, announcement, anew: !message.retained })
-            }
-            _ => None,
-        }
+        said
     }
 }
 

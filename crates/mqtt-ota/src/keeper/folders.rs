@@ -20,8 +20,8 @@ use self::looking::{Found, Looking};
 use self::shared::Shared;
 use super::settings::DeviceSettings;
 use super::touched::Touched;
-use crate::set::FileSet;
-use crate::wire::{Algorithm, DeviceName, Digest, Manifest};
+use crate::set::{FileSet, Prepared};
+use crate::wire::{Algorithm, DeviceName};
 
 /// What the devices are to have: a folder each, as they were when they were looked at.
 #[derive(Debug, Default)]
@@ -63,7 +63,7 @@ pub(super) struct Folder {
 #[derive(Debug)]
 struct Files {
     set: FileSet,
-    manifests: BTreeMap<Algorithm, (Manifest, Digest)>,
+    prepared: BTreeMap<Algorithm, Prepared>,
 }
 
 impl Folder {
@@ -71,9 +71,9 @@ impl Folder {
         &self.files.set
     }
 
-    /// The list of the files and its digest, for devices that have this hash function.
-    pub(super) fn manifest(&self, algorithm: Algorithm) -> Option<&(Manifest, Digest)> {
-        self.files.manifests.get(&algorithm)
+    /// The files as they are offered to devices that have this hash function, if one has asked for it.
+    pub(super) fn prepared(&self, algorithm: Algorithm) -> Option<&Prepared> {
+        self.files.prepared.get(&algorithm)
     }
 }
 
@@ -175,13 +175,11 @@ impl Found {
         let failed = |source| Arc::new(FolderError::Set { path: path.clone(), source });
         let files: BTreeMap<_, _> = lists.iter().flat_map(|list| list.files.iter().cloned()).collect();
         let set = FileSet::new(files).map_err(failed)?;
-        let mut manifests = BTreeMap::new();
+        let mut prepared = BTreeMap::new();
         for algorithm in algorithms {
-            let manifest = set.manifest(*algorithm).await.map_err(failed)?;
-            let digest = manifest.digest(*algorithm);
-            manifests.insert(*algorithm, (manifest, digest));
+            prepared.insert(*algorithm, set.prepare(*algorithm).await.map_err(failed)?);
         }
-        let files = Arc::new(Files { set, manifests });
+        let files = Arc::new(Files { set, prepared });
         known.insert(key, Arc::clone(&files));
         Ok(files)
     }

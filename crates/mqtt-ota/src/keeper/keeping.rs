@@ -257,8 +257,8 @@ impl Keeping {
         let wanted = folder
             .as_ref()
             .filter(|folder| !folder.settings.hold)
-            .and_then(|folder| folder.manifest(algorithm))
-            .map(|(_, digest)| *digest);
+            .and_then(|folder| folder.prepared(algorithm))
+            .map(|prepared| prepared.digest);
         let is_other = device.duty.wanted() != wanted;
         if is_other {
             device.furthest = 0;

@@ -98,7 +98,7 @@ fn stand(
     let algorithm = announcement.as_ref().map_or(Algorithm::Sha256, Announcement::preferred_algorithm);
     let (wanted, is_held, problem) = match kept {
         Kept::Folder(folder) => {
-            (folder.manifest(algorithm).map(|(_, digest)| *digest), folder.settings.hold, None)
+            (folder.prepared(algorithm).map(|prepared| prepared.digest), folder.settings.hold, None)
         }
         Kept::Unusable { error, .. } => (None, false, Some(error)),
     };

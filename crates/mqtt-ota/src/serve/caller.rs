@@ -4,13 +4,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use super::DropCause;
-use super::client::{End, SEND_BUFFER, within};
+use super::client::{End, within};
 use super::register::{Register, Stay};
 use super::shared::RangeEvent;
 use crate::items::Items;
@@ -42,7 +41,6 @@ impl Caller {
     pub(super) async fn serve(self, mut stream: TcpStream, patience: Duration) {
         let Self { peer, stay: (place, sent_away), register } = self;
         let _ = stream.set_nodelay(true);
-        let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
         let mut received = BytesMut::with_capacity(Request::MAX_LEN);
         let first = tokio::select! {
             first = first(&mut stream, &mut received, patience) => first,

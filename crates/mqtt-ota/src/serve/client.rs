@@ -76,7 +76,6 @@ impl Client {
     ) -> Option<ServeEvent> {
         let Self { peer, taken, sent_away, events } = self;
         let _ = stream.set_nodelay(true);
-        let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
         // Until it was sent everything, a connection that ends here is reset: a plain stream that was cut
         // off would look like its end.
         let socket = SockRef::from(&stream).try_clone().ok();

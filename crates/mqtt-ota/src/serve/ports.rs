@@ -5,9 +5,11 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
+use socket2::SockRef;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore};
 
+use super::client::SEND_BUFFER;
 use super::shared::SharedPort;
 use crate::address::Listen;
 
@@ -105,7 +107,11 @@ pub(super) async fn bind(listen: &Listen, advertised: Option<IpAddr>) -> io::Res
     let mut last = io::ErrorKind::AddrNotAvailable.into();
     for port in listen.ports() {
         match TcpListener::bind((address, port)).await {
-            Ok(listener) => return Ok(listener),
+            Ok(listener) => {
+                // Its connections inherit it.
+                let _ = SockRef::from(&listener).set_send_buffer_size(SEND_BUFFER);
+                return Ok(listener);
+            }
             Err(error) => last = error,
         }
     }

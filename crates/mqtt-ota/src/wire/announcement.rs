@@ -3,6 +3,10 @@ use std::net::IpAddr;
 
 use super::{Algorithm, Digest, MAX_MESSAGE, SEPARATOR};
 
+/// The keys that are understood, in the order of [`Announcement`]'s fields.
+const KEYS: [&str; 10] =
+    ["v", "client", "sys", "addr", "free", "hash", "set", "boots", "rolled-back", "error"];
+
 /// What a device says of itself, retained: `v=1|client=…|sys=…|addr=…|free=…|hash=…|set=…|boots=…|…`.
 ///
 /// The fields are `key=value` in any order; unknown keys are ignored, of a key that is there twice the
@@ -80,32 +84,30 @@ impl Announcement {
             return Err(AnnouncementError::TooLong { bytes: message.len() });
         }
         let text = std::str::from_utf8(message).map_err(|_| AnnouncementError::NotText)?;
-        let field = |key: &str| {
-            text.split(SEPARATOR)
-                .filter_map(|field| field.split_once('='))
-                .find_map(|(name, value)| (name == key).then_some(value))
-        };
+        let mut values = [None; KEYS.len()];
+        for (name, value) in text.split(SEPARATOR).filter_map(|field| field.split_once('=')) {
+            if let Some((_, first)) = KEYS.iter().zip(&mut values).find(|(key, _)| **key == name) {
+                first.get_or_insert(value);
+            }
+        }
+        let [version, client, system, address, free, hash, set, boots, rolled_back, error] = values;
         Ok(Self {
-            version: field("v")
+            version: version
                 .ok_or(AnnouncementError::NoVersion)?
                 .parse()
                 .ok()
                 .filter(|version| *version > 0)
                 .ok_or(AnnouncementError::Version)?,
-            client: field("client").map(str::to_owned),
-            system: field("sys").map(str::to_owned),
-            address: field("addr").and_then(|value| value.parse().ok()),
-            free: field("free").and_then(|value| value.parse().ok()),
-            algorithms: field("hash")
-                .unwrap_or_default()
-                .split(',')
-                .filter_map(Algorithm::from_code)
-                .collect(),
+            client: client.map(str::to_owned),
+            system: system.map(str::to_owned),
+            address: address.and_then(|value| value.parse().ok()),
+            free: free.and_then(|value| value.parse().ok()),
+            algorithms: hash.unwrap_or_default().split(',').filter_map(Algorithm::from_code).collect(),
             // It is the key that says what the device understands, whatever its value.
-            set: field("set").map(|value| value.parse().map_or(InstalledSet::Nothing, InstalledSet::Set)),
-            boots: field("boots").and_then(|value| value.parse().ok()),
-            rolled_back: field("rolled-back").and_then(|value| value.parse().ok()),
-            error: field("error").filter(|value| !value.is_empty()).map(str::to_owned),
+            set: set.map(|value| value.parse().map_or(InstalledSet::Nothing, InstalledSet::Set)),
+            boots: boots.and_then(|value| value.parse().ok()),
+            rolled_back: rolled_back.and_then(|value| value.parse().ok()),
+            error: error.filter(|value| !value.is_empty()).map(str::to_owned),
         })
     }
 

@@ -94,8 +94,11 @@ impl FromStr for Digest {
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or('0');
-        let hex: String =
-            self.as_bytes().iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect();
+        let mut hex = String::with_capacity(2 * self.as_bytes().len());
+        for byte in self.as_bytes() {
+            hex.push(digit(byte >> 4));
+            hex.push(digit(byte & 15));
+        }
         f.write_str(&hex)
     }
 }

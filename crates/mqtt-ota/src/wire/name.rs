@@ -1,12 +1,13 @@
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// A device's name: the first level of its topics.
 ///
 /// 1 to 64 bytes of UTF-8, one MQTT topic level: no `/`, `+`, `#` or control character, and no `$` in
-/// front (MQTT 3.1.1, 4.7.2, keeps those topics for the broker). Case-sensitive.
+/// front (MQTT 3.1.1, 4.7.2, keeps those topics for the broker). Case-sensitive. Cloning is cheap.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct DeviceName(String);
+pub struct DeviceName(Arc<str>);
 
 impl DeviceName {
     /// The longest name, in bytes.
@@ -67,7 +68,7 @@ impl FromStr for DeviceName {
         }
         match text.chars().find(|c| matches!(c, '/' | '+' | '#') || c.is_control()) {
             Some(character) => Err(NameError::Forbidden { character }),
-            None => Ok(Self(text.to_owned())),
+            None => Ok(Self(text.into())),
         }
     }
 }

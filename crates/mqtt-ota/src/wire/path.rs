@@ -1,5 +1,6 @@
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use super::SEPARATOR;
 
@@ -11,9 +12,10 @@ pub const STATE_FOLDER: &str = ".mqtt-ota";
 ///
 /// 1 to 128 bytes of UTF-8, `/` between the parts. Refused, by sender and device alike: an absolute path,
 /// a part that is empty, `.` or `..`, the characters `|` and `\`, control characters, and a first part
-/// that is the client's own [`STATE_FOLDER`] (in any case of letters, as FAT does not tell them apart).
+/// that is the client's own [`STATE_FOLDER`] (in any case of letters, as FAT does not tell them apart). Cloning is
+/// cheap.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct DevicePath(String);
+pub struct DevicePath(Arc<str>);
 
 impl DevicePath {
     /// The longest path, in bytes.
@@ -21,7 +23,7 @@ impl DevicePath {
 
     /// A path that is known to be one.
     pub(super) fn from_constant(text: &'static str) -> Self {
-        Self(text.to_owned())
+        Self(text.into())
     }
 
     /// The path as text.
@@ -61,7 +63,7 @@ impl FromStr for DevicePath {
                 _ => {}
             }
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 }
 

@@ -3,6 +3,7 @@ use std::fs;
 use super::list::List;
 use super::stale::Stale;
 use super::*;
+use crate::wire::Digest;
 
 fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
@@ -76,7 +77,7 @@ async fn included_files_come_along_and_the_device_s_own_win() {
     for device in ["LAMP", "ATTIC"] {
         let lamp = folder(&folders, device);
         assert_eq!(names(lamp), ["lib/a.py", "main.py", "wifi.py"]);
-        let (manifest, digest) = lamp.manifest(Algorithm::Sha256).unwrap();
+        let Prepared { manifest, digest, .. } = lamp.prepared(Algorithm::Sha256).unwrap();
         assert_eq!(manifest.lines()[1].digest, Digest::of(Algorithm::Sha256, b"own"));
         assert_eq!(manifest.lines()[2].digest, Digest::of(Algorithm::Sha256, b"lamps"));
         assert_eq!(*digest, manifest.digest(Algorithm::Sha256));
@@ -215,6 +216,10 @@ async fn the_aliases_and_groups_of_a_folder_that_cannot_be_sent_are_known() {
     assert_eq!(groups("TYPO"), None);
 }
 
+fn digest(folders: &Folders, device: &str) -> Digest {
+    folder(folders, device).prepared(Algorithm::Sha256).unwrap().digest
+}
+
 /// The files of one folder, by their names.
 fn list<'a>(folders: &'a Folders, root: &Path, folder: &str) -> &'a List {
     folders.lists[&root.join(folder)].as_ref().unwrap()
@@ -230,9 +235,7 @@ async fn what_has_not_changed_is_not_hashed_again() {
     assert_eq!(after.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["b.py", "main.py"]);
     assert!(!before[0].1.is(&after[0].1));
     assert!(before[1].1.is(&after[1].1));
-    let (_, before) = folder(&first, "LAMP").manifest(Algorithm::Sha256).unwrap();
-    let (_, after) = folder(&second, "LAMP").manifest(Algorithm::Sha256).unwrap();
-    assert_ne!(before, after);
+    assert_ne!(digest(&first, "LAMP"), digest(&second, "LAMP"));
 }
 
 #[tokio::test]
@@ -270,9 +273,7 @@ async fn only_where_something_is_touched_it_is_looked_at_and_all_who_have_it_hav
     fs::write(root.join("HALL/main.py"), "22").unwrap();
     let changed = touched(root, &["common/main.py", "LAMP/lib/new.py"]);
     let second = Arc::new(scan_touched(root, Arc::clone(&first), changed).await);
-    let digests = |folders: &Folders| {
-        ["LAMP", "HALL"].map(|device| folder(folders, device).manifest(Algorithm::Sha256).unwrap().1)
-    };
+    let digests = |folders: &Folders| ["LAMP", "HALL"].map(|device| digest(folders, device));
     let all = scan(root).await;
     assert_eq!(names(folder(&second, "LAMP")), ["lib/new.py", "lib/x.py", "main.py"]);
     assert_eq!(digests(&second)[0], digests(&all)[0]);
