@@ -12,7 +12,7 @@ use mqtt_ota_integration::{
 use crate::bare;
 use crate::content::write_random;
 use crate::cpu;
-use crate::limit;
+use crate::limit::Limit;
 use crate::nginx::Nginx;
 use crate::peak::Peak;
 use crate::sample::Sample;
@@ -34,7 +34,11 @@ pub(crate) fn measure() {
     println!("{count} devices on Mosquitto, a file of {BYTES} bytes that all have, {ROUNDS} rounds");
     raise_open_files();
     let broker = Mosquitto::with(Settings { is_quiet: true, ..Settings::default() });
-    let limit = measure_limit(&broker, count);
+    let nginx = Nginx::serving(&vec![b'#'; BYTES]);
+    if let Err(why) = &nginx {
+        println!("    without a limit: {why}");
+    }
+    let limit = || nginx.as_ref().ok().map(|nginx| Limit::new(&broker, nginx, (count, BYTES)));
     let has_keep = MqttOta::run("keep").arg("--help").finish().status() == Some(0);
     // First as the limit's messages go: ten thousand connections are work for the broker that the keeper has no part in.
     for connections in [Connections::Shared(SHARED), Connections::Own] {
@@ -46,67 +50,61 @@ pub(crate) fn measure() {
         let settings = FleetSettings { connections, ..FleetSettings::default() };
         let fleet = Fleet::with(&broker, settings, vec![Behaviour::default(); count]);
         println!("    fleet               {:8.1} ms until all are announced", ms(started.elapsed()));
-        let bounds = measure_fleet(&broker, &fleet, connections, limit);
+        let boots = measure_fleet(&broker, &fleet, Bounds::new(limit()));
         if !has_keep {
             println!("    mqtt-ota has no command `keep`");
             continue;
         }
+        let boots = (connections == Connections::Own).then_some(boots);
         for layout in [Layout::Folders, Layout::Aliases] {
             println!("    {}", layout.describe());
-            measure_keeper(&broker, &fleet, layout, bounds);
+            measure_keeper(&broker, &fleet, layout, Bounds { boots, ..Bounds::new(limit()) });
         }
     }
 }
 
-/// What bounds any keeper on this machine: the sum of both, or nothing without nginx.
-fn measure_limit(broker: &Mosquitto, count: usize) -> Option<Duration> {
-    let mut passing = Sample::default();
-    (0..ROUNDS).for_each(|_| passing.add(limit::pass(broker, count)));
-    println!("    pass the messages   {passing}, {} from one client to another", 4 * count);
-    let nginx = match Nginx::serving(&vec![b'#'; BYTES]) {
-        Ok(nginx) => nginx,
-        Err(why) => {
-            println!("    without a limit: {why}");
-            return None;
-        }
-    };
-    let mut fetching = Sample::default();
-    (0..ROUNDS).for_each(|_| fetching.add(limit::fetch(nginx.address(), BYTES, count)));
-    println!("    fetch the file      {fetching}, {count} times from nginx");
-    let sum = fetching.median() + passing.median();
-    println!("    limit               {:8.1} ms, the sum", ms(sum));
-    Some(sum)
-}
-
 /// What a time of the whole fleet is compared with.
-#[derive(Debug, Clone, Copy)]
-struct Bounds {
-    /// The files and the messages, where that was measured.
-    limit: Option<Duration>,
+struct Bounds<'a> {
+    /// The files and the messages, where that can be measured.
+    limit: Option<Limit<'a, Mosquitto>>,
     /// That all devices connect, subscribe and announce themselves, where they have connections of their own: no
     /// keeper can save it, and no limit has it.
     boots: Option<Duration>,
 }
 
-impl Bounds {
-    fn compare(self, sample: &Sample) -> String {
-        let Some(limit) = self.limit else { return String::new() };
-        let of_limit = format!(", {:.2} of the limit", sample.over(limit));
+impl<'a> Bounds<'a> {
+    fn new(limit: Option<Limit<'a, Mosquitto>>) -> Self {
+        Self { limit, boots: None }
+    }
+
+    /// Measures what can be, once more.
+    fn add(&mut self) {
+        if let Some(limit) = &mut self.limit {
+            limit.add();
+        }
+    }
+
+    /// Says what it is, and the ratio to it.
+    fn compare(&self, time: Duration) -> String {
+        let Some(limit) = &self.limit else { return String::new() };
+        let over = |bound: Duration| time.as_secs_f64() / bound.as_secs_f64();
+        let of_limit = format!(", {:.2} of the limit", over(limit.sum()));
         match self.boots {
             None => of_limit,
-            Some(boots) => format!("{of_limit} (with the boots: {:.2})", sample.over(limit + boots)),
+            Some(boots) => format!("{of_limit} (with the boots: {:.2})", over(limit.sum() + boots)),
+        }
+    }
+
+    fn print(&self) {
+        if let Some(limit) = &self.limit {
+            println!("{limit}");
         }
     }
 }
 
-/// What the simulated devices themselves take of what is measured with them: a boot of all, and whole updates by a
-/// sender that only sends.
-fn measure_fleet(
-    broker: &Mosquitto,
-    fleet: &Fleet,
-    connections: Connections,
-    limit: Option<Duration>,
-) -> Bounds {
+/// What the simulated devices themselves take of what is measured with them: a boot of all, which it yields, and whole
+/// updates by a sender that only sends.
+fn measure_fleet(broker: &Mosquitto, fleet: &Fleet, mut bounds: Bounds<'_>) -> Duration {
     let (mut booting, mut bare) = (Sample::default(), Sample::default());
     for boots in 1..=ROUNDS {
         let started = Instant::now();
@@ -118,21 +116,21 @@ fn measure_fleet(
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("main.py");
     for _ in 0..ROUNDS {
+        bounds.add();
         write_random(&file, BYTES);
         let bytes = fs::read(&file).expect("a file that can be read");
         let manifest = manifest_of(&bytes);
         let set = manifest.digest(Algorithm::Sha256);
         bare.add(bare::follow(broker, fleet, set, &manifest, &bytes));
     }
-    let boots = (connections == Connections::Own).then(|| booting.median());
-    let bounds = Bounds { limit, boots };
-    println!("    a bare sender       {bare}{}", bounds.compare(&bare));
+    bounds.print();
+    println!("    a bare sender       {bare}{}", bounds.compare(bare.median()));
     println!("    this process        {} so far, with all devices", Peak::of(std::process::id()));
-    bounds
+    booting.median()
 }
 
 /// The real command, from the change of the file until every device is back with it.
-fn measure_keeper(broker: &Mosquitto, fleet: &Fleet, layout: Layout, bounds: Bounds) {
+fn measure_keeper(broker: &Mosquitto, fleet: &Fleet, layout: Layout, mut bounds: Bounds<'_>) {
     let (folder, spare) = (tempfile::tempdir(), tempfile::tempdir());
     let (folder, spare) = (folder.expect("a temporary folder"), spare.expect("a temporary folder"));
     let file = folder.path().join("common/main.py");
@@ -148,34 +146,39 @@ fn measure_keeper(broker: &Mosquitto, fleet: &Fleet, layout: Layout, bounds: Bou
     let mut following = Sample::default();
     let processes =
         [("keeper", keeper.id()), ("broker", broker.process().id()), ("devices", std::process::id())];
-    let before = processes.map(|(_, process)| cpu::of(process));
+    let mut taken = processes.map(|_| Duration::ZERO);
     for _ in 0..ROUNDS {
+        bounds.add();
         let reboots: u32 = fleet.look(|devices| devices.iter().map(|device| device.all_reboots()).sum());
         // At once: half a file would be a set of its own.
         let next = spare.path().join("main.py");
         write_random(&next, BYTES);
         let set = set_of(&next);
+        let before = processes.map(|(_, process)| cpu::of(process));
         let started = Instant::now();
         fs::rename(&next, &file).expect("a file is replaced");
         fleet.wait_until_all("at the new set", |device| device.runs(set));
         following.add(started.elapsed());
+        for ((taken, (_, process)), before) in taken.iter_mut().zip(processes).zip(before) {
+            *taken += cpu::of(process).saturating_sub(before);
+        }
         let all: u32 = fleet.look(|devices| devices.iter().map(|device| device.all_reboots()).sum());
         assert_eq!((all - reboots) as usize, fleet.names().len(), "each device reboots once");
     }
-    println!("    after a change      {following}{} (goal: 1.5)", bounds.compare(&following));
+    bounds.print();
+    println!("    after a change      {following}{} (goal: 1.5)", bounds.compare(following.median()));
     let rest = KeeperOptions::default().settle;
     let working = following.median().saturating_sub(rest);
-    let of_limit = bounds.limit.map_or_else(String::new, |limit| {
-        format!(", {:.2} of the limit", working.as_secs_f64() / limit.as_secs_f64())
-    });
     println!(
-        "      at rest before    {:8.1} ms, without which it is {:.1} ms{of_limit}",
+        "      at rest before    {:8.1} ms, without which it is {:.1} ms{}",
         ms(rest),
-        ms(working)
+        ms(working),
+        bounds.compare(working)
     );
-    let taken = processes.iter().zip(before).map(|((name, process), before)| {
-        format!("{name} {:.0} ms", ms(cpu::of(*process).saturating_sub(before)) / ROUNDS as f64)
-    });
+    let taken = processes
+        .iter()
+        .zip(taken)
+        .map(|((name, _), taken)| format!("{name} {:.0} ms", ms(taken) / ROUNDS as f64));
     println!("      processor time    {}", taken.collect::<Vec<_>>().join(", "));
     println!("    peak memory         {} (goal: under 100 MB)", Peak::of(keeper.id()));
     for warning in keeper.stderr().text().lines() {

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +12,9 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::nginx::Nginx;
+use crate::sample::Sample;
+
 /// Files that are fetched at once.
 const AT_ONCE: usize = 64;
 /// Messages that are on their way at once: Mosquitto drops what comes on top of 1,000 for one subscriber.
@@ -18,8 +22,46 @@ const ON_THE_WAY: usize = 500;
 /// Messages that the publisher's broker has not acknowledged, at most: what rumqttc does by itself.
 const IN_FLIGHT: u16 = 100;
 
+/// What bounds any keeper on this machine: the sum of two things, measured between what is compared with them, as a
+/// machine is not the same for long.
+pub(crate) struct Limit<'a, B> {
+    broker: &'a B,
+    nginx: &'a Nginx,
+    /// How many devices, and the length of their file in bytes.
+    extent: (usize, usize),
+    passing: Sample,
+    fetching: Sample,
+}
+
+impl<'a, B: Endpoint> Limit<'a, B> {
+    pub(crate) fn new(broker: &'a B, nginx: &'a Nginx, extent: (usize, usize)) -> Self {
+        Self { broker, nginx, extent, passing: Sample::default(), fetching: Sample::default() }
+    }
+
+    /// Measures both once more.
+    pub(crate) fn add(&mut self) {
+        let (count, bytes) = self.extent;
+        self.passing.add(pass(self.broker, count));
+        self.fetching.add(fetch(self.nginx.address(), bytes, count));
+    }
+
+    pub(crate) fn sum(&self) -> Duration {
+        self.passing.median() + self.fetching.median()
+    }
+}
+
+impl<B> fmt::Display for Limit<'_, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { passing, fetching, extent: (count, _), .. } = self;
+        writeln!(f, "    pass the messages   {passing}, {} from one client to another", 4 * count)?;
+        writeln!(f, "    fetch the file      {fetching}, {count} times from nginx")?;
+        let sum = passing.median() + fetching.median();
+        write!(f, "    limit               {:8.1} ms, the sum", sum.as_secs_f64() * 1000.0)
+    }
+}
+
 /// Fetches `/main.py`, of `bytes` bytes, `count` times over HTTP, with a connection each.
-pub(crate) fn fetch(server: SocketAddr, bytes: usize, count: usize) -> Duration {
+fn fetch(server: SocketAddr, bytes: usize, count: usize) -> Duration {
     let next = Arc::new(AtomicUsize::new(0));
     let started = Instant::now();
     runtime().block_on(async {
@@ -45,13 +87,13 @@ pub(crate) fn fetch(server: SocketAddr, bytes: usize, count: usize) -> Duration 
 }
 
 /// Passes the messages of `count` updates through `broker`, from one client to another: for each an offer, the
-/// statuses `receiving` and `installed`, and an announcement, as long as real ones.
-pub(crate) fn pass(broker: &impl Endpoint, count: usize) -> Duration {
+/// statuses `receiving` and `installed`, and an announcement, as long as real ones. Nobody else hears them.
+fn pass(broker: &impl Endpoint, count: usize) -> Duration {
     let (publisher, mut publishing) = client(broker, "publisher");
     let (subscriber, mut subscribing) = client(broker, "subscriber");
     let window = Arc::new(Semaphore::new(ON_THE_WAY));
     runtime().block_on(async {
-        subscriber.subscribe("+/OTA/#", QoS::AtLeastOnce).await.expect("the client runs");
+        subscriber.subscribe("+/LIM/#", QoS::AtLeastOnce).await.expect("the client runs");
         while !matches!(poll(&mut subscribing).await, Packet::SubAck(_)) {}
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
@@ -82,7 +124,7 @@ pub(crate) fn pass(broker: &impl Endpoint, count: usize) -> Duration {
 
 /// What is said when one device is updated.
 fn messages(device: usize) -> [(String, String); 4] {
-    let topic = |end: &str| format!("LAMP{device:05}/OTA{end}");
+    let topic = |end: &str| format!("LAMP{device:05}/LIM{end}");
     let (hash, id) = ("0123456789abcdef".repeat(4), format!("{device:016x}"));
     [
         (topic(""), format!("127.0.0.1|34567|set|{hash}|1|id={id}|size=78|set=1|delete=set|trial=3")),

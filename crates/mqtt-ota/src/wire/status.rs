@@ -55,7 +55,7 @@ impl Status {
 
     /// Whether this answers an offer of that file with that hash.
     pub fn answers(&self, path: &DevicePath, digest: &Digest) -> bool {
-        self.path == path.as_str() && self.digest == digest.to_string()
+        self.path == path.as_str() && self.digest.parse() == Ok(*digest)
     }
 
     /// The reason code and the free text of a detail that has them: `connect 192.168.1.10:40123 refused`.
