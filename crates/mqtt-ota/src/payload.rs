@@ -257,6 +257,11 @@ pub(crate) struct Chunks {
 }
 
 impl Chunks {
+    /// Whether there is another one.
+    pub(crate) fn is_more(&self) -> bool {
+        self.left > 0
+    }
+
     /// The next bytes; None at the end. `spent` is a chunk that is no longer needed.
     ///
     /// # Errors

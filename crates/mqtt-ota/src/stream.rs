@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::address::Advertised;
-use crate::attempt::{Delivery, at};
+use crate::attempt::Delivery;
 use crate::dialogue::{Asked, Dialogue, Input, Patience, Subject};
 use crate::error::SendError;
 use crate::event::Event;
@@ -97,8 +97,11 @@ impl Stream<'_> {
         let (mut is_published, mut is_receiving) = (false, false);
         // The device reports by itself what keeps it from connecting, once it has tried for long enough.
         let silence = options.connect_timeout + options.confirm_timeout;
-        let mut deadline = None;
+        let (mut deadline, mut timer) = (None, pin!(sleep(silence)));
         let outcome = loop {
+            if let Some(deadline) = deadline.filter(|deadline| *deadline != timer.deadline()) {
+                timer.as_mut().reset(deadline);
+            }
             let renew = |deadline: &mut Option<Instant>, after: Duration| {
                 *deadline = Some(Instant::now() + after);
             };
@@ -157,7 +160,7 @@ impl Stream<'_> {
                         continue;
                     }
                 },
-                () = at(deadline), if deadline.is_some() => Input::Expired,
+                () = &mut timer, if deadline.is_some() => Input::Expired,
             };
             if let Some(outcome) = dialogue.step(input, silence) {
                 break outcome;

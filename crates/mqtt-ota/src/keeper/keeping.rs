@@ -4,6 +4,7 @@ mod helping;
 use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
 use std::error::Error as StdError;
+use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
@@ -132,6 +133,7 @@ impl Keeping {
             Sight::Unreadable(error) => return Err(error),
             sight => self.see(sight),
         }
+        let mut timer = pin!(sleep_until(Instant::now()));
         loop {
             self.tell_role();
             self.begin();
@@ -139,6 +141,9 @@ impl Keeping {
             let others = self.crew.next().into_iter().chain(self.helping.beat_at());
             let times = self.queue.next().into_iter().chain(tick).chain(self.room_at).chain(others);
             let next = times.fold(self.lease.next(), Instant::min);
+            if timer.deadline() != next {
+                timer.as_mut().reset(next);
+            }
             tokio::select! {
                 said = self.ear.next() => {
                     self.hear(said.ok_or(LinkError::Lost)?);
@@ -147,7 +152,7 @@ impl Keeping {
                 Some((device, delivered)) = self.slots.next() => self.end(&device, delivered),
                 task = self.helping.next() => task.into_iter().for_each(|task| self.help(task)),
                 sight = self.lookout.next() => self.see(sight),
-                () = sleep_until(next) => {
+                () = &mut timer => {
                     // Another keeper may have said in time that it is at work.
                     self.hear_all();
                     self.claim();

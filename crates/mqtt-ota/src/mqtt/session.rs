@@ -1,9 +1,10 @@
 use std::io;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::{FutureExt, SinkExt, StreamExt};
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
 use tokio_util::codec::Framed;
 
 use super::packet::{Codec, Refusal, Reply, Request};
@@ -33,7 +34,8 @@ pub(super) struct Session {
     /// The broker's address; None where it is in this process.
     pub(super) peer: Option<IpAddr>,
     keep_alive: Duration,
-    ping_at: Instant,
+    /// Until the next ping.
+    ping: Pin<Box<Sleep>>,
     /// Something came since the last ping.
     alive: bool,
     /// When what is written must have gone out, where it has not yet.
@@ -93,7 +95,7 @@ impl Session {
             shares,
             peer,
             keep_alive,
-            ping_at: Instant::now() + keep_alive,
+            ping: Box::pin(sleep(keep_alive)),
             alive: true,
             flush_by: None,
             held: 0,
@@ -117,12 +119,12 @@ impl Session {
             }
             tokio::select! {
                 reply = self.framed.next() => return self.took(reply),
-                () = sleep_until(self.ping_at) => {
+                () = &mut self.ping => {
                     if !self.alive {
                         return Err(io::ErrorKind::TimedOut.into());
                     }
                     self.alive = false;
-                    self.ping_at = Instant::now() + self.keep_alive;
+                    self.ping.as_mut().reset(Instant::now() + self.keep_alive);
                     self.write(Request::Ping).await?;
                 }
             }

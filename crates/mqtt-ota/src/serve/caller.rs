@@ -168,7 +168,9 @@ async fn send<S: AsyncWrite + Unpin>(
                 rest = rest.get(taken..).unwrap_or_default();
                 offset += taken as u64;
                 served.sent.fetch_add(taken as u64, Ordering::Relaxed);
-                let _ = served.events.try_send(RangeEvent::Progress { peer, item: number, offset });
+                if !rest.is_empty() || chunks.is_more() {
+                    let _ = served.events.try_send(RangeEvent::Progress { peer, item: number, offset });
+                }
             }
             spent = chunk;
         }
