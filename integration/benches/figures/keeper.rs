@@ -6,7 +6,8 @@ use mqtt_ota::Digest;
 use mqtt_ota::keeper::KeeperOptions;
 use mqtt_ota::wire::{Algorithm, Manifest, ManifestLine};
 use mqtt_ota_integration::{
-    Behaviour, Connections, Fleet, FleetSettings, Mosquitto, MqttOta, Settings, raise_open_files,
+    Behaviour, Connections, EmbeddedBroker, Endpoint, Fleet, FleetSettings, Mosquitto, MqttOta, Settings,
+    raise_open_files,
 };
 
 use crate::bare;
@@ -22,7 +23,7 @@ const DEVICES: usize = 10_000;
 /// The length of the one file, in bytes.
 const BYTES: usize = 4096;
 /// How many connections the devices share that have none of their own.
-const SHARED: usize = 2;
+const SHARED: usize = 4;
 /// How often each is measured.
 const ROUNDS: usize = 3;
 
@@ -31,49 +32,63 @@ const ROUNDS: usize = 3;
 /// connections, and then have one each.
 pub(crate) fn measure() {
     let count = std::env::var("KEEPER_DEVICES").ok().and_then(|count| count.parse().ok()).unwrap_or(DEVICES);
-    println!("{count} devices on Mosquitto, a file of {BYTES} bytes that all have, {ROUNDS} rounds");
+    println!("{count} devices, a file of {BYTES} bytes that all have, {ROUNDS} rounds");
     raise_open_files();
-    let broker = Mosquitto::with(Settings { is_quiet: true, ..Settings::default() });
     let nginx = Nginx::serving(&vec![b'#'; BYTES]);
     if let Err(why) = &nginx {
         println!("    without a limit: {why}");
     }
-    let limit = || nginx.as_ref().ok().map(|nginx| Limit::new(&broker, nginx, (count, BYTES)));
-    let has_keep = MqttOta::run("keep").arg("--help").finish().status() == Some(0);
-    // First as the limit's messages go: ten thousand connections are work for the broker that the keeper has no part in.
-    for connections in [Connections::Shared(SHARED), Connections::Own] {
+    let house = House { nginx: nginx.as_ref().ok(), count };
+    let mosquitto = Mosquitto::with(Settings { is_quiet: true, ..Settings::default() });
+    println!("  Mosquitto");
+    house.measure(&mosquitto, mosquitto.process().id(), Connections::Shared(SHARED));
+    house.measure(&mosquitto, mosquitto.process().id(), Connections::Own);
+    drop(mosquitto);
+    let embedded = EmbeddedBroker::start();
+    println!("  the embedded broker");
+    house.measure(&embedded, embedded.process().id(), Connections::Shared(SHARED));
+}
+
+/// What is the same for all brokers.
+struct House<'a> {
+    /// Where there is one.
+    nginx: Option<&'a Nginx>,
+    /// How many devices there are.
+    count: usize,
+}
+
+impl House<'_> {
+    fn measure(&self, broker: &impl Endpoint, process: u32, connections: Connections) {
+        let Self { nginx, count } = *self;
+        let limit = || nginx.map(|nginx| Limit::new(broker, nginx, (count, BYTES)));
         match connections {
-            Connections::Shared(shared) => println!("  devices behind {shared} connections"),
-            Connections::Own => println!("  a connection for each device"),
+            Connections::Shared(shared) => println!("   devices behind {shared} connections"),
+            Connections::Own => println!("   a connection for each device"),
         }
         let started = Instant::now();
         let settings = FleetSettings { connections, ..FleetSettings::default() };
-        let fleet = Fleet::with(&broker, settings, vec![Behaviour::default(); count]);
+        let fleet = Fleet::with(broker, settings, vec![Behaviour::default(); count]);
         println!("    fleet               {:8.1} ms until all are announced", ms(started.elapsed()));
-        let boots = measure_fleet(&broker, &fleet, Bounds::new(limit()));
-        if !has_keep {
-            println!("    mqtt-ota has no command `keep`");
-            continue;
-        }
+        let boots = measure_fleet(broker, &fleet, Bounds::new(limit()));
         let boots = (connections == Connections::Own).then_some(boots);
         for layout in [Layout::Folders, Layout::Aliases] {
             println!("    {}", layout.describe());
-            measure_keeper(&broker, &fleet, layout, Bounds { boots, ..Bounds::new(limit()) });
+            measure_keeper(broker, process, &fleet, layout, Bounds { boots, ..Bounds::new(limit()) });
         }
     }
 }
 
 /// What a time of the whole fleet is compared with.
-struct Bounds<'a> {
+struct Bounds<'a, B> {
     /// The files and the messages, where that can be measured.
-    limit: Option<Limit<'a, Mosquitto>>,
+    limit: Option<Limit<'a, B>>,
     /// That all devices connect, subscribe and announce themselves, where they have connections of their own: no
     /// keeper can save it, and no limit has it.
     boots: Option<Duration>,
 }
 
-impl<'a> Bounds<'a> {
-    fn new(limit: Option<Limit<'a, Mosquitto>>) -> Self {
+impl<'a, B: Endpoint> Bounds<'a, B> {
+    fn new(limit: Option<Limit<'a, B>>) -> Self {
         Self { limit, boots: None }
     }
 
@@ -104,7 +119,7 @@ impl<'a> Bounds<'a> {
 
 /// What the simulated devices themselves take of what is measured with them: a boot of all, which it yields, and whole
 /// updates by a sender that only sends.
-fn measure_fleet(broker: &Mosquitto, fleet: &Fleet, mut bounds: Bounds<'_>) -> Duration {
+fn measure_fleet<B: Endpoint>(broker: &B, fleet: &Fleet, mut bounds: Bounds<'_, B>) -> Duration {
     let (mut booting, mut bare) = (Sample::default(), Sample::default());
     for boots in 1..=ROUNDS {
         let started = Instant::now();
@@ -130,7 +145,13 @@ fn measure_fleet(broker: &Mosquitto, fleet: &Fleet, mut bounds: Bounds<'_>) -> D
 }
 
 /// The real command, from the change of the file until every device is back with it.
-fn measure_keeper(broker: &Mosquitto, fleet: &Fleet, layout: Layout, mut bounds: Bounds<'_>) {
+fn measure_keeper<B: Endpoint>(
+    broker: &B,
+    process: u32,
+    fleet: &Fleet,
+    layout: Layout,
+    mut bounds: Bounds<'_, B>,
+) {
     let (folder, spare) = (tempfile::tempdir(), tempfile::tempdir());
     let (folder, spare) = (folder.expect("a temporary folder"), spare.expect("a temporary folder"));
     let file = folder.path().join("common/main.py");
@@ -144,8 +165,7 @@ fn measure_keeper(broker: &Mosquitto, fleet: &Fleet, layout: Layout, mut bounds:
     fleet.wait_until_all("at the first set", |device| device.runs(set));
     println!("    from its start      {:8.1} ms", ms(started.elapsed()));
     let mut following = Sample::default();
-    let processes =
-        [("keeper", keeper.id()), ("broker", broker.process().id()), ("devices", std::process::id())];
+    let processes = [("keeper", keeper.id()), ("broker", process), ("devices", std::process::id())];
     let mut taken = processes.map(|_| Duration::ZERO);
     for _ in 0..ROUNDS {
         bounds.add();
