@@ -36,7 +36,19 @@ pub(super) struct Folders {
     described: Arc<[Described]>,
     /// What was found in each folder that was looked into, so that what has not changed is not hashed again.
     lists: HashMap<PathBuf, Listed>,
+    /// A place could not be read, or more than is touched may have changed in it.
+    is_unsure: bool,
     shared: Shared,
+    /// The hash functions that it is hashed with.
+    algorithms: BTreeSet<Algorithm>,
+}
+
+/// What is known of earlier looks.
+#[derive(Debug, Default)]
+pub(super) struct Before {
+    pub(super) last: Arc<Folders>,
+    /// The last one that counted: what it found to be shared holds on.
+    pub(super) counted: Arc<Folders>,
 }
 
 /// What is known of one device's folder.
@@ -80,7 +92,7 @@ impl Folder {
 impl Folders {
     /// Looks into `root`: each folder in it whose name begins with no dot is a device, but for those that others
     /// include and that have no [`SETTINGS_FILE`](super::settings::SETTINGS_FILE); [`Shared`] has the rule. What has
-    /// not changed since `before` is not read again, and where nothing is `touched` it is not looked at either.
+    /// not changed since the last look is not read again, and where nothing is `touched` it is not looked at either.
     ///
     /// # Errors
     /// The root itself cannot be read. What is wrong with one device's folder is that device's.
@@ -88,7 +100,7 @@ impl Folders {
     /// Cancellation: nothing is left behind, but what was hashed is known.
     pub(super) async fn scan(
         root: &Path,
-        before: Arc<Self>,
+        before: Before,
         algorithms: BTreeSet<Algorithm>,
         touched: Touched,
     ) -> Result<Self, FolderError> {
@@ -97,6 +109,7 @@ impl Folders {
         let failed =
             |error| FolderError::Unreadable { path: root.to_owned(), source: io::Error::other(error) };
         let Looking { found, mut folders } = looked.map_err(failed)??;
+        folders.algorithms.clone_from(&algorithms);
         let mut known = HashMap::new();
         for (device, settings, found) in found {
             let files = match found {
@@ -122,9 +135,10 @@ impl Folders {
             && self.lists.iter().all(|(place, listed)| is_same(place, listed))
     }
 
-    /// Takes it from a look that counted what is shared: this one does not count.
-    pub(super) fn believe(&mut self, known: Option<&Self>) {
-        self.shared = known.map(|known| known.shared.clone()).unwrap_or_default();
+    /// Whether another look would find the same, if this is all that was touched since this one, and no look has counted
+    /// in between.
+    pub(super) fn is_still(&self, algorithms: &BTreeSet<Algorithm>, touched: &Touched) -> bool {
+        *touched == Touched::NOTHING && !self.is_unsure && self.algorithms == *algorithms
     }
 
     /// Every folder that was looked into, to be watched.

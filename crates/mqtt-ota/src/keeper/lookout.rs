@@ -11,7 +11,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::Instant;
 
 use super::error::KeeperError;
-use super::folders::{FolderError, Folders};
+use super::folders::{Before, FolderError, Folders};
 use super::root::Root;
 use super::touched::Touched;
 use super::watch::{Disturbance, Watch};
@@ -26,7 +26,7 @@ pub(super) struct Lookout {
     watch: Watch,
     settle: Duration,
     /// A look in the background: a device that wakes meanwhile is not to wait.
-    looking: JoinSet<Result<(Root, Folders), FolderError>>,
+    looking: JoinSet<Result<(Root, Arc<Folders>), FolderError>>,
     /// When it has begun.
     began: Instant,
     is_to_look_again: bool,
@@ -81,14 +81,17 @@ impl Lookout {
             return;
         }
         self.began = Instant::now();
-        let before = self.found.as_ref().map(|(_, found)| found).or(self.known.as_ref());
-        let (path, before, algorithms) =
-            (self.path.clone(), before.cloned().unwrap_or_default(), algorithms.clone());
+        let counted = self.known.clone().unwrap_or_default();
+        let last = self.found.as_ref().map_or_else(|| Arc::clone(&counted), |(_, found)| Arc::clone(found));
+        let (path, before, algorithms) = (self.path.clone(), Before { last, counted }, algorithms.clone());
         let (root_before, touched) = (Arc::clone(&self.root), self.watch.touched());
         self.looking.spawn(async move {
             let root = found(&path).await.map_err(|source| FolderError::Unreadable { path, source })?;
             let touched = if root.is(&root_before) { touched } else { Touched::All };
-            let folders = Folders::scan(root.path(), before, algorithms, touched).await?;
+            let folders = match before.last.is_still(&algorithms, &touched) {
+                true => before.last,
+                false => Arc::new(Folders::scan(root.path(), before, algorithms, touched).await?),
+            };
             Ok((root, folders))
         });
     }
@@ -112,10 +115,10 @@ impl Lookout {
 
     /// What was read while somebody wrote may never have been. File systems of other machines do not tell of that:
     /// what is found there without having been told of has to be found twice.
-    fn weigh(&mut self, looked: Result<(Root, Folders), FolderError>) -> Sight {
+    fn weigh(&mut self, looked: Result<(Root, Arc<Folders>), FolderError>) -> Sight {
         let newest = looked.as_ref().ok().and_then(|(_, folders)| folders.newest);
         let disturbance = self.watch.disturbance(newest);
-        let (root, mut folders) = match looked {
+        let (root, folders) = match looked {
             Err(error) => {
                 self.watch.doubt();
                 if disturbance != Disturbance::None {
@@ -139,13 +142,11 @@ impl Lookout {
             if is_other || !is_written {
                 self.watch.wait();
             }
-            folders.believe(self.known.as_deref());
-            self.found = Some((Instant::now(), Arc::new(folders)));
+            self.found = Some((Instant::now(), folders));
             return Sight::Blurred;
         }
         self.watch.seen(disturbance);
         self.watch.follow(folders.places());
-        let folders = Arc::new(folders);
         (self.known, self.found) = (Some(Arc::clone(&folders)), None);
         Sight::Clear(folders)
     }

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use super::duty::{Duty, Input};
 use super::ear::{Ear, Said};
 use super::error::KeeperError;
-use super::folders::{FolderError, Folders, Kept};
+use super::folders::{Before, FolderError, Folders, Kept};
 use super::memory::{Memory, State};
 use super::standing::Standing;
 use super::touched::Touched;
@@ -46,7 +46,7 @@ pub struct DeviceStatus {
 /// Cancel safe.
 pub async fn status(sender: &Sender, root: impl AsRef<Path>) -> Result<Vec<DeviceStatus>, KeeperError> {
     let algorithms = BTreeSet::from([Algorithm::Sha1, Algorithm::Sha256]);
-    let folders = Folders::scan(root.as_ref(), Arc::default(), algorithms, Touched::All).await?;
+    let folders = Folders::scan(root.as_ref(), Before::default(), algorithms, Touched::All).await?;
     for stray in folders.strays {
         tracing::warn!(error = stray.as_ref() as &dyn std::error::Error, "a folder is no device's");
     }

@@ -30,6 +30,8 @@ pub(super) struct Watch {
     look_at: Instant,
     /// When a change has come to rest, if nothing more is seen.
     rest_at: Option<Instant>,
+    /// When it is looked at ahead of that, so that it is known by then what it came to.
+    ahead_at: Option<Instant>,
     /// When it has gone on for too long; from its beginning until what it came to is seen.
     at_last: Option<Instant>,
     /// The system has told of it.
@@ -114,6 +116,7 @@ impl Watch {
             settle,
             look_at: Instant::now() + LOOK,
             rest_at: None,
+            ahead_at: None,
             at_last: None,
             is_told: false,
             is_restless: false,
@@ -202,6 +205,7 @@ impl Watch {
         if is_change || is_lost {
             self.is_told |= is_change;
             self.changed();
+            self.ahead_at = is_change.then(|| Instant::now() + self.settle / 2);
         }
         is_lost && !is_change
     }
@@ -212,18 +216,22 @@ impl Watch {
         self.at_last.get_or_insert(now + RESTLESS);
     }
 
-    /// Waits until something has changed and the tree is at rest again; or until it is time to look anyway. Cancel
-    /// safe.
+    /// Waits until something has changed and the tree is at rest again, or half-way there; or until it is time to look
+    /// anyway. Cancel safe.
     pub(super) async fn settled(&mut self) {
         loop {
             let at_last = self.at_last;
             let until = self
                 .rest_at
                 .map_or(self.look_at, |rest_at| at_last.map_or(rest_at, |last| last.min(rest_at)));
-            let is_over = timeout_at(until, self.heard.is_new.notified()).await.is_err();
-            if !is_over {
+            let ahead_at = self.ahead_at.filter(|ahead_at| *ahead_at < until);
+            if timeout_at(ahead_at.unwrap_or(until), self.heard.is_new.notified()).await.is_ok() {
                 self.hear();
                 continue;
+            }
+            self.ahead_at = None;
+            if ahead_at.is_some() {
+                return;
             }
             let is_change = self.rest_at.take().is_some();
             let now = Instant::now();
@@ -321,6 +329,9 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let mut watch = Watch::start(root.path(), root.path(), SETTLE).unwrap();
         fs::write(root.path().join("main.py"), "1").unwrap();
+        // Half-way, and at rest.
+        timeout(GUARD, watch.settled()).await.unwrap();
+        assert_eq!(watch.disturbance(None), Disturbance::Written);
         timeout(GUARD, watch.settled()).await.unwrap();
         assert_eq!(watch.disturbance(None), Disturbance::None);
         fs::write(root.path().join("main.py"), "2").unwrap();
@@ -330,8 +341,9 @@ mod tests {
             }
         };
         timeout(GUARD, disturbed).await.unwrap();
-        timeout(GUARD, watch.settled()).await.unwrap();
-        assert_eq!(watch.disturbance(None), Disturbance::None);
+        while watch.disturbance(None) != Disturbance::None {
+            timeout(GUARD, watch.settled()).await.unwrap();
+        }
     }
 
     #[tokio::test]

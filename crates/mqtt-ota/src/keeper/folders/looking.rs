@@ -8,7 +8,7 @@ use super::described::Described;
 use super::list::{List, Listed};
 use super::shared::{Owner, Shared};
 use super::stale::Stale;
-use super::{FolderError, Folders};
+use super::{Before, FolderError, Folders};
 use crate::keeper::settings::DeviceSettings;
 use crate::keeper::touched::Touched;
 use crate::wire::DeviceName;
@@ -34,14 +34,15 @@ pub(super) struct Looking {
 
 impl Looking {
     /// Looks at the tree, as far as it may have changed since `before`. Blocking.
-    pub(super) fn at(root: &Path, before: &Folders, touched: &Touched) -> Result<Self, FolderError> {
-        let stale = Stale::of(root, before, touched);
+    pub(super) fn at(root: &Path, before: &Before, touched: &Touched) -> Result<Self, FolderError> {
+        let Before { last, counted } = before;
+        let stale = Stale::of(root, last, touched);
         let described = match stale {
             Stale::All => describe(root)?,
-            Stale::Places(_) => Arc::clone(&before.described),
+            Stale::Places(_) => Arc::clone(&last.described),
         };
-        let mut lists = Lists::new(&before.lists, stale);
-        let shared = Shared::of(&described, &before.shared);
+        let mut lists = Lists::new(&last.lists, stale);
+        let shared = Shared::of(&described, &counted.shared);
         let wrong: Vec<_> = described.iter().filter(|folder| folder.settings.is_err()).collect();
         let (mut found, mut strays) = (Vec::new(), Vec::new());
         for folder in described.iter() {
@@ -72,7 +73,10 @@ impl Looking {
             found.push((device, settings.ok(), looked));
         }
         let Lists { lists, newest, .. } = lists;
-        let folders = Folders { described, lists, newest, strays, shared, ..Folders::default() };
+        let is_sure = |listed: &Listed| listed.as_ref().is_ok_and(|list| !list.has_links);
+        let is_unsure = !lists.values().all(is_sure)
+            || described.iter().flat_map(|folder| &folder.includes).any(Result::is_err);
+        let folders = Folders { described, lists, newest, strays, shared, is_unsure, ..Folders::default() };
         Ok(Self { found, folders })
     }
 }

@@ -20,6 +20,7 @@ async fn scan(root: &Path) -> Folders {
 }
 
 async fn scan_touched(root: &Path, before: Arc<Folders>, touched: Touched) -> Folders {
+    let before = Before { last: Arc::clone(&before), counted: before };
     Folders::scan(root, before, BTreeSet::from([Algorithm::Sha256]), touched).await.unwrap()
 }
 
@@ -332,6 +333,6 @@ async fn where_a_link_leads_to_is_looked_at_whatever_is_touched() {
 async fn a_root_that_is_gone_is_an_error_and_not_a_house_without_devices() {
     let root = tempfile::tempdir().unwrap();
     let gone = root.path().join("gone");
-    let scanned = Folders::scan(&gone, Arc::default(), BTreeSet::new(), Touched::All).await;
+    let scanned = Folders::scan(&gone, Before::default(), BTreeSet::new(), Touched::All).await;
     assert!(matches!(scanned, Err(FolderError::Unreadable { .. })));
 }

@@ -99,6 +99,22 @@ async fn what_has_not_changed_counts_at_once() {
     assert!(waited >= LOOK);
 }
 
+// On the real clock: the system's own does not stand still.
+#[tokio::test]
+async fn what_is_told_of_is_looked_at_half_way_and_counts_as_it_was_then_once_it_is_at_rest() {
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("LAMP/main.py");
+    fs::create_dir(root.path().join("LAMP")).unwrap();
+    fs::write(&file, "1").unwrap();
+    let mut lookout = started_at(root.path()).await;
+    fs::write(&file, "22").unwrap();
+    assert!(matches!(looked(&mut lookout).await.0, Sight::Blurred));
+    let (_, found) = lookout.found.clone().unwrap();
+    let sight = clear(&mut lookout).await;
+    assert!(matches!(&sight, Sight::Clear(folders) if Arc::ptr_eq(folders, &found)), "{sight:?}");
+    assert_eq!(length(&sight), 2);
+}
+
 /// What the next look comes to, of which the system loses count.
 async fn lost(lookout: &mut Lookout) -> Sight {
     while lookout.looking.is_empty() {
