@@ -1,5 +1,7 @@
 use std::fs;
 use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use mqtt_ota::Digest;
@@ -24,6 +26,8 @@ const DEVICES: usize = 10_000;
 const BYTES: usize = 4096;
 /// How many connections the devices share that have none of their own.
 const SHARED: usize = 4;
+/// Far longer than all devices take.
+const LONG: Duration = Duration::from_secs(15);
 /// How often each is measured.
 const ROUNDS: usize = 3;
 
@@ -162,7 +166,7 @@ fn measure_keeper<B: Endpoint>(
     let (keeper, _home) =
         MqttOta::run("keep").broker(broker).arg(folder.path()).args(["--parallel", "64", "-q"]).start();
     let set = set_of(&file);
-    fleet.wait_until_all("at the first set", |device| device.runs(set));
+    wait(broker, fleet, folder.path(), set);
     println!("    from its start      {:8.1} ms", ms(started.elapsed()));
     let mut following = Sample::default();
     let processes = [("keeper", keeper.id()), ("broker", process), ("devices", std::process::id())];
@@ -177,7 +181,7 @@ fn measure_keeper<B: Endpoint>(
         let before = processes.map(|(_, process)| cpu::of(process));
         let started = Instant::now();
         fs::rename(&next, &file).expect("a file is replaced");
-        fleet.wait_until_all("at the new set", |device| device.runs(set));
+        wait(broker, fleet, folder.path(), set);
         following.add(started.elapsed());
         for ((taken, (_, process)), before) in taken.iter_mut().zip(processes).zip(before) {
             *taken += cpu::of(process).saturating_sub(before);
@@ -204,6 +208,26 @@ fn measure_keeper<B: Endpoint>(
     for warning in keeper.stderr().text().lines() {
         println!("      {warning}");
     }
+}
+
+/// Waits until all devices are back with the set; says after a while which are not, and why, as one that has failed is
+/// tried again with ever longer pauses.
+fn wait(broker: &impl Endpoint, fleet: &Fleet, folder: &Path, set: Digest) {
+    let (done, is_done) = mpsc::channel::<()>();
+    let status = MqttOta::run("status").broker(broker).arg(folder);
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            if is_done.recv_timeout(LONG) == Err(RecvTimeoutError::Timeout) {
+                let table = status.finish().stdout;
+                let missing: Vec<_> =
+                    table.lines().skip(1).filter(|line| !line.contains("in step")).collect();
+                println!("      after {LONG:?} {} are missing, such as", missing.len());
+                missing.iter().take(3).for_each(|line| println!("        {line}"));
+            }
+        });
+        fleet.wait_until_all("at the set", |device| device.runs(set));
+        drop(done);
+    });
 }
 
 /// The set that `file` is alone in.
