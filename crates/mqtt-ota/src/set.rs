@@ -99,7 +99,7 @@ impl FileSet {
         let manifest = self.manifest(algorithm).await?;
         let text = manifest.to_string();
         let digest = Digest::of(algorithm, text.as_bytes());
-        let files = manifest.lines().iter().zip(&self.files);
+        let files = manifest.lines().iter().zip(self.payloads());
         let items = Items::set(
             (SetTerms::path(), Payload::from_bytes("set", text), digest),
             files.map(|(line, (path, payload))| (path.clone(), payload.clone(), line.digest)),
