@@ -53,16 +53,22 @@ fn the_events_of_a_delivery_are_json_and_nothing_else_is_on_stdout() {
 }
 
 #[test]
-fn a_device_that_has_sha256_is_offered_sha256() {
-    let scene = Scene::new();
-    let device = RawDevice::join(&scene.broker, "NIGHTLAMP");
-    device.announce_as("v=1|hash=sha256,sha1|addr=127.0.0.1|from=the future");
-    let (sending, _home) = scene.send(scene.file("a", "abc"), "NIGHTLAMP").start();
-    let offer = device.offer();
-    assert_eq!(offer.hash, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-    assert_eq!(offer.connect().read_to_end(), b"abc");
-    device.report("installed", &offer, "");
-    sending.wait().assert_status(0);
+fn a_device_is_offered_the_best_hash_that_it_has() {
+    for (algorithms, hash) in [
+        ("sha256,sha1", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
+        ("sha1,blake3,sha256", "blake3:6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85"),
+        ("md6", "a9993e364706816aba3e25717850c26c9cd0d89d"),
+    ] {
+        let scene = Scene::new();
+        let device = RawDevice::join(&scene.broker, "NIGHTLAMP");
+        device.announce_as(&format!("v=1|hash={algorithms}|addr=127.0.0.1|from=the future"));
+        let (sending, _home) = scene.send(scene.file("a", "abc"), "NIGHTLAMP").start();
+        let offer = device.offer();
+        assert_eq!(offer.hash, hash);
+        assert_eq!(offer.connect().read_to_end(), b"abc");
+        device.report("installed", &offer, "");
+        sending.wait().assert_status(0);
+    }
 }
 
 #[test]

@@ -15,7 +15,9 @@ const EXTENDED: &str = include_str!("../vectors/extended.json");
 #[test]
 fn the_library_reads_the_shared_vectors() {
     let vectors: Vec<Value> = serde_json::from_str(VECTORS).unwrap();
-    for vector in vectors {
+    for mut vector in vectors {
+        // What a device says to it that has no BLAKE3.
+        vector.as_object_mut().unwrap().remove("without_blake3");
         let message = match vector["hex"].as_str() {
             None => vector["offer"].as_str().unwrap().as_bytes().to_vec(),
             Some(hex) => {

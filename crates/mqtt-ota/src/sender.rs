@@ -142,8 +142,7 @@ impl Sender {
             options.tell(Event::Announced(announcement.clone()));
         }
         let announced = feed.announcement.as_ref();
-        let digest =
-            payload.digest(announced.map(Announcement::preferred_algorithm).unwrap_or_default()).await?;
+        let digest = payload.digest(announced.map(Announcement::file_algorithm).unwrap_or_default()).await?;
         let cargo = if announced.is_some_and(Announcement::understands_extended) {
             let items = Items::file(path.clone(), payload.clone(), digest);
             Cargo::Extended { items, content: Content::File(path.clone()) }

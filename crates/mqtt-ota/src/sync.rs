@@ -160,7 +160,7 @@ impl Sender {
         let turn = self.turn(device);
         let _turn = turn.lock().await;
         let mut feed = Feed::of(device, self.link()).await?;
-        let algorithm = feed.announcement.as_ref().map(Announcement::preferred_algorithm).unwrap_or_default();
+        let algorithm = feed.announcement.as_ref().map(Announcement::set_algorithm).unwrap_or_default();
         let prepared = set.prepare(algorithm).await?;
         self.sync_over(&mut feed, &prepared, device, &options, started).await
     }

@@ -69,7 +69,7 @@ impl Delivery {
             observer: self.observer.clone(),
             ..SyncOptions::default()
         };
-        let algorithm = feed.announcement.as_ref().map(Announcement::preferred_algorithm).unwrap_or_default();
+        let algorithm = feed.announcement.as_ref().map(Announcement::set_algorithm).unwrap_or_default();
         let anew;
         let prepared = match self.folder.prepared(algorithm) {
             Some(prepared) => prepared,

@@ -36,7 +36,7 @@ impl Device {
 
     /// The hash function in which it is told its set.
     pub(super) fn algorithm(&self) -> Algorithm {
-        self.duty.announced().map_or(Algorithm::Sha256, Announcement::preferred_algorithm)
+        self.duty.announced().map_or(Algorithm::Sha256, Announcement::set_algorithm)
     }
 
     /// Leaves alone what is remembered to have been. Which set that was about is known only once the device has

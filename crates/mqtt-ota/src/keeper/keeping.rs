@@ -360,7 +360,7 @@ impl Keeping {
                 let is_other = was_lost && device.duty.announced() != Some(&announcement);
                 let anew = anew || is_other;
                 let had = device.algorithm();
-                let has = announcement.preferred_algorithm();
+                let has = announcement.set_algorithm();
                 device.duty.step(Input::Announced { announcement, anew }, Instant::now());
                 if has != had {
                     self.want(&name);

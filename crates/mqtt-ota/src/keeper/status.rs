@@ -95,7 +95,7 @@ fn stand(
     announcement: Option<Announcement>,
     memory: Option<Memory>,
 ) -> DeviceStatus {
-    let algorithm = announcement.as_ref().map_or(Algorithm::Sha256, Announcement::preferred_algorithm);
+    let algorithm = announcement.as_ref().map_or(Algorithm::Sha256, Announcement::set_algorithm);
     let (wanted, is_held, problem) = match kept {
         Kept::Folder(folder) => {
             (folder.prepared(algorithm).map(|prepared| prepared.digest), folder.settings.hold, None)

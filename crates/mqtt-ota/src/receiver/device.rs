@@ -107,7 +107,7 @@ impl Device {
         announcement.system = Some(format!("{} {}", std::env::consts::OS, std::env::consts::ARCH));
         // The local address that faces the broker: where the network is in which senders are.
         announcement.address = self.link.peer().and_then(|broker| route_to(broker).ok());
-        announcement.algorithms = vec![Algorithm::Sha1, Algorithm::Sha256];
+        announcement.algorithms = Algorithm::ALL.to_vec();
         let mut described = announcement.clone();
         let description = self.root.with(move |store| {
             store.describe(&mut described);

@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
@@ -11,10 +12,11 @@ use super::failure::Failure;
 use super::supply::{Broken, Supply};
 use crate::wire::{Ask, Host, OfferId, Reason, Request};
 
-/// How much is received at once, in bytes.
-const CHUNK: usize = 64 * 1024;
+/// How much is received before it is written, in bytes; less at the end, and where the connection breaks. (BLAKE3 is
+/// fast with long pieces alone.)
+const CHUNK: usize = 128 * 1024;
 /// How many chunks wait to be written.
-const CHUNKS: usize = 4;
+const CHUNKS: usize = 2;
 
 /// The connection to a sender: what [`Supply`] asks for in its own thread is done by [`Line::run`], on the
 /// runtime. Either ends when the other is dropped.
@@ -150,6 +152,36 @@ impl Line {
     }
 }
 
+/// Memory that is used again once what was in it has been written.
+#[derive(Default)]
+struct Chunks {
+    lent: VecDeque<Bytes>,
+}
+
+impl Chunks {
+    /// An empty one, with room for as much as is `left` to come.
+    fn empty(&mut self, left: u64) -> BytesMut {
+        match self.lent.pop_front().map(Bytes::try_into_mut) {
+            Some(Ok(mut chunk)) => {
+                chunk.clear();
+                chunk
+            }
+            in_use => {
+                if let Some(Err(chunk)) = in_use {
+                    self.lent.push_front(chunk);
+                }
+                BytesMut::with_capacity(usize::try_from(left).map_or(CHUNK, |left| left.min(CHUNK)))
+            }
+        }
+    }
+
+    fn lend(&mut self, chunk: BytesMut) -> Bytes {
+        let chunk = chunk.freeze();
+        self.lent.push_back(chunk.clone());
+        chunk
+    }
+}
+
 struct Answers<'a> {
     generation: u64,
     to: &'a mpsc::Sender<Answer>,
@@ -213,17 +245,27 @@ impl Sender {
         expected: u64,
         answers: &Answers<'_>,
     ) -> Result<(), Failure> {
-        let (mut left, mut buffer) = (expected, BytesMut::new());
+        let (mut left, mut chunks) = (expected, Chunks::default());
+        let mut chunk = chunks.empty(left);
         while left > 0 {
-            buffer.reserve(CHUNK);
-            let mut limited = (&mut *stream).take(left);
-            let read = self.within(expected - left, limited.read_buf(&mut buffer)).await? as u64;
-            if read == 0 {
-                let text = format!("the sender closed after {} bytes", expected - left);
-                return Err(Failure::new(Reason::Short, text));
+            let mut limited = (&mut *stream).take(left.min((CHUNK - chunk.len()) as u64));
+            let read = match self.within(expected - left, limited.read_buf(&mut chunk)).await {
+                Ok(0) => {
+                    let text = format!("the sender closed after {} bytes", expected - left);
+                    Err(Failure::new(Reason::Short, text))
+                }
+                read => read,
+            };
+            let (count, failure) = read.map_or_else(|failure| (0, Some(failure)), |count| (count, None));
+            left -= count as u64;
+            let is_over = left == 0 || failure.is_some();
+            if chunk.len() == CHUNK || is_over && !chunk.is_empty() {
+                answers.give(Ok(chunks.lend(chunk))).await;
+                chunk = chunks.empty(left);
             }
-            left -= read;
-            answers.give(Ok(buffer.split().freeze())).await;
+            if let Some(failure) = failure {
+                return Err(failure);
+            }
         }
         Ok(())
     }
@@ -242,5 +284,28 @@ impl Sender {
                 Err(Failure::new(Reason::Timeout, text))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_is_filled_again_only_once_nobody_has_any_of_it() {
+        let mut chunks = Chunks::default();
+        let mut first = chunks.empty(u64::MAX);
+        assert_eq!(first.capacity(), CHUNK);
+        first.extend_from_slice(b"first");
+        let memory = first.as_ptr();
+        let mut lent = chunks.lend(first);
+        let part = lent.split_to(2);
+        drop(lent);
+        assert_ne!(chunks.empty(u64::MAX).as_ptr(), memory);
+        assert_eq!(part, &b"fi"[..]);
+        drop(part);
+        let again = chunks.empty(u64::MAX);
+        assert_eq!((again.as_ptr(), again.len(), again.capacity()), (memory, 0, CHUNK));
+        assert_eq!(chunks.empty(100).capacity(), 100);
     }
 }

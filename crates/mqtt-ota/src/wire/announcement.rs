@@ -116,9 +116,16 @@ impl Announcement {
         self.set.is_some()
     }
 
-    /// The best hash function that the device has said it has; SHA-1 where it says nothing.
-    pub fn preferred_algorithm(&self) -> Algorithm {
+    /// The hash function of a file that is sent to it: the best that the device has said it has; SHA-1 where it says
+    /// nothing.
+    pub fn file_algorithm(&self) -> Algorithm {
         self.algorithms.iter().copied().max().unwrap_or_default()
+    }
+
+    /// The hash function of a set that is sent to it. It is never BLAKE3, so that a whole fleet knows a set by one
+    /// digest, whatever else its devices have.
+    pub fn set_algorithm(&self) -> Algorithm {
+        self.algorithms.iter().copied().filter(|algorithm| algorithm.is_of_sets()).max().unwrap_or_default()
     }
 }
 
@@ -194,10 +201,23 @@ mod tests {
         assert_eq!(read.address, Some("192.168.1.7".parse().unwrap()));
         assert_eq!(read.free, Some(1_265_664));
         assert_eq!(read.algorithms, [Algorithm::Sha1, Algorithm::Sha256]);
-        assert_eq!(read.preferred_algorithm(), Algorithm::Sha256);
+        assert_eq!(read.file_algorithm(), Algorithm::Sha256);
         assert_eq!(read.system.as_deref(), Some("esp8266 1.25.0"));
         assert_eq!((read.set, read.boots), (Some(InstalledSet::Nothing), Some(1)));
-        assert_eq!(Announcement::parse(b"v=1").unwrap().preferred_algorithm(), Algorithm::Sha1);
+        assert_eq!(Announcement::parse(b"v=1").unwrap().file_algorithm(), Algorithm::Sha1);
+    }
+
+    #[test]
+    fn a_file_is_hashed_with_the_best_that_the_device_has_and_a_set_never_with_blake3() {
+        for (codes, of_a_file, of_a_set) in [
+            ("blake3,sha1,sha256", Algorithm::Blake3, Algorithm::Sha256),
+            ("blake3", Algorithm::Blake3, Algorithm::Sha1),
+            ("sha256", Algorithm::Sha256, Algorithm::Sha256),
+            ("", Algorithm::Sha1, Algorithm::Sha1),
+        ] {
+            let read = Announcement::parse(format!("v=1|hash={codes}").as_bytes()).unwrap();
+            assert_eq!((read.file_algorithm(), read.set_algorithm()), (of_a_file, of_a_set), "{codes}");
+        }
     }
 
     #[test]
