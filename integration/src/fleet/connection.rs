@@ -120,9 +120,19 @@ impl Connection {
                     if self.stream.read_buf(&mut self.received).await? == 0 {
                         return Err(io::ErrorKind::UnexpectedEof.into());
                     }
+                    confirm(&self.stream);
                 }
                 Err(error) => return Err(io::Error::other(error)),
             }
         }
     }
+}
+
+/// Confirms to the broker's system what was read, now rather than up to 40 ms later. Mosquitto leaves Nagle's algorithm
+/// on, and would hold its next small packet until then: over a connection that devices share, another one's offer.
+pub(super) fn confirm(stream: &TcpStream) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let _ = stream.set_quickack(true);
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = stream;
 }

@@ -15,7 +15,7 @@ use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use super::at::At;
-use super::connection::MAX_PACKET;
+use super::connection::{MAX_PACKET, confirm};
 use super::places::Places;
 
 /// How much is read at once, in bytes: hundreds of messages.
@@ -78,6 +78,7 @@ impl Hub {
                     if read? == 0 {
                         return Err(io::ErrorKind::UnexpectedEof.into());
                     }
+                    confirm(reader.as_ref());
                     self.hear(&mut received, &mut outgoing, &mut unanswered)?;
                 }
                 () = self.said.notified() => {}

@@ -182,6 +182,8 @@ impl Last {
 /// Delivers, or ends as it is told to.
 async fn until(told: oneshot::Receiver<Ended>, delivery: Delivery, feed: Feed) -> Delivered {
     let set = delivery.set;
+    // It is large, and would be copied into its task again and again.
+    let delivering = Box::pin(delivery.run(feed));
     let told = async {
         match told.await {
             Ok(why) => why,
@@ -191,7 +193,7 @@ async fn until(told: oneshot::Receiver<Ended>, delivery: Delivery, feed: Feed) -
     };
     tokio::select! {
         biased;
-        delivered = delivery.run(feed) => delivered,
+        delivered = delivering => delivered,
         why = told => Delivered::of(set, why, 0),
     }
 }

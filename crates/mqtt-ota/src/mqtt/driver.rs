@@ -296,7 +296,8 @@ fn is_shared(filter: &str) -> bool {
 fn takes(filter: &str, topic: &str) -> bool {
     let shared = filter.strip_prefix(SHARED).and_then(|rest| rest.split_once('/'));
     let filter = shared.map_or(filter, |(_, filter)| filter);
-    let (mut filter, mut topic) = (filter.split('/'), topic.split('/'));
+    // From their ends, where those of one device differ.
+    let (mut filter, mut topic) = (filter.rsplit('/'), topic.rsplit('/'));
     loop {
         match (filter.next(), topic.next()) {
             (None, None) => return true,
