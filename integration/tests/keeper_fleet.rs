@@ -196,27 +196,41 @@ fn git(folder: &Path, args: &[&str]) {
 
 #[test]
 fn a_tree_that_git_rewrites_is_never_sent_in_parts() {
+    checked_out(200, &[]);
+}
+
+#[test]
+fn nor_is_one_whose_files_come_slowly() {
+    // Longer than the folder has to be quiet, between two files of one checkout.
+    checked_out(4, &["-c", "filter.slow.clean=cat", "-c", "filter.slow.smudge=sleep 0.4; cat"]);
+}
+
+/// Checks versions of `count` files out under a keeper, with settings of git, and sees to it that the device only ever
+/// had whole ones.
+fn checked_out(count: usize, settings: &[&str]) {
     let broker = Mosquitto::start();
     let fleet = Fleet::start(&broker, 1);
     let root = tempfile::tempdir().unwrap();
     let folder = root.path().join("LAMP00000");
-    git(root.path(), &["init", "--quiet"]);
+    let git = |args: &[&str]| git(root.path(), &[settings, args].concat());
+    git(&["init", "--quiet"]);
+    fs::write(root.path().join(".gitattributes"), "*.py filter=slow\n").unwrap();
     fs::create_dir_all(folder.join("lib")).unwrap();
     let mut sets = Vec::new();
     for version in [1, 2] {
-        for number in 0..200 {
+        for number in 0..count {
             fs::write(folder.join(format!("lib/{number}.py")), noise(version, 2000 + number)).unwrap();
         }
-        git(root.path(), &["add", "."]);
-        git(root.path(), &["commit", "--quiet", "--message", "a version"]);
-        git(root.path(), &["tag", &format!("v{version}")]);
+        git(&["add", "."]);
+        git(&["commit", "--quiet", "--message", "a version"]);
+        git(&["tag", &format!("v{version}")]);
         let status = MqttOta::run("status").broker(&broker).arg(root.path()).arg("--json").finish();
         let wanted = status.json_lines()[0]["wanted"].as_str().unwrap().parse::<Digest>().unwrap();
         sets.push((format!("v{version}"), wanted));
     }
     let (_keeper, _home) = keeper(&broker, root.path());
     for (tag, set) in sets.iter().cycle().take(6) {
-        git(root.path(), &["checkout", "--quiet", tag]);
+        git(&["checkout", "--quiet", tag]);
         fleet.wait_until_all("at the version", |device| device.runs(*set));
     }
     let device = fleet.device(0);

@@ -13,6 +13,7 @@
 //! - `crew`: what it leaves to those that stand by; `word`: what they say to each other.
 //! - `keeping`: all of it together.
 
+mod checkout;
 mod crew;
 mod delivery;
 mod device;

@@ -23,7 +23,8 @@ pub struct KeeperOptions {
     pub stop_after: Option<usize>,
     /// When devices are updated; None: always.
     pub window: Option<Window>,
-    /// How long the folder must have been quiet before it is looked at. 500 ms.
+    /// How long the folder must have been quiet before it counts what is in it. A git checkout is waited for however
+    /// long it pauses, up to 30 s. 250 ms.
     pub settle: Duration,
     /// How long an offered device may be silent before it is taken to be away. 30 s.
     pub connect_timeout: Duration,
@@ -44,7 +45,7 @@ impl Default for KeeperOptions {
             canary_groups: BTreeSet::new(),
             stop_after: None,
             window: None,
-            settle: Duration::from_millis(500),
+            settle: Duration::from_millis(250),
             connect_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(20),
             confirm_timeout: Duration::from_secs(120),

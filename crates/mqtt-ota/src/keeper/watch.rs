@@ -9,6 +9,7 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
+use super::checkout;
 use super::touched::Touched;
 
 /// How long a tree that never comes to rest is waited for.
@@ -38,6 +39,8 @@ pub(super) struct Watch {
     is_told: bool,
     /// The tree does not come to rest, and is looked at as it is.
     is_restless: bool,
+    /// When it was last asked, git was writing to it.
+    is_git_at_work: bool,
     /// Until when the system may lose count because of the last look.
     calm_at: Instant,
 }
@@ -120,6 +123,7 @@ impl Watch {
             at_last: None,
             is_told: false,
             is_restless: false,
+            is_git_at_work: false,
             calm_at: Instant::now(),
         })
     }
@@ -216,6 +220,16 @@ impl Watch {
         self.at_last.get_or_insert(now + RESTLESS);
     }
 
+    /// Whether git is writing to it.
+    fn is_checked_out(&self) -> bool {
+        let is_it =
+            checkout::is_under_way(&self.root) || self.others.iter().any(|it| checkout::is_under_way(it));
+        if is_it {
+            tracing::debug!(root = %self.root.display(), "git is at work on the folder, and is waited for");
+        }
+        is_it
+    }
+
     /// Waits until something has changed and the tree is at rest again, or half-way there; or until it is time to look
     /// anyway. Cancel safe.
     pub(super) async fn settled(&mut self) {
@@ -236,6 +250,11 @@ impl Watch {
             let is_change = self.rest_at.take().is_some();
             let now = Instant::now();
             self.is_restless = is_change && at_last.is_some_and(|at_last| at_last <= now);
+            // It is quiet only because git waits for something.
+            if is_change && !self.is_restless && self.is_checked_out() {
+                self.rest_at = Some(now + self.settle);
+                continue;
+            }
             if self.look_at <= now {
                 self.look_at = now + LOOK;
                 self.doubt();
@@ -344,6 +363,23 @@ mod tests {
         while watch.disturbance(None) != Disturbance::None {
             timeout(GUARD, watch.settled()).await.unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn a_checkout_is_waited_for_however_long_it_pauses() {
+        let home = tempfile::tempdir().unwrap();
+        let (lock, root) = (home.path().join(".git/index.lock"), home.path().join("devices"));
+        fs::create_dir(home.path().join(".git")).unwrap();
+        fs::create_dir(&root).unwrap();
+        let mut watch = Watch::start(&root, &root, SETTLE).unwrap();
+        fs::write(&lock, "").unwrap();
+        fs::write(root.join("main.py"), "1").unwrap();
+        // Half-way.
+        timeout(GUARD, watch.settled()).await.unwrap();
+        assert!(timeout(6 * SETTLE, watch.settled()).await.is_err());
+        fs::remove_file(&lock).unwrap();
+        timeout(GUARD, watch.settled()).await.unwrap();
+        assert_eq!(watch.disturbance(None), Disturbance::None);
     }
 
     #[tokio::test]
