@@ -1,7 +1,9 @@
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, copy, copy_bidirectional};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -12,8 +14,8 @@ use crate::runtime::{runtime, within};
 const LEVEL_5: u8 = 5;
 /// CONNACK with return code 1, "unacceptable protocol version", as a 3.1.1 broker sends it.
 const UNACCEPTABLE_VERSION: [u8; 4] = [0x20, 2, 0, 1];
-/// The longest CONNECT packet that passes, in bytes.
-const MAX_CONNECT: usize = 65_536;
+/// The longest packet that is read as one, in bytes.
+const MAX_PACKET: usize = 65_536;
 
 /// Whom a [`Gate`] lets through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +26,9 @@ pub enum Passes {
     Mqtt311,
     /// MQTT 3.1.1 only; a connection that speaks MQTT 5 is closed without an answer, as some brokers do.
     Mqtt311OrSilence,
+    /// Everybody, but the first announcement that the broker has kept of each device is lost, as Mosquitto drops them
+    /// where a network is too slow for all of them at once.
+    AllButAnnouncements,
 }
 
 /// Stands between a client and a broker: makes a 3.1.1 broker of one that also speaks MQTT 5, and can
@@ -96,7 +101,7 @@ async fn serve(listener: TcpListener, broker: SocketAddr, passes: Passes) {
 
 async fn relay(mut client: TcpStream, broker: SocketAddr, passes: Passes) -> io::Result<()> {
     let mut first = Vec::new();
-    if passes != Passes::All {
+    if matches!(passes, Passes::Mqtt311 | Passes::Mqtt311OrSilence) {
         let (packet, level) = read_connect(&mut client).await?;
         if level >= LEVEL_5 {
             if passes == Passes::Mqtt311 {
@@ -111,29 +116,61 @@ async fn relay(mut client: TcpStream, broker: SocketAddr, passes: Passes) -> io:
     client.set_nodelay(true)?;
     upstream.set_nodelay(true)?;
     upstream.write_all(&first).await?;
-    copy_bidirectional(&mut client, &mut upstream).await.map(drop)
+    if passes != Passes::AllButAnnouncements {
+        return copy_bidirectional(&mut client, &mut upstream).await.map(drop);
+    }
+    let ((mut from_client, to_client), (from_broker, mut to_broker)) =
+        (client.into_split(), upstream.into_split());
+    tokio::select! {
+        said = copy(&mut from_client, &mut to_broker) => said.map(drop),
+        answered = forget(from_broker, to_client) => answered,
+    }
 }
 
-/// Reads a whole CONNECT packet; returns it and its protocol level.
-async fn read_connect(client: &mut TcpStream) -> io::Result<(Vec<u8>, u8)> {
-    let mut packet = vec![client.read_u8().await?];
+/// Passes on what the broker says, but for the first announcement of each device that it has kept.
+async fn forget(broker: OwnedReadHalf, mut client: OwnedWriteHalf) -> io::Result<()> {
+    // PUBLISH, and its retain flag.
+    const KEPT: u8 = 0x31;
+    let (mut broker, mut forgotten) = (BufReader::new(broker), BTreeSet::new());
+    loop {
+        let (packet, header) = read_packet(&mut broker).await?;
+        if packet[0] & 0xf1 == KEPT {
+            let topic = &packet[header + 2..];
+            let length = usize::from(u16::from_be_bytes([packet[header], packet[header + 1]]));
+            let topic = topic[..length].to_vec();
+            if topic.ends_with(b"/OTA/device") && forgotten.insert(topic) {
+                continue;
+            }
+        }
+        client.write_all(&packet).await?;
+    }
+}
+
+/// Reads a whole packet; returns it, and how long its header is.
+async fn read_packet(stream: &mut (impl AsyncReadExt + Unpin)) -> io::Result<(Vec<u8>, usize)> {
+    let mut packet = vec![stream.read_u8().await?];
     let mut length = 0;
     for shift in [0, 7, 14, 21] {
-        let byte = client.read_u8().await?;
+        let byte = stream.read_u8().await?;
         packet.push(byte);
         length |= usize::from(byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
             break;
         }
     }
-    // Two bytes of length, "MQTT", the level.
     let header = packet.len();
-    let level = header + 6;
-    if !(7..=MAX_CONNECT).contains(&length) {
-        return Err(io::Error::other("not a CONNECT packet"));
+    if length > MAX_PACKET {
+        return Err(io::Error::other("too long a packet"));
     }
     packet.resize(header + length, 0);
-    client.read_exact(&mut packet[header..]).await?;
-    let level = packet[level];
-    Ok((packet, level))
+    stream.read_exact(&mut packet[header..]).await?;
+    Ok((packet, header))
+}
+
+/// Reads a whole CONNECT packet; returns it and its protocol level.
+async fn read_connect(client: &mut TcpStream) -> io::Result<(Vec<u8>, u8)> {
+    let (packet, header) = read_packet(client).await?;
+    // Two bytes of length, "MQTT", the level.
+    let level = packet.get(header + 6).copied();
+    level.map(|level| (packet, level)).ok_or_else(|| io::Error::other("not a CONNECT packet"))
 }

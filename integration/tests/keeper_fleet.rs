@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 use mqtt_ota::Digest;
 use mqtt_ota::wire::{Algorithm, Manifest, ManifestLine};
 use mqtt_ota_integration::{
-    Behaviour, Client, EmbeddedBroker, Endpoint, Fleet, FleetDevice, FleetSettings, GUARD, Mosquitto,
-    MqttOta, Process, Rhythm, Settings, noise,
+    Behaviour, Client, EmbeddedBroker, Endpoint, Fleet, FleetDevice, FleetSettings, GUARD, Gate, Mosquitto,
+    MqttOta, Passes, Process, Rhythm, Settings, noise,
 };
 use tempfile::TempDir;
 
@@ -185,6 +185,18 @@ fn answers_an_announcement(broker: &impl Endpoint) {
     println!("an announcement is answered in {:?}, at most {:?}", times[10], times[19]);
     // The typical one counts: any one may wait for this machine.
     assert!(times[10] < Duration::from_millis(50), "{times:?}");
+}
+
+#[test]
+fn a_device_whose_announcement_the_broker_lost_is_asked_for_by_name() {
+    let broker = Mosquitto::start();
+    let fleet = Fleet::start(&broker, 40);
+    let folders = Folders::of(&fleet);
+    let set = folders.change(b"print('hello')");
+    let gate = Gate::to(&broker, Passes::AllButAnnouncements);
+    let (_keeper, _home) = keeper(&gate, folders.path());
+    fleet.wait_until_all("at the set", |device| device.runs(set));
+    assert_each_set_rebooted_once(&fleet);
 }
 
 fn git(folder: &Path, args: &[&str]) {

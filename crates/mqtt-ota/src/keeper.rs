@@ -28,6 +28,7 @@ mod memory;
 mod options;
 mod queue;
 mod role;
+mod roll_call;
 mod rollout;
 mod root;
 mod settings;

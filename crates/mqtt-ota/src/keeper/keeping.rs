@@ -24,6 +24,7 @@ use super::memory::{Memory, State};
 use super::options::KeeperOptions;
 use super::queue::Queue;
 use super::role::{Role, Roles};
+use super::roll_call::RollCall;
 use super::rollout::Gate;
 use super::slots::Slots;
 use super::window::Window;
@@ -65,6 +66,7 @@ pub(super) struct Keeping {
     topics: Topics,
     crew: Crew,
     helping: Helping,
+    roll_call: RollCall,
     role: watch::Sender<Option<Role>>,
     /// Those that go first.
     canaries: BTreeSet<DeviceName>,
@@ -99,6 +101,7 @@ impl Keeping {
             topics,
             crew: Crew::default(),
             helping: Helping::default(),
+            roll_call: RollCall::default(),
             role: watch::Sender::new(None),
             canaries: BTreeSet::new(),
             gate: Gate::Open,
@@ -139,7 +142,14 @@ impl Keeping {
             self.begin();
             let tick = self.options.window.map(|_| Instant::now() + Window::TICK);
             let others = self.crew.next().into_iter().chain(self.helping.beat_at());
-            let times = self.queue.next().into_iter().chain(tick).chain(self.room_at).chain(others);
+            let times = self
+                .queue
+                .next()
+                .into_iter()
+                .chain(tick)
+                .chain(self.room_at)
+                .chain(others)
+                .chain(self.roll_call.at());
             let next = times.fold(self.lease.next(), Instant::min);
             if timer.deadline() != next {
                 timer.as_mut().reset(next);
@@ -158,6 +168,7 @@ impl Keeping {
                     self.claim();
                     self.beat();
                     self.take_back();
+                    self.call_the_roll();
                     while let Some(device) = self.queue.take_expired(Instant::now()) {
                         self.consider(&device, false);
                     }
@@ -225,6 +236,16 @@ impl Keeping {
             self.want(&device);
             self.consider(&device, false);
         }
+        self.roll_call.arrange();
+    }
+
+    /// Asks for those that have a folder and were not heard of.
+    fn call_the_roll(&mut self) {
+        let is_known = |name: &DeviceName| {
+            self.devices.get(name).is_some_and(|device| device.duty.announced().is_some())
+        };
+        let missing = self.folders.devices.keys().filter(|name| !is_known(name));
+        self.roll_call.call(missing, &self.sender);
     }
 
     /// Says what is wrong with the folders, where it was not so before.
@@ -336,6 +357,7 @@ impl Keeping {
             }
             Said::Reconnected => {
                 self.lease.reconnected(Instant::now());
+                self.roll_call.begin_anew();
                 self.relieved(was_held);
                 for name in self.devices.keys().cloned().collect::<Vec<_>>() {
                     self.device(&name).duty.step(Input::Missed, Instant::now());

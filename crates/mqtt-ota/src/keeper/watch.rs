@@ -192,12 +192,11 @@ impl Watch {
         self.heard.news().touched = Touched::All;
     }
 
-    /// What was found does not count yet: all is looked at again, at rest.
+    /// What was found does not count yet: all is looked at again, when it has been at rest from now on. To be found twice
+    /// is worth little within a moment.
     pub(super) fn wait(&mut self) {
         self.doubt();
-        if self.rest_at.is_none() {
-            self.changed();
-        }
+        self.changed();
     }
 
     /// Takes what the system has told. Yields whether there is only more that it did not tell.
@@ -220,14 +219,15 @@ impl Watch {
         self.at_last.get_or_insert(now + RESTLESS);
     }
 
-    /// Whether git is writing to it.
-    fn is_checked_out(&self) -> bool {
-        let is_it =
-            checkout::is_under_way(&self.root) || self.others.iter().any(|it| checkout::is_under_way(it));
-        if is_it {
+    /// Whether git is writing to it, which is said once.
+    fn is_checked_out(&mut self) -> bool {
+        let was_it = self.is_git_at_work;
+        self.is_git_at_work =
+            [&self.root].into_iter().chain(&self.others).any(|it| checkout::is_under_way(it));
+        if self.is_git_at_work && !was_it {
             tracing::debug!(root = %self.root.display(), "git is at work on the folder, and is waited for");
         }
-        is_it
+        self.is_git_at_work
     }
 
     /// Waits until something has changed and the tree is at rest again, or half-way there; or until it is time to look
