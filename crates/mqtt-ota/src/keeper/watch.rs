@@ -161,6 +161,8 @@ impl Watch {
         if self.is_restless {
             return Disturbance::None;
         }
+        // So may a checkout have.
+        let is_new = is_new || self.is_checked_out();
         match self.rest_at {
             Some(_) if was_waiting || !is_lost => Disturbance::Written,
             _ if is_new => {
@@ -377,6 +379,12 @@ mod tests {
         // Half-way.
         timeout(GUARD, watch.settled()).await.unwrap();
         assert!(timeout(6 * SETTLE, watch.settled()).await.is_err());
+        fs::remove_file(&lock).unwrap();
+        timeout(GUARD, watch.settled()).await.unwrap();
+        assert_eq!(watch.disturbance(None), Disturbance::None);
+        // One that has begun before anybody watched.
+        fs::write(&lock, "").unwrap();
+        assert_eq!(watch.disturbance(None), Disturbance::Written);
         fs::remove_file(&lock).unwrap();
         timeout(GUARD, watch.settled()).await.unwrap();
         assert_eq!(watch.disturbance(None), Disturbance::None);
