@@ -65,10 +65,11 @@ impl Ear {
     /// Subscribes to what all devices say. What the broker keeps comes first: what keepers remember, and then
     /// the announcements, and then, where it is asked for, which keeper is at work: that has arrived when this returns.
     pub(super) async fn open(link: &Link, topics: Option<Topics>) -> Result<Self, LinkError> {
-        // Receipts would save nothing: a session that ends takes with it what waits for them, and what a device did with
-        // a set is in its next announcement as well. But each costs both sides, and Mosquitto lets 20 wait.
-        let devices = ["+/OTA/keeper", "+/OTA/status", DeviceName::ANNOUNCEMENTS];
-        let devices = devices.map(|topic| (topic, Qos::AtMostOnce));
+        let devices = [
+            ("+/OTA/keeper", Qos::AtMostOnce),
+            ("+/OTA/status", Qos::AtLeastOnce),
+            (DeviceName::ANNOUNCEMENTS, Qos::AtMostOnce),
+        ];
         let keepers = topics.iter().flat_map(|topics| [topics.lease.as_str(), &topics.hands]);
         let keepers = keepers.map(|topic| (topic, Qos::AtLeastOnce));
         let filters: Vec<_> = devices.into_iter().chain(keepers).collect();
