@@ -1,5 +1,6 @@
 mod caller;
 mod client;
+mod parcel;
 mod ports;
 mod register;
 mod shared;

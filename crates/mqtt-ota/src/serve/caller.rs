@@ -1,15 +1,17 @@
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use super::DropCause;
-use super::client::{End, within};
+use super::client::End;
+use super::parcel::Parcel;
 use super::register::{Register, Stay};
 use super::shared::RangeEvent;
 use crate::items::Items;
@@ -141,15 +143,15 @@ async fn next<S: AsyncRead + Unpin>(stream: &mut S, received: &mut BytesMut) -> 
     }
 }
 
-/// Sends the items, the first from an offset on. Each write must make progress within the idle time.
+/// Sends the items, the first from an offset on.
 async fn send<S: AsyncWrite + Unpin>(
     stream: &mut S,
     peer: SocketAddr,
     served: &Served,
-    range: std::ops::RangeInclusive<u32>,
+    range: RangeInclusive<u32>,
     mut offset: u64,
 ) -> Result<(), End> {
-    let mut spent = Vec::new();
+    let (mut parcel, mut spent) = (Parcel::default(), Vec::new());
     // The next file is opened and read while one is sent, so that many small ones go like a large one.
     let start = |number: u32, offset| {
         served.items.get(number).map(|item| (number, item.payload.chunks(item.digest, offset)))
@@ -158,27 +160,26 @@ async fn send<S: AsyncWrite + Unpin>(
     let mut ahead = start(*range.start(), offset);
     while let Some((number, mut chunks)) = ahead.take() {
         ahead = if number < last { start(number + 1, 0) } else { None };
+        let mut is_whole = false;
         while let Some(chunk) = chunks.next(spent).await.map_err(End::Spoilt)? {
-            let mut rest = chunk.as_slice();
-            while !rest.is_empty() {
-                let taken = within(served.idle, stream.write(rest)).await?;
-                if taken == 0 {
-                    return Err(End::Dropped(DropCause::Closed));
-                }
-                rest = rest.get(taken..).unwrap_or_default();
-                offset += taken as u64;
-                served.sent.fetch_add(taken as u64, Ordering::Relaxed);
-                if !rest.is_empty() || chunks.is_more() {
-                    let _ = served.events.try_send(RangeEvent::Progress { peer, item: number, offset });
-                }
+            if parcel.has_no_room(&chunk) {
+                parcel.send(stream, peer, served).await?;
             }
-            spent = chunk;
+            offset += chunk.len() as u64;
+            spent = parcel.put(chunk);
+            is_whole = !chunks.is_more();
+            parcel.mark(number, offset, is_whole);
+            if parcel.is_full() {
+                parcel.send(stream, peer, served).await?;
+            }
         }
-        spent = Vec::new();
-        let _ = served.events.send(RangeEvent::Progress { peer, item: number, offset }).await;
-        offset = 0;
+        // Of one that is empty there is no chunk.
+        if !is_whole {
+            parcel.mark(number, offset, true);
+        }
+        (spent, offset) = (Vec::new(), 0);
     }
-    Ok(())
+    parcel.send(stream, peer, served).await
 }
 
 #[cfg(test)]
@@ -186,7 +187,7 @@ mod tests {
     use super::*;
     use crate::payload::Payload;
     use crate::wire::{Algorithm, Digest};
-    use tokio::io::{DuplexStream, duplex};
+    use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
     use tokio::time::Instant;
 
     const IDLE: Duration = Duration::from_secs(5);
