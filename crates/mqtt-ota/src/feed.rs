@@ -12,17 +12,32 @@ const LATE_ANNOUNCEMENT: Duration = Duration::from_millis(50);
 
 /// Where it is heard.
 enum Source {
-    Own(Subscription),
+    Own {
+        subscription: Subscription,
+        announcement_topic: String,
+        status_topic: String,
+    },
     /// Somebody listens to many devices, and passes on what this one says.
     #[cfg_attr(not(feature = "keeper"), expect(dead_code, reason = "only the keeper does"))]
-    Routed(mpsc::Receiver<Incoming>),
+    Routed(mpsc::Receiver<News>),
+}
+
+/// What came of one device, or of the connection.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// The device's announcement; `retained` by the broker, or made now.
+    Announcement { announcement: Announcement, retained: bool },
+    /// It says what it did, perhaps with another offer.
+    Status(Status),
+    /// The connection to the broker is lost.
+    Lost,
+    /// It is back.
+    Reconnected,
 }
 
 /// What one device says.
 pub(crate) struct Feed {
     source: Source,
-    announcement_topic: String,
-    status_topic: String,
     /// What it has announced last, now or earlier.
     pub(crate) announcement: Option<Announcement>,
     /// When we last heard that it announced itself anew.
@@ -56,7 +71,7 @@ impl Feed {
         let filters =
             [(announcement_topic.as_str(), Qos::AtMostOnce), (status_topic.as_str(), Qos::AtLeastOnce)];
         let subscription = patiently(|| link.subscribe(&filters, BACKLOG)).await?;
-        let mut feed = Self::new(device, Source::Own(subscription));
+        let mut feed = Self::new(Source::Own { subscription, announcement_topic, status_topic });
         feed.catch_up();
         if feed.announcement.is_none() {
             let late = async { while !matches!(feed.next().await, None | Some(Heard::Announced { .. })) {} };
@@ -65,35 +80,27 @@ impl Feed {
         Ok(feed)
     }
 
-    /// What `device` says as far as somebody passes it on, who has heard this announcement of it.
+    /// What a device says as far as somebody passes it on, who has heard this announcement of it.
     #[cfg(feature = "keeper")]
-    pub(crate) fn routed(
-        device: &DeviceName,
-        incoming: mpsc::Receiver<Incoming>,
-        announcement: Option<Announcement>,
-    ) -> Self {
-        Self { announcement, ..Self::new(device, Source::Routed(incoming)) }
+    pub(crate) fn routed(news: mpsc::Receiver<News>, announcement: Option<Announcement>) -> Self {
+        Self { announcement, ..Self::new(Source::Routed(news)) }
     }
 
-    fn new(device: &DeviceName, source: Source) -> Self {
-        Self {
-            source,
-            announcement_topic: device.announcement_topic(),
-            status_topic: device.status_topic(),
-            announcement: None,
-            announced_at: None,
-            lost_at: None,
-        }
+    fn new(source: Source) -> Self {
+        Self { source, announcement: None, announced_at: None, lost_at: None }
     }
 
     /// What is heard next; None once the link is closed. Cancel safe.
     pub(crate) async fn next(&mut self) -> Option<Heard> {
         loop {
-            let incoming = match &mut self.source {
-                Source::Own(subscription) => subscription.next().await?,
-                Source::Routed(incoming) => incoming.recv().await?,
+            let news = match &mut self.source {
+                Source::Own { subscription, announcement_topic, status_topic } => {
+                    let incoming = subscription.next().await?;
+                    News::of(incoming, announcement_topic, status_topic)
+                }
+                Source::Routed(news) => Some(news.recv().await?),
             };
-            if let Some(heard) = self.understand(incoming) {
+            if let Some(heard) = news.and_then(|news| self.hear(news)) {
                 return Some(heard);
             }
         }
@@ -102,47 +109,75 @@ impl Feed {
     /// Hears what has been said already. A status among it is no answer to what is offered from here on.
     pub(crate) fn catch_up(&mut self) {
         loop {
-            let incoming = match &mut self.source {
-                Source::Own(subscription) => subscription.try_next(),
-                Source::Routed(incoming) => incoming.try_recv().ok(),
+            let news = match &mut self.source {
+                Source::Own { subscription, announcement_topic, status_topic } => {
+                    let Some(incoming) = subscription.try_next() else { return };
+                    News::of(incoming, announcement_topic, status_topic)
+                }
+                Source::Routed(news) => match news.try_recv() {
+                    Ok(news) => Some(news),
+                    Err(_) => return,
+                },
             };
-            match incoming {
-                Some(incoming) => drop(self.understand(incoming)),
-                None => return,
-            }
+            let _ = news.and_then(|news| self.hear(news));
         }
     }
 
-    /// Nothing where a message cannot be read, or was kept by the broker and should not have been.
-    fn understand(&mut self, incoming: Incoming) -> Option<Heard> {
-        let Message { topic, payload, retained } = match incoming {
-            Incoming::Message(message) => message,
-            Incoming::Reconnected => return Some(Heard::Reconnected),
-            Incoming::Lost => {
-                self.lost_at = Some(Instant::now());
-                return None;
+    fn hear(&mut self, news: News) -> Option<Heard> {
+        match news {
+            News::Announcement { announcement, retained } => {
+                // The broker keeps an announcement and does not say since when. One that came while the connection
+                // was lost is known to be new where it is another than the last one that was heard.
+                let is_other = self.lost_at.is_some() && self.announcement.as_ref() != Some(&announcement);
+                let anew = !retained || is_other;
+                if anew {
+                    self.announced_at = Some(Instant::now());
+                }
+                self.announcement = Some(announcement);
+                Some(Heard::Announced { anew })
             }
-        };
-        if topic == self.status_topic && !retained {
-            let status = Status::parse(&payload);
-            let status = status.inspect_err(|error| tracing::warn!(topic, %error, "a status cannot be read"));
-            return status.ok().map(Heard::Status);
+            News::Status(status) => Some(Heard::Status(status)),
+            News::Reconnected => Some(Heard::Reconnected),
+            News::Lost => {
+                self.lost_at = Some(Instant::now());
+                None
+            }
         }
-        // An empty message takes an announcement back.
-        if topic != self.announcement_topic || payload.is_empty() {
+    }
+}
+
+impl News {
+    /// Nothing where a message is of neither topic.
+    fn of(incoming: Incoming, announcement_topic: &str, status_topic: &str) -> Option<Self> {
+        match incoming {
+            Incoming::Message(message) if message.topic == status_topic => Self::status(&message),
+            Incoming::Message(message) if message.topic == announcement_topic => Self::announcement(&message),
+            Incoming::Message(_) => None,
+            Incoming::Lost => Some(Self::Lost),
+            Incoming::Reconnected => Some(Self::Reconnected),
+        }
+    }
+
+    /// Nothing where it cannot be read, or was kept by the broker and should not have been.
+    pub(crate) fn status(message: &Message) -> Option<Self> {
+        if message.retained {
             return None;
         }
-        let announcement = Announcement::parse(&payload)
-            .inspect_err(|error| tracing::warn!(topic, %error, "an announcement cannot be read"))
-            .ok()?;
-        // The broker keeps an announcement and does not say since when. One that came while the connection was
-        // lost is known to be new where it is another than the last one that was heard.
-        let is_other = self.lost_at.is_some() && self.announcement.as_ref() != Some(&announcement);
-        let anew = !retained || is_other;
-        if anew {
-            self.announced_at = Some(Instant::now());
+        let topic = &message.topic;
+        let status = Status::parse(&message.payload);
+        let status = status.inspect_err(|error| tracing::warn!(topic, %error, "a status cannot be read"));
+        status.ok().map(Self::Status)
+    }
+
+    /// Nothing where it cannot be read, or takes an announcement back.
+    pub(crate) fn announcement(message: &Message) -> Option<Self> {
+        if message.payload.is_empty() {
+            return None;
         }
-        self.announcement = Some(announcement);
-        Some(Heard::Announced { anew })
+        let Message { topic, payload, retained } = message;
+        let announcement = Announcement::parse(payload);
+        let announcement =
+            announcement.inspect_err(|error| tracing::warn!(topic, %error, "an announcement cannot be read"));
+        announcement.ok().map(|announcement| Self::Announcement { announcement, retained: *retained })
     }
 }

@@ -27,6 +27,8 @@ pub(super) enum Input {
         /// It did so now, and is awake.
         anew: bool,
     },
+    /// The device has said that it takes an offer.
+    Receiving,
     /// It was left alone with this set, by a keeper before this one.
     Remembered { set: Digest, why: String },
     /// It has said to a keeper before this one that it has this set, and announces no such thing.
@@ -127,6 +129,8 @@ pub(super) struct Duty {
     announced: Option<Announcement>,
     /// When it was last heard to be awake.
     awake_at: Option<Instant>,
+    /// It has announced itself since it has last taken an offer.
+    is_back: bool,
     /// What it has said that it has, where its announcement has not said otherwise since.
     told: Option<Digest>,
     phase: Phase,
@@ -147,6 +151,7 @@ impl Duty {
             wanted: None,
             announced: None,
             awake_at: None,
+            is_back: false,
             told: None,
             phase: Phase::Idle,
             failures: 0,
@@ -189,6 +194,7 @@ impl Duty {
             }
             Input::Wanted(_) => {}
             Input::Announced { announcement, anew } => self.hear(announcement, anew, now),
+            Input::Receiving => self.is_back = false,
             Input::Remembered { set, why } => {
                 if self.wanted == Some(set) && self.phase == Phase::Idle {
                     self.phase = Phase::LeftAlone { why };
@@ -196,10 +202,10 @@ impl Duty {
             }
             Input::Told { set } => self.told = Some(set),
             Input::Missed => {
-                let is_plain = self.announced.as_ref().is_some_and(|said| !said.understands_extended());
                 // It may be awake by now; and one that knows no sets may be back from its reboot, of which what
                 // it announces tells nothing.
-                if self.phase == Phase::Asleep || (is_plain && matches!(self.phase, Phase::Rebooting { .. }))
+                if self.phase == Phase::Asleep
+                    || (self.is_plain() && matches!(self.phase, Phase::Rebooting { .. }))
                 {
                     self.phase = Phase::Idle;
                 }
@@ -210,6 +216,7 @@ impl Duty {
                 }
                 self.phase = Phase::Receiving;
                 self.started_at = Some(now);
+                self.is_back = false;
             }
             Input::Ended(end) => self.end(end, now),
         }
@@ -229,15 +236,15 @@ impl Duty {
             return;
         }
         self.awake_at = Some(now);
+        self.is_back = true;
         match &self.phase {
             Phase::Asleep | Phase::OnTrial { .. } | Phase::Pausing { resumes: true, .. } => {
                 self.phase = Phase::Idle;
             }
             Phase::Rebooting { set: installed, .. } => {
                 let installed = *installed;
-                let is_plain = self.announced.as_ref().is_some_and(|said| !said.understands_extended());
                 self.phase = Phase::Idle;
-                if set != Some(installed) && !is_plain && !self.has_taken_back(installed) {
+                if set != Some(installed) && !self.is_plain() && !self.has_taken_back(installed) {
                     self.fail(
                         "it has installed the set, and does not have it after its reboot".to_owned(),
                         true,
@@ -265,7 +272,9 @@ impl Duty {
             Ended::Installed | Ended::Unchanged => {
                 self.told = Some(set);
                 let has_announced = self.announced.as_ref().and_then(|said| said.set?.digest()) == Some(set);
-                if result == Ended::Installed && !has_announced {
+                // One that knows no sets announces itself after its reboot, and may do so before its word is understood.
+                let is_back = has_announced || (self.is_plain() && self.is_back);
+                if result == Ended::Installed && !is_back {
                     self.phase = Phase::Rebooting { set, until: now + LONGEST_BOOT };
                 }
             }
@@ -360,6 +369,11 @@ impl Duty {
             Phase::Pausing { why, .. } => Standing::Failing { why: why.clone() },
             Phase::LeftAlone { why } => Standing::LeftAlone { why: why.clone() },
         }
+    }
+
+    /// Whether it has announced itself, and knows no sets.
+    fn is_plain(&self) -> bool {
+        self.announced.as_ref().is_some_and(|said| !said.understands_extended())
     }
 
     fn has_taken_back(&self, set: Digest) -> bool {

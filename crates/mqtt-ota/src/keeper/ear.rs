@@ -4,9 +4,9 @@ use tokio::sync::mpsc;
 
 use super::memory::Memory;
 use super::word::Word;
-use crate::feed::Feed;
+use crate::feed::{Feed, News};
 use crate::mqtt::{BACKLOG, Incoming, Link, LinkError, Qos, Subscription, patiently};
-use crate::wire::{Announcement, DeviceName};
+use crate::wire::{Announcement, DeviceName, State};
 
 /// How many messages may wait: the broker names every device at once when it is asked.
 const FLEET: usize = 256 * 1024;
@@ -15,7 +15,7 @@ const FLEET: usize = 256 * 1024;
 pub(super) struct Ear {
     subscription: Subscription,
     /// Where what a device says is passed on to.
-    routes: HashMap<DeviceName, mpsc::Sender<Incoming>>,
+    routes: HashMap<DeviceName, mpsc::Sender<News>>,
     topics: Option<Topics>,
 }
 
@@ -47,8 +47,8 @@ impl Topics {
 pub(super) enum Said {
     /// A device has announced itself; `anew`: it did so now, and is awake.
     Announced { device: DeviceName, announcement: Announcement, anew: bool },
-    /// A device has said what it does with an offer.
-    Answered { device: DeviceName },
+    /// A device has said what it does with an offer; `receiving`: that it takes it.
+    Answered { device: DeviceName, receiving: bool },
     /// What a keeper before this one, or this one, remembers; None: nothing any more.
     Remembered { device: DeviceName, memory: Option<Memory> },
     /// Which keeper is at work; empty: none.
@@ -100,20 +100,20 @@ impl Ear {
     /// Passes on what one device says from here on, until the feed is dropped. `announced`: what it has announced
     /// so far.
     pub(super) fn feed(&mut self, device: &DeviceName, announced: Option<Announcement>) -> Feed {
-        let (route, incoming) = mpsc::channel(BACKLOG);
+        let (route, news) = mpsc::channel(BACKLOG);
         self.routes.insert(device.clone(), route);
-        Feed::routed(device, incoming, announced)
+        Feed::routed(news, announced)
     }
 
     fn understand(&mut self, incoming: Incoming) -> Option<Said> {
         let message = match incoming {
             Incoming::Message(message) => message,
             Incoming::Lost => {
-                self.routes.retain(|_, route| passes(route, Incoming::Lost));
+                self.routes.retain(|_, route| passes(route, News::Lost));
                 return Some(Said::Lost);
             }
             Incoming::Reconnected => {
-                self.routes.retain(|_, route| passes(route, Incoming::Reconnected));
+                self.routes.retain(|_, route| passes(route, News::Reconnected));
                 return Some(Said::Reconnected);
             }
         };
@@ -128,32 +128,36 @@ impl Ear {
             _ => {}
         }
         let (device, last) = DeviceName::from_topic(&message.topic)?;
-        let said = match last {
-            "status" if !message.retained => Some(Said::Answered { device: device.clone() }),
-            "keeper" => {
-                let memory = Memory::parse(&message.payload);
-                return Some(Said::Remembered { device, memory });
+        match last {
+            "status" => {
+                let news = News::status(&message)?;
+                let receiving = matches!(&news, News::Status(status) if status.state == State::Receiving);
+                self.pass(&device, || news);
+                Some(Said::Answered { device, receiving })
             }
-            "device" if !message.payload.is_empty() => {
-                let announcement = Announcement::parse(&message.payload);
-                let announcement = announcement
-                    .inspect_err(|error| tracing::warn!(%device, %error, "an announcement cannot be read"));
-                let anew = !message.retained;
-                let said = |announcement| Said::Announced { device: device.clone(), announcement, anew };
-                announcement.ok().map(said)
+            "device" => {
+                let News::Announcement { announcement, retained } = News::announcement(&message)? else {
+                    return None;
+                };
+                self.pass(&device, || News::Announcement { announcement: announcement.clone(), retained });
+                Some(Said::Announced { device, announcement, anew: !retained })
             }
+            "keeper" => Some(Said::Remembered { device, memory: Memory::parse(&message.payload) }),
             _ => None,
-        };
-        if let Some(route) = self.routes.get(&device)
-            && !passes(route, Incoming::Message(message))
-        {
-            self.routes.remove(&device);
         }
-        said
+    }
+
+    /// Passes on what a device says, where somebody wants to know.
+    fn pass(&mut self, device: &DeviceName, news: impl FnOnce() -> News) {
+        if let Some(route) = self.routes.get(device)
+            && (route.is_closed() || !passes(route, news()))
+        {
+            self.routes.remove(device);
+        }
     }
 }
 
 /// Whether somebody is still there. One that does not listen misses what is said.
-fn passes(route: &mpsc::Sender<Incoming>, incoming: Incoming) -> bool {
-    !matches!(route.try_send(incoming), Err(mpsc::error::TrySendError::Closed(_)))
+fn passes(route: &mpsc::Sender<News>, news: News) -> bool {
+    !matches!(route.try_send(news), Err(mpsc::error::TrySendError::Closed(_)))
 }

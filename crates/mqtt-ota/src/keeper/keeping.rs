@@ -375,7 +375,12 @@ impl Keeping {
                 device.memory = memory;
                 device.recall();
             }
-            Said::Answered { device } => self.slots.spoke(&device),
+            Said::Answered { device: name, receiving } => {
+                self.slots.spoke(&name);
+                if let Some(device) = self.devices.get_mut(&name).filter(|_| receiving) {
+                    device.duty.step(Input::Receiving, Instant::now());
+                }
+            }
             Said::Announced { device: name, announcement, anew } => {
                 let was_lost = self.was_lost;
                 let device = self.device(&name);

@@ -3,23 +3,22 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::address::{Listen, Why};
-use crate::mqtt::{Incoming, Message};
+use crate::feed::News;
 use crate::payload::Payload;
 use crate::serve::Ports;
-use crate::wire::{Algorithm, Digest};
+use crate::wire::{Algorithm, Announcement, Digest};
 
 const CONNECT: Duration = Duration::from_secs(30);
 /// Shortly before that is over.
 const LATE: Duration = Duration::from_secs(25);
 
-fn announced() -> Incoming {
-    let (topic, payload) = ("LAMP/OTA/device".to_owned(), "v=1|set=-".into());
-    Incoming::Message(Message { topic, payload, retained: false })
+fn announced() -> News {
+    News::Announcement { announcement: Announcement::parse(b"v=1|set=-").unwrap(), retained: false }
 }
 
 /// How long a device is waited for that never comes, where this is heard one after the other, with a pause before
 /// each.
-async fn waited(heard: Vec<Incoming>) -> Duration {
+async fn waited(heard: Vec<News>) -> Duration {
     let device: DeviceName = "LAMP".parse().unwrap();
     let digest = Digest::of(Algorithm::Sha256, b"x");
     let path: DevicePath = "main.py".parse().unwrap();
@@ -36,13 +35,13 @@ async fn waited(heard: Vec<Incoming>) -> Duration {
     let (link, device, items, offer) = (&link, &device, &items, &offer);
     let stream = Stream { link, device, items, offer, advertised: &advertised, options: &options };
     let port = Ports::new(Listen::default(), false).shared(None).await.unwrap();
-    let (says, incoming) = mpsc::channel(1);
-    let mut feed = Feed::routed(device, incoming, None);
+    let (says, news) = mpsc::channel(1);
+    let mut feed = Feed::routed(news, None);
     let begun = Instant::now();
     let saying = async {
-        for incoming in heard {
+        for news in heard {
             sleep(LATE).await;
-            says.send(incoming).await.unwrap();
+            says.send(news).await.unwrap();
         }
         std::future::pending::<()>().await;
     };
@@ -63,7 +62,7 @@ async fn a_device_that_announces_itself_late_has_the_whole_time_from_then_on() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_connection_of_ours_gives_the_device_no_more_time() {
-    assert_eq!(waited(vec![Incoming::Reconnected]).await.as_secs(), 30);
+    assert_eq!(waited(vec![News::Reconnected]).await.as_secs(), 30);
 }
 
 #[tokio::test(start_paused = true)]
