@@ -2,6 +2,7 @@ use std::mem::replace;
 use std::net::SocketAddr;
 use std::pin::pin;
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
@@ -59,7 +60,7 @@ impl Attempt<'_> {
     /// Cancellation: the port is closed.
     pub(crate) async fn run(&self, server: Server, feed: &mut Feed) -> Result<Delivery, SendError> {
         let Self { payload, offer, options, .. } = *self;
-        let (topic, message) = (self.device.offer_topic(), offer.to_string());
+        let (topic, message) = (self.device.offer_topic(), Bytes::from(offer.to_string()));
         let file = (offer.path.clone(), offer.digest, payload.len());
         let mut exchange =
             Exchange::new(file, topic.clone(), self.advertised.clone(), feed.announcement.is_some());

@@ -88,16 +88,37 @@ pub enum Event {
 
 /// Who is told what happens. Cloning is cheap.
 #[derive(Clone)]
-pub struct Observer(Arc<dyn Fn(Event) + Send + Sync>);
+pub struct Observer(Arc<dyn Fn(Event) + Send + Sync>, Interest);
+
+/// In what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Interest {
+    Everything,
+    /// In whether the device is there.
+    #[cfg_attr(not(feature = "keeper"), expect(dead_code, reason = "only the keeper is"))]
+    Contact,
+}
 
 impl Observer {
     /// Calls `tell` with every event. It is called in between, so it must not block.
     pub fn new(tell: impl Fn(Event) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(tell))
+        Self(Arc::new(tell), Interest::Everything)
+    }
+
+    /// One that wants to know of the device's own doing alone: of an update to thousands, the rest takes some time to
+    /// tell.
+    #[cfg(feature = "keeper")]
+    pub(crate) fn of_contact(tell: impl Fn(Event) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(tell), Interest::Contact)
     }
 
     pub(crate) fn tell(&self, event: Event) {
         (self.0)(event);
+    }
+
+    /// Whether it wants to know what the sender itself does.
+    pub(crate) fn is_curious(&self) -> bool {
+        self.1 == Interest::Everything
     }
 }
 

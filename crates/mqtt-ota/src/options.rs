@@ -44,6 +44,14 @@ impl SendOptions {
             observer.tell(event);
         }
     }
+
+    /// Tells what the sender itself does, where anybody wants to know.
+    pub(crate) fn tell_own(&self, event: impl FnOnce() -> Event) {
+        let is_told = self.observer.as_ref().is_some_and(Observer::is_curious);
+        if is_told || tracing::enabled!(tracing::Level::DEBUG) {
+            self.tell(event());
+        }
+    }
 }
 
 impl Default for SendOptions {

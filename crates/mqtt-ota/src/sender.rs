@@ -139,7 +139,7 @@ impl Sender {
         started: Instant,
     ) -> Result<Report, SendError> {
         if let Some(announcement) = &feed.announcement {
-            options.tell(Event::Announced(announcement.clone()));
+            options.tell_own(|| Event::Announced(announcement.clone()));
         }
         let announced = feed.announcement.as_ref();
         let digest = payload.digest(announced.map(Announcement::file_algorithm).unwrap_or_default()).await?;
@@ -168,9 +168,9 @@ impl Sender {
         let (mut report, is_late) = loop {
             attempts += 1;
             let reboot = options.reboot;
-            let offered = |advertised: &Advertised, local, offer| {
-                options.tell(Event::Listening { local, advertised: advertised.clone() });
-                options.tell(Event::Offered { attempt: attempts, offer });
+            let offered = |advertised: &Advertised, local, offer: &dyn Fn() -> AnyOffer| {
+                options.tell_own(|| Event::Listening { local, advertised: advertised.clone() });
+                options.tell_own(|| Event::Offered { attempt: attempts, offer: offer() });
             };
             let (delivery, advertised) = match &cargo {
                 Cargo::Plain(payload) => {
@@ -182,7 +182,7 @@ impl Sender {
                     let advertised = self.advertised(host, why, server.local())?;
                     let (host, port) = (advertised.host.clone(), advertised.port);
                     let offer = Offer { host, port, path: path.clone(), digest, reboot };
-                    offered(&advertised, server.local(), AnyOffer::Plain(offer.clone()));
+                    offered(&advertised, server.local(), &|| AnyOffer::Plain(offer.clone()));
                     let (link, offer, at) = (&self.link, &offer, &advertised);
                     let attempt = Attempt { link, device, payload, offer, advertised: at, options };
                     (attempt.run(server, feed).await?, advertised)
@@ -201,7 +201,7 @@ impl Sender {
                     let (content, id) = (content.clone(), random_id()?);
                     let size = items.get(0).map_or(0, |item| item.payload.len());
                     let offer = ExtendedOffer { host, port, content, digest, reboot, id, size };
-                    offered(&advertised, shared.local(), AnyOffer::Extended(offer.clone()));
+                    offered(&advertised, shared.local(), &|| AnyOffer::Extended(offer.clone()));
                     let (link, offer, at) = (&self.link, &offer, &advertised);
                     let stream = Stream { link, device, items, offer, advertised: at, options };
                     (stream.run(&shared, feed).await?, advertised)

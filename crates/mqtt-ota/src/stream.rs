@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -68,7 +69,7 @@ impl Stream<'_> {
     /// Cancellation: nobody is served any more.
     pub(crate) async fn run(&self, port: &Arc<SharedPort>, feed: &mut Feed) -> Result<Delivery, SendError> {
         let Self { items, offer, options, .. } = *self;
-        let (topic, message) = (self.device.offer_topic(), offer.to_string());
+        let (topic, message) = (self.device.offer_topic(), Bytes::from(offer.to_string()));
         let (is_set, dry_run) = match &offer.content {
             Content::Set(terms) => (true, terms.dry_run),
             _ => (false, false),

@@ -177,7 +177,7 @@ impl Sender {
     ) -> Result<SyncReport, SendError> {
         let sending = options.sending();
         if let Some(announcement) = &feed.announcement {
-            sending.tell(Event::Announced(announcement.clone()));
+            sending.tell_own(|| Event::Announced(announcement.clone()));
         }
         let Prepared { manifest, digest, items } = prepared;
         let (digest, files) = (*digest, manifest.lines().len());

@@ -92,7 +92,7 @@ impl Slots {
             if is_awake { Last::There { peer: None } } else { Last::Nothing { since: Instant::now() } };
         let contact = Arc::new(Contact(Mutex::new(last)));
         let heard = Arc::clone(&contact);
-        delivery.observer = Some(Observer::new(move |event| heard.hear(&event)));
+        delivery.observer = Some(Observer::of_contact(move |event| heard.hear(&event)));
         let (end, told) = oneshot::channel();
         let (device, set) = (delivery.device.clone(), delivery.set);
         let name = device.clone();

@@ -175,7 +175,7 @@ impl Driver {
                         let payload = &message.payload;
                         message.payload =
                             Bytes::copy_from_slice(payload.get(..=MAX_MESSAGE).unwrap_or(payload));
-                        self.deliver(&message);
+                        self.deliver(message);
                         if let Some(id) = receipt {
                             session.write(Request::Receipt { id }).await?;
                         }
@@ -262,14 +262,18 @@ impl Driver {
         }
     }
 
-    fn deliver(&self, message: &Message) {
-        for subscriber in self.subscribers.iter().filter(|s| takes(&s.filter, &message.topic)) {
-            // One that is closed is about to be unsubscribed.
-            if let Err(TrySendError::Full(_)) =
-                subscriber.messages.try_send(Incoming::Message(message.clone()))
-            {
-                tracing::warn!(topic = message.topic, "a message was lost: nobody took the ones before it");
+    fn deliver(&self, message: Message) {
+        let mut takers = self.subscribers.iter().filter(|s| takes(&s.filter, &message.topic)).peekable();
+        // The last one has it to itself.
+        let mut last = None;
+        while let Some(taker) = takers.next() {
+            match takers.peek() {
+                Some(_) => hand(taker, message.clone()),
+                None => last = Some(taker),
             }
+        }
+        if let Some(taker) = last {
+            hand(taker, message);
         }
     }
 
@@ -281,6 +285,15 @@ impl Driver {
                 return self.last_id;
             }
         }
+    }
+}
+
+fn hand(taker: &Subscriber, message: Message) {
+    // One that is closed is about to be unsubscribed.
+    if let Err(TrySendError::Full(Incoming::Message(message))) =
+        taker.messages.try_send(Incoming::Message(message))
+    {
+        tracing::warn!(topic = message.topic, "a message was lost: nobody took the ones before it");
     }
 }
 

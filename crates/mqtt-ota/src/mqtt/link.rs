@@ -114,13 +114,12 @@ impl Link {
         lasting: Lasting,
     ) -> Result<Ack, LinkError> {
         let (done, answer) = oneshot::channel();
-        let (topic, payload) = (topic.to_owned(), payload.into());
-        let command = Command::Publish { topic: topic.clone(), payload, lasting, done };
+        let command = Command::Publish { topic: topic.to_owned(), payload: payload.into(), lasting, done };
         self.commands.send(command).map_err(|_| LinkError::Lost)?;
         match answer.await {
             Ok(Answer::Accepted) => Ok(Ack::Accepted),
             Ok(Answer::NoSubscribers) => Ok(Ack::NoSubscribers),
-            Ok(Answer::Refused(reason)) => Err(LinkError::PublishRefused { topic, reason }),
+            Ok(Answer::Refused(reason)) => Err(LinkError::PublishRefused { topic: topic.to_owned(), reason }),
             Err(_) => Err(LinkError::Lost),
         }
     }

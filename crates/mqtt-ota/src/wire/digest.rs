@@ -118,16 +118,16 @@ impl FromStr for Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or('0');
-        let mut hex = String::with_capacity(BLAKE3.len() + 2 * self.as_bytes().len());
+        let digit = |half: u8| if half < 10 { b'0' + half } else { b'a' + half - 10 };
         if self.algorithm() == Algorithm::Blake3 {
-            hex.push_str(BLAKE3);
+            f.write_str(BLAKE3)?;
         }
-        for byte in self.as_bytes() {
-            hex.push(digit(byte >> 4));
-            hex.push(digit(byte & 15));
+        let mut hex = [0; 64];
+        for (pair, byte) in hex.chunks_exact_mut(2).zip(self.as_bytes()) {
+            pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
         }
-        f.write_str(&hex)
+        let hex = hex.get(..2 * self.as_bytes().len()).unwrap_or_default();
+        f.write_str(str::from_utf8(hex).unwrap_or_default())
     }
 }
 
