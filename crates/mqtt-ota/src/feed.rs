@@ -3,7 +3,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use crate::mqtt::{BACKLOG, Incoming, Link, LinkError, Message, Qos, Subscription, patiently};
+use crate::mqtt::{BACKLOG, Incoming, Link, LinkError, Message, Qos, Subscription};
 use crate::wire::{Announcement, DeviceName, Status};
 
 /// How long a device's announcement may come after the broker has said that it sent everything it keeps:
@@ -70,7 +70,7 @@ impl Feed {
         // The status comes second: its acknowledgement shows that a retained announcement has come.
         let filters =
             [(announcement_topic.as_str(), Qos::AtMostOnce), (status_topic.as_str(), Qos::AtLeastOnce)];
-        let subscription = patiently(|| link.subscribe(&filters, BACKLOG)).await?;
+        let subscription = link.subscribe(&filters, BACKLOG).await?;
         let mut feed = Self::new(Source::Own { subscription, announcement_topic, status_topic });
         feed.catch_up();
         if feed.announcement.is_none() {

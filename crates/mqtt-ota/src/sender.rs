@@ -15,7 +15,7 @@ use crate::error::SendError;
 use crate::event::Event;
 use crate::feed::Feed;
 use crate::items::Items;
-use crate::mqtt::{ConnectError, Incoming, Link, LinkConfig, LinkError, Protocol, Qos, patiently};
+use crate::mqtt::{ConnectError, Incoming, Link, LinkConfig, LinkError, Protocol, Qos};
 use crate::options::SendOptions;
 use crate::outcome::{Outcome, Report};
 use crate::payload::Payload;
@@ -276,7 +276,7 @@ impl Sender {
     pub async fn devices(&self) -> Result<Vec<(DeviceName, Announcement)>, SendError> {
         let mut found = HashMap::new();
         let filters = [(DeviceName::ANNOUNCEMENTS, Qos::AtMostOnce)];
-        let mut subscription = patiently(|| self.link.subscribe(&filters, FLEET)).await?;
+        let mut subscription = self.link.subscribe(&filters, FLEET).await?;
         let mut whole_at = Instant::now() + LAST_DEVICE;
         while let Ok(Some(incoming)) = timeout_at(whole_at, subscription.next()).await
             && Instant::now() < whole_at

@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 use super::memory::Memory;
 use super::word::Word;
 use crate::feed::{Feed, News};
-use crate::mqtt::{BACKLOG, Incoming, Link, LinkError, Qos, Subscription, patiently};
+use crate::mqtt::{BACKLOG, Incoming, Link, LinkError, Qos, Subscription};
 use crate::wire::{Announcement, DeviceName, State};
 
 /// How many messages may wait: the broker names every device at once when it is asked.
@@ -73,7 +73,7 @@ impl Ear {
         let keepers = topics.iter().flat_map(|topics| [topics.lease.as_str(), &topics.hands]);
         let keepers = keepers.map(|topic| (topic, Qos::AtLeastOnce));
         let filters: Vec<_> = devices.into_iter().chain(keepers).collect();
-        let subscription = patiently(|| link.subscribe(&filters, FLEET)).await?;
+        let subscription = link.subscribe(&filters, FLEET).await?;
         Ok(Self { subscription, routes: HashMap::new(), topics })
     }
 

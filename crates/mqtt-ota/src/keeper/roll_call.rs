@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::mqtt::{BACKLOG, Qos, patiently};
+use crate::mqtt::{BACKLOG, Qos};
 use crate::sender::Sender;
 use crate::wire::DeviceName;
 
@@ -67,7 +67,7 @@ impl RollCall {
 async fn ask(sender: &Sender, names: &[DeviceName]) {
     let topics: Vec<_> = names.iter().map(DeviceName::announcement_topic).collect();
     let filters: Vec<_> = topics.iter().map(|topic| (topic.as_str(), Qos::AtMostOnce)).collect();
-    if let Err(error) = patiently(|| sender.link().subscribe(&filters, BACKLOG)).await {
+    if let Err(error) = sender.link().subscribe(&filters, BACKLOG).await {
         tracing::debug!(%error, "devices that were not heard of cannot be asked for");
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::driver::{Command, Driver, Reopen, Subscriber};
 use super::packet::{Answer, Lasting, Message, Qos};
@@ -16,6 +16,8 @@ use crate::Broker;
 pub(crate) const BACKLOG: usize = 1024;
 /// How long a connection that was lost may take to come back for somebody who waits for it.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How long a broker that sends what it keeps may be silent, and still owe its answer to a request to subscribe.
+const OWED: Duration = Duration::from_secs(2);
 /// The pause before a request that was not taken is made again.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// How long a goodbye may take.
@@ -124,13 +126,32 @@ impl Link {
         }
     }
 
-    /// Subscribes to one filter after the other, each once the broker has acknowledged the one before.
+    /// Subscribes to one filter after the other, each once the broker has acknowledged the one before; again, where the
+    /// connection is lost and comes back.
     ///
     /// What the broker has retained comes first: when this returns, it has arrived for all filters but the
     /// last. (Brokers handle one client's packets in order; rumqttd does so only if it is asked one by one.)
     ///
+    /// # Errors
+    /// The connection does not come back within 15 s, the broker neither answers nor sends anything for as long, or it
+    /// refuses.
+    ///
     /// Cancellation: the subscription ends.
     pub(crate) async fn subscribe(
+        &self,
+        filters: &[(&str, Qos)],
+        backlog: usize,
+    ) -> Result<Subscription, LinkError> {
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            match self.try_subscribe(filters, backlog).await {
+                Err(LinkError::Lost) if Instant::now() < give_up => sleep(ASK_AGAIN).await,
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn try_subscribe(
         &self,
         filters: &[(&str, Qos)],
         backlog: usize,
@@ -143,10 +164,8 @@ impl Link {
             let messages = messages.clone();
             let subscriber = Subscriber { id, filter: filter.to_owned(), qos, messages };
             self.commands.send(Command::Subscribe { subscriber, done }).map_err(|_| LinkError::Lost)?;
-            match granted.await {
-                Ok(true) => {}
-                Ok(false) => return Err(LinkError::SubscribeRefused { topic: filter.to_owned() }),
-                Err(_) => return Err(LinkError::Lost),
+            if !subscription.is_granted(granted).await? {
+                return Err(LinkError::SubscribeRefused { topic: filter.to_owned() });
             }
         }
         Ok(subscription)
@@ -181,6 +200,24 @@ impl Subscription {
     /// A message that is here already.
     pub(crate) fn try_next(&mut self) -> Option<Incoming> {
         self.messages.try_recv().ok()
+    }
+
+    /// The broker's answer. Of all the messages that it keeps, Mosquitto drops those that the network is too slow for,
+    /// and its answer with them: who is sent messages is subscribed.
+    async fn is_granted(&self, mut granted: oneshot::Receiver<bool>) -> Result<bool, LinkError> {
+        let (mut count, mut are_coming, mut give_up) =
+            (self.messages.len(), false, Instant::now() + PATIENCE);
+        loop {
+            match timeout(OWED, &mut granted).await {
+                Ok(answer) => return answer.map_err(|_| LinkError::Lost),
+                Err(_) if self.messages.len() > count => {
+                    (count, are_coming, give_up) = (self.messages.len(), true, Instant::now() + PATIENCE);
+                }
+                Err(_) if are_coming => return Ok(true),
+                Err(_) if Instant::now() >= give_up => return Err(LinkError::Lost),
+                Err(_) => {}
+            }
+        }
     }
 }
 

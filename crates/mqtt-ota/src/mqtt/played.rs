@@ -47,11 +47,15 @@ impl Client {
 
     /// Lets it subscribe.
     pub(crate) async fn subscribed(&mut self) {
+        let id = self.subscribes().await;
+        let granted = vec![v4::SubscribeReasonCode::Success(QoS::AtLeastOnce)];
+        self.say(v4::Packet::SubAck(v4::SubAck::new(id, granted))).await;
+    }
+
+    /// Hears that it subscribes; yields the packet's id.
+    pub(crate) async fn subscribes(&mut self) -> u16 {
         match self.hear().await {
-            v4::Packet::Subscribe(subscribe) => {
-                let granted = vec![v4::SubscribeReasonCode::Success(QoS::AtLeastOnce)];
-                self.say(v4::Packet::SubAck(v4::SubAck::new(subscribe.pkid, granted))).await;
-            }
+            v4::Packet::Subscribe(subscribe) => subscribe.pkid,
             other => panic!("{other:?}"),
         }
     }

@@ -14,7 +14,7 @@ use crate::keeper::delivery::Delivered;
 use crate::keeper::duty::{Ended, Input};
 use crate::keeper::role::Role;
 use crate::keeper::word::{Task, Word};
-use crate::mqtt::{BACKLOG, Incoming, Lasting, LinkError, Protocol, Qos, Subscription, patiently};
+use crate::mqtt::{BACKLOG, Incoming, Lasting, LinkError, Protocol, Qos, Subscription};
 use crate::wire::{DeviceName, Digest};
 
 /// How often a keeper that stands by says that it is there.
@@ -185,7 +185,7 @@ impl Keeping {
             let (sender, filter) = (Arc::clone(&self.sender), self.topics.shared_task());
             helping.joining.spawn(async move {
                 let filters = [(filter.as_str(), Qos::AtLeastOnce)];
-                patiently(|| sender.link().subscribe(&filters, BACKLOG)).await
+                sender.link().subscribe(&filters, BACKLOG).await
             });
         }
     }

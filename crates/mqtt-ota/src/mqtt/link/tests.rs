@@ -54,6 +54,22 @@ async fn a_flood_of_large_messages_that_nobody_reads_does_not_fill_the_memory() 
 }
 
 #[tokio::test]
+async fn who_is_sent_messages_is_subscribed_though_the_answer_was_lost() {
+    let (broker, playing) = played(async |mut client| {
+        client.subscribes().await;
+        client.tell_kept(TOPIC, "kept").await;
+        client.subscribed().await;
+        client
+    })
+    .await;
+    let link = linked(&broker).await;
+    let filters = [(TOPIC, Qos::AtLeastOnce), ("another", Qos::AtLeastOnce)];
+    let mut subscription = link.subscribe(&filters, BACKLOG).await.unwrap();
+    assert!(matches!(subscription.try_next(), Some(Incoming::Message(message)) if message.topic == TOPIC));
+    drop(playing.await.unwrap());
+}
+
+#[tokio::test]
 async fn more_requests_than_the_link_can_hold_are_all_done_in_the_end() {
     const MESSAGES: usize = 500;
     static NO_ROOM: Notify = Notify::const_new();
