@@ -306,15 +306,16 @@ fn is_shared(filter: &str) -> bool {
 
 /// Whether a filter of ours takes a topic. (rumqttc's own `matches` panics at a topic that begins with a
 /// character beyond ASCII.)
-fn takes(filter: &str, topic: &str) -> bool {
+fn takes<'a>(filter: &'a str, topic: &'a str) -> bool {
     let shared = filter.strip_prefix(SHARED).and_then(|rest| rest.split_once('/'));
     let filter = shared.map_or(filter, |(_, filter)| filter);
     // From their ends, where those of one device differ.
-    let (mut filter, mut topic) = (filter.rsplit('/'), topic.rsplit('/'));
+    let levels = |text: &'a str| text.as_bytes().rsplit(|byte| *byte == b'/');
+    let (mut filter, mut topic) = (levels(filter), levels(topic));
     loop {
         match (filter.next(), topic.next()) {
             (None, None) => return true,
-            (Some(level), Some(found)) if level == "+" || level == found => {}
+            (Some(level), Some(found)) if level == b"+" || level == found => {}
             _ => return false,
         }
     }

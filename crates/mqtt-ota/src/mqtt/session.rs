@@ -1,9 +1,11 @@
 use std::io;
+use std::mem::replace;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::{FutureExt, SinkExt, StreamExt};
+use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
 use tokio_util::codec::Framed;
 
@@ -42,6 +44,8 @@ pub(super) struct Session {
     flush_by: Option<Instant>,
     /// Packets that came since, and were not waited for.
     held: u32,
+    /// Others had their turn since.
+    has_yielded: bool,
 }
 
 impl Session {
@@ -99,12 +103,14 @@ impl Session {
             alive: true,
             flush_by: None,
             held: 0,
+            has_yielded: false,
         })
     }
 
     /// The next packet. An error, or a broker that answers no ping, ends the session. Cancel safe.
     ///
-    /// What was written goes out when there is nothing more to read, so that many packets go out at once.
+    /// What was written goes out when there is nothing more to read and others had their turn, so that many packets go
+    /// out at once.
     pub(super) async fn next(&mut self) -> io::Result<Reply> {
         loop {
             if let Some(flush_by) = self.flush_by {
@@ -114,8 +120,12 @@ impl Session {
                     self.held += 1;
                     return self.took(reply);
                 }
+                if !replace(&mut self.has_yielded, true) {
+                    yield_now().await;
+                    continue;
+                }
                 timeout_at(flush_by, self.framed.flush()).await??;
-                (self.flush_by, self.held) = (None, 0);
+                (self.flush_by, self.held, self.has_yielded) = (None, 0, false);
             }
             tokio::select! {
                 reply = self.framed.next() => return self.took(reply),
