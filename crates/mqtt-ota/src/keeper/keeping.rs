@@ -1,9 +1,10 @@
 mod giving;
+mod hearing;
 mod helping;
+mod looking;
 
 use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
-use std::error::Error as StdError;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -15,12 +16,11 @@ use super::crew::Crew;
 use super::delivery::Delivered;
 use super::device::Device;
 use super::duty::{Due, Ended, Input};
-use super::ear::{Ear, Said, Topics};
-use super::error::{KeeperError, chain};
-use super::folders::{Folders, Kept};
+use super::ear::{Ear, Topics};
+use super::error::KeeperError;
+use super::folders::Folders;
 use super::lease::Lease;
 use super::lookout::{Lookout, Sight};
-use super::memory::{Memory, State};
 use super::options::KeeperOptions;
 use super::queue::Queue;
 use super::role::{Role, Roles};
@@ -31,11 +31,6 @@ use super::window::Window;
 use crate::mqtt::{Lasting, LinkError};
 use crate::sender::Sender;
 use crate::wire::{Algorithm, DeviceName};
-
-/// How many devices without a folder are remembered: one may have a folder later, and anybody can invent names.
-const STRANGERS: usize = 16 * 1024;
-/// How many messages are heard before it is looked at what is to be done: whoever floods us stops nothing.
-const AT_ONE_GO: usize = 1024;
 
 /// A topic, and what is to be retained there; empty: nothing any more.
 pub(super) type Retained = (String, String);
@@ -196,116 +191,6 @@ impl Keeping {
         }
     }
 
-    fn look(&mut self) {
-        self.lookout.look(&self.algorithms);
-    }
-
-    fn see(&mut self, sight: Sight) {
-        match sight {
-            Sight::Due => self.look(),
-            Sight::Clear(folders) => self.looked(folders),
-            Sight::Blurred => {}
-            // It is no other wish, and nobody's second chance.
-            Sight::Unreadable(error) => {
-                let error = &error as &dyn StdError;
-                tracing::warn!(error, "nothing is sent until the folder can be read");
-                self.is_readable = false;
-            }
-        }
-    }
-
-    /// Finds out who is to have something else now.
-    fn looked(&mut self, folders: Arc<Folders>) {
-        self.complain(&folders);
-        self.is_readable = true;
-        self.room_at = Some(Instant::now());
-        let known: BTreeSet<_> = self.devices.keys().chain(folders.devices.keys()).cloned().collect();
-        let first = &self.options.canary_groups;
-        let in_group = folders.devices.iter().filter_map(|(name, kept)| {
-            let groups = match kept {
-                Kept::Folder(folder) => Some(&folder.settings.groups),
-                Kept::Unusable { groups, .. } => groups.as_ref(),
-            };
-            // Whose groups nobody knows may be one of those that the others wait for.
-            let is_first = groups.map_or(!first.is_empty(), |groups| !groups.is_disjoint(first));
-            is_first.then_some(name)
-        });
-        self.canaries = self.options.canaries.iter().chain(in_group).cloned().collect();
-        self.folders = folders;
-        for device in known {
-            self.want(&device);
-            self.consider(&device, false);
-        }
-        self.roll_call.arrange();
-    }
-
-    /// Asks for those that have a folder and were not heard of.
-    fn call_the_roll(&mut self) {
-        let is_known = |name: &DeviceName| {
-            self.devices.get(name).is_some_and(|device| device.duty.announced().is_some())
-        };
-        let missing = self.folders.devices.keys().filter(|name| !is_known(name));
-        self.roll_call.call(missing, &self.sender);
-    }
-
-    /// Says what is wrong with the folders, where it was not so before.
-    fn complain(&self, folders: &Folders) {
-        for stray in &folders.strays {
-            if !self.folders.strays.iter().any(|before| chain(before.as_ref()) == chain(stray.as_ref())) {
-                tracing::warn!(error = stray.as_ref() as &dyn StdError, "a folder is no device's");
-            }
-        }
-        for (device, kept) in &folders.devices {
-            let Kept::Unusable { error, .. } = kept else { continue };
-            let is_known = match self.folders.devices.get(device) {
-                Some(Kept::Unusable { error: before, .. }) => chain(before.as_ref()) == chain(error.as_ref()),
-                _ => false,
-            };
-            if !is_known {
-                tracing::warn!(%device, error = error.as_ref() as &dyn StdError, "nothing can be sent");
-            }
-        }
-        if folders.devices.is_empty() && (!self.is_readable || !self.folders.devices.is_empty()) {
-            let path = self.lookout.path().display();
-            tracing::warn!(%path, "there is no device's folder in it; a device's files are in a folder with its name");
-        }
-    }
-
-    /// Tells a device's duty what its folder has.
-    fn want(&mut self, name: &DeviceName) {
-        let (folder, is_unusable) = match self.folders.devices.get(name) {
-            Some(Kept::Folder(folder)) => (Some(Arc::clone(folder)), false),
-            Some(Kept::Unusable { .. }) => (None, true),
-            None => (None, false),
-        };
-        let device = self.device(name);
-        let algorithm = device.algorithm();
-        let wanted = folder
-            .as_ref()
-            .filter(|folder| !folder.settings.hold)
-            .and_then(|folder| folder.prepared(algorithm))
-            .map(|prepared| prepared.digest);
-        let is_other = device.duty.wanted() != wanted;
-        if is_other {
-            device.furthest = 0;
-        }
-        let is_unhashed = folder.is_some() && !self.algorithms.contains(&algorithm);
-        let is_held = folder.as_ref().is_some_and(|folder| folder.settings.hold);
-        let device = self.device(name);
-        device.is_unclear = is_unusable || (folder.is_some() && !is_held && wanted.is_none());
-        device.folder = folder;
-        device.duty.step(Input::Wanted(wanted), Instant::now());
-        if is_other {
-            device.recall();
-            // It may be a mistake that is mended by now, or held back.
-            self.slots.overtake(name, wanted);
-        }
-        if is_unhashed {
-            self.algorithms.insert(algorithm);
-            self.look();
-        }
-    }
-
     /// Goes on being the keeper that is at work, or tries to be.
     fn claim(&mut self) {
         let was_held = self.lease.is_held();
@@ -331,80 +216,6 @@ impl Keeping {
             }
             _ => {}
         }
-    }
-
-    /// Hears what is there already.
-    fn hear_all(&mut self) {
-        for _ in 1..AT_ONE_GO {
-            let Some(said) = self.ear.try_next() else { break };
-            self.hear(said);
-        }
-    }
-
-    fn hear(&mut self, said: Said) {
-        let was_held = self.lease.is_held();
-        match said {
-            Said::AtWork { keeper } => {
-                self.lease.hear(&keeper, Instant::now());
-                self.relieved(was_held);
-                self.follow(&keeper);
-            }
-            Said::Word(word) => self.hear_word(word),
-            Said::Lost => {
-                self.was_lost = true;
-                self.lease.lost(Instant::now());
-                self.relieved(was_held);
-            }
-            Said::Reconnected => {
-                self.lease.reconnected(Instant::now());
-                self.roll_call.begin_anew();
-                self.relieved(was_held);
-                for name in self.devices.keys().cloned().collect::<Vec<_>>() {
-                    self.device(&name).duty.step(Input::Missed, Instant::now());
-                    self.consider(&name, false);
-                }
-            }
-            Said::Remembered { device, .. } | Said::Announced { device, .. } if !self.is_welcome(&device) => {
-                tracing::debug!(%device, "there are too many devices without a folder");
-            }
-            Said::Remembered { device: name, memory } => {
-                let device = self.device(&name);
-                if let Some(Memory { state: State::InStep, set, .. }) = &memory {
-                    device.duty.step(Input::Told { set: *set }, Instant::now());
-                }
-                device.memory = memory;
-                device.recall();
-            }
-            Said::Answered { device: name, receiving } => {
-                self.slots.spoke(&name);
-                if let Some(device) = self.devices.get_mut(&name).filter(|_| receiving) {
-                    device.duty.step(Input::Receiving, Instant::now());
-                }
-            }
-            Said::Announced { device: name, announcement, anew } => {
-                let was_lost = self.was_lost;
-                let device = self.device(&name);
-                let is_other = was_lost && device.duty.announced() != Some(&announcement);
-                let anew = anew || is_other;
-                let had = device.algorithm();
-                let has = announcement.set_algorithm();
-                device.duty.step(Input::Announced { announcement, anew }, Instant::now());
-                if has != had {
-                    self.want(&name);
-                }
-                if anew {
-                    self.slots.spoke(&name);
-                }
-                self.consider(&name, anew);
-            }
-        }
-    }
-
-    /// Whether there is room for a device, which there always is for one that has a folder.
-    fn is_welcome(&self, name: &DeviceName) -> bool {
-        self.devices.contains_key(name)
-            || self.folders.devices.contains_key(name)
-            || self.devices.len() < self.folders.devices.len() + STRANGERS
     }
 
     fn end(&mut self, name: &DeviceName, delivered: Delivered) {

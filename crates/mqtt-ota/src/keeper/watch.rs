@@ -1,14 +1,15 @@
+mod heard;
+
 use std::collections::BTreeSet;
 use std::mem::take;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use notify::event::{AccessKind, AccessMode};
-use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
-use tokio::sync::Notify;
+use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::time::{Instant, timeout_at};
 
+use self::heard::{Heard, above, is_hidden};
 use super::checkout;
 use super::touched::Touched;
 
@@ -55,53 +56,11 @@ pub(super) enum Disturbance {
     Written,
 }
 
-/// What the system tells.
-#[derive(Debug)]
-struct Heard {
-    news: Mutex<News>,
-    is_new: Notify,
-}
-
-#[derive(Debug)]
-struct News {
-    touched: Touched,
-    is_change: bool,
-    /// There is more that it did not tell.
-    is_lost: bool,
-}
-
-impl Heard {
-    fn hear(&self, is_ours: impl Fn(&Event) -> bool, event: &notify::Result<Event>) {
-        let mut news = self.news();
-        match event {
-            Ok(event) if event.need_rescan() => (news.touched, news.is_lost) = (Touched::All, true),
-            Ok(event) if is_reading(event.kind) || !is_ours(event) => return,
-            Ok(event) if event.paths.is_empty() => (news.touched, news.is_change) = (Touched::All, true),
-            Ok(event) => {
-                news.touched.add(&event.paths);
-                news.is_change = true;
-            }
-            // It is a folder that cannot be watched.
-            Err(error) => {
-                tracing::debug!(%error, "what changes in a folder is seen each minute");
-                return;
-            }
-        }
-        drop(news);
-        self.is_new.notify_one();
-    }
-
-    fn news(&self) -> MutexGuard<'_, News> {
-        self.news.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Watch {
     /// Watches `root` and all below it, which is at rest when nothing has changed for `settle`; and whether it is still
     /// what is at `path`.
     pub(super) fn start(path: &Path, root: &Path, settle: Duration) -> Result<Self, notify::Error> {
-        let news = News { touched: Touched::All, is_change: false, is_lost: false };
-        let heard = Arc::new(Heard { news: Mutex::new(news), is_new: Notify::new() });
+        let heard = Arc::new(Heard::new());
         let (top, hears) = (root.to_owned(), Arc::clone(&heard));
         let mut watcher = notify::recommended_watcher(move |event| {
             hears.hear(|event| !is_hidden(&event.paths, &top), &event);
@@ -266,187 +225,5 @@ impl Watch {
     }
 }
 
-/// Watches what is called `path`. Nothing where it has no name, as `/` and `..` have none.
-fn above(path: &Path, heard: Arc<Heard>) -> Result<Option<RecommendedWatcher>, notify::Error> {
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(None) };
-    let name = name.to_owned();
-    let mut watcher = notify::recommended_watcher(move |event| {
-        let is_it = |path: &PathBuf| path.file_name() == Some(&name);
-        heard.hear(|event| event.paths.iter().any(is_it), &event);
-    })?;
-    watcher.watch(parent, RecursiveMode::NonRecursive)?;
-    Ok(Some(watcher))
-}
-
-/// Whether it is about files alone that lie beside the devices' folders and are none of theirs, such as a broker's
-/// that it writes again and again.
-fn is_hidden(paths: &[PathBuf], root: &Path) -> bool {
-    let is_hidden = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
-        path.parent() == Some(root) && name.starts_with(b".") && !path.is_dir()
-    };
-    !paths.is_empty() && paths.iter().all(is_hidden)
-}
-
-/// Whether somebody only reads, as we do ourselves.
-fn is_reading(kind: EventKind) -> bool {
-    matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use notify::event::Flag;
-    use std::fs;
-    use tokio::time::timeout;
-
-    impl Watch {
-        /// The system loses count.
-        pub(in super::super) fn lose(&self) {
-            let overflow = Event::new(EventKind::Other).set_flag(Flag::Rescan);
-            self.heard.hear(|_| false, &Ok(overflow));
-        }
-    }
-
-    const SETTLE: Duration = Duration::from_millis(50);
-    /// Far more than anything takes.
-    const GUARD: Duration = Duration::from_secs(30);
-
-    #[tokio::test]
-    async fn what_is_written_renamed_or_removed_is_seen_also_in_new_folders_and_elsewhere() {
-        let (root, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let mut watch = Watch::start(root.path(), root.path(), SETTLE).unwrap();
-        watch.follow([root.path(), elsewhere.path()].into_iter());
-        let (lamp, file) = (root.path().join("LAMP"), root.path().join("LAMP/main.py"));
-        let changes: [&dyn Fn(); 5] = [
-            &|| fs::create_dir(&lamp).unwrap(),
-            &|| fs::write(&file, "1").unwrap(),
-            &|| fs::rename(&file, lamp.join("x.py")).unwrap(),
-            &|| fs::remove_file(lamp.join("x.py")).unwrap(),
-            &|| fs::write(elsewhere.path().join("common.py"), "1").unwrap(),
-        ];
-        for change in changes {
-            change();
-            timeout(GUARD, watch.settled()).await.unwrap();
-        }
-    }
-
-    #[tokio::test]
-    async fn a_tree_that_was_just_written_to_is_looked_at_again() {
-        let root = tempfile::tempdir().unwrap();
-        let mut watch = Watch::start(root.path(), root.path(), SETTLE).unwrap();
-        let now = SystemTime::now();
-        assert_eq!(watch.disturbance(None), Disturbance::None);
-        assert_eq!(watch.disturbance(Some(now - Duration::from_secs(10))), Disturbance::None);
-        let ahead = now + Duration::from_secs(3600);
-        assert_eq!(watch.disturbance(Some(ahead)), Disturbance::None, "a clock that is wrong");
-        assert_eq!(watch.disturbance(Some(SystemTime::now())), Disturbance::Written);
-        timeout(GUARD, watch.settled()).await.unwrap();
-        assert_eq!(watch.disturbance(Some(now)), Disturbance::None);
-    }
-
-    #[tokio::test]
-    async fn what_is_written_after_it_was_at_rest_disturbs_a_look() {
-        let root = tempfile::tempdir().unwrap();
-        let mut watch = Watch::start(root.path(), root.path(), SETTLE).unwrap();
-        fs::write(root.path().join("main.py"), "1").unwrap();
-        // Half-way, and at rest.
-        timeout(GUARD, watch.settled()).await.unwrap();
-        assert_eq!(watch.disturbance(None), Disturbance::Written);
-        timeout(GUARD, watch.settled()).await.unwrap();
-        assert_eq!(watch.disturbance(None), Disturbance::None);
-        fs::write(root.path().join("main.py"), "2").unwrap();
-        let disturbed = async {
-            while watch.disturbance(None) == Disturbance::None {
-                tokio::task::yield_now().await;
-            }
-        };
-        timeout(GUARD, disturbed).await.unwrap();
-        while watch.disturbance(None) != Disturbance::None {
-            timeout(GUARD, watch.settled()).await.unwrap();
-        }
-    }
-
-    #[tokio::test]
-    async fn a_checkout_is_waited_for_however_long_it_pauses() {
-        let home = tempfile::tempdir().unwrap();
-        let (lock, root) = (home.path().join(".git/index.lock"), home.path().join("devices"));
-        fs::create_dir(home.path().join(".git")).unwrap();
-        fs::create_dir(&root).unwrap();
-        let mut watch = Watch::start(&root, &root, SETTLE).unwrap();
-        fs::write(&lock, "").unwrap();
-        fs::write(root.join("main.py"), "1").unwrap();
-        // Half-way.
-        timeout(GUARD, watch.settled()).await.unwrap();
-        assert!(timeout(6 * SETTLE, watch.settled()).await.is_err());
-        fs::remove_file(&lock).unwrap();
-        timeout(GUARD, watch.settled()).await.unwrap();
-        assert_eq!(watch.disturbance(None), Disturbance::None);
-        // One that has begun before anybody watched.
-        fs::write(&lock, "").unwrap();
-        assert_eq!(watch.disturbance(None), Disturbance::Written);
-        fs::remove_file(&lock).unwrap();
-        timeout(GUARD, watch.settled()).await.unwrap();
-        assert_eq!(watch.disturbance(None), Disturbance::None);
-    }
-
-    #[tokio::test]
-    async fn a_hidden_file_beside_the_folders_is_no_change_and_one_in_them_is() {
-        let root = tempfile::tempdir().unwrap();
-        fs::create_dir(root.path().join("LAMP")).unwrap();
-        let mut watch = Watch::start(root.path(), root.path(), SETTLE).unwrap();
-        fs::write(root.path().join(".announcements.new"), "1").unwrap();
-        fs::rename(root.path().join(".announcements.new"), root.path().join(".announcements")).unwrap();
-        assert!(timeout(4 * SETTLE, watch.settled()).await.is_err());
-        fs::write(root.path().join("LAMP/.mqttotaignore"), "1").unwrap();
-        timeout(GUARD, watch.settled()).await.unwrap();
-    }
-
-    #[cfg(unix)]
-    #[tokio::test]
-    async fn what_is_put_in_the_place_of_the_root_is_seen_and_what_is_beside_it_is_not() {
-        let home = tempfile::tempdir().unwrap();
-        let (link, other) = (home.path().join("devices"), home.path().join("other"));
-        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        std::os::unix::fs::symlink(one.path(), &link).unwrap();
-        let mut watch = Watch::start(&link, one.path(), SETTLE).unwrap();
-        std::os::unix::fs::symlink(two.path(), &other).unwrap();
-        assert!(timeout(4 * SETTLE, watch.settled()).await.is_err());
-        fs::rename(&other, &link).unwrap();
-        timeout(GUARD, watch.settled()).await.unwrap();
-        fs::remove_file(&link).unwrap();
-        timeout(GUARD, watch.settled()).await.unwrap();
-        fs::create_dir(&link).unwrap();
-        timeout(GUARD, watch.settled()).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn it_is_told_where_something_was_written_and_that_anything_may_have_been() {
-        let root = tempfile::tempdir().unwrap();
-        let (main, root) = (root.path().join("main.py"), root.path());
-        let mut watch = Watch::start(root, root, SETTLE).unwrap();
-        assert_eq!(watch.touched(), Touched::All);
-        fs::write(&main, "1").unwrap();
-        timeout(GUARD, watch.settled()).await.unwrap();
-        assert_eq!(watch.touched(), Touched::Paths(BTreeSet::from([main.clone()])));
-        assert_eq!(watch.touched(), Touched::NOTHING);
-        watch.lose();
-        timeout(GUARD, watch.settled()).await.unwrap();
-        assert_eq!(watch.touched(), Touched::All);
-        watch.lose();
-        assert_eq!(watch.disturbance(None), Disturbance::Lost);
-        fs::write(&main, "2").unwrap();
-        timeout(GUARD, watch.heard.is_new.notified()).await.unwrap();
-        assert_eq!(watch.disturbance(None), Disturbance::Written);
-    }
-
-    #[tokio::test]
-    async fn reading_is_no_change() {
-        let root = tempfile::tempdir().unwrap();
-        fs::write(root.path().join("main.py"), "1").unwrap();
-        let mut watch = Watch::start(root.path(), root.path(), SETTLE).unwrap();
-        fs::read(root.path().join("main.py")).unwrap();
-        fs::read_dir(root.path()).unwrap().count();
-        assert!(timeout(4 * SETTLE, watch.settled()).await.is_err());
-    }
-}
+mod tests;

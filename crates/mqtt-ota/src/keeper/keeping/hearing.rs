@@ -1,0 +1,99 @@
+//! What the devices, the other keepers and the connection to the broker say.
+
+use tokio::time::Instant;
+
+use super::Keeping;
+use crate::keeper::duty::Input;
+use crate::keeper::ear::Said;
+use crate::keeper::memory::{Memory, State};
+use crate::wire::DeviceName;
+
+/// How many devices without a folder are remembered: one may have a folder later, and anybody can invent names.
+const STRANGERS: usize = 16 * 1024;
+/// How many messages are heard before it is looked at what is to be done: whoever floods us stops nothing.
+const AT_ONE_GO: usize = 1024;
+
+impl Keeping {
+    /// Asks for those that have a folder and were not heard of.
+    pub(super) fn call_the_roll(&mut self) {
+        let is_known = |name: &DeviceName| {
+            self.devices.get(name).is_some_and(|device| device.duty.announced().is_some())
+        };
+        let missing = self.folders.devices.keys().filter(|name| !is_known(name));
+        self.roll_call.call(missing, &self.sender);
+    }
+
+    /// Hears what is there already.
+    pub(super) fn hear_all(&mut self) {
+        for _ in 1..AT_ONE_GO {
+            let Some(said) = self.ear.try_next() else { break };
+            self.hear(said);
+        }
+    }
+
+    pub(super) fn hear(&mut self, said: Said) {
+        let was_held = self.lease.is_held();
+        match said {
+            Said::AtWork { keeper } => {
+                self.lease.hear(&keeper, Instant::now());
+                self.relieved(was_held);
+                self.follow(&keeper);
+            }
+            Said::Word(word) => self.hear_word(word),
+            Said::Lost => {
+                self.was_lost = true;
+                self.lease.lost(Instant::now());
+                self.relieved(was_held);
+            }
+            Said::Reconnected => {
+                self.lease.reconnected(Instant::now());
+                self.roll_call.begin_anew();
+                self.relieved(was_held);
+                for name in self.devices.keys().cloned().collect::<Vec<_>>() {
+                    self.device(&name).duty.step(Input::Missed, Instant::now());
+                    self.consider(&name, false);
+                }
+            }
+            Said::Remembered { device, .. } | Said::Announced { device, .. } if !self.is_welcome(&device) => {
+                tracing::debug!(%device, "there are too many devices without a folder");
+            }
+            Said::Remembered { device: name, memory } => {
+                let device = self.device(&name);
+                if let Some(Memory { state: State::InStep, set, .. }) = &memory {
+                    device.duty.step(Input::Told { set: *set }, Instant::now());
+                }
+                device.memory = memory;
+                device.recall();
+            }
+            Said::Answered { device: name, receiving } => {
+                self.slots.spoke(&name);
+                if let Some(device) = self.devices.get_mut(&name).filter(|_| receiving) {
+                    device.duty.step(Input::Receiving, Instant::now());
+                }
+            }
+            Said::Announced { device: name, announcement, anew } => {
+                let was_lost = self.was_lost;
+                let device = self.device(&name);
+                let is_other = was_lost && device.duty.announced() != Some(&announcement);
+                let anew = anew || is_other;
+                let had = device.algorithm();
+                let has = announcement.set_algorithm();
+                device.duty.step(Input::Announced { announcement, anew }, Instant::now());
+                if has != had {
+                    self.want(&name);
+                }
+                if anew {
+                    self.slots.spoke(&name);
+                }
+                self.consider(&name, anew);
+            }
+        }
+    }
+
+    /// Whether there is room for a device, which there always is for one that has a folder.
+    pub(super) fn is_welcome(&self, name: &DeviceName) -> bool {
+        self.devices.contains_key(name)
+            || self.folders.devices.contains_key(name)
+            || self.devices.len() < self.folders.devices.len() + STRANGERS
+    }
+}

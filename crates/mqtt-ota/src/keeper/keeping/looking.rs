@@ -1,0 +1,117 @@
+//! What the folders have, and what each device is to have therefore.
+
+use std::collections::BTreeSet;
+use std::error::Error as StdError;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::Keeping;
+use crate::keeper::duty::Input;
+use crate::keeper::error::chain;
+use crate::keeper::folders::{Folders, Kept};
+use crate::keeper::lookout::Sight;
+use crate::wire::DeviceName;
+
+impl Keeping {
+    pub(super) fn look(&mut self) {
+        self.lookout.look(&self.algorithms);
+    }
+
+    pub(super) fn see(&mut self, sight: Sight) {
+        match sight {
+            Sight::Due => self.look(),
+            Sight::Clear(folders) => self.looked(folders),
+            Sight::Blurred => {}
+            // It is no other wish, and nobody's second chance.
+            Sight::Unreadable(error) => {
+                let error = &error as &dyn StdError;
+                tracing::warn!(error, "nothing is sent until the folder can be read");
+                self.is_readable = false;
+            }
+        }
+    }
+
+    /// Finds out who is to have something else now.
+    fn looked(&mut self, folders: Arc<Folders>) {
+        self.complain(&folders);
+        self.is_readable = true;
+        self.room_at = Some(Instant::now());
+        let known: BTreeSet<_> = self.devices.keys().chain(folders.devices.keys()).cloned().collect();
+        let first = &self.options.canary_groups;
+        let in_group = folders.devices.iter().filter_map(|(name, kept)| {
+            let groups = match kept {
+                Kept::Folder(folder) => Some(&folder.settings.groups),
+                Kept::Unusable { groups, .. } => groups.as_ref(),
+            };
+            // Whose groups nobody knows may be one of those that the others wait for.
+            let is_first = groups.map_or(!first.is_empty(), |groups| !groups.is_disjoint(first));
+            is_first.then_some(name)
+        });
+        self.canaries = self.options.canaries.iter().chain(in_group).cloned().collect();
+        self.folders = folders;
+        for device in known {
+            self.want(&device);
+            self.consider(&device, false);
+        }
+        self.roll_call.arrange();
+    }
+
+    /// Says what is wrong with the folders, where it was not so before.
+    fn complain(&self, folders: &Folders) {
+        for stray in &folders.strays {
+            if !self.folders.strays.iter().any(|before| chain(before.as_ref()) == chain(stray.as_ref())) {
+                tracing::warn!(error = stray.as_ref() as &dyn StdError, "a folder is no device's");
+            }
+        }
+        for (device, kept) in &folders.devices {
+            let Kept::Unusable { error, .. } = kept else { continue };
+            let is_known = match self.folders.devices.get(device) {
+                Some(Kept::Unusable { error: before, .. }) => chain(before.as_ref()) == chain(error.as_ref()),
+                _ => false,
+            };
+            if !is_known {
+                tracing::warn!(%device, error = error.as_ref() as &dyn StdError, "nothing can be sent");
+            }
+        }
+        if folders.devices.is_empty() && (!self.is_readable || !self.folders.devices.is_empty()) {
+            let path = self.lookout.path().display();
+            tracing::warn!(%path, "there is no device's folder in it; a device's files are in a folder with its name");
+        }
+    }
+
+    /// Tells a device's duty what its folder has.
+    pub(super) fn want(&mut self, name: &DeviceName) {
+        let (folder, is_unusable) = match self.folders.devices.get(name) {
+            Some(Kept::Folder(folder)) => (Some(Arc::clone(folder)), false),
+            Some(Kept::Unusable { .. }) => (None, true),
+            None => (None, false),
+        };
+        let device = self.device(name);
+        let algorithm = device.algorithm();
+        let wanted = folder
+            .as_ref()
+            .filter(|folder| !folder.settings.hold)
+            .and_then(|folder| folder.prepared(algorithm))
+            .map(|prepared| prepared.digest);
+        let is_other = device.duty.wanted() != wanted;
+        if is_other {
+            device.furthest = 0;
+        }
+        let is_unhashed = folder.is_some() && !self.algorithms.contains(&algorithm);
+        let is_held = folder.as_ref().is_some_and(|folder| folder.settings.hold);
+        let device = self.device(name);
+        device.is_unclear = is_unusable || (folder.is_some() && !is_held && wanted.is_none());
+        device.folder = folder;
+        device.duty.step(Input::Wanted(wanted), Instant::now());
+        if is_other {
+            device.recall();
+            // It may be a mistake that is mended by now, or held back.
+            self.slots.overtake(name, wanted);
+        }
+        if is_unhashed {
+            self.algorithms.insert(algorithm);
+            self.look();
+        }
+    }
+}
