@@ -22,13 +22,13 @@ enum Source {
     Routed(mpsc::Receiver<News>),
 }
 
-/// What came of one device, or of the connection.
+/// What came of one device, or of the connection. It is small: for each device there is room for some.
 #[derive(Debug)]
 pub(crate) enum News {
     /// The device's announcement; `retained` by the broker, or made now.
-    Announcement { announcement: Announcement, retained: bool },
+    Announcement { announcement: Box<Announcement>, retained: bool },
     /// It says what it did, perhaps with another offer.
-    Status(Status),
+    Status(Box<Status>),
     /// The connection to the broker is lost.
     Lost,
     /// It is back.
@@ -128,15 +128,15 @@ impl Feed {
             News::Announcement { announcement, retained } => {
                 // The broker keeps an announcement and does not say since when. One that came while the connection
                 // was lost is known to be new where it is another than the last one that was heard.
-                let is_other = self.lost_at.is_some() && self.announcement.as_ref() != Some(&announcement);
+                let is_other = self.lost_at.is_some() && self.announcement.as_ref() != Some(&*announcement);
                 let anew = !retained || is_other;
                 if anew {
                     self.announced_at = Some(Instant::now());
                 }
-                self.announcement = Some(announcement);
+                self.announcement = Some(*announcement);
                 Some(Heard::Announced { anew })
             }
-            News::Status(status) => Some(Heard::Status(status)),
+            News::Status(status) => Some(Heard::Status(*status)),
             News::Reconnected => Some(Heard::Reconnected),
             News::Lost => {
                 self.lost_at = Some(Instant::now());
@@ -166,7 +166,7 @@ impl News {
         let topic = &message.topic;
         let status = Status::parse(&message.payload);
         let status = status.inspect_err(|error| tracing::warn!(topic, %error, "a status cannot be read"));
-        status.ok().map(Self::Status)
+        status.ok().map(|status| Self::Status(Box::new(status)))
     }
 
     /// Nothing where it cannot be read, or takes an announcement back.
@@ -178,6 +178,7 @@ impl News {
         let announcement = Announcement::parse(payload);
         let announcement =
             announcement.inspect_err(|error| tracing::warn!(topic, %error, "an announcement cannot be read"));
-        announcement.ok().map(|announcement| Self::Announcement { announcement, retained: *retained })
+        let retained = *retained;
+        announcement.ok().map(|read| Self::Announcement { announcement: Box::new(read), retained })
     }
 }

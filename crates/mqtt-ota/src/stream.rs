@@ -107,6 +107,8 @@ impl Stream<'_> {
                 *deadline = Some(Instant::now() + after);
             };
             let input = tokio::select! {
+                biased;
+                // What has been sent came before whatever is said of it.
                 Some(event) = served.recv() => match self.served(event, &mut seen)? {
                     Some(input) => {
                         renew(&mut deadline, silence);
@@ -114,17 +116,6 @@ impl Stream<'_> {
                     }
                     None => continue,
                 },
-                acknowledged = &mut publishing, if !is_published => {
-                    is_published = true;
-                    let is_known = dialogue.patience() == Patience::Silence;
-                    // That it was published again after a lost connection of ours is no word of the device.
-                    deadline.get_or_insert_with(|| Instant::now() + options.connect_timeout);
-                    match acknowledged {
-                        // Whoever came knows the offer, whether or not the broker could still say so.
-                        Err(_) if is_known => Input::Acknowledged(Ack::Accepted),
-                        answer => Input::Acknowledged(answer?),
-                    }
-                }
                 Some(heard) = feed.next() => match heard {
                     Heard::Announced { anew: false } => continue,
                     Heard::Announced { anew: true } => {
@@ -161,6 +152,17 @@ impl Stream<'_> {
                         continue;
                     }
                 },
+                acknowledged = &mut publishing, if !is_published => {
+                    is_published = true;
+                    let is_known = dialogue.patience() == Patience::Silence;
+                    // That it was published again after a lost connection of ours is no word of the device.
+                    deadline.get_or_insert_with(|| Instant::now() + options.connect_timeout);
+                    match acknowledged {
+                        // Whoever came knows the offer, whether or not the broker could still say so.
+                        Err(_) if is_known => Input::Acknowledged(Ack::Accepted),
+                        answer => Input::Acknowledged(answer?),
+                    }
+                }
                 () = &mut timer, if deadline.is_some() => Input::Expired,
             };
             if let Some(outcome) = dialogue.step(input, silence) {

@@ -131,11 +131,14 @@ impl Staging {
             supply.skip(item);
         }
         while part.length < size {
-            let bytes = supply.read(size - part.length).await?;
-            self.received += bytes.len() as u64;
-            part.length += bytes.len() as u64;
-            part.hasher.update(&bytes);
-            take(&bytes);
+            let (left, hasher) = (size - part.length, &mut part.hasher);
+            let taken = |bytes: &[u8]| {
+                hasher.update(bytes);
+                take(bytes);
+            };
+            let read = supply.read(left, taken).await?;
+            self.received += read;
+            part.length += read;
         }
         let part = self.part.take().expect("it is there");
         if part.hasher.finish() == digest {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mqtt_ota::wire::{Ask, ExtendedOffer, Hasher, Request};
 use mqtt_ota::{Offer, Reason};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -82,21 +82,21 @@ impl<'a> Supply<'a> {
         self.asked = (first < last).then(|| first + 1..=last);
     }
 
-    pub(super) async fn read(&mut self, at_most: u64) -> Result<Vec<u8>, Failure> {
-        let stream = self.stream.as_mut().expect("it was asked for");
-        read(stream, at_most, self.count)
-            .await?
-            .ok_or_else(|| Failure::new(Reason::Short, "the sender closed"))
+    /// Has the next bytes taken; yields how many.
+    pub(super) async fn read(&mut self, at_most: u64, take: impl FnMut(&[u8])) -> Result<u64, Failure> {
+        let stream = self.stream.as_ref().expect("it was asked for");
+        match read(stream, at_most, self.count, take).await? {
+            0 => Err(Failure::new(Reason::Short, "the sender closed")),
+            read => Ok(read),
+        }
     }
 }
 
 /// Takes a plain offer's bytes: nothing of them is kept where it breaks off.
 pub(super) async fn take_plain(offer: &Offer, count: Count<'_>) -> Result<(), Failure> {
-    let mut stream = connect(offer.host.as_str(), offer.port.get()).await?;
+    let stream = connect(offer.host.as_str(), offer.port.get()).await?;
     let mut hasher = Hasher::new(offer.digest.algorithm());
-    while let Some(bytes) = read(&mut stream, u64::MAX, count).await? {
-        hasher.update(&bytes);
-    }
+    while read(&stream, u64::MAX, count, |bytes| hasher.update(bytes)).await? > 0 {}
     if hasher.finish() == offer.digest {
         Ok(())
     } else {
@@ -112,14 +112,27 @@ async fn connect(host: &str, port: u16) -> Result<TcpStream, Failure> {
     }
 }
 
-/// The next bytes; None at the end.
-async fn read(stream: &mut TcpStream, at_most: u64, count: Count<'_>) -> Result<Option<Vec<u8>>, Failure> {
-    // Whoever only waits needs no buffer.
-    within(stream.readable()).await?;
-    let mut bytes = Vec::with_capacity(CHUNK);
-    let read = within(stream.take(at_most).read_buf(&mut bytes)).await?;
-    count(read);
-    Ok((read > 0).then_some(bytes))
+/// Has the next bytes taken; yields how many, and 0 at the end. Whoever only waits needs no buffer.
+async fn read(
+    stream: &TcpStream,
+    at_most: u64,
+    count: Count<'_>,
+    mut take: impl FnMut(&[u8]),
+) -> Result<u64, Failure> {
+    loop {
+        within(stream.readable()).await?;
+        let mut bytes = [0; CHUNK];
+        let room = usize::try_from(at_most).map_or(CHUNK, |at_most| at_most.min(CHUNK));
+        match stream.try_read(&mut bytes[..room]) {
+            Ok(read) => {
+                count(read);
+                take(&bytes[..read]);
+                return Ok(read as u64);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(Failure::new(Reason::Short, error)),
+        }
+    }
 }
 
 async fn within<T>(work: impl Future<Output = io::Result<T>>) -> Result<T, Failure> {

@@ -140,7 +140,7 @@ impl Ear {
                     return None;
                 };
                 self.pass(&device, || News::Announcement { announcement: announcement.clone(), retained });
-                Some(Said::Announced { device, announcement, anew: !retained })
+                Some(Said::Announced { device, announcement: *announcement, anew: !retained })
             }
             "keeper" => Some(Said::Remembered { device, memory: Memory::parse(&message.payload) }),
             _ => None,

@@ -150,13 +150,7 @@ impl Keeping {
                 timer.as_mut().reset(next);
             }
             tokio::select! {
-                said = self.ear.next() => {
-                    self.hear(said.ok_or(LinkError::Lost)?);
-                    self.hear_all();
-                }
-                Some((device, delivered)) = self.slots.next() => self.end(&device, delivered),
-                task = self.helping.next() => task.into_iter().for_each(|task| self.help(task)),
-                sight = self.lookout.next() => self.see(sight),
+                biased;
                 () = &mut timer => {
                     // Another keeper may have said in time that it is at work.
                     self.hear_all();
@@ -167,6 +161,14 @@ impl Keeping {
                     while let Some(device) = self.queue.take_expired(Instant::now()) {
                         self.consider(&device, false);
                     }
+                }
+                Some((device, delivered)) = self.slots.next() => self.end(&device, delivered),
+                sight = self.lookout.next() => self.see(sight),
+                task = self.helping.next() => task.into_iter().for_each(|task| self.help(task)),
+                // Whoever floods us stops nothing else.
+                said = self.ear.next() => {
+                    self.hear(said.ok_or(LinkError::Lost)?);
+                    self.hear_all();
                 }
             }
         }

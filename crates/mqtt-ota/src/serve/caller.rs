@@ -42,7 +42,6 @@ impl Caller {
     /// Hears what it came for, and answers its requests.
     pub(super) async fn serve(self, mut stream: TcpStream, patience: Duration) {
         let Self { peer, stay: (place, sent_away), register } = self;
-        let _ = stream.set_nodelay(true);
         let mut received = BytesMut::with_capacity(Request::MAX_LEN);
         let first = tokio::select! {
             first = first(&mut stream, &mut received, patience) => first,

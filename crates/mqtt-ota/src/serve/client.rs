@@ -75,7 +75,6 @@ impl Client {
         idle: Duration,
     ) -> Option<ServeEvent> {
         let Self { peer, taken, sent_away, events } = self;
-        let _ = stream.set_nodelay(true);
         // Until it was sent everything, a connection that ends here is reset: a plain stream that was cut
         // off would look like its end.
         let socket = SockRef::from(&stream).try_clone().ok();

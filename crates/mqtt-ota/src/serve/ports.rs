@@ -108,8 +108,10 @@ pub(super) async fn bind(listen: &Listen, advertised: Option<IpAddr>) -> io::Res
     for port in listen.ports() {
         match TcpListener::bind((address, port)).await {
             Ok(listener) => {
-                // Its connections inherit it.
-                let _ = SockRef::from(&listener).set_send_buffer_size(SEND_BUFFER);
+                // Its connections inherit both.
+                let socket = SockRef::from(&listener);
+                let _ = socket.set_send_buffer_size(SEND_BUFFER);
+                let _ = socket.set_tcp_nodelay(true);
                 return Ok(listener);
             }
             Err(error) => last = error,

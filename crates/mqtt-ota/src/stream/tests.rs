@@ -13,7 +13,8 @@ const CONNECT: Duration = Duration::from_secs(30);
 const LATE: Duration = Duration::from_secs(25);
 
 fn announced() -> News {
-    News::Announcement { announcement: Announcement::parse(b"v=1|set=-").unwrap(), retained: false }
+    let announcement = Box::new(Announcement::parse(b"v=1|set=-").unwrap());
+    News::Announcement { announcement, retained: false }
 }
 
 /// How long a device is waited for that never comes, where this is heard one after the other, with a pause before
