@@ -29,7 +29,7 @@ const SHARED: usize = 4;
 /// Far longer than all devices take.
 const LONG: Duration = Duration::from_secs(15);
 /// How often each is measured.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 
 /// The keeper: how long all devices take to follow a change of the one file that they have in common, against
 /// fetching it as often from nginx and passing as many messages through the same broker. The devices are behind a few
@@ -82,35 +82,52 @@ impl House<'_> {
     }
 }
 
-/// What a time of the whole fleet is compared with.
+/// What each time of the whole fleet is compared with: what was measured right before it.
 struct Bounds<'a, B> {
     /// The files and the messages, where that can be measured.
     limit: Option<Limit<'a, B>>,
     /// That all devices connect, subscribe and announce themselves, where they have connections of their own: no
     /// keeper can save it, and no limit has it.
     boots: Option<Duration>,
+    /// What was measured last.
+    last: Duration,
+    /// How many times as long as the limit each took, and as the limit with the boots.
+    ratios: [Vec<f64>; 2],
 }
 
 impl<'a, B: Endpoint> Bounds<'a, B> {
     fn new(limit: Option<Limit<'a, B>>) -> Self {
-        Self { limit, boots: None }
+        Self { limit, boots: None, last: Duration::ZERO, ratios: Default::default() }
     }
 
     /// Measures what can be, once more.
     fn add(&mut self) {
         if let Some(limit) = &mut self.limit {
-            limit.add();
+            self.last = limit.add();
         }
     }
 
-    /// Says what it is, and the ratio to it.
-    fn compare(&self, time: Duration) -> String {
-        let Some(limit) = &self.limit else { return String::new() };
-        let over = |bound: Duration| time.as_secs_f64() / bound.as_secs_f64();
-        let of_limit = format!(", {:.2} of the limit", over(limit.sum()));
+    /// Compares a time with what was measured right before it.
+    fn compare(&mut self, time: Duration) {
+        let bounds = [self.last, self.last + self.boots.unwrap_or_default()];
+        for (ratios, bound) in self.ratios.iter_mut().zip(bounds) {
+            ratios.push(time.as_secs_f64() / bound.as_secs_f64());
+            ratios.sort_by(f64::total_cmp);
+        }
+    }
+
+    /// The median of the ratios, the lowest and the highest.
+    fn ratios(&self) -> String {
+        if self.limit.is_none() {
+            return String::new();
+        }
+        let [of_limit, with_boots] = self.ratios.each_ref().map(|ratios| {
+            let at = |place: usize| ratios.get(place).copied().unwrap_or_default();
+            format!("{:.2} [{:.2} – {:.2}]", at(ratios.len() / 2), at(0), at(ratios.len() - 1))
+        });
         match self.boots {
-            None => of_limit,
-            Some(boots) => format!("{of_limit} (with the boots: {:.2})", over(limit.sum() + boots)),
+            None => format!(", {of_limit} of the limit"),
+            Some(_) => format!(", {of_limit} of the limit (with the boots: {with_boots})"),
         }
     }
 
@@ -140,10 +157,12 @@ fn measure_fleet<B: Endpoint>(broker: &B, fleet: &Fleet, mut bounds: Bounds<'_, 
         let bytes = fs::read(&file).expect("a file that can be read");
         let manifest = manifest_of(&bytes);
         let set = manifest.digest(Algorithm::Sha256);
-        bare.add(bare::follow(broker, fleet, set, &manifest, &bytes));
+        let time = bare::follow(broker, fleet, set, &manifest, &bytes);
+        bounds.compare(time);
+        bare.add(time);
     }
     bounds.print();
-    println!("    a bare sender       {bare}{}", bounds.compare(bare.median()));
+    println!("    a bare sender       {bare}{}", bounds.ratios());
     println!("    this process        {} so far, with all devices", Peak::of(std::process::id()));
     booting.median()
 }
@@ -182,7 +201,9 @@ fn measure_keeper<B: Endpoint>(
         let started = Instant::now();
         fs::rename(&next, &file).expect("a file is replaced");
         wait(broker, fleet, folder.path(), set);
-        following.add(started.elapsed());
+        let time = started.elapsed();
+        bounds.compare(time);
+        following.add(time);
         for ((taken, (_, process)), before) in taken.iter_mut().zip(processes).zip(before) {
             *taken += cpu::of(process).saturating_sub(before);
         }
@@ -190,15 +211,9 @@ fn measure_keeper<B: Endpoint>(
         assert_eq!((all - reboots) as usize, fleet.names().len(), "each device reboots once");
     }
     bounds.print();
-    println!("    after a change      {following}{} (goal: 1.5)", bounds.compare(following.median()));
+    println!("    after a change      {following}{} (goal: 1.5)", bounds.ratios());
     let rest = KeeperOptions::default().settle;
-    let working = following.median().saturating_sub(rest);
-    println!(
-        "      at rest before    {:8.1} ms, without which it is {:.1} ms{}",
-        ms(rest),
-        ms(working),
-        bounds.compare(working)
-    );
+    println!("      of it at rest     {:8.1} ms", ms(rest));
     let taken = processes
         .iter()
         .zip(taken)

@@ -38,15 +38,13 @@ impl<'a, B: Endpoint> Limit<'a, B> {
         Self { broker, nginx, extent, passing: Sample::default(), fetching: Sample::default() }
     }
 
-    /// Measures both once more.
-    pub(crate) fn add(&mut self) {
+    /// Measures both once more; yields their sum.
+    pub(crate) fn add(&mut self) -> Duration {
         let (count, bytes) = self.extent;
-        self.passing.add(pass(self.broker, count));
-        self.fetching.add(fetch(self.nginx.address(), bytes, count));
-    }
-
-    pub(crate) fn sum(&self) -> Duration {
-        self.passing.median() + self.fetching.median()
+        let (passing, fetching) = (pass(self.broker, count), fetch(self.nginx.address(), bytes, count));
+        self.passing.add(passing);
+        self.fetching.add(fetching);
+        passing + fetching
     }
 }
 
