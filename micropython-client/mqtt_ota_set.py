@@ -384,9 +384,11 @@ class _Set:
     def _get(self, size):
         if size > _MANIFEST:
             raise Failed("bad-offer manifest of more than %d bytes" % _MANIFEST)
-        # A board that never had a set is going to ask for nearly all, and saves the round trip. In a small heap, what
-        # the manifest needs would lie between what the files need.
-        last = "" if not (_small or self.dry or any([boot.there(name) for name in ("set", "was", "0")])) else 0
+        # A board that never had a set, or has one of one file, is going to ask for nearly all, and saves the round trip.
+        # In a small heap, what the manifest needs would lie between what the files need.
+        last = "" if not (_small or self.dry or boot.there("was") or boot.there("0")) else 0
+        if last == "" and sum(1 for _ in _paths("set")) > 1:
+            last = 0
         yield from _resume(self.ota, self.link, self.digest, size, last)
         yield from self._validate("part")
         if not self.dry:

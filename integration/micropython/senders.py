@@ -6,9 +6,10 @@ For MicroPython and CPython.
 import os
 import socket
 from binascii import hexlify
-from errno import EAGAIN
+from errno import EAGAIN, ECONNRESET
 from hashlib import sha1, sha256
 
+EPIPE = 32  # MicroPython has no name for it
 WAIT = 1  # as mqtt_ota.WAIT, which may have been loaded from somewhere else
 
 
@@ -53,6 +54,8 @@ class Sender:
                 if step == WAIT:
                     if not self.serves():
                         ota._wait(250)
+                    while self.serves():
+                        pass
                 elif step:
                     yield step
         finally:
@@ -165,9 +168,7 @@ class Extended(Sender):
             try:
                 part = self.stream.recv(200)
             except OSError as error:
-                if error.errno != EAGAIN:
-                    raise
-                return False
+                return self.lost(error)
             self.line += part
             if not part:
                 self.close()
@@ -180,14 +181,21 @@ class Extended(Sender):
         try:
             count = self.stream.send(part)
         except OSError as error:
-            if error.errno != EAGAIN:
-                raise
-            return False
+            return self.lost(error)
         self.rest = self.rest[count:]
         if self.left is not None:
             self.left -= count
             if not self.left:
                 self.close()
+        return True
+
+    def lost(self, error):
+        if error.errno == EAGAIN:
+            return False
+        if error.errno not in (ECONNRESET, EPIPE):
+            raise error
+        self.rest = memoryview(b"")
+        self.close()  # the client has gone, and did not take everything
         return True
 
     def hears(self, line):

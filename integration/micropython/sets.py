@@ -453,6 +453,19 @@ def a_file_by_itself_makes_the_set_unknown_but_not_what_it_had():
         equal(tree(), {"boot.py": b"", "main.py": b"new"})
 
 
+def a_set_of_one_file_is_replaced_with_one_request_and_others_are_compared_first():
+    board = Board(OLD)
+    board.puts({"main.py": b"1"})
+    board.puts({"main.py": b"2"})
+    equal(board.sender.requests, ["0- 0"])
+    # What is there already is passed over.
+    board.puts({"a.py": b"a", "main.py": b"2", "z.py": b"z" * 3000})
+    equal(board.sender.requests, ["0- 0", "3-3 0"])
+    board.puts({"a.py": b"b", "main.py": b"2", "z.py": b"z" * 3000})
+    equal(board.sender.requests, ["0-0 0", "1-1 0"])
+    equal(tree()["z.py"], b"z" * 3000)
+
+
 def a_lost_link_costs_what_is_not_yet_there():
     board = Board(OLD)
     size = len(manifest(NEW)[0])

@@ -86,7 +86,8 @@ impl Staging {
                 // It is not kept in parts: there is nothing to resume.
                 self.part = None;
                 let mut text = Vec::new();
-                let last = if files.is_empty() { u32::MAX } else { 0 };
+                // As the companion client does.
+                let last = if files.len() < 2 { u32::MAX } else { 0 };
                 self.item(supply, 0..=last, size, digest, |bytes| text.extend_from_slice(bytes)).await?;
                 let parsed = Manifest::parse(&text);
                 self.manifest.insert(parsed.map_err(|error| Failure::new(Reason::BadOffer, error))?).clone()
