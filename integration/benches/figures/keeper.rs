@@ -29,7 +29,7 @@ const SHARED: usize = 4;
 /// Far longer than all devices take.
 const LONG: Duration = Duration::from_secs(15);
 /// How often each is measured.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 7;
 
 /// The keeper: how long all devices take to follow a change of the one file that they have in common, against
 /// fetching it as often from nginx and passing as many messages through the same broker. The devices are behind a few
@@ -91,13 +91,13 @@ struct Bounds<'a, B> {
     boots: Option<Duration>,
     /// What was measured last.
     last: Duration,
-    /// How many times as long as the limit each took, and as the limit with the boots.
-    ratios: [Vec<f64>; 2],
+    /// Times that were compared, each with the limit that it had.
+    compared: Vec<(Duration, Duration)>,
 }
 
 impl<'a, B: Endpoint> Bounds<'a, B> {
     fn new(limit: Option<Limit<'a, B>>) -> Self {
-        Self { limit, boots: None, last: Duration::ZERO, ratios: Default::default() }
+        Self { limit, boots: None, last: Duration::ZERO, compared: Vec::new() }
     }
 
     /// Measures what can be, once more.
@@ -109,25 +109,27 @@ impl<'a, B: Endpoint> Bounds<'a, B> {
 
     /// Compares a time with what was measured right before it.
     fn compare(&mut self, time: Duration) {
-        let bounds = [self.last, self.last + self.boots.unwrap_or_default()];
-        for (ratios, bound) in self.ratios.iter_mut().zip(bounds) {
-            ratios.push(time.as_secs_f64() / bound.as_secs_f64());
-            ratios.sort_by(f64::total_cmp);
-        }
+        self.compared.push((time, self.last));
     }
 
-    /// The median of the ratios, the lowest and the highest.
+    /// The ratio of all rounds together, the lowest and the highest of one.
     fn ratios(&self) -> String {
         if self.limit.is_none() {
             return String::new();
         }
-        let [of_limit, with_boots] = self.ratios.each_ref().map(|ratios| {
-            let at = |place: usize| ratios.get(place).copied().unwrap_or_default();
-            format!("{:.2} [{:.2} – {:.2}]", at(ratios.len() / 2), at(0), at(ratios.len() - 1))
-        });
+        let ratios = |boots: Duration| {
+            let over = |time: Duration, limit: Duration| time.as_secs_f64() / (limit + boots).as_secs_f64();
+            let each = self.compared.iter().map(|(time, limit)| over(*time, *limit));
+            let (lowest, highest) = (each.clone().fold(f64::MAX, f64::min), each.fold(0.0, f64::max));
+            let times: Duration = self.compared.iter().map(|(time, _)| *time).sum();
+            let limits: Duration = self.compared.iter().map(|(_, limit)| *limit + boots).sum();
+            let all = times.as_secs_f64() / limits.as_secs_f64();
+            format!("{all:.2} [{lowest:.2} – {highest:.2}]")
+        };
+        let of_limit = ratios(Duration::ZERO);
         match self.boots {
             None => format!(", {of_limit} of the limit"),
-            Some(_) => format!(", {of_limit} of the limit (with the boots: {with_boots})"),
+            Some(boots) => format!(", {of_limit} of the limit (with the boots: {})", ratios(boots)),
         }
     }
 
