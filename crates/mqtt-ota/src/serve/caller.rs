@@ -169,7 +169,7 @@ async fn send<S: AsyncWrite + Unpin>(
             is_whole = !chunks.is_more();
             parcel.mark(number, offset, is_whole);
             if parcel.is_full() {
-                parcel.send(stream, peer, served).await?;
+                spent = parcel.send(stream, peer, served).await?;
             }
         }
         // Of one that is empty there is no chunk.
@@ -178,7 +178,7 @@ async fn send<S: AsyncWrite + Unpin>(
         }
         (spent, offset) = (Vec::new(), 0);
     }
-    parcel.send(stream, peer, served).await
+    parcel.send(stream, peer, served).await.map(drop)
 }
 
 #[cfg(test)]

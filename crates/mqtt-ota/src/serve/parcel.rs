@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::mem::take;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
@@ -42,7 +43,8 @@ impl Parcel {
     /// Puts a chunk in; yields one that is no longer needed.
     pub(super) fn put(&mut self, chunk: Vec<u8>) -> Vec<u8> {
         if self.bytes.is_empty() {
-            return std::mem::replace(&mut self.bytes, chunk);
+            self.bytes = chunk;
+            return Vec::new();
         }
         self.bytes.extend_from_slice(&chunk);
         chunk
@@ -53,14 +55,14 @@ impl Parcel {
         self.marks.push_back(Mark { place: self.bytes.len(), item, offset, is_end });
     }
 
-    /// Sends what is in it, and tells how far it got; afterwards it is empty. Each write must make progress within the
-    /// idle time.
+    /// Sends what is in it, and tells how far it got; afterwards it is empty. Yields what is no longer needed. Each write
+    /// must make progress within the idle time.
     pub(super) async fn send<S: AsyncWrite + Unpin>(
         &mut self,
         stream: &mut S,
         peer: SocketAddr,
         served: &Served,
-    ) -> Result<(), End> {
+    ) -> Result<Vec<u8>, End> {
         let mut sent = 0;
         while let Some(rest) = self.bytes.get(sent..).filter(|rest| !rest.is_empty()) {
             let taken = within(served.idle, stream.write(rest)).await?;
@@ -72,8 +74,8 @@ impl Parcel {
             self.tell(sent, peer, served).await;
         }
         self.tell(sent, peer, served).await;
-        self.bytes.clear();
-        Ok(())
+        // As long as it is: whoever fills it again need not make it so.
+        Ok(take(&mut self.bytes))
     }
 
     /// Tells of the marks up to a place, and where there is none at it, of the place.
