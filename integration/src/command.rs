@@ -3,11 +3,13 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::endpoint::Endpoint;
 use crate::process::{Finished, Process, captured};
+use crate::runtime::GUARD;
 
 /// The only variables of the tester's that the command sees: what a system needs to start a program.
 const KEPT: [&str; 6] = ["PATH", "SYSTEMROOT", "TMPDIR", "TEMP", "TMP", "LLVM_PROFILE_FILE"];
@@ -124,8 +126,13 @@ impl MqttOta {
 
     /// Starts it, and waits for its end.
     pub fn finish(self) -> Finished {
+        self.finish_within(GUARD)
+    }
+
+    /// Starts it, and waits for its end, for so long.
+    pub fn finish_within(self, limit: Duration) -> Finished {
         let (process, _home) = self.start();
-        process.wait()
+        process.wait_for(limit)
     }
 }
 

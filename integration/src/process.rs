@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::process::Child;
 
-use crate::runtime::{runtime, within};
+use crate::runtime::{GUARD, runtime, within_for};
 use crate::transcript::Transcript;
 
 /// A child process whose output is read as it comes. Killed when dropped.
@@ -52,8 +52,13 @@ impl Process {
     }
 
     /// Waits for it to end by itself.
-    pub fn wait(mut self) -> Finished {
-        let status = within(&format!("the end of {}", self.what), self.child.wait());
+    pub fn wait(self) -> Finished {
+        self.wait_for(GUARD)
+    }
+
+    /// Waits for it to end by itself, for so long.
+    pub fn wait_for(mut self, limit: Duration) -> Finished {
+        let status = within_for(limit, &format!("the end of {}", self.what), self.child.wait());
         let status = status.unwrap_or_else(|error| panic!("{} cannot be waited for: {error}", self.what));
         Finished {
             what: self.what.clone(),

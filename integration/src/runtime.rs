@@ -18,7 +18,12 @@ pub(crate) fn runtime() -> &'static Runtime {
 
 /// Waits for `future`, and fails the test, naming `what`, when [`GUARD`] has passed.
 pub(crate) fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    within_for(GUARD, what, future)
+}
+
+/// Waits for `future`, and fails the test, naming `what`, when `limit` has passed.
+pub(crate) fn within_for<T>(limit: Duration, what: &str, future: impl Future<Output = T>) -> T {
     runtime()
-        .block_on(async { tokio::time::timeout(GUARD, future).await })
-        .unwrap_or_else(|_| panic!("{what}: nothing within {} s", GUARD.as_secs()))
+        .block_on(async { tokio::time::timeout(limit, future).await })
+        .unwrap_or_else(|_| panic!("{what}: nothing within {} s", limit.as_secs()))
 }

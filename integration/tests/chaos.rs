@@ -1,6 +1,6 @@
 //! Sets over links that split, delay, close, reset and forget what passes, at random.
 //!
-//! `CHAOS_RUNS` says how many; a run's number is its seed.
+//! `CHAOS_RUNS` says how many; a run's number is its seed, and says which device it is for.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -11,13 +11,16 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
-use mqtt_ota_integration::{Chaos, Home, Interpreter, free_port, noise};
+use mqtt_ota_integration::{Chaos, GUARD, Home, Interpreter, free_port, noise};
 
 const NAME: &str = "NIGHTLAMP";
 /// Devices at work at once: they wait most of the time.
 const AT_ONCE: u64 = 64;
 const BREAKS: usize = 6;
+/// How long a set may take, should each break be a silence: a receiver waits 20 s then, the companion client 10 s.
+const PATIENCE: Duration = Duration::from_secs(GUARD.as_secs() + 20 * BREAKS as u64);
 /// The most that one of the bad connections brings, in bytes: a quarter of what there is to bring.
 const MOST: usize = 25_000;
 
@@ -30,10 +33,10 @@ enum Device {
 #[test]
 fn a_bad_link_ends_in_the_whole_set() {
     let runs = std::env::var("CHAOS_RUNS").map_or(1000, |runs| runs.parse().unwrap());
-    let (seeds, connections) = (AtomicU64::new(0), AtomicU64::new(0));
+    let connections = AtomicU64::new(0);
     thread::scope(|scope| {
         for place in 0..AT_ONCE {
-            let (seeds, connections) = (&seeds, &connections);
+            let connections = &connections;
             let device = match place % 8 {
                 0 => Device::Companion(Interpreter::Python3),
                 1 => Device::Receiver,
@@ -45,11 +48,7 @@ fn a_bad_link_ends_in_the_whole_set() {
                     Device::Companion(interpreter) => Box::new(home.boots(interpreter)),
                     Device::Receiver => Box::new(home.receives()),
                 };
-                loop {
-                    let seed = seeds.fetch_add(1, Ordering::Relaxed);
-                    if seed >= runs {
-                        return;
-                    }
+                for seed in (place..runs).step_by(AT_ONCE as usize) {
                     connections.fetch_add(sync(&home, device, seed), Ordering::Relaxed);
                 }
             });
@@ -70,7 +69,7 @@ fn sync(home: &Home, device: Device, seed: u64) -> u64 {
         .sync()
         .args(["--listen", &format!("127.0.0.1:{port}"), "--advertise", &link.advertised()])
         .args(["--json", "--wait-boot"])
-        .finish();
+        .finish_within(PATIENCE);
     assert_eq!(synced.status(), Some(0), "seed {seed}, {device:?}: {synced:?}");
     assert_eq!(synced.result()["outcome"], "installed", "seed {seed}, {device:?}: {synced:?}");
     home.assert_same();
