@@ -19,6 +19,7 @@ use crate::limit::Limit;
 use crate::nginx::Nginx;
 use crate::peak::Peak;
 use crate::sample::Sample;
+use crate::steal::undisturbed;
 
 /// How many devices there are, unless `KEEPER_DEVICES` says otherwise.
 const DEVICES: usize = 10_000;
@@ -155,11 +156,13 @@ fn measure_fleet<B: Endpoint>(broker: &B, fleet: &Fleet, mut bounds: Bounds<'_, 
     let file = folder.path().join("main.py");
     for _ in 0..ROUNDS {
         bounds.add();
-        write_random(&file, BYTES);
-        let bytes = fs::read(&file).expect("a file that can be read");
-        let manifest = manifest_of(&bytes);
-        let set = manifest.digest(Algorithm::Sha256);
-        let time = bare::follow(broker, fleet, set, &manifest, &bytes);
+        let time = undisturbed(|| {
+            write_random(&file, BYTES);
+            let bytes = fs::read(&file).expect("a file that can be read");
+            let manifest = manifest_of(&bytes);
+            let set = manifest.digest(Algorithm::Sha256);
+            bare::follow(broker, fleet, set, &manifest, &bytes)
+        });
         bounds.compare(time);
         bare.add(time);
     }
@@ -194,23 +197,27 @@ fn measure_keeper<B: Endpoint>(
     let mut taken = processes.map(|_| Duration::ZERO);
     for _ in 0..ROUNDS {
         bounds.add();
-        let reboots: u32 = fleet.look(|devices| devices.iter().map(|device| device.all_reboots()).sum());
-        // At once: half a file would be a set of its own.
-        let next = spare.path().join("main.py");
-        write_random(&next, BYTES);
-        let set = set_of(&next);
-        let before = processes.map(|(_, process)| cpu::of(process));
-        let started = Instant::now();
-        fs::rename(&next, &file).expect("a file is replaced");
-        wait(broker, fleet, folder.path(), set);
-        let time = started.elapsed();
+        let (time, times) = undisturbed(|| {
+            let reboots = reboots_of(fleet);
+            // At once: half a file would be a set of its own.
+            let next = spare.path().join("main.py");
+            write_random(&next, BYTES);
+            let set = set_of(&next);
+            let before = processes.map(|(_, process)| cpu::of(process));
+            let started = Instant::now();
+            fs::rename(&next, &file).expect("a file is replaced");
+            wait(broker, fleet, folder.path(), set);
+            let time = started.elapsed();
+            assert_eq!(
+                (reboots_of(fleet) - reboots) as usize,
+                fleet.names().len(),
+                "each device reboots once"
+            );
+            (time, processes.map(|(_, process)| cpu::of(process)).into_iter().zip(before))
+        });
         bounds.compare(time);
         following.add(time);
-        for ((taken, (_, process)), before) in taken.iter_mut().zip(processes).zip(before) {
-            *taken += cpu::of(process).saturating_sub(before);
-        }
-        let all: u32 = fleet.look(|devices| devices.iter().map(|device| device.all_reboots()).sum());
-        assert_eq!((all - reboots) as usize, fleet.names().len(), "each device reboots once");
+        taken.iter_mut().zip(times).for_each(|(taken, (now, before))| *taken += now.saturating_sub(before));
     }
     bounds.print();
     println!("    after a change      {following}{} (goal: 1.5)", bounds.ratios());
@@ -225,6 +232,11 @@ fn measure_keeper<B: Endpoint>(
     for warning in keeper.stderr().text().lines() {
         println!("      {warning}");
     }
+}
+
+/// How often all devices together have rebooted.
+fn reboots_of(fleet: &Fleet) -> u32 {
+    fleet.look(|devices| devices.iter().map(|device| device.all_reboots()).sum())
 }
 
 /// Waits until all devices are back with the set; says after a while which are not, and why, as one that has failed is

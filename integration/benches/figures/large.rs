@@ -7,6 +7,7 @@ use crate::place::Place;
 use crate::run::Measured;
 use crate::sample::Sample;
 use crate::stage::Stage;
+use crate::steal::undisturbed;
 
 const MIB: usize = 256;
 
@@ -34,15 +35,17 @@ pub(crate) fn measure() {
             let algorithm = announced.unwrap_or("blake3");
             announced.into_iter().for_each(|algorithm| stage.announce(algorithm));
             for _ in 0..ROUNDS {
-                hash.add(baseline::hash("sha1", bytes));
-                own.add(baseline::hash(algorithm, bytes));
-                moving.add(baseline::move_over_loopback(bytes));
-                let measured: Measured = stage.send(&file).arg("--no-reboot").measure();
+                hash.add(undisturbed(|| baseline::hash("sha1", bytes)));
+                own.add(undisturbed(|| baseline::hash(algorithm, bytes)));
+                moving.add(undisturbed(|| baseline::move_over_loopback(bytes)));
+                let measured: Measured = undisturbed(|| {
+                    // Else the device would answer that nothing has changed.
+                    let _ = fs::remove_file(place.file("image.bin"));
+                    stage.send(&file).arg("--no-reboot").measure()
+                });
                 whole.add(measured.whole);
                 delivery.add(measured.delivery);
                 peak = peak.max(Some(measured.peak));
-                // Else the device would answer that nothing has changed.
-                fs::remove_file(place.file("image.bin")).expect("the device has the file");
             }
             let once = hash.median() + moving.median();
             match announced {

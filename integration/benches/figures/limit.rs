@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::nginx::Nginx;
 use crate::sample::Sample;
+use crate::steal::undisturbed;
 
 /// Files that are fetched at once.
 const AT_ONCE: usize = 64;
@@ -41,7 +42,8 @@ impl<'a, B: Endpoint> Limit<'a, B> {
     /// Measures both once more; yields their sum.
     pub(crate) fn add(&mut self) -> Duration {
         let (count, bytes) = self.extent;
-        let (passing, fetching) = (pass(self.broker, count), fetch(self.nginx.address(), bytes, count));
+        let passing = undisturbed(|| pass(self.broker, count));
+        let fetching = undisturbed(|| fetch(self.nginx.address(), bytes, count));
         self.passing.add(passing);
         self.fetching.add(fetching);
         passing + fetching

@@ -2,7 +2,8 @@
 //! `cargo bench -p mqtt-ota-integration`, or with the names of parts: `… -- small large sparse sets keeper`.
 //!
 //! It compares and does not judge: a slow day fails nothing. Everything is on this machine and on
-//! loopback. Medians, with the quartiles in brackets. Other work on the machine disturbs it; what was built
+//! loopback. Medians, with the quartiles in brackets. What the host of a virtual machine disturbs is measured
+//! again. Other work on the machine disturbs it; what was built
 //! with `cargo bench --no-run` can be run ahead of that, by root on Linux, with `chrt -f 10 cargo bench …`.
 #![allow(clippy::print_stdout, reason = "a benchmark is there to print")]
 #![allow(
@@ -31,6 +32,7 @@ mod sets;
 mod small;
 mod sparse;
 mod stage;
+mod steal;
 
 fn main() {
     let parts: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
@@ -46,6 +48,7 @@ fn main() {
         if is_wanted(part) {
             println!();
             measure();
+            println!("  {}", steal::told());
         }
     }
     println!("\n{}", machine::load());
