@@ -1,15 +1,15 @@
 mod advertise;
 mod listen;
+mod routes;
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
-
-use socket2::{Domain, Socket, Type};
 
 pub use self::advertise::{Advertise, AdvertiseError};
 pub use self::listen::{Listen, ListenError};
+pub(crate) use self::routes::Routes;
 use crate::wire::Host;
 
 /// What an offer says about where the file is, and why it says that.
@@ -71,7 +71,7 @@ impl fmt::Display for Why {
     }
 }
 
-/// Chooses what to advertise. `route` is [`route_to`], or a table in a test.
+/// Chooses what to advertise. `route` is [`Routes::local`], or a table in a test.
 pub(crate) fn choose(
     advertise: Option<&Advertise>,
     listen: &Listen,
@@ -101,15 +101,6 @@ pub(crate) fn choose(
         Some(local) => (local.into(), Why::DefaultRoute),
         None => (IpAddr::V4(Ipv4Addr::LOCALHOST).into(), Why::OnlyLoopback),
     }
-}
-
-/// The local address that faces `to`. Asks the routing table; sends nothing.
-pub(crate) fn route_to(to: IpAddr) -> io::Result<IpAddr> {
-    let to = SocketAddr::new(to, 9);
-    let socket = Socket::new(Domain::for_address(to), Type::DGRAM, None)?;
-    socket.connect(&to.into())?;
-    let local = socket.local_addr()?.as_socket();
-    local.map(|local| local.ip()).ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
 }
 
 #[cfg(test)]
@@ -175,10 +166,5 @@ mod tests {
         let none = |_| Err(io::ErrorKind::NetworkUnreachable.into());
         let chosen = choose(None, &Listen::default(), None, Some(ip("127.0.0.1")), none);
         assert_eq!(chosen, ("127.0.0.1".parse().unwrap(), Why::OnlyLoopback));
-    }
-
-    #[test]
-    fn the_route_to_loopback_is_loopback() {
-        assert!(route_to(ip("127.0.0.1")).unwrap().is_loopback());
     }
 }

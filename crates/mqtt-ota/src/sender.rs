@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::Broker;
-use crate::address::{Advertise, Advertised, Listen, Why, choose, route_to};
+use crate::address::{Advertise, Advertised, Listen, Routes, Why, choose};
 use crate::attempt::{Attempt, Delivery};
 use crate::boot;
 use crate::error::SendError;
@@ -73,6 +73,7 @@ pub struct Sender {
     link: Link,
     config: Config,
     ports: Ports,
+    routes: Routes,
     devices: Mutex<HashMap<DeviceName, Weak<tokio::sync::Mutex<()>>>>,
 }
 
@@ -91,7 +92,7 @@ impl Sender {
         // Where every offer names one port, two ports at once would get each other's devices.
         let is_only_one = config.advertise.as_ref().is_some_and(|advertise| advertise.port.is_some());
         let ports = Ports::new(config.listen.clone(), is_only_one);
-        Ok(Self { link, config, ports, devices: Mutex::default() })
+        Ok(Self { link, config, ports, routes: Routes::default(), devices: Mutex::default() })
     }
 
     /// The version of MQTT that is spoken with the broker.
@@ -322,7 +323,7 @@ impl Sender {
     /// The host that an offer names, and why.
     fn host(&self, feed: &Feed) -> (Host, Why) {
         let Config { advertise, listen, .. } = &self.config;
-        choose(advertise.as_ref(), listen, address(feed), self.link.peer(), route_to)
+        choose(advertise.as_ref(), listen, address(feed), self.link.peer(), |to| self.routes.local(to))
     }
 
     /// What an offer says about where the file is that is served at `local`.

@@ -1,6 +1,5 @@
 //! What the folders have, and what each device is to have therefore.
 
-use std::collections::BTreeSet;
 use std::error::Error as StdError;
 use std::sync::Arc;
 
@@ -37,7 +36,6 @@ impl Keeping {
         self.complain(&folders);
         self.is_readable = true;
         self.room_at = Some(Instant::now());
-        let known: BTreeSet<_> = self.devices.keys().chain(folders.devices.keys()).cloned().collect();
         let first = &self.options.canary_groups;
         let in_group = folders.devices.iter().filter_map(|(name, kept)| {
             let groups = match kept {
@@ -49,10 +47,18 @@ impl Keeping {
             is_first.then_some(name)
         });
         self.canaries = self.options.canaries.iter().chain(in_group).cloned().collect();
-        self.folders = folders;
-        for device in known {
-            self.want(&device);
-            self.consider(&device, false);
+        self.folders = Arc::clone(&folders);
+        for (device, kept) in &folders.devices {
+            self.want_kept(device, Some(kept));
+            self.consider(device, false);
+        }
+        // All that have a folder are among those that are known by now.
+        if self.devices.len() > folders.devices.len() {
+            let is_without = |device: &&DeviceName| !folders.devices.contains_key(*device);
+            for device in self.devices.keys().filter(is_without).cloned().collect::<Vec<_>>() {
+                self.want_kept(&device, None);
+                self.consider(&device, false);
+            }
         }
         self.roll_call.arrange();
     }
@@ -82,7 +88,12 @@ impl Keeping {
 
     /// Tells a device's duty what its folder has.
     pub(super) fn want(&mut self, name: &DeviceName) {
-        let (folder, is_unusable) = match self.folders.devices.get(name) {
+        let folders = Arc::clone(&self.folders);
+        self.want_kept(name, folders.devices.get(name));
+    }
+
+    fn want_kept(&mut self, name: &DeviceName, kept: Option<&Kept>) {
+        let (folder, is_unusable) = match kept {
             Some(Kept::Folder(folder)) => (Some(Arc::clone(folder)), false),
             Some(Kept::Unusable { .. }) => (None, true),
             None => (None, false),
