@@ -21,8 +21,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use args::Cli;
+use mimalloc::MiMalloc;
 use printer::Printer;
 use problem::Exit;
+
+/// A keeper of many devices asks for memory all the time, and that of musl, in small containers, is slow.
+#[global_allocator]
+static MEMORY: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let cli = match Cli::read(std::env::args_os()) {
