@@ -2,6 +2,8 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::mem::discriminant;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -37,6 +39,8 @@ pub(super) struct Subscriber {
     pub(super) filter: String,
     pub(super) qos: Qos,
     pub(super) messages: mpsc::Sender<Incoming>,
+    /// How many messages there were for it.
+    pub(super) heard: Arc<AtomicUsize>,
 }
 
 /// How to connect again.
@@ -289,6 +293,7 @@ impl Driver {
 }
 
 fn hand(taker: &Subscriber, message: Message) {
+    taker.heard.fetch_add(1, Ordering::Relaxed);
     // One that is closed is about to be unsubscribed.
     if let Err(TrySendError::Full(Incoming::Message(message))) =
         taker.messages.try_send(Incoming::Message(message))

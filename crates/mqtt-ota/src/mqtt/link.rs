@@ -1,4 +1,7 @@
+use std::mem::replace;
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +21,8 @@ pub(crate) const BACKLOG: usize = 1024;
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How long a broker that sends what it keeps may be silent, and still owe its answer to a request to subscribe.
 const OWED: Duration = Duration::from_secs(2);
+/// How long what it keeps may come before it is taken to be all.
+const FLOOD: Duration = Duration::from_secs(60);
 /// The pause before a request that was not taken is made again.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// How long a goodbye may take.
@@ -133,8 +138,8 @@ impl Link {
     /// last. (Brokers handle one client's packets in order; rumqttd does so only if it is asked one by one.)
     ///
     /// # Errors
-    /// The connection does not come back within 15 s, the broker neither answers nor sends anything for as long, or it
-    /// refuses.
+    /// The connection does not come back within 15 s, the broker neither answers nor sends what was asked for within as
+    /// long, or it refuses.
     ///
     /// Cancellation: the subscription ends.
     pub(crate) async fn subscribe(
@@ -161,10 +166,11 @@ impl Link {
         let subscription = Subscription { id, messages: receiver, commands: self.commands.clone() };
         for &(filter, qos) in filters {
             let (done, granted) = oneshot::channel();
-            let messages = messages.clone();
-            let subscriber = Subscriber { id, filter: filter.to_owned(), qos, messages };
+            let (messages, heard) = (messages.clone(), Arc::<AtomicUsize>::default());
+            let subscriber =
+                Subscriber { id, filter: filter.to_owned(), qos, messages, heard: Arc::clone(&heard) };
             self.commands.send(Command::Subscribe { subscriber, done }).map_err(|_| LinkError::Lost)?;
-            if !subscription.is_granted(granted).await? {
+            if !is_granted(granted, &heard).await? {
                 return Err(LinkError::SubscribeRefused { topic: filter.to_owned() });
             }
         }
@@ -201,22 +207,23 @@ impl Subscription {
     pub(crate) fn try_next(&mut self) -> Option<Incoming> {
         self.messages.try_recv().ok()
     }
+}
 
-    /// The broker's answer. Of all the messages that it keeps, Mosquitto drops those that the network is too slow for,
-    /// and its answer with them: who is sent messages is subscribed.
-    async fn is_granted(&self, mut granted: oneshot::Receiver<bool>) -> Result<bool, LinkError> {
-        let (mut count, mut are_coming, mut give_up) =
-            (self.messages.len(), false, Instant::now() + PATIENCE);
-        loop {
-            match timeout(OWED, &mut granted).await {
-                Ok(answer) => return answer.map_err(|_| LinkError::Lost),
-                Err(_) if self.messages.len() > count => {
-                    (count, are_coming, give_up) = (self.messages.len(), true, Instant::now() + PATIENCE);
-                }
-                Err(_) if are_coming => return Ok(true),
-                Err(_) if Instant::now() >= give_up => return Err(LinkError::Lost),
-                Err(_) => {}
-            }
+/// The broker's answer. Of all the messages that it keeps, Mosquitto drops those that the network is too slow for, and
+/// its answer with them: who is sent messages (`heard` counts them) is subscribed.
+async fn is_granted(mut granted: oneshot::Receiver<bool>, heard: &AtomicUsize) -> Result<bool, LinkError> {
+    let (started, mut count) = (Instant::now(), 0);
+    loop {
+        if let Ok(answer) = timeout(OWED, &mut granted).await {
+            return answer.map_err(|_| LinkError::Lost);
+        }
+        let before = replace(&mut count, heard.load(Ordering::Relaxed));
+        match count {
+            0 if started.elapsed() >= PATIENCE => return Err(LinkError::Lost),
+            0 => {}
+            // What is kept comes to an end, and what devices say besides does not.
+            _ if count == before || started.elapsed() >= FLOOD => return Ok(true),
+            _ => {}
         }
     }
 }

@@ -1,5 +1,5 @@
 use std::collections::HashSet;
-use std::future::ready;
+use std::future::{pending, ready};
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -67,6 +67,38 @@ async fn who_is_sent_messages_is_subscribed_though_the_answer_was_lost() {
     let mut subscription = link.subscribe(&filters, BACKLOG).await.unwrap();
     assert!(matches!(subscription.try_next(), Some(Incoming::Message(message)) if message.topic == TOPIC));
     drop(playing.await.unwrap());
+}
+
+/// How long it takes to find out about a request that the broker never answers, when messages for it come each second
+/// for so long.
+async fn found_out_after(messages: u64) -> (Result<bool, LinkError>, Duration) {
+    let heard = AtomicUsize::new(0);
+    let (_done, granted) = oneshot::channel();
+    let started = Instant::now();
+    let speaking = async {
+        for _ in 0..messages {
+            sleep(Duration::from_secs(1)).await;
+            heard.fetch_add(1, Ordering::Relaxed);
+        }
+        pending().await
+    };
+    tokio::select! {
+        found = is_granted(granted, &heard) => (found, started.elapsed()),
+        () = speaking => unreachable!(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_never_answered_finds_out_though_the_devices_do_not_stop_speaking() {
+    for (messages, found, longest) in [
+        (0, Err(LinkError::Lost), PATIENCE),
+        (10, Ok(true), Duration::from_secs(10) + 2 * OWED),
+        (u64::MAX, Ok(true), FLOOD),
+    ] {
+        let (is_found, time) = found_out_after(messages).await;
+        assert_eq!(is_found, found, "{messages}");
+        assert!(time <= longest + OWED, "{messages}: {time:?}");
+    }
 }
 
 #[tokio::test]
