@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::DropCause;
 use super::client::End;
@@ -120,7 +121,7 @@ async fn first<S: AsyncRead + Unpin>(
     received: &mut BytesMut,
     patience: Duration,
 ) -> Result<Request, DropCause> {
-    match tokio::time::timeout(patience, next(stream, received)).await {
+    match timeout(patience, next(stream, received)).await {
         Ok(read) => read,
         Err(_) => Err(DropCause::Silent(patience)),
     }
@@ -160,7 +161,7 @@ async fn send<S: AsyncWrite + Unpin>(
     while let Some((number, mut chunks)) = ahead.take() {
         ahead = if number < last { start(number + 1, 0) } else { None };
         let mut is_whole = false;
-        while let Some(chunk) = chunks.next(spent).await.map_err(End::Spoilt)? {
+        while let Some(chunk) = parcel.until(chunks.next(spent), stream, peer, served).await? {
             if parcel.has_no_room(&chunk) {
                 parcel.send(stream, peer, served).await?;
             }

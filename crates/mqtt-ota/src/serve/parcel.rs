@@ -1,17 +1,23 @@
 use std::collections::VecDeque;
 use std::mem::take;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
 
 use super::DropCause;
 use super::caller::Served;
 use super::client::{End, within};
 use super::shared::RangeEvent;
+use crate::payload::PayloadError;
 
 /// From how many bytes on it is not worth waiting for more.
 const FULL: usize = 16 * 1024;
+/// How long it waits for more: on a slow disk, or one across a network, the device would hear nothing for long.
+const AT_HAND: Duration = Duration::from_millis(50);
 
 /// What goes out at once: many small items together, as a packet costs more than its bytes.
 #[derive(Default)]
@@ -53,6 +59,24 @@ impl Parcel {
     /// Notes that what was put in last brings an item to an offset.
     pub(super) fn mark(&mut self, item: u32, offset: u64, is_end: bool) {
         self.marks.push_back(Mark { place: self.bytes.len(), item, offset, is_end });
+    }
+
+    /// The chunk that is to go into it next. What is in it goes out if that is not at hand.
+    pub(super) async fn until<S: AsyncWrite + Unpin>(
+        &mut self,
+        next: impl Future<Output = Result<Option<Vec<u8>>, PayloadError>>,
+        stream: &mut S,
+        peer: SocketAddr,
+        served: &Served,
+    ) -> Result<Option<Vec<u8>>, End> {
+        let mut next = pin!(next);
+        if !self.bytes.is_empty() {
+            match timeout(AT_HAND, &mut next).await {
+                Ok(chunk) => return chunk.map_err(End::Spoilt),
+                Err(_) => drop(self.send(stream, peer, served).await?),
+            }
+        }
+        next.await.map_err(End::Spoilt)
     }
 
     /// Sends what is in it, and tells how far it got; afterwards it is empty. Yields what is no longer needed. Each write
@@ -105,8 +129,8 @@ mod tests {
     use std::io;
     use std::pin::Pin;
     use std::task::{Context, Poll};
-    use std::time::Duration;
     use tokio::sync::mpsc;
+    use tokio::time::sleep;
 
     /// Takes at most so many bytes of each write, and remembers how many.
     struct Sink(usize, Vec<usize>);
@@ -131,13 +155,17 @@ mod tests {
         }
     }
 
-    /// Sends items of eight, no and five bytes in one parcel; yields the writes, and how far it was said to be.
-    async fn written(at_once: usize) -> (Vec<usize>, Vec<(u32, u64)>) {
+    fn served() -> (Served, mpsc::Receiver<RangeEvent>) {
         let payload = Payload::from_bytes("x", &b""[..]);
         let items = Items::file("x".parse().unwrap(), payload, Digest::of(Algorithm::Sha1, b""));
-        let (events, mut told) = mpsc::channel(100);
+        let (events, told) = mpsc::channel(100);
         let (id, idle) = ("0123456789abcdef".parse().unwrap(), Duration::from_secs(1));
-        let served = Served { items, id, dry_run: false, idle, events, sent: std::sync::Arc::default() };
+        (Served { items, id, dry_run: false, idle, events, sent: std::sync::Arc::default() }, told)
+    }
+
+    /// Sends items of eight, no and five bytes in one parcel; yields the writes, and how far it was said to be.
+    async fn written(at_once: usize) -> (Vec<usize>, Vec<(u32, u64)>) {
+        let (served, mut told) = served();
         let (mut parcel, mut sink) = (Parcel::default(), Sink(at_once, Vec::new()));
         for (item, bytes) in (0..).zip(["manifest", "", "three"]) {
             parcel.put(bytes.into());
@@ -164,5 +192,20 @@ mod tests {
         let (writes, progress) = written(5).await;
         assert_eq!(writes, [5, 5, 3]);
         assert_eq!(progress, [(0, 5), (0, 8), (1, 0), (2, 2), (2, 5)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_read_waits_for_more_but_not_for_a_slow_disk() {
+        let (served, _told) = served();
+        for (time, expected) in [(AT_HAND / 2, &[][..]), (2 * AT_HAND, &[5])] {
+            let (mut parcel, mut sink) = (Parcel::default(), Sink(100, Vec::new()));
+            parcel.put(b"first".into());
+            let next = async {
+                sleep(time).await;
+                Ok(Some(b"second".to_vec()))
+            };
+            let chunk = parcel.until(next, &mut sink, "192.0.2.1:1".parse().unwrap(), &served).await.unwrap();
+            assert_eq!((chunk.unwrap().as_slice(), sink.1.as_slice()), (&b"second"[..], expected));
+        }
     }
 }
