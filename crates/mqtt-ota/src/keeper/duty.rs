@@ -27,8 +27,8 @@ pub(super) enum Input {
         /// It did so now, and is awake.
         anew: bool,
     },
-    /// The device has said that it takes an offer.
-    Receiving,
+    /// The device has said that it takes an offer, or has taken it: what it reboots for is still to come.
+    Taking,
     /// It was left alone with this set, by a keeper before this one.
     Remembered { set: Digest, why: String },
     /// It has said to a keeper before this one that it has this set, and announces no such thing.
@@ -129,7 +129,7 @@ pub(super) struct Duty {
     announced: Option<Announcement>,
     /// When it was last heard to be awake.
     awake_at: Option<Instant>,
-    /// It has announced itself since it has last taken an offer.
+    /// It has announced itself since it last said that it takes an offer, or has taken it.
     is_back: bool,
     /// What it has said that it has, where its announcement has not said otherwise since.
     told: Option<Digest>,
@@ -194,7 +194,7 @@ impl Duty {
             }
             Input::Wanted(_) => {}
             Input::Announced { announcement, anew } => self.hear(announcement, anew, now),
-            Input::Receiving => self.is_back = false,
+            Input::Taking => self.is_back = false,
             Input::Remembered { set, why } => {
                 if self.wanted == Some(set) && self.phase == Phase::Idle {
                     self.phase = Phase::LeftAlone { why };

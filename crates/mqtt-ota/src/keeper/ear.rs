@@ -47,8 +47,8 @@ impl Topics {
 pub(super) enum Said {
     /// A device has announced itself; `anew`: it did so now, and is awake.
     Announced { device: DeviceName, announcement: Announcement, anew: bool },
-    /// A device has said what it does with an offer; `receiving`: that it takes it.
-    Answered { device: DeviceName, receiving: bool },
+    /// A device has said what it does with an offer; `takes`: that it takes it, or has taken it.
+    Answered { device: DeviceName, takes: bool },
     /// What a keeper before this one, or this one, remembers; None: nothing any more.
     Remembered { device: DeviceName, memory: Option<Memory> },
     /// Which keeper is at work; empty: none.
@@ -131,9 +131,10 @@ impl Ear {
         match last {
             "status" => {
                 let news = News::status(&message)?;
-                let receiving = matches!(&news, News::Status(status) if status.state == State::Receiving);
+                let takes = matches!(&news, News::Status(status)
+                    if matches!(status.state, State::Receiving | State::Installed));
                 self.pass(&device, || news);
-                Some(Said::Answered { device, receiving })
+                Some(Said::Answered { device, takes })
             }
             "device" => {
                 let News::Announcement { announcement, retained } = News::announcement(&message)? else {

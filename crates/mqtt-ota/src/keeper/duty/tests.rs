@@ -64,15 +64,19 @@ async fn what_was_installed_is_not_sent_again_while_the_device_reboots() {
 async fn a_device_that_is_back_before_its_word_is_understood_is_not_waited_for() {
     let now = Instant::now();
     let plain = || announces("v=1", true);
-    let start = || [Input::Wanted(Some(set(1))), plain(), Input::Started, Input::Receiving];
+    let start = || [Input::Wanted(Some(set(1))), plain(), Input::Started, Input::Taking];
     let back = after(now, start().into_iter().chain([plain(), ended(1, Ended::Installed)]));
     assert_eq!((back.due(now), back.standing()), (Due::Never, Standing::InStep));
     // It had lost its connection, and goes on.
-    let lost = [plain(), Input::Receiving, ended(1, Ended::Installed)];
+    let lost = [plain(), Input::Taking, ended(1, Ended::Installed)];
     let mut lost = after(now, start().into_iter().chain(lost));
     assert_eq!((lost.due(now), lost.standing()), (Due::At(now + LONGEST_BOOT), Standing::Rebooting));
     lost.step(plain(), now);
     assert_eq!((lost.due(now), lost.standing()), (Due::Never, Standing::InStep));
+    // So had this one, and it says the rest at once.
+    let rest = [plain(), Input::Taking, Input::Taking, ended(1, Ended::Installed)];
+    let rest = after(now, start().into_iter().chain(rest));
+    assert_eq!(rest.standing(), Standing::Rebooting);
 }
 
 #[tokio::test(start_paused = true)]
@@ -340,7 +344,7 @@ fn any_input() -> impl Strategy<Value = Input> {
         Just(announces("v=1", true)),
         number().prop_map(|number| Input::Remembered { set: set(number), why: String::new() }),
         Just(Input::Missed),
-        Just(Input::Receiving),
+        Just(Input::Taking),
         Just(Input::Started),
         (number(), result, any::<bool>()).prop_map(|(number, result, advanced)| Input::Ended(End {
             set: set(number),
@@ -369,7 +373,7 @@ proptest! {
                 Input::Ended(_) => receiving = false,
                 Input::Wanted(set) => wanted = *set,
                 Input::Announced { announcement, .. } => said = Some(announcement.clone()),
-                Input::Receiving | Input::Remembered { .. } | Input::Told { .. } | Input::Missed => {}
+                Input::Taking | Input::Remembered { .. } | Input::Told { .. } | Input::Missed => {}
             }
             duty.step(input, now);
             if duty.due(now) != Due::Never {

@@ -65,10 +65,10 @@ impl Keeping {
                 device.memory = memory;
                 device.recall();
             }
-            Said::Answered { device: name, receiving } => {
+            Said::Answered { device: name, takes } => {
                 self.slots.spoke(&name);
-                if let Some(device) = self.devices.get_mut(&name).filter(|_| receiving) {
-                    device.duty.step(Input::Receiving, Instant::now());
+                if let Some(device) = self.devices.get_mut(&name).filter(|_| takes) {
+                    device.duty.step(Input::Taking, Instant::now());
                 }
             }
             Said::Announced { device: name, announcement, anew } => {
