@@ -52,6 +52,23 @@ fn a_folder_becomes_the_device_s_files_and_then_only_what_changed_travels() {
 }
 
 #[test]
+fn a_device_of_one_file_asks_for_everything_and_need_not_read_it_to_its_end() {
+    for interpreter in BOTH {
+        let home = Home::of(NAME);
+        fs::remove_dir_all(home.folder()).unwrap();
+        home.has("main.py", "# as it was\n".repeat(500));
+        let _device = home.boots(interpreter);
+        home.sync().arg("--wait-boot").finish().assert_status(0);
+        home.has("lib.py", "x = 1\n");
+        let synced = home.sync().args(["--json", "--wait-boot"]).finish();
+        synced.assert_status(0);
+        let said = |event: &str| synced.json_lines().iter().filter(|line| line["event"] == event).count();
+        assert_eq!((said("asked"), said("dropped")), (1, 0), "{synced:?}");
+        home.assert_same();
+    }
+}
+
+#[test]
 fn what_is_gone_from_the_folder_is_deleted_only_if_it_is_said_and_a_dry_run_shows_it() {
     for interpreter in BOTH {
         let home = Home::of(NAME);

@@ -1,4 +1,5 @@
 use std::collections::{BTreeSet, HashMap};
+use std::io::ErrorKind;
 use std::mem::replace;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -226,8 +227,14 @@ impl Stream<'_> {
                 Some(Input::Sent)
             }
             RangeEvent::Dropped { peer, known, cause } => {
-                // A device that has all that it asked for closes, and says itself what became of it.
-                let is_through = seen.open.remove(&peer) == Some(true) && matches!(cause, DropCause::Closed);
+                // A device that has all that it wants closes, and says itself what became of it. If it has asked for more,
+                // that is a reset.
+                let has_closed = matches!(
+                    cause,
+                    DropCause::Closed
+                        | DropCause::Broke(ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted)
+                );
+                let is_through = seen.open.remove(&peer) == Some(true) && has_closed;
                 let sent = if known { seen.sent.load(Ordering::Relaxed) } else { 0 };
                 if !is_through {
                     options.tell(Event::Dropped { peer, sent, cause: cause.clone() });
