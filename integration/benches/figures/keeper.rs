@@ -19,7 +19,7 @@ use crate::limit::Limit;
 use crate::nginx::Nginx;
 use crate::peak::Peak;
 use crate::sample::Sample;
-use crate::steal::undisturbed;
+use crate::steal::undisturbed_after;
 
 /// How many devices there are, unless `KEEPER_DEVICES` says otherwise.
 const DEVICES: usize = 10_000;
@@ -155,14 +155,14 @@ fn measure_fleet<B: Endpoint>(broker: &B, fleet: &Fleet, mut bounds: Bounds<'_, 
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("main.py");
     for _ in 0..ROUNDS {
-        bounds.add();
-        let time = undisturbed(|| {
+        let follow = || {
             write_random(&file, BYTES);
             let bytes = fs::read(&file).expect("a file that can be read");
             let manifest = manifest_of(&bytes);
             let set = manifest.digest(Algorithm::Sha256);
             bare::follow(broker, fleet, set, &manifest, &bytes)
-        });
+        };
+        let time = undisturbed_after(|| bounds.add(), follow);
         bounds.compare(time);
         bare.add(time);
     }
@@ -196,8 +196,7 @@ fn measure_keeper<B: Endpoint>(
     let processes = [("keeper", keeper.id()), ("broker", process), ("devices", std::process::id())];
     let mut taken = processes.map(|_| Duration::ZERO);
     for _ in 0..ROUNDS {
-        bounds.add();
-        let (time, times) = undisturbed(|| {
+        let follow = || {
             let reboots = reboots_of(fleet);
             // At once: half a file would be a set of its own.
             let next = spare.path().join("main.py");
@@ -214,7 +213,8 @@ fn measure_keeper<B: Endpoint>(
                 "each device reboots once"
             );
             (time, processes.map(|(_, process)| cpu::of(process)).into_iter().zip(before))
-        });
+        };
+        let (time, times) = undisturbed_after(|| bounds.add(), follow);
         bounds.compare(time);
         following.add(time);
         taken.iter_mut().zip(times).for_each(|(taken, (now, before))| *taken += now.saturating_sub(before));

@@ -48,7 +48,9 @@ fn main() {
         if is_wanted(part) {
             println!();
             measure();
-            println!("  {}", steal::told());
+            if let Some(told) = steal::told() {
+                println!("  {told}");
+            }
         }
     }
     println!("\n{}", machine::load());
