@@ -49,11 +49,13 @@ pub struct FleetSettings {
     pub seed: u64,
     /// How they reach the broker.
     pub connections: Connections,
+    /// How long a device is away when it reboots because of what it has installed.
+    pub boot: Duration,
 }
 
 impl Default for FleetSettings {
     fn default() -> Self {
-        Self { prefix: "LAMP".to_owned(), seed: 1, connections: Connections::Own }
+        Self { prefix: "LAMP".to_owned(), seed: 1, connections: Connections::Own, boot: Duration::ZERO }
     }
 }
 
@@ -106,6 +108,7 @@ impl Fleet {
             ledger: Ledger::new(names.iter().cloned().map(FleetDevice::new).collect()),
             connecting: Semaphore::new(CONNECTING),
             taking: Semaphore::new(room.clamp(CONNECTING, Semaphore::MAX_PERMITS)),
+            boot: settings.boot,
         });
         let switches: Vec<Arc<Switches>> = names.iter().map(|_| Arc::default()).collect();
         let mut seeds = Rng::with_seed(settings.seed);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use mqtt_ota::wire::Manifest;
 use mqtt_ota::{DeviceName, Digest};
-use mqtt_ota_integration::{Endpoint, Fleet};
+use mqtt_ota_integration::{Endpoint, Fleet, FleetDevice};
 use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, QoS};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufStream};
 use tokio::net::{TcpListener, TcpStream};
@@ -20,13 +20,14 @@ const IN_FLIGHT: u16 = 100;
 const ID: &str = "0123456789abcdef";
 
 /// A sender that knows everything beforehand and checks nothing: it offers `file`, as the one file of a set, to the
-/// whole fleet. Until every device is back it takes what the broker, the network and the simulated devices take.
+/// whole fleet. Until every device `is_done` it takes what the broker, the network and the simulated devices take.
 pub(crate) fn follow(
     broker: &impl Endpoint,
     fleet: &Fleet,
     set: Digest,
     manifest: &Manifest,
     file: &[u8],
+    is_done: impl Fn(&FleetDevice) -> bool,
 ) -> Duration {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     let mut tasks = JoinSet::new();
@@ -41,8 +42,10 @@ pub(crate) fn follow(
     let offer = format!("127.0.0.1|{port}|set|{set}|1|id={ID}|size={}|set=1", text.len());
     tasks.spawn(serve(listener, Arc::from(text.as_bytes()), Arc::from(file)));
     tasks.spawn(offer_to(client, fleet.names().to_vec(), offer, window));
-    fleet.wait_until_all("at the set", |device| device.runs(set));
-    started.elapsed()
+    fleet.wait_until_all("at the set", is_done);
+    let time = started.elapsed();
+    fleet.wait_until_all("back", |device| device.runs(set));
+    time
 }
 
 /// Connects, and hears the announcements that there are.

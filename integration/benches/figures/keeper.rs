@@ -8,8 +8,8 @@ use mqtt_ota::Digest;
 use mqtt_ota::keeper::KeeperOptions;
 use mqtt_ota::wire::{Algorithm, Manifest, ManifestLine};
 use mqtt_ota_integration::{
-    Behaviour, Connections, EmbeddedBroker, Endpoint, Fleet, FleetSettings, Mosquitto, MqttOta, Settings,
-    raise_open_files,
+    Behaviour, Connections, EmbeddedBroker, Endpoint, Fleet, FleetDevice, FleetSettings, Mosquitto, MqttOta,
+    Settings, raise_open_files,
 };
 
 use crate::bare;
@@ -27,6 +27,9 @@ const DEVICES: usize = 10_000;
 const BYTES: usize = 4096;
 /// How many connections the devices share that have none of their own.
 const SHARED: usize = 4;
+/// How long a device that has a connection of its own is away when it reboots: it would otherwise connect, while the
+/// others are still given the file, which no limit has.
+const BOOT: Duration = Duration::from_secs(3);
 /// Far longer than all devices take.
 const LONG: Duration = Duration::from_secs(15);
 /// How often each is measured.
@@ -34,7 +37,8 @@ const ROUNDS: usize = 7;
 
 /// The keeper: how long all devices take to follow a change of the one file that they have in common, against
 /// fetching it as often from nginx and passing as many messages through the same broker. The devices are behind a few
-/// connections, and then have one each.
+/// connections, and are waited for until they are back; and then have one each, and are waited for until they have told
+/// the broker that they have the file and reboot.
 pub(crate) fn measure() {
     let count = std::env::var("KEEPER_DEVICES").ok().and_then(|count| count.parse().ok()).unwrap_or(DEVICES);
     println!("{count} devices, a file of {BYTES} bytes that all have, {ROUNDS} rounds");
@@ -68,17 +72,17 @@ impl House<'_> {
         let limit = || nginx.map(|nginx| Limit::new(broker, nginx, (count, BYTES)));
         match connections {
             Connections::Shared(shared) => println!("   devices behind {shared} connections"),
-            Connections::Own => println!("   a connection for each device"),
+            Connections::Own => println!("   a connection for each device, {BOOT:?} for a reboot"),
         }
         let started = Instant::now();
-        let settings = FleetSettings { connections, ..FleetSettings::default() };
+        let boot = if connections == Connections::Own { BOOT } else { Duration::ZERO };
+        let settings = FleetSettings { connections, boot, ..FleetSettings::default() };
         let fleet = Fleet::with(broker, settings, vec![Behaviour::default(); count]);
         println!("    fleet               {:8.1} ms until all are announced", ms(started.elapsed()));
-        let boots = measure_fleet(broker, &fleet, Bounds::new(limit()));
-        let boots = (connections == Connections::Own).then_some(boots);
+        measure_fleet(broker, &fleet, connections, Bounds::new(limit()));
         for layout in [Layout::Folders, Layout::Aliases] {
             println!("    {}", layout.describe());
-            measure_keeper(broker, process, &fleet, layout, Bounds { boots, ..Bounds::new(limit()) });
+            measure_keeper(broker, process, (&fleet, connections), layout, Bounds::new(limit()));
         }
     }
 }
@@ -87,9 +91,6 @@ impl House<'_> {
 struct Bounds<'a, B> {
     /// The files and the messages, where that can be measured.
     limit: Option<Limit<'a, B>>,
-    /// That all devices connect, subscribe and announce themselves, where they have connections of their own: no
-    /// keeper can save it, and no limit has it.
-    boots: Option<Duration>,
     /// What was measured last.
     last: Duration,
     /// Times that were compared, each with the limit that it had.
@@ -98,7 +99,7 @@ struct Bounds<'a, B> {
 
 impl<'a, B: Endpoint> Bounds<'a, B> {
     fn new(limit: Option<Limit<'a, B>>) -> Self {
-        Self { limit, boots: None, last: Duration::ZERO, compared: Vec::new() }
+        Self { limit, last: Duration::ZERO, compared: Vec::new() }
     }
 
     /// Measures what can be, once more.
@@ -118,20 +119,12 @@ impl<'a, B: Endpoint> Bounds<'a, B> {
         if self.limit.is_none() {
             return String::new();
         }
-        let ratios = |boots: Duration| {
-            let over = |time: Duration, limit: Duration| time.as_secs_f64() / (limit + boots).as_secs_f64();
-            let each = self.compared.iter().map(|(time, limit)| over(*time, *limit));
-            let (lowest, highest) = (each.clone().fold(f64::MAX, f64::min), each.fold(0.0, f64::max));
-            let times: Duration = self.compared.iter().map(|(time, _)| *time).sum();
-            let limits: Duration = self.compared.iter().map(|(_, limit)| *limit + boots).sum();
-            let all = times.as_secs_f64() / limits.as_secs_f64();
-            format!("{all:.2} [{lowest:.2} – {highest:.2}]")
-        };
-        let of_limit = ratios(Duration::ZERO);
-        match self.boots {
-            None => format!(", {of_limit} of the limit"),
-            Some(boots) => format!(", {of_limit} of the limit (with the boots: {})", ratios(boots)),
-        }
+        let over = |time: Duration, limit: Duration| time.as_secs_f64() / limit.as_secs_f64();
+        let each = self.compared.iter().map(|(time, limit)| over(*time, *limit));
+        let (lowest, highest) = (each.clone().fold(f64::MAX, f64::min), each.fold(0.0, f64::max));
+        let times: Duration = self.compared.iter().map(|(time, _)| *time).sum();
+        let limits: Duration = self.compared.iter().map(|(_, limit)| *limit).sum();
+        format!(", {:.2} [{lowest:.2} – {highest:.2}] of the limit", over(times, limits))
     }
 
     fn print(&self) {
@@ -141,9 +134,22 @@ impl<'a, B: Endpoint> Bounds<'a, B> {
     }
 }
 
-/// What the simulated devices themselves take of what is measured with them: a boot of all, which it yields, and whole
-/// updates by a sender that only sends.
-fn measure_fleet<B: Endpoint>(broker: &B, fleet: &Fleet, mut bounds: Bounds<'_, B>) -> Duration {
+/// Whether a device is waited for no longer.
+fn is_done(device: &FleetDevice, set: Digest, connections: Connections) -> bool {
+    match connections {
+        Connections::Shared(_) => device.runs(set),
+        Connections::Own => device.has_rebooted_for(set),
+    }
+}
+
+/// What the simulated devices themselves take of what is measured with them: a boot of all, and whole updates by a
+/// sender that only sends.
+fn measure_fleet<B: Endpoint>(
+    broker: &B,
+    fleet: &Fleet,
+    connections: Connections,
+    mut bounds: Bounds<'_, B>,
+) {
     let (mut booting, mut bare) = (Sample::default(), Sample::default());
     for boots in 1..=ROUNDS {
         let started = Instant::now();
@@ -160,7 +166,8 @@ fn measure_fleet<B: Endpoint>(broker: &B, fleet: &Fleet, mut bounds: Bounds<'_, 
             let bytes = fs::read(&file).expect("a file that can be read");
             let manifest = manifest_of(&bytes);
             let set = manifest.digest(Algorithm::Sha256);
-            bare::follow(broker, fleet, set, &manifest, &bytes)
+            let is_done = |device: &FleetDevice| is_done(device, set, connections);
+            bare::follow(broker, fleet, set, &manifest, &bytes, is_done)
         };
         let time = undisturbed_after(|| bounds.add(), follow);
         bounds.compare(time);
@@ -169,14 +176,13 @@ fn measure_fleet<B: Endpoint>(broker: &B, fleet: &Fleet, mut bounds: Bounds<'_, 
     bounds.print();
     println!("    a bare sender       {bare}{}", bounds.ratios());
     println!("    this process        {} so far, with all devices", Peak::of(std::process::id()));
-    booting.median()
 }
 
-/// The real command, from the change of the file until every device is back with it.
+/// The real command, from the change of the file until no device is waited for.
 fn measure_keeper<B: Endpoint>(
     broker: &B,
     process: u32,
-    fleet: &Fleet,
+    (fleet, connections): (&Fleet, Connections),
     layout: Layout,
     mut bounds: Bounds<'_, B>,
 ) {
@@ -192,7 +198,7 @@ fn measure_keeper<B: Endpoint>(
     let set = set_of(&file);
     wait(broker, fleet, folder.path(), set);
     println!("    from its start      {:8.1} ms", ms(started.elapsed()));
-    let mut following = Sample::default();
+    let (mut following, mut returning) = (Sample::default(), Sample::default());
     let processes = [("keeper", keeper.id()), ("broker", process), ("devices", std::process::id())];
     let mut taken = processes.map(|_| Duration::ZERO);
     for _ in 0..ROUNDS {
@@ -205,22 +211,29 @@ fn measure_keeper<B: Endpoint>(
             let before = processes.map(|(_, process)| cpu::of(process));
             let started = Instant::now();
             fs::rename(&next, &file).expect("a file is replaced");
-            wait(broker, fleet, folder.path(), set);
+            fleet.wait_until_all("at the set", |device| is_done(device, set, connections));
             let time = started.elapsed();
+            let after = processes.map(|(_, process)| cpu::of(process));
+            wait(broker, fleet, folder.path(), set);
+            let back = started.elapsed();
             assert_eq!(
                 (reboots_of(fleet) - reboots) as usize,
                 fleet.names().len(),
                 "each device reboots once"
             );
-            (time, processes.map(|(_, process)| cpu::of(process)).into_iter().zip(before))
+            (time, back, after.into_iter().zip(before))
         };
-        let (time, times) = undisturbed_after(|| bounds.add(), follow);
+        let (time, back, times) = undisturbed_after(|| bounds.add(), follow);
         bounds.compare(time);
         following.add(time);
+        returning.add(back);
         taken.iter_mut().zip(times).for_each(|(taken, (now, before))| *taken += now.saturating_sub(before));
     }
     bounds.print();
     println!("    after a change      {following}{} (goal: 1.5)", bounds.ratios());
+    if connections == Connections::Own {
+        println!("    until all are back  {returning}");
+    }
     let rest = KeeperOptions::default().settle;
     println!("      of it at rest     {:8.1} ms", ms(rest));
     let taken = processes

@@ -31,6 +31,8 @@ pub(super) struct Ground {
     pub(super) connecting: Semaphore,
     /// Devices that take something at once, so that there are files enough for their connections.
     pub(super) taking: Semaphore,
+    /// How long a reboot takes.
+    pub(super) boot: Duration,
 }
 
 impl Ground {
@@ -182,6 +184,7 @@ impl Device {
         if let Some(session) = &mut awake.session {
             let _ = session.settle().await;
         }
+        awake.session = None;
         if let Some(Due { digest, former, .. }) = awake.due.take() {
             self.back = former.as_ref().map(|_| digest);
             self.change(|device| {
@@ -193,6 +196,9 @@ impl Device {
                     device.rolled_back = Some(digest);
                 }
             });
+            if !self.ground.boot.is_zero() {
+                sleep(self.ground.boot).await;
+            }
         }
         End::Again
     }

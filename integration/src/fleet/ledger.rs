@@ -58,6 +58,11 @@ impl FleetDevice {
         self.reboots.values().sum()
     }
 
+    /// It has told the broker that it has this set, and rebooted for it, or is about to be back.
+    pub fn has_rebooted_for(&self, set: Digest) -> bool {
+        self.reboots.contains_key(&set)
+    }
+
     /// It is online, and runs this set: where that took a reboot, it was.
     pub fn runs(&self, set: Digest) -> bool {
         self.is_online && self.set == Some(set) && !self.is_to_reboot
