@@ -3,7 +3,7 @@
 # change has to pass, and stops at the first that fails. Needs Rust with rustfmt and clippy; root or
 # sudo only where something is missing. Elsewhere: install Mosquitto yourself, and run it all the same.
 #
-#   PROPERTY_CASES   cases for each property test of the wire (default 400000)
+#   PROPERTY_CASES   cases for each property test of the wire (default 1000000)
 #   KEEPER_KILLS     how often a keeper or its broker is killed under a fleet (default 40)
 #   CHAOS_RUNS       sets sent over a link that breaks at random (default 1000)
 set -euo pipefail
@@ -12,7 +12,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 cache=$here/.cache
 cd "$here/.."
 
-property_cases=${PROPERTY_CASES:-400000}
+property_cases=${PROPERTY_CASES:-1000000}
 deny_version=0.20.2
 started=$SECONDS
 
