@@ -162,3 +162,31 @@ impl Ear {
 fn passes(route: &mpsc::Sender<News>, news: News) -> bool {
     !matches!(route.try_send(news), Err(mpsc::error::TrySendError::Closed(_)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mqtt::{LinkConfig, Protocol, played::played};
+
+    #[tokio::test]
+    async fn whoever_takes_an_offer_or_has_taken_it_says_so_and_nobody_else() {
+        let (broker, playing) = played(async |mut client| {
+            for _ in 0..3 {
+                client.subscribed().await;
+            }
+            for state in ["receiving", "installed", "failed", "rolled-back"] {
+                client.tell("LAMP/OTA/status", format!("{state}|set|{}|", "0".repeat(64))).await;
+            }
+            client
+        })
+        .await;
+        let config = LinkConfig { client_id: "test".to_owned(), protocol: Some(Protocol::V311) };
+        let link = Link::connect(&broker, config).await.unwrap();
+        let mut ear = Ear::open(&link, None).await.unwrap();
+        for expected in [true, true, false, false] {
+            let said = ear.next().await.unwrap();
+            assert!(matches!(said, Said::Answered { takes, .. } if takes == expected), "{said:?}");
+        }
+        drop(playing.await.unwrap());
+    }
+}
