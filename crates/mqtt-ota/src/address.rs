@@ -9,7 +9,7 @@ use std::num::NonZeroU16;
 
 pub use self::advertise::{Advertise, AdvertiseError};
 pub use self::listen::{Listen, ListenError};
-pub(crate) use self::routes::Routes;
+pub(crate) use self::routes::{Routes, route_to};
 use crate::wire::Host;
 
 /// What an offer says about where the file is, and why it says that.

@@ -22,9 +22,9 @@ struct Answer {
 }
 
 impl Routes {
-    /// The local address that faces `to`.
+    /// What [`route_to`] says.
     pub(crate) fn local(&self, to: IpAddr) -> io::Result<IpAddr> {
-        self.known_or(to, ask)
+        self.known_or(to, route_to)
     }
 
     fn known_or(&self, to: IpAddr, ask: impl FnOnce(IpAddr) -> io::Result<IpAddr>) -> io::Result<IpAddr> {
@@ -39,8 +39,8 @@ impl Routes {
     }
 }
 
-/// Asks the system; sends nothing.
-fn ask(to: IpAddr) -> io::Result<IpAddr> {
+/// The local address that faces `to`. Asks the system; sends nothing.
+pub(crate) fn route_to(to: IpAddr) -> io::Result<IpAddr> {
     let to = SocketAddr::new(to, 9);
     let socket = Socket::new(Domain::for_address(to), Type::DGRAM, None)?;
     socket.connect(&to.into())?;
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn the_route_to_loopback_is_loopback() {
-        assert!(Routes::default().local("127.0.0.1".parse().unwrap()).unwrap().is_loopback());
+        assert!(route_to("127.0.0.1".parse().unwrap()).unwrap().is_loopback());
     }
 
     #[tokio::test(start_paused = true)]

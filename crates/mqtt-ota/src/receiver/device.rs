@@ -10,7 +10,7 @@ use super::install::Root;
 use super::recovery::Recovery;
 use super::store::Store;
 use super::{ReceiverConfig, ReceiverEvent};
-use crate::address::Routes;
+use crate::address::route_to;
 use crate::mqtt::{Incoming, Lasting, Link, LinkError, Subscription, patiently};
 use crate::wire::{
     Algorithm, Announcement, DeviceName, DevicePath, Digest, ExtendedOffer, ExtendedOfferError, Offer,
@@ -106,7 +106,7 @@ impl Device {
         announcement.client = Some(concat!("mqtt-ota ", env!("CARGO_PKG_VERSION")).to_owned());
         announcement.system = Some(format!("{} {}", std::env::consts::OS, std::env::consts::ARCH));
         // The local address that faces the broker: where the network is in which senders are.
-        announcement.address = self.link.peer().and_then(|broker| Routes::default().local(broker).ok());
+        announcement.address = self.link.peer().and_then(|broker| route_to(broker).ok());
         announcement.algorithms = Algorithm::ALL.to_vec();
         let mut described = announcement.clone();
         let description = self.root.with(move |store| {

@@ -161,7 +161,7 @@ async fn send<S: AsyncWrite + Unpin>(
     while let Some((number, mut chunks)) = ahead.take() {
         ahead = if number < last { start(number + 1, 0) } else { None };
         let mut is_whole = false;
-        while let Some(chunk) = parcel.until(chunks.next(spent), stream, peer, served).await? {
+        while let Some(chunk) = parcel.wait_for(chunks.next(spent), stream, peer, served).await? {
             if parcel.has_no_room(&chunk) {
                 parcel.send(stream, peer, served).await?;
             }

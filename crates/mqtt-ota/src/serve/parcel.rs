@@ -62,7 +62,7 @@ impl Parcel {
     }
 
     /// The chunk that is to go into it next. What is in it goes out if that is not at hand.
-    pub(super) async fn until<S: AsyncWrite + Unpin>(
+    pub(super) async fn wait_for<S: AsyncWrite + Unpin>(
         &mut self,
         next: impl Future<Output = Result<Option<Vec<u8>>, PayloadError>>,
         stream: &mut S,
@@ -204,7 +204,8 @@ mod tests {
                 sleep(time).await;
                 Ok(Some(b"second".to_vec()))
             };
-            let chunk = parcel.until(next, &mut sink, "192.0.2.1:1".parse().unwrap(), &served).await.unwrap();
+            let chunk =
+                parcel.wait_for(next, &mut sink, "192.0.2.1:1".parse().unwrap(), &served).await.unwrap();
             assert_eq!((chunk.unwrap().as_slice(), sink.1.as_slice()), (&b"second"[..], expected));
         }
     }
