@@ -27,8 +27,8 @@ const DEVICES: usize = 10_000;
 const BYTES: usize = 4096;
 /// How many connections the devices share that have none of their own.
 const SHARED: usize = 4;
-/// How long a device that has a connection of its own is away when it reboots: it would otherwise connect, while the
-/// others are still given the file, which no limit has.
+/// How long a reboot takes, where those that have the file are not to connect while the others are still given it, which
+/// no limit has.
 const BOOT: Duration = Duration::from_secs(3);
 /// Far longer than all devices take.
 const LONG: Duration = Duration::from_secs(15);
@@ -37,8 +37,8 @@ const ROUNDS: usize = 7;
 
 /// The keeper: how long all devices take to follow a change of the one file that they have in common, against
 /// fetching it as often from nginx and passing as many messages through the same broker. The devices are behind a few
-/// connections, and are waited for until they are back; and then have one each, and are waited for until they have told
-/// the broker that they have the file and reboot.
+/// connections, and then have one each; they reboot at once and are waited for until they are back, or take their time
+/// and are waited for until they have told the broker that they have the file.
 pub(crate) fn measure() {
     let count = std::env::var("KEEPER_DEVICES").ok().and_then(|count| count.parse().ok()).unwrap_or(DEVICES);
     println!("{count} devices, a file of {BYTES} bytes that all have, {ROUNDS} rounds");
@@ -50,12 +50,13 @@ pub(crate) fn measure() {
     let house = House { nginx: nginx.as_ref().ok(), count };
     let mosquitto = Mosquitto::with(Settings { is_quiet: true, ..Settings::default() });
     println!("  Mosquitto");
-    house.measure(&mosquitto, mosquitto.process().id(), Connections::Shared(SHARED));
-    house.measure(&mosquitto, mosquitto.process().id(), Connections::Own);
+    house.measure(&mosquitto, mosquitto.process().id(), Connections::Shared(SHARED), Duration::ZERO);
+    house.measure(&mosquitto, mosquitto.process().id(), Connections::Own, Duration::ZERO);
+    house.measure(&mosquitto, mosquitto.process().id(), Connections::Own, BOOT);
     drop(mosquitto);
     let embedded = EmbeddedBroker::start();
     println!("  the embedded broker");
-    house.measure(&embedded, embedded.process().id(), Connections::Shared(SHARED));
+    house.measure(&embedded, embedded.process().id(), Connections::Shared(SHARED), Duration::ZERO);
 }
 
 /// What is the same for all brokers.
@@ -67,22 +68,22 @@ struct House<'a> {
 }
 
 impl House<'_> {
-    fn measure(&self, broker: &impl Endpoint, process: u32, connections: Connections) {
+    fn measure(&self, broker: &impl Endpoint, process: u32, connections: Connections, boot: Duration) {
         let Self { nginx, count } = *self;
         let limit = || nginx.map(|nginx| Limit::new(broker, nginx, (count, BYTES)));
         match connections {
             Connections::Shared(shared) => println!("   devices behind {shared} connections"),
-            Connections::Own => println!("   a connection for each device, {BOOT:?} for a reboot"),
+            Connections::Own if boot.is_zero() => println!("   a connection for each device"),
+            Connections::Own => println!("   a connection for each device, {boot:?} for a reboot"),
         }
         let started = Instant::now();
-        let boot = if connections == Connections::Own { BOOT } else { Duration::ZERO };
         let settings = FleetSettings { connections, boot, ..FleetSettings::default() };
         let fleet = Fleet::with(broker, settings, vec![Behaviour::default(); count]);
         println!("    fleet               {:8.1} ms until all are announced", ms(started.elapsed()));
-        measure_fleet(broker, &fleet, connections, Bounds::new(limit()));
+        measure_fleet(broker, &fleet, boot, Bounds::new(limit()));
         for layout in [Layout::Folders, Layout::Aliases] {
             println!("    {}", layout.describe());
-            measure_keeper(broker, process, (&fleet, connections), layout, Bounds::new(limit()));
+            measure_keeper(broker, process, (&fleet, boot), layout, Bounds::new(limit()));
         }
     }
 }
@@ -135,21 +136,13 @@ impl<'a, B: Endpoint> Bounds<'a, B> {
 }
 
 /// Whether a device is waited for no longer.
-fn is_done(device: &FleetDevice, set: Digest, connections: Connections) -> bool {
-    match connections {
-        Connections::Shared(_) => device.runs(set),
-        Connections::Own => device.has_rebooted_for(set),
-    }
+fn is_done(device: &FleetDevice, set: Digest, boot: Duration) -> bool {
+    if boot.is_zero() { device.runs(set) } else { device.has_rebooted_for(set) }
 }
 
 /// What the simulated devices themselves take of what is measured with them: a boot of all, and whole updates by a
 /// sender that only sends.
-fn measure_fleet<B: Endpoint>(
-    broker: &B,
-    fleet: &Fleet,
-    connections: Connections,
-    mut bounds: Bounds<'_, B>,
-) {
+fn measure_fleet<B: Endpoint>(broker: &B, fleet: &Fleet, boot: Duration, mut bounds: Bounds<'_, B>) {
     let (mut booting, mut bare) = (Sample::default(), Sample::default());
     for boots in 1..=ROUNDS {
         let started = Instant::now();
@@ -166,7 +159,7 @@ fn measure_fleet<B: Endpoint>(
             let bytes = fs::read(&file).expect("a file that can be read");
             let manifest = manifest_of(&bytes);
             let set = manifest.digest(Algorithm::Sha256);
-            let is_done = |device: &FleetDevice| is_done(device, set, connections);
+            let is_done = |device: &FleetDevice| is_done(device, set, boot);
             bare::follow(broker, fleet, set, &manifest, &bytes, is_done)
         };
         let time = undisturbed_after(|| bounds.add(), follow);
@@ -182,7 +175,7 @@ fn measure_fleet<B: Endpoint>(
 fn measure_keeper<B: Endpoint>(
     broker: &B,
     process: u32,
-    (fleet, connections): (&Fleet, Connections),
+    (fleet, boot): (&Fleet, Duration),
     layout: Layout,
     mut bounds: Bounds<'_, B>,
 ) {
@@ -211,7 +204,7 @@ fn measure_keeper<B: Endpoint>(
             let before = processes.map(|(_, process)| cpu::of(process));
             let started = Instant::now();
             fs::rename(&next, &file).expect("a file is replaced");
-            fleet.wait_until_all("at the set", |device| is_done(device, set, connections));
+            fleet.wait_until_all("at the set", |device| is_done(device, set, boot));
             let time = started.elapsed();
             let after = processes.map(|(_, process)| cpu::of(process));
             wait(broker, fleet, folder.path(), set);
@@ -231,7 +224,7 @@ fn measure_keeper<B: Endpoint>(
     }
     bounds.print();
     println!("    after a change      {following}{} (goal: 1.5)", bounds.ratios());
-    if connections == Connections::Own {
+    if !boot.is_zero() {
         println!("    until all are back  {returning}");
     }
     let rest = KeeperOptions::default().settle;

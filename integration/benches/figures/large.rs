@@ -39,9 +39,10 @@ pub(crate) fn measure() {
                 own.add(undisturbed(|| baseline::hash(algorithm, bytes)));
                 moving.add(undisturbed(|| baseline::move_over_loopback(bytes)));
                 let measured: Measured = undisturbed(|| {
+                    let measured = stage.send(&file).arg("--no-reboot").measure();
                     // Else the device would answer that nothing has changed.
-                    let _ = fs::remove_file(place.file("image.bin"));
-                    stage.send(&file).arg("--no-reboot").measure()
+                    fs::remove_file(place.file("image.bin")).expect("the device has the file");
+                    measured
                 });
                 whole.add(measured.whole);
                 delivery.add(measured.delivery);

@@ -58,7 +58,7 @@ impl FleetDevice {
         self.reboots.values().sum()
     }
 
-    /// It has told the broker that it has this set, and rebooted for it, or is about to be back.
+    /// It has told the broker that it has this set, and has rebooted for it or does so now.
     pub fn has_rebooted_for(&self, set: Digest) -> bool {
         self.reboots.contains_key(&set)
     }
