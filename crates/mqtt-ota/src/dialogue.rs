@@ -219,6 +219,10 @@ impl Dialogue {
         }
         match self.dropped.take() {
             None if self.served => Outcome::Silent,
+            // Who has all that it asked for closes. With the manifest alone it has nothing yet.
+            Some(DropCause::Closed) if self.served && self.asked >= Some(Asked::Everything) => {
+                Outcome::Silent
+            }
             cause => Outcome::Interrupted {
                 sent: self.position,
                 total: self.subject.total,
@@ -305,6 +309,11 @@ mod tests {
         assert_eq!(run([ACK, MANIFEST, FILES, Progress { position: 9 }, Sent]), None);
         let silent = [ACK, MANIFEST, FILES, Progress { position: 9 }, Sent, Expired];
         assert_eq!(run(silent), Some(Outcome::Silent));
+        // It may have installed it all the same, where its word was lost with the broker.
+        let closed = [FILES, Progress { position: 9 }, Sent, Dropped(DropCause::Closed), Expired];
+        assert_eq!(run([ACK, MANIFEST].into_iter().chain(closed)), Some(Outcome::Silent));
+        let early = [ACK, MANIFEST, Sent, Dropped(DropCause::Closed), Expired];
+        assert!(matches!(run(early), Some(Outcome::Interrupted { sent: 0, .. })));
     }
 
     #[test]

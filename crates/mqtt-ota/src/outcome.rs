@@ -117,6 +117,8 @@ impl Outcome {
                 "give it another name on the device (--as on the command line)".into()
             }
             Self::Failed { reason: Reason::NoSpace, .. } => "delete something on the device first".into(),
+            // Whoever was sent everything may have installed it.
+            Self::Interrupted { sent, total, .. } if sent >= total => return Self::Silent.hint(),
             Self::Failed { reason: Reason::HashMismatch, .. } | Self::Interrupted { .. } => {
                 "the device keeps its old file; a weak link or a tired flash does this, so try again".into()
             }
