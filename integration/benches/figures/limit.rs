@@ -28,21 +28,31 @@ const IN_FLIGHT: u16 = 100;
 pub(crate) struct Limit<'a, B> {
     broker: &'a B,
     nginx: &'a Nginx,
-    /// How many devices, and the length of their file in bytes.
-    extent: (usize, usize),
+    extent: Extent,
     passing: Sample,
     fetching: Sample,
 }
 
+/// What is passed and fetched.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Extent {
+    /// How many devices there are.
+    pub(crate) count: usize,
+    /// The length of their file.
+    pub(crate) bytes: usize,
+    /// How many of the [`messages`] of each device there are in the time that is compared.
+    pub(crate) messages: usize,
+}
+
 impl<'a, B: Endpoint> Limit<'a, B> {
-    pub(crate) fn new(broker: &'a B, nginx: &'a Nginx, extent: (usize, usize)) -> Self {
+    pub(crate) fn new(broker: &'a B, nginx: &'a Nginx, extent: Extent) -> Self {
         Self { broker, nginx, extent, passing: Sample::default(), fetching: Sample::default() }
     }
 
     /// Measures both once more; yields their sum.
     pub(crate) fn add(&mut self) -> Duration {
-        let (count, bytes) = self.extent;
-        let passing = undisturbed(|| pass(self.broker, count));
+        let Extent { count, bytes, .. } = self.extent;
+        let passing = undisturbed(|| pass(self.broker, self.extent));
         let fetching = undisturbed(|| fetch(self.nginx.address(), bytes, count));
         self.passing.add(passing);
         self.fetching.add(fetching);
@@ -52,8 +62,8 @@ impl<'a, B: Endpoint> Limit<'a, B> {
 
 impl<B> fmt::Display for Limit<'_, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { passing, fetching, extent: (count, _), .. } = self;
-        writeln!(f, "    pass the messages   {passing}, {} from one client to another", 4 * count)?;
+        let Self { passing, fetching, extent: Extent { count, messages, .. }, .. } = self;
+        writeln!(f, "    pass the messages   {passing}, {} from one client to another", count * messages)?;
         writeln!(f, "    fetch the file      {fetching}, {count} times from nginx")?;
         let sum = passing.median() + fetching.median();
         write!(f, "    limit               {:8.1} ms, the sum", sum.as_secs_f64() * 1000.0)
@@ -86,9 +96,8 @@ fn fetch(server: SocketAddr, bytes: usize, count: usize) -> Duration {
     started.elapsed()
 }
 
-/// Passes the messages of `count` updates through `broker`, from one client to another: for each an offer, the
-/// statuses `receiving` and `installed`, and an announcement, as long as real ones. Nobody else hears them.
-fn pass(broker: &impl Endpoint, count: usize) -> Duration {
+/// Passes the [`messages`] of the updates through `broker`, from one client to another. Nobody else hears them.
+fn pass(broker: &impl Endpoint, Extent { count, messages: each, .. }: Extent) -> Duration {
     let (publisher, mut publishing) = client(broker, "publisher");
     let (subscriber, mut subscribing) = client(broker, "subscriber");
     let window = Arc::new(Semaphore::new(ON_THE_WAY));
@@ -104,14 +113,14 @@ fn pass(broker: &impl Endpoint, count: usize) -> Duration {
         let started = Instant::now();
         let places = Arc::clone(&window);
         tasks.spawn(async move {
-            for (topic, payload) in (0..count).flat_map(messages) {
+            for (topic, payload) in (0..count).flat_map(|device| messages(device).into_iter().take(each)) {
                 places.acquire().await.expect("it stays open").forget();
                 publisher.publish(topic, QoS::AtLeastOnce, false, payload).await.expect("the client runs");
             }
             // The client that is dropped ends its connection.
             std::future::pending().await
         });
-        let mut left = count * messages(0).len();
+        let mut left = count * each;
         while left > 0 {
             if matches!(poll(&mut subscribing).await, Packet::Publish(_)) {
                 left -= 1;
@@ -122,7 +131,8 @@ fn pass(broker: &impl Endpoint, count: usize) -> Duration {
     })
 }
 
-/// What is said when one device is updated.
+/// What is said when one device is updated, as long as it really is: an offer, the statuses `receiving` and
+/// `installed`, and the announcement of the device that is back.
 fn messages(device: usize) -> [(String, String); 4] {
     let topic = |end: &str| format!("LAMP{device:05}/LIM{end}");
     let (hash, id) = ("0123456789abcdef".repeat(4), format!("{device:016x}"));
