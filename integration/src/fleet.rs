@@ -5,6 +5,7 @@ mod behaviour;
 mod connection;
 mod device;
 mod hub;
+mod interface;
 mod ledger;
 mod places;
 mod seat;
@@ -29,6 +30,7 @@ use crate::runtime::{GUARD, runtime};
 use at::At;
 use device::{Device, Ground, Switches};
 use hub::Hub;
+use interface::Interface;
 use ledger::Ledger;
 use staging::Staging;
 
@@ -121,6 +123,7 @@ impl Fleet {
             let device = Device {
                 ground: Arc::clone(&ground),
                 index,
+                interface: Interface::of(ground.at.address.ip(), index),
                 name: names[index].clone(),
                 behaviour,
                 switches: Arc::clone(&switches[index]),

@@ -44,10 +44,11 @@ impl Device {
             return Ok(Err(no_space()));
         }
         self.say(awake, status(State::Receiving, ""));
-        let (ground, index, is_cut) = (Arc::clone(&self.ground), self.index, self.is_cut());
+        let (ground, index, from, is_cut) =
+            (Arc::clone(&self.ground), self.index, self.interface, self.is_cut());
         let taking = async {
             let _one = ground.taking.acquire().await;
-            take_plain(offer, &|bytes| ground.received(index, bytes)).await
+            take_plain(offer, from, &|bytes| ground.received(index, bytes)).await
         };
         if let Err(failure) = awake.during(is_cut, || ground.heard(index), taking).await? {
             return Ok(Err(failure));
@@ -91,11 +92,12 @@ impl Device {
         }
         self.say(awake, status(State::Receiving, &offer.id.to_string()));
         let files = self.see(|device| device.files.clone());
-        let (ground, index, is_cut) = (Arc::clone(&self.ground), self.index, self.is_cut());
+        let (ground, index, from, is_cut) =
+            (Arc::clone(&self.ground), self.index, self.interface, self.is_cut());
         let staging = &mut self.staging;
         let taking = async {
             let _one = ground.taking.acquire().await;
-            staging.take(offer, &files, &|bytes| ground.received(index, bytes)).await
+            staging.take(offer, from, &files, &|bytes| ground.received(index, bytes)).await
         };
         let taken = awake.during(is_cut, || ground.heard(index), taking).await?;
         let taken = match taken {

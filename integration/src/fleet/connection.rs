@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::at::At;
+use super::interface::Interface;
 
 /// The longest packet that is read, in bytes: far above what the protocol allows.
 pub(super) const MAX_PACKET: usize = 256 * 1024;
@@ -29,9 +30,9 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Connects as the client `id`, and subscribes to `topic`; returns when the broker has said that it has both.
-    pub(super) async fn open(at: &At, id: &str, topic: &str) -> io::Result<Self> {
-        let stream = TcpStream::connect(at.address).await?;
+    /// Connects `from` there as the client `id`, and subscribes to `topic`; returns when the broker has said that it has both.
+    pub(super) async fn open(at: &At, from: Interface, id: &str, topic: &str) -> io::Result<Self> {
+        let stream = from.connect(at.address).await?;
         stream.set_nodelay(true)?;
         let (received, outgoing, messages) = (BytesMut::new(), BytesMut::new(), VecDeque::new());
         let mut connection = Self { stream, received, outgoing, messages, last_id: 0, unsettled: 0 };
@@ -44,6 +45,8 @@ impl Connection {
             Packet::ConnAck(answer) if answer.code == ConnectReturnCode::Success => {}
             other => return Err(io::Error::other(format!("the broker refuses {id}: {other:?}"))),
         }
+        // From here on the device's answers confirm what was read.
+        confirm(&connection.stream);
         while !matches!(connection.packet().await?, Packet::SubAck(_)) {}
         Ok(connection)
     }
@@ -120,7 +123,6 @@ impl Connection {
                     if self.stream.read_buf(&mut self.received).await? == 0 {
                         return Err(io::ErrorKind::UnexpectedEof.into());
                     }
-                    confirm(&self.stream);
                 }
                 Err(error) => return Err(io::Error::other(error)),
             }

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::at::At;
 use super::awake::{Awake, Due, End, end_of};
 use super::behaviour::{Behaviour, Rhythm};
+use super::interface::Interface;
 use super::ledger::{FleetDevice, Ledger};
 use super::session::Session;
 use super::staging::Staging;
@@ -58,6 +59,7 @@ pub(super) struct Switches {
 pub(super) struct Device {
     pub(super) ground: Arc<Ground>,
     pub(super) index: usize,
+    pub(super) interface: Interface,
     pub(super) name: DeviceName,
     pub(super) behaviour: Behaviour,
     pub(super) switches: Arc<Switches>,
@@ -126,7 +128,7 @@ impl Device {
     async fn join(&mut self) -> io::Result<Session> {
         let connecting = self.ground.connecting.acquire().await;
         let topic = self.name.offer_topic();
-        let mut session = Session::open(&self.ground.at, self.name.as_str(), &topic).await?;
+        let mut session = Session::open(&self.ground.at, self.interface, self.name.as_str(), &topic).await?;
         drop(connecting);
         let announcement = self.see(|device| self.announcement(device).to_string());
         session.publish(self.name.announcement_topic(), announcement, true)?;
@@ -146,7 +148,7 @@ impl Device {
     fn announcement(&self, device: &FleetDevice) -> Announcement {
         let mut announcement = Announcement::new();
         announcement.client = Some("fleet 0".to_owned());
-        announcement.address = Some(self.ground.at.address.ip());
+        announcement.address = Some(self.interface.address());
         announcement.free = Some(1_000_000);
         announcement.algorithms = vec![Algorithm::Sha256];
         if !self.behaviour.is_plain {
@@ -184,7 +186,6 @@ impl Device {
         if let Some(session) = &mut awake.session {
             let _ = session.settle().await;
         }
-        awake.session = None;
         if let Some(Due { digest, former, .. }) = awake.due.take() {
             self.back = former.as_ref().map(|_| digest);
             self.change(|device| {
@@ -200,6 +201,8 @@ impl Device {
                 sleep(self.ground.boot).await;
             }
         }
+        // A board that resets says nothing to its broker, which finds out when it is back.
+        awake.session = None;
         End::Again
     }
 

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::at::At;
 use super::connection::Connection;
+use super::interface::Interface;
 use super::seat::Seat;
 
 /// What a device has at the broker, from its boot or its waking to its end. Dropped, it ends as by a power cut.
@@ -15,9 +16,9 @@ pub(super) enum Session {
 
 impl Session {
     /// Joins as the device `id`, whose offers come on `topic`; returns when the broker has said that it has both.
-    pub(super) async fn open(at: &At, id: &str, topic: &str) -> io::Result<Self> {
+    pub(super) async fn open(at: &At, from: Interface, id: &str, topic: &str) -> io::Result<Self> {
         if at.hubs.is_empty() {
-            return Connection::open(at, id, topic).await.map(Self::Own);
+            return Connection::open(at, from, id, topic).await.map(Self::Own);
         }
         Ok(Self::Shared(Seat::take(&at.hubs, topic).await))
     }

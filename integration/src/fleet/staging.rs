@@ -6,6 +6,7 @@ use mqtt_ota::wire::{Content, ExtendedOffer, Hasher, Manifest};
 use mqtt_ota::{DevicePath, Digest, Reason};
 use tokio::time::sleep;
 
+use super::interface::Interface;
 use super::supply::{Count, Failure, Supply};
 
 /// Connections in a row that may bring nothing.
@@ -41,6 +42,7 @@ impl Staging {
     pub(super) async fn take(
         &mut self,
         offer: &ExtendedOffer,
+        from: Interface,
         files: &Files,
         count: Count<'_>,
     ) -> Result<Option<(Manifest, bool)>, Failure> {
@@ -50,7 +52,7 @@ impl Staging {
         let mut futile = 0;
         loop {
             let before = self.received;
-            let mut supply = Supply::new(offer, count);
+            let mut supply = Supply::new(offer, from, count);
             match self.attempt(&mut supply, files).await {
                 Err(failure) if failure.is_of_the_link() => {
                     futile = if self.received > before { 1 } else { futile + 1 };

@@ -8,6 +8,8 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::interface::Interface;
+
 /// How long a device waits for a connection and for each next bytes, as the companion client does.
 const IDLE: Duration = Duration::from_secs(10);
 /// How much is read at once, in bytes.
@@ -36,6 +38,7 @@ pub(super) type Count<'a> = &'a (dyn Fn(usize) + Sync);
 /// The sender of one extended offer.
 pub(super) struct Supply<'a> {
     pub(super) offer: &'a ExtendedOffer,
+    interface: Interface,
     count: Count<'a>,
     stream: Option<TcpStream>,
     /// What comes next on the connection without being asked for again.
@@ -43,8 +46,8 @@ pub(super) struct Supply<'a> {
 }
 
 impl<'a> Supply<'a> {
-    pub(super) fn new(offer: &'a ExtendedOffer, count: Count<'a>) -> Self {
-        Self { offer, count, stream: None, asked: None }
+    pub(super) fn new(offer: &'a ExtendedOffer, interface: Interface, count: Count<'a>) -> Self {
+        Self { offer, interface, count, stream: None, asked: None }
     }
 
     /// Sees to it that the next bytes are those of the first of `items`, from `offset` on.
@@ -61,7 +64,9 @@ impl<'a> Supply<'a> {
         }
         let stream = match &mut self.stream {
             Some(stream) => stream,
-            None => self.stream.insert(connect(self.offer.host.as_str(), self.offer.port.get()).await?),
+            None => self
+                .stream
+                .insert(connect(self.interface, self.offer.host.as_str(), self.offer.port.get()).await?),
         };
         let ask = Ask::Range { first, last: (last < u32::MAX).then_some(last), offset };
         let line = format!("{}\n", Request { id: self.offer.id, ask });
@@ -93,8 +98,8 @@ impl<'a> Supply<'a> {
 }
 
 /// Takes a plain offer's bytes: nothing of them is kept where it breaks off.
-pub(super) async fn take_plain(offer: &Offer, count: Count<'_>) -> Result<(), Failure> {
-    let stream = connect(offer.host.as_str(), offer.port.get()).await?;
+pub(super) async fn take_plain(offer: &Offer, from: Interface, count: Count<'_>) -> Result<(), Failure> {
+    let stream = connect(from, offer.host.as_str(), offer.port.get()).await?;
     let mut hasher = Hasher::new(offer.digest.algorithm());
     while read(&stream, u64::MAX, count, |bytes| hasher.update(bytes)).await? > 0 {}
     if hasher.finish() == offer.digest {
@@ -104,8 +109,8 @@ pub(super) async fn take_plain(offer: &Offer, count: Count<'_>) -> Result<(), Fa
     }
 }
 
-async fn connect(host: &str, port: u16) -> Result<TcpStream, Failure> {
-    match timeout(IDLE, TcpStream::connect((host, port))).await {
+async fn connect(from: Interface, host: &str, port: u16) -> Result<TcpStream, Failure> {
+    match timeout(IDLE, from.connect((host, port))).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(Failure::new(Reason::Connect, format!("{host}:{port} {error}"))),
         Err(_) => Err(Failure::new(Reason::Connect, format!("{host}:{port} no answer"))),
