@@ -3,7 +3,8 @@
 # change has to pass, and stops at the first that fails. Needs Rust with rustfmt and clippy; root or
 # sudo only where something is missing. Elsewhere: install Mosquitto yourself, and run it all the same.
 #
-#   PROPERTY_CASES   cases for each property test of the wire (default 1000000)
+#   PROPERTY_CASES   cases for each property test of the offers, plain and extended (default 1000000); those of the
+#                    rest of the wire have a quarter of it
 #   KEEPER_KILLS     how often a keeper or its broker is killed under a fleet (default 40)
 #   CHAOS_RUNS       sets sent over a link that breaks at random (default 1000)
 set -euo pipefail
@@ -150,10 +151,18 @@ check_dependencies
 headline "cargo package"
 check_packages
 
-headline "Property tests of the wire, $property_cases cases each"
+properties() {
+    PROPTEST_CASES=$1 timeout 600 cargo test --locked -p mqtt-ota --release --lib -- "${@:2}" ||
+        fail "a property failed, or the run took longer than ten minutes (PROPERTY_CASES sets its length)"
+}
+
+headline "Property tests of the offers, $property_cases cases each"
 cargo test --locked -p mqtt-ota --release --lib --no-run
-PROPTEST_CASES=$property_cases timeout 600 cargo test --locked -p mqtt-ota --release --lib property ||
-    fail "a property failed, or the run took longer than ten minutes (PROPERTY_CASES sets its length)"
+offers=(wire::offer::tests::property wire::extended::tests::property)
+properties "$property_cases" "${offers[@]}"
+
+headline "Property tests of the rest of the wire, $((property_cases / 4)) cases each"
+properties "$((property_cases / 4))" property "${offers[@]/#/--skip=}"
 
 headline "The command"
 cargo build --locked -p mqtt-ota-cli

@@ -17,7 +17,7 @@ use mqtt_ota_integration::{Chaos, GUARD, Home, Interpreter, free_port, noise};
 
 const NAME: &str = "NIGHTLAMP";
 /// Devices at work at once: they wait most of the time.
-const AT_ONCE: u64 = 128;
+const AT_ONCE: u64 = 192;
 const BREAKS: usize = 6;
 /// How long a set may take, should each break be a silence: a receiver waits 20 s then, the companion client 10 s.
 const PATIENCE: Duration = Duration::from_secs(GUARD.as_secs() + 20 * BREAKS as u64);
