@@ -1,6 +1,7 @@
 //! Orders of events that a keeper has to stand: devices that a test drives step by step.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
+use std::fs;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,26 @@ fn the_others_wait_while_nobody_can_tell_what_the_canary_is_to_have() {
         lamp.offer();
         hall.assert_no_offer();
         house.has("LAMP/device.toml", "groups = [\"first\"");
+    }
+}
+
+#[test]
+fn the_others_wait_for_one_that_has_no_folder_and_for_a_group_that_nobody_is_in() {
+    let house = House::with(Mosquitto::start(), &[("HALL/main.py", "1")]);
+    for (canary, settings) in [("LAMP", ""), ("@first", "groups = [\"first\"]")] {
+        let (lamp, hall) = (house.device("LAMP", NOTHING), house.device("HALL", NOTHING));
+        let keeper = house.keeper(&["--canary", canary]);
+        keeper.says("nobody is known that goes first");
+        keeper.says(&format!("first=\"{canary}\""));
+        hall.assert_no_offer();
+        house.has("LAMP/device.toml", settings);
+        house.has("LAMP/main.py", "1");
+        let offer = lamp.offer();
+        hall.assert_no_offer();
+        lamp.report("installed", &offer, "");
+        lamp.announce_as(&format!("v=1|hash=sha256|set={}", offer.hash));
+        hall.offer();
+        fs::remove_dir_all(house.folder().join("LAMP")).unwrap();
     }
 }
 

@@ -64,6 +64,16 @@ pub(super) enum Kept {
     },
 }
 
+impl Kept {
+    /// What the device is called together with others; None where that is not known.
+    pub(super) fn groups(&self) -> Option<&BTreeSet<String>> {
+        match self {
+            Self::Folder(folder) => Some(&folder.settings.groups),
+            Self::Unusable { groups, .. } => groups.as_ref(),
+        }
+    }
+}
+
 /// A device's files, and how they are kept.
 #[derive(Debug)]
 pub(super) struct Folder {
@@ -139,6 +149,12 @@ impl Folders {
     /// in between.
     pub(super) fn is_still(&self, algorithms: &BTreeSet<Algorithm>, touched: &Touched) -> bool {
         *touched == Touched::NOTHING && !self.is_unsure && self.algorithms == *algorithms
+    }
+
+    /// Whether a device is in this group, as far as is known.
+    pub(super) fn may_have(&self, group: &str) -> bool {
+        let is_in = |kept: &Kept| kept.groups().is_none_or(|groups| groups.contains(group));
+        self.devices.values().any(is_in)
     }
 
     /// Every folder that was looked into, to be watched.

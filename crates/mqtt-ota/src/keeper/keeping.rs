@@ -65,6 +65,8 @@ pub(super) struct Keeping {
     role: watch::Sender<Option<Role>>,
     /// Those that go first.
     canaries: BTreeSet<DeviceName>,
+    /// Groups whose devices go first, and that nobody is in.
+    empty_groups: BTreeSet<String>,
     gate: Gate,
     failures: usize,
 }
@@ -99,6 +101,7 @@ impl Keeping {
             roll_call: RollCall::default(),
             role: watch::Sender::new(None),
             canaries: BTreeSet::new(),
+            empty_groups: BTreeSet::new(),
             gate: Gate::Open,
             failures: 0,
         }

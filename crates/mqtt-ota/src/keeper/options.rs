@@ -14,9 +14,11 @@ pub struct KeeperOptions {
     pub at_once: usize,
     /// After how many failures in a row a device is left alone until its folder changes. 5.
     pub attempts: u32,
-    /// The devices that go first: the others wait until each of these has confirmed what it is to have. None.
+    /// The devices that go first: the others wait until each of these has confirmed what it is to have, and until there
+    /// is a folder for each. None.
     pub canaries: BTreeSet<DeviceName>,
-    /// The groups, as [`SETTINGS_FILE`](super::SETTINGS_FILE) names them, whose devices go first as well. None.
+    /// The groups, as [`SETTINGS_FILE`](super::SETTINGS_FILE) names them, whose devices go first as well. A group that
+    /// nobody is in is waited for too. None.
     pub canary_groups: BTreeSet<String>,
     /// How many devices may be left alone, or have taken their set back, before nobody is given anything until
     /// a folder changes; None: any number.

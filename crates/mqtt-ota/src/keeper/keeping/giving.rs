@@ -28,6 +28,7 @@ impl Keeping {
         let options = Arc::clone(&self.options);
         let is_time = options.window.is_none_or(Window::is_open);
         let canaries = self.canaries.iter().map(|canary| self.standing(canary));
+        let canaries = canaries.chain(self.empty_groups.iter().map(|_| Standing::Unknown));
         let gate = Gate::new(is_time, canaries, self.failures, options.stop_after);
         if gate != self.gate {
             self.tell(&gate);
@@ -67,7 +68,8 @@ impl Keeping {
         let first = || {
             let waits = |standing: &Standing| !matches!(standing, Standing::InStep | Standing::Held);
             let names = self.canaries.iter().filter(|canary| waits(&self.standing(canary)));
-            names.map(ToString::to_string).collect::<Vec<_>>().join(", ")
+            let groups = self.empty_groups.iter().map(|group| format!("@{group}"));
+            names.map(ToString::to_string).chain(groups).collect::<Vec<_>>().join(", ")
         };
         match gate {
             Gate::Open => tracing::info!("devices are given their files"),
@@ -84,9 +86,10 @@ impl Keeping {
         }
     }
 
-    /// How one that goes first stands, as far as it can be told.
+    /// How one that goes first stands, as far as it can be told. One that has no folder may be misspelt.
     fn standing(&self, canary: &DeviceName) -> Standing {
-        let device = self.devices.get(canary).filter(|device| !device.is_unclear);
+        let has_folder = self.folders.devices.contains_key(canary);
+        let device = self.devices.get(canary).filter(|device| has_folder && !device.is_unclear);
         device.map_or(Standing::Unknown, |device| device.duty.standing())
     }
 

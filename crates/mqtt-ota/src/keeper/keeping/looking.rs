@@ -1,5 +1,6 @@
 //! What the folders have, and what each device is to have therefore.
 
+use std::collections::BTreeSet;
 use std::error::Error as StdError;
 use std::sync::Arc;
 
@@ -33,17 +34,16 @@ impl Keeping {
 
     /// Finds out who is to have something else now.
     fn looked(&mut self, folders: Arc<Folders>) {
-        self.complain(&folders);
+        let empty_groups = self.options.canary_groups.iter().filter(|group| !folders.may_have(group));
+        let empty_groups = empty_groups.cloned().collect();
+        self.complain(&folders, &empty_groups);
+        self.empty_groups = empty_groups;
         self.is_readable = true;
         self.room_at = Some(Instant::now());
         let first = &self.options.canary_groups;
         let in_group = folders.devices.iter().filter_map(|(name, kept)| {
-            let groups = match kept {
-                Kept::Folder(folder) => Some(&folder.settings.groups),
-                Kept::Unusable { groups, .. } => groups.as_ref(),
-            };
             // Whose groups nobody knows may be one of those that the others wait for.
-            let is_first = groups.map_or(!first.is_empty(), |groups| !groups.is_disjoint(first));
+            let is_first = kept.groups().map_or(!first.is_empty(), |groups| !groups.is_disjoint(first));
             is_first.then_some(name)
         });
         self.canaries = self.options.canaries.iter().chain(in_group).cloned().collect();
@@ -64,7 +64,18 @@ impl Keeping {
     }
 
     /// Says what is wrong with the folders, where it was not so before.
-    fn complain(&self, folders: &Folders) {
+    fn complain(&self, folders: &Folders, empty_groups: &BTreeSet<String>) {
+        let is_new = |device: &&DeviceName| !self.is_readable || self.folders.devices.contains_key(*device);
+        let without = self.options.canaries.iter().filter(|device| !folders.devices.contains_key(*device));
+        let without = without.filter(is_new).map(ToString::to_string);
+        for first in
+            without.chain(empty_groups.difference(&self.empty_groups).map(|group| format!("@{group}")))
+        {
+            tracing::warn!(
+                first,
+                "nobody is known that goes first: the others wait until there is such a folder"
+            );
+        }
         for stray in &folders.strays {
             if !self.folders.strays.iter().any(|before| chain(before.as_ref()) == chain(stray.as_ref())) {
                 tracing::warn!(error = stray.as_ref() as &dyn StdError, "a folder is no device's");
