@@ -212,7 +212,7 @@ fn what_cannot_be_kept_is_said_with_a_hint() {
     let wrong = house.scene.command("keep").arg(house.folder()).args(["--window", "noon"]).finish();
     wrong.assert_status(2).assert_error("02:00-05:00");
     let canary = house.scene.command("keep").arg(house.folder()).args(["--canary", "a/b"]).finish();
-    canary.assert_status(2).assert_error("a/b");
+    canary.assert_status(2).assert_error("\"a/b\" in --canary");
     house.status().assert_status(0).assert_mentions("no device's folder");
 }
 

@@ -7,12 +7,13 @@ use mqtt_ota::wire::{DeviceName, NameError};
 use crate::problem::Problem;
 use crate::settings::Group;
 
-/// The devices of `--to`, groups replaced by their members, each device once, in the order of first
+/// The devices that an option names, groups replaced by their members, each device once, in the order of first
 /// mention.
 ///
 /// # Errors
 /// A name that is none, a group that is unknown or empty.
 pub(crate) fn resolve(
+    option: &str,
     wanted: &[String],
     groups: &BTreeMap<String, Group>,
 ) -> Result<Vec<DeviceName>, Problem> {
@@ -31,7 +32,7 @@ pub(crate) fn resolve(
     for name in wanted {
         let name = name.trim();
         match name.strip_prefix('@') {
-            None => add(name, "in --to".to_owned())?,
+            None => add(name, format!("in {option}"))?,
             Some(group) => {
                 let members = &groups.get(group).ok_or_else(|| unknown(group, groups))?.members;
                 if members.is_empty() {
@@ -78,7 +79,7 @@ mod tests {
             (name.to_owned(), Group { members, source: Source::Default })
         })
         .into();
-        Ok(resolve(&wanted, &groups)?.iter().map(ToString::to_string).collect())
+        Ok(resolve("--to", &wanted, &groups)?.iter().map(ToString::to_string).collect())
     }
 
     #[test]

@@ -106,7 +106,7 @@ pub(super) fn options(keeping: &Keeping, settings: &Settings) -> Result<KeeperOp
             }
             _ => {
                 let devices: Vec<DeviceName> =
-                    targets::resolve(std::slice::from_ref(canary), &settings.groups)?;
+                    targets::resolve("--canary", std::slice::from_ref(canary), &settings.groups)?;
                 options.canaries.extend(devices);
             }
         }

@@ -37,7 +37,7 @@ pub(super) fn run(args: Send, config: Option<&Path>, printer: &Arc<Printer>) -> 
 fn deliver(args: &Send, config: Option<&Path>, printer: &Arc<Printer>) -> Result<Exit, Problem> {
     let flags = args.timing.add_to(args.serving.add_to(args.connection.flags()));
     let settings = super::settings(flags, config)?;
-    let devices = targets::resolve(&args.to, &settings.groups)?;
+    let devices = targets::resolve("--to", &args.to, &settings.groups)?;
     let named = files::name(&args.files, args.path.as_deref())?;
     super::block_on(send(args, &settings, &devices, &named, printer))
 }

@@ -32,7 +32,7 @@ pub(super) fn run(args: &Sync, config: Option<&Path>, printer: &Arc<Printer>) ->
 fn deliver(args: &Sync, config: Option<&Path>, printer: &Arc<Printer>) -> Result<Exit, Problem> {
     let flags = args.timing.add_to(args.serving.add_to(args.connection.flags()));
     let settings = super::settings(flags, config)?;
-    let devices = targets::resolve(&args.to, &settings.groups)?;
+    let devices = targets::resolve("--to", &args.to, &settings.groups)?;
     super::block_on(sync(args, &settings, &devices, printer))
 }
 
