@@ -52,7 +52,8 @@ enum DeleteWritten {
 impl DeviceSettings {
     /// Reads the file's text.
     pub(super) fn parse(text: &str) -> Result<Self, SettingsError> {
-        let Written { include, aliases, groups, hold, delete, trial } = toml::from_str(text)?;
+        let Written { include, aliases, groups, hold, delete, trial } =
+            toml::from_str(text).map_err(|error| SettingsError::toml(&error, text))?;
         let aliases = aliases.into_iter().map(|alias| {
             let name = alias.parse();
             name.map_err(|source| SettingsError::Alias { alias, source })
@@ -78,8 +79,13 @@ impl DeviceSettings {
 #[non_exhaustive]
 pub enum SettingsError {
     /// Not TOML, or a key or a value that there is not.
-    #[error("{SETTINGS_FILE} cannot be understood")]
-    Toml(#[from] toml::de::Error),
+    #[error("{SETTINGS_FILE} cannot be understood, line {line}: {message}")]
+    Toml {
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong there, in one line.
+        message: String,
+    },
     /// Another device's name breaks a rule.
     #[error("{alias:?} in {SETTINGS_FILE} is no device's name")]
     Alias {
@@ -97,6 +103,14 @@ pub enum SettingsError {
     /// A file of another kind, or for something else.
     #[error("{SETTINGS_FILE} is longer than {SETTINGS_MAX} bytes")]
     TooLong,
+}
+
+impl SettingsError {
+    fn toml(error: &toml::de::Error, text: &str) -> Self {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let message = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
+        Self::Toml { line: before.matches('\n').count() + 1, message }
+    }
 }
 
 #[cfg(test)]
@@ -130,6 +144,16 @@ mod tests {
             trial: Trial::new(5),
         };
         assert_eq!(settings, expected);
+    }
+
+    #[test]
+    fn an_error_says_in_one_line_where_it_is() {
+        let error = DeviceSettings::parse("hold = true\n\ninclued = []\n").unwrap_err().to_string();
+        assert!(
+            error.starts_with("device.toml cannot be understood, line 3: unknown field `inclued`"),
+            "{error}"
+        );
+        assert!(!error.contains('\n'), "{error}");
     }
 
     #[test]
