@@ -30,7 +30,8 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Connects `from` there as the client `id`, and subscribes to `topic`; returns when the broker has said that it has both.
+    /// Connects `from` there as the client `id`, and subscribes to `topic`; returns when the broker has said that it has
+    /// both.
     pub(super) async fn open(at: &At, from: Interface, id: &str, topic: &str) -> io::Result<Self> {
         let stream = from.connect(at.address).await?;
         stream.set_nodelay(true)?;
@@ -45,7 +46,7 @@ impl Connection {
             Packet::ConnAck(answer) if answer.code == ConnectReturnCode::Success => {}
             other => return Err(io::Error::other(format!("the broker refuses {id}: {other:?}"))),
         }
-        // From here on the device's answers confirm what was read.
+        // Or the other answer would wait. What comes later is confirmed by what the device says to it.
         confirm(&connection.stream);
         while !matches!(connection.packet().await?, Packet::SubAck(_)) {}
         Ok(connection)
