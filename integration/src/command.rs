@@ -1,5 +1,6 @@
 use std::env;
 use std::ffi::OsStr;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -106,8 +107,8 @@ impl MqttOta {
         }
         // The binary may be in a folder that only root may enter.
         let copy = self.home.path().join("mqtt-ota");
-        std::fs::copy(binary(), &copy).expect("the binary is copied");
-        std::fs::set_permissions(self.home.path(), Permissions::from_mode(0o755)).expect("a mode is set");
+        fs::copy(binary(), &copy).expect("the binary is copied");
+        fs::set_permissions(self.home.path(), Permissions::from_mode(0o755)).expect("a mode is set");
         let mut command = Command::new(copy);
         command.args(self.command.get_args()).env_clear().uid(NOBODY).gid(NOBODY);
         for (name, value) in self.command.get_envs() {
@@ -136,39 +137,35 @@ impl MqttOta {
     }
 }
 
-/// The `mqtt-ota` binary, built once for all tests; or the one that `MQTT_OTA_BINARY` names.
+/// The `mqtt-ota` binary that was built with the tests, or the one that `MQTT_OTA_BINARY` names.
 ///
-/// Built as the tests are: optimised for tests and benchmarks that are.
+/// # Panics
+///
+/// When it is not there, or older than a source that it was built from: a test builds nothing.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| env::var_os("MQTT_OTA_BINARY").map_or_else(build, PathBuf::from))
+    BINARY.get_or_init(|| env::var_os("MQTT_OTA_BINARY").map_or_else(built, PathBuf::from))
 }
 
-fn build() -> PathBuf {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args([
-        "build",
-        "--quiet",
-        "--package",
-        "mqtt-ota-cli",
-        "--message-format",
-        "json-render-diagnostics",
-    ]);
-    if !cfg!(debug_assertions) {
-        cargo.arg("--release");
-    }
-    // What cargo tells a test of its package would have build scripts of dependencies run again.
-    for (name, _) in env::vars_os() {
-        if name.to_string_lossy().starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR" {
-            cargo.env_remove(name);
-        }
-    }
-    cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-    let output = cargo.stderr(Stdio::inherit()).output().expect("cargo starts");
-    assert!(output.status.success(), "mqtt-ota does not build");
-    String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .find_map(|message| message.get("executable")?.as_str().map(PathBuf::from))
-        .expect("cargo names the binary")
+fn built() -> PathBuf {
+    let test = env::current_exe().expect("the test knows where it is");
+    // A test is in `deps`, below the folder of the binaries.
+    let folder = test.parent().and_then(Path::parent).expect("a test is in a target folder");
+    let binary = folder.join(format!("mqtt-ota{}", env::consts::EXE_SUFFIX));
+    let modified = |path: &Path| path.metadata().and_then(|metadata| metadata.modified());
+    let built = modified(&binary);
+    // What cargo wrote of it: the binary, a colon, and its sources, with blanks escaped.
+    let sources = fs::read_to_string(binary.with_extension("d")).unwrap_or_default();
+    let sources = sources.split_once(": ").map_or("", |(_, sources)| sources).trim_end();
+    let is_current = built.is_ok_and(|built| {
+        sources.replace("\\ ", "\0").split(' ').all(|source| {
+            modified(Path::new(&source.replace('\0', " "))).is_ok_and(|modified| modified <= built)
+        })
+    });
+    assert!(
+        is_current,
+        "{} is missing or older than its source: run `cargo build --workspace`, with the profile of this test",
+        binary.display(),
+    );
+    binary
 }

@@ -1,5 +1,6 @@
 //! Figures of the real command, and their ratios to what bounds them, measured in the same run:
-//! `cargo bench -p mqtt-ota-integration`, or with the names of parts: `… -- small large sparse sets keeper`.
+//! `cargo build --profile dist && cargo bench --profile dist -p mqtt-ota-integration`, or with the names of parts:
+//! `… -- small large sparse sets keeper`.
 //!
 //! It compares and does not judge: a slow day fails nothing. Everything is on this machine and on
 //! loopback. Medians, with the quartiles in brackets. What the host of a virtual machine disturbs is measured

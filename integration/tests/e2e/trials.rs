@@ -1,5 +1,4 @@
 //! Sets that must not stay: a board on whose flash a folder arrives that does not work, and nobody near it.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "these are tests")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

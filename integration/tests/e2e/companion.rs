@@ -1,6 +1,5 @@
 //! The companion client, end to end: the real command, a real broker, and a board that is a real
 //! MicroPython with a real file system, from which it runs an application that knows nothing of updates.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "these are tests")]
 
 use std::fs;
 use std::io::Write as _;

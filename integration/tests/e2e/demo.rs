@@ -1,5 +1,4 @@
 //! `mqtt-ota demo`, the first thing that anybody runs.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
 use mqtt_ota_integration::{Interpreter, MqttOta, Scene};
 

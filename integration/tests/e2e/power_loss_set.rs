@@ -1,9 +1,8 @@
 //! The power lost at every block write of what a board does with a set of files, on real file systems.
 //!
-//! `micropython/power_loss_set.py` does it; `cargo test --test power_loss_set -- --nocapture` shows its
+//! `micropython/power_loss_set.py` does it; `cargo test -p mqtt-ota-integration power_loss_set:: -- --nocapture` shows its
 //! counts. With `MQTT_OTA_EXHAUSTIVE=1` each operation is torn in three places, and every recovery that
 //! takes less than ten minutes is cut again, instead of some; that takes a quarter of an hour.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "these are tests")]
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,6 +1,4 @@
 //! Services: what a service manager is told, and the units of docs/systemd.
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
 
 use std::fs;
 use std::io::{ErrorKind, Write as _};

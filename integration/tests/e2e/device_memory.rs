@@ -3,7 +3,6 @@
 //! hand: these are figures of the interpreter and the file system, not of flash chips and radios.
 //!
 //! The figures are written to standard output whether a test passes or not.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "these are tests")]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};

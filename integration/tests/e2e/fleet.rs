@@ -1,5 +1,4 @@
 //! The fleet that tests and figures of many devices rest on: each of its devices has to be one of the protocol's.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "these are tests")]
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};

@@ -1,7 +1,6 @@
 //! The power lost at every block write of an update, by the client's own code on real file systems.
 //!
-//! `micropython/power_loss.py` does it; `cargo test --test power_loss -- --nocapture` shows its counts.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "these are tests")]
+//! `micropython/power_loss.py` does it; `cargo test -p mqtt-ota-integration power_loss:: -- --nocapture` shows its counts.
 
 use std::path::Path;
 use std::process::{Command, Stdio};

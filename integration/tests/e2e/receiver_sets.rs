@@ -1,6 +1,5 @@
 //! Folders that become the files of a device in Rust: the real command, the real broker, and
 //! `mqtt-ota receive`, or the library's receiver.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "these are tests")]
 
 use std::fs;
 use std::path::Path;

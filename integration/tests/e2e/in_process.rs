@@ -1,5 +1,4 @@
 //! A sender inside the process of the embedded broker, and devices that come to it over TCP.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
 use std::fs;
 use std::future::ready;

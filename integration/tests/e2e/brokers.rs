@@ -1,5 +1,4 @@
 //! Every kind of broker that is supported, and every way in which one can fail.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
 use mqtt_ota_integration::{
     Authority, Client, EmbeddedBroker, Endpoint, Gate, Mosquitto, MqttOta, Passes, RawDevice, Receiver,
@@ -52,7 +51,7 @@ fn a_password_comes_from_a_file_as_well() {
 #[cfg(unix)]
 #[test]
 fn the_mosquitto_of_the_readme_asks_for_a_password_and_remembers_devices_over_a_restart() {
-    let readme = include_str!("../../crates/mqtt-ota-broker/README.md");
+    let readme = include_str!("../../../crates/mqtt-ota-broker/README.md");
     let (_, rest) = readme.split_once("```conf\n").unwrap();
     let whole = rest.split_once("```").map(|(conf, _)| conf);
     let login = Some(("me", "s3cret"));

@@ -1,5 +1,4 @@
 //! What goes wrong around the library, each once: by accident, by age, or on purpose.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};

@@ -1,5 +1,4 @@
 //! Folders that devices follow: the real command, the real broker, and real devices.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "these are tests")]
 
 use std::fs;
 

@@ -1,5 +1,4 @@
 //! Devices, strangers and networks that misbehave.
-#![allow(clippy::print_stderr, clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
 use std::time::{Duration, Instant};
 

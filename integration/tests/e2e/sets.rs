@@ -1,6 +1,5 @@
 //! Folders that become a device's files: the real command, the real broker, and the real companion client on
 //! MicroPython and on CPython.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "these are tests")]
 
 use std::fs;
 use std::io::{Read as _, Write as _};

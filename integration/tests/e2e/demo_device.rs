@@ -1,5 +1,4 @@
 //! The script that `mqtt-ota demo` runs as its device, on the real MicroPython and on CPython.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
 use std::fs;
 use std::io::Write;

@@ -1,5 +1,4 @@
 //! What the command is for: files that arrive, on every kind of device.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "these are tests")]
 
 use std::fs;
 use std::thread;

@@ -1,5 +1,4 @@
 //! Files and names that cannot be sent: nothing is offered, and the error says why.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "these are tests")]
 
 use std::fs::{self, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};

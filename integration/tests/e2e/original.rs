@@ -1,5 +1,4 @@
 //! The sender and the firmware of 2018 with ours, both ways.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
 use mqtt_ota_integration::{Board, Client, FileSystem, OriginalSender, Scene};
 

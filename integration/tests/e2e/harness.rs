@@ -1,5 +1,4 @@
 //! The harness itself: what the other tests rest on has to be true.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
 use std::fs;
 use std::io::{Read, Write};

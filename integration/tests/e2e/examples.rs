@@ -1,6 +1,5 @@
 //! The examples of the companion client, as a user copies them: each does its job on a board, and is
 //! updated there by the real command through a real broker.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "these are tests")]
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,5 +1,4 @@
 //! Orders of events that a keeper has to stand: devices that a test drives step by step.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
 use std::fs;
 use std::net::TcpListener;

@@ -1,5 +1,4 @@
 //! What devices announced, over restarts of the embedded broker.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

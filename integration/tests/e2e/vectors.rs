@@ -1,6 +1,5 @@
 //! One file of good and bad offers, for everybody who reads offers: the library, and the companion client
 //! on MicroPython and on CPython.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "these are tests")]
 
 use std::path::Path;
 use std::process::Command;
@@ -9,8 +8,8 @@ use mqtt_ota::wire::{AnyOffer, AnyOfferError, Content, ExtendedOfferError, Offer
 use mqtt_ota_integration::Interpreter;
 use serde_json::{Value, json};
 
-const VECTORS: &str = include_str!("../vectors/offers.json");
-const EXTENDED: &str = include_str!("../vectors/extended.json");
+const VECTORS: &str = include_str!("../../vectors/offers.json");
+const EXTENDED: &str = include_str!("../../vectors/extended.json");
 
 #[test]
 fn the_library_reads_the_shared_vectors() {

@@ -1,6 +1,5 @@
 //! What goes where: data to standard output, everything else to standard error, and nothing breaks when
 //! nobody reads.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "these are tests")]
 
 use mqtt_ota_integration::{Endpoint as _, Finished, MqttOta, RawDevice, Scene};
 

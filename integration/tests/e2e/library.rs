@@ -1,5 +1,4 @@
 //! What an embedder of the library sees, over real brokers.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "these are tests")]
 
 use std::fs;
 use std::net::TcpStream;

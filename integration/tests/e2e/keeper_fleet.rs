@@ -1,13 +1,6 @@
 //! Folders that many devices follow: the real command, real brokers, and a fleet of simulated devices.
 //!
 //! `KEEPER_KILLS` says how often the keeper or its broker is killed.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "these are tests"
-)]
 
 use std::fs;
 use std::net::SocketAddr;

@@ -1,13 +1,6 @@
 //! Sets over links that split, delay, close, reset and forget what passes, at random.
 //!
 //! `CHAOS_RUNS` says how many; a run's number is its seed, and says which device it is for.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "these are tests"
-)]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;

@@ -1,6 +1,4 @@
 //! Ctrl-C in every phase: the port is closed, and the status is 130.
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "these are tests")]
 
 use mqtt_ota_integration::{
     EmbeddedBroker, Endpoint, MqttOta, Process, RawDevice, RawOffer, Receiver, Scene, TakenPort,

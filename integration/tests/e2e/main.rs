@@ -1,0 +1,45 @@
+//! The end-to-end tier: the real command, real brokers, real MicroPython, real files.
+//!
+//! One binary, so that there is one to link. `integration/test.sh` installs what it needs and runs it; a part of it is
+//! `cargo test -p mqtt-ota-integration keeper::`. `MQTT_OTA_THOROUGH=1` runs everything at full size.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "these are tests"
+)]
+
+mod announcements;
+mod bad_devices;
+mod bad_files;
+mod brokers;
+mod chaos;
+mod companion;
+mod deliveries;
+mod demo;
+mod demo_device;
+mod device_memory;
+mod examples;
+mod fleet;
+mod harness;
+mod hostile;
+mod in_process;
+#[cfg(unix)]
+mod interrupts;
+mod keeper;
+mod keeper_fleet;
+mod keeper_orders;
+mod library;
+mod original;
+mod output;
+mod power_loss;
+mod power_loss_set;
+mod receiver_sets;
+mod sets;
+#[cfg(unix)]
+mod systemd;
+mod trials;
+mod vectors;
