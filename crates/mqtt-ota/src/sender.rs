@@ -201,7 +201,8 @@ impl Sender {
                     let (host, port) = (advertised.host.clone(), advertised.port);
                     let (content, id) = (content.clone(), random_id()?);
                     let size = items.get(0).map_or(0, |item| item.payload.len());
-                    let offer = ExtendedOffer { host, port, content, digest, reboot, id, size };
+                    let offer =
+                        ExtendedOffer { host, port, content, digest, reboot, id, size, answers: true };
                     offered(&advertised, shared.local(), &|| AnyOffer::Extended(offer.clone()));
                     let (link, offer, at) = (&self.link, &offer, &advertised);
                     let stream = Stream { link, device, items, offer, advertised: at, options };

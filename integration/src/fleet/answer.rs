@@ -30,7 +30,8 @@ impl Device {
         self.change(|device| device.failures.push(detail.clone()));
         let (path, digest) = Offer::fields_of_invalid(message);
         let (path, digest) = (path.to_owned(), digest.to_owned());
-        self.say(awake, Status { state: State::Failed, path, digest, detail });
+        let status = Status { state: State::Failed, path, digest, detail, offer: None };
+        self.say(awake, status.answering(ExtendedOffer::id_to_name(message)));
         None
     }
 
@@ -69,7 +70,7 @@ impl Device {
         awake: &mut Awake,
         offer: &ExtendedOffer,
     ) -> Result<Result<(), Failure>, End> {
-        let status = |state, detail: &str| Status::new(state, &offer.path(), &offer.digest, detail);
+        let status = |state, detail: &str| offer.answer(state, detail);
         let has_it = self.see(|device| match &offer.content {
             Content::File(path) => device.files.get(path) == Some(&offer.digest),
             _ => device.set == Some(offer.digest),
@@ -90,7 +91,7 @@ impl Device {
         if self.behaviour.ending == Ending::NoSpace {
             return Ok(Err(no_space()));
         }
-        self.say(awake, status(State::Receiving, &offer.id.to_string()));
+        self.say(awake, status(State::Receiving, ""));
         let files = self.see(|device| device.files.clone());
         let (ground, index, from, is_cut) =
             (Arc::clone(&self.ground), self.index, self.interface, self.is_cut());

@@ -14,11 +14,11 @@ use crate::address::route_to;
 use crate::mqtt::{Incoming, Lasting, Link, LinkError, Subscription, patiently};
 use crate::wire::{
     Algorithm, Announcement, DeviceName, DevicePath, Digest, ExtendedOffer, ExtendedOfferError, Offer,
-    OfferError, Reason, State, Status,
+    OfferError, OfferId, Reason, State, Status,
 };
 
 /// What stands for the file's name in a status about a set.
-pub(super) const SET: &str = "set";
+const SET: &str = "set";
 
 /// What the user of a receiver tells it.
 #[derive(Debug)]
@@ -144,32 +144,43 @@ impl Device {
             Some(cause) => format!("{error}: {cause}"),
             None => error.to_string(),
         };
-        self.failed(path, digest, Failure { reason, text }).await;
+        let (path, digest) = (path.to_owned(), digest.to_owned());
+        let status = Status { state: State::Failed, path, digest, detail: String::new(), offer: None };
+        let status = status.answering(ExtendedOffer::id_to_name(message));
+        self.failed(status, Failure { reason, text }).await;
     }
 
     async fn take_plain(&mut self, offer: &Offer) {
         match self.installed(offer).await {
-            Ok(bytes) => self.have(&offer.path, offer.digest, bytes).await,
+            Ok(bytes) => self.have(&offer.path, offer.digest, bytes, None).await,
             Err(failure) => {
-                self.failed(offer.path.as_str(), &offer.digest.to_string(), failure).await;
+                self.failed(Status::new(State::Failed, &offer.path, &offer.digest, ""), failure).await;
                 return;
             }
         }
         self.reboot(offer.reboot).await;
     }
 
-    /// A file is in place; where it was before, it has no length here.
-    pub(super) async fn have(&mut self, path: &DevicePath, digest: Digest, bytes: Option<u64>) {
+    /// A file is in place; where it was before, it has no length here. `offer` is the id that the answer names.
+    pub(super) async fn have(
+        &mut self,
+        path: &DevicePath,
+        digest: Digest,
+        bytes: Option<u64>,
+        offer: Option<OfferId>,
+    ) {
         let path = path.clone();
+        let detail = if bytes.is_none() { Status::UNCHANGED } else { "" };
+        let status = Status::new(State::Installed, &path, &digest, detail).answering(offer);
         match bytes {
             Some(bytes) => {
                 self.reboot_due = true;
                 self.last = Some((path.clone(), digest));
-                self.say(State::Installed, path.as_str(), digest, "").await;
+                self.publish(status).await;
                 self.tell(ReceiverEvent::Installed { path, digest, bytes }).await;
             }
             None => {
-                self.say(State::Installed, path.as_str(), digest, Status::UNCHANGED).await;
+                self.publish(status).await;
                 self.tell(ReceiverEvent::Unchanged { path }).await;
             }
         }
@@ -197,18 +208,17 @@ impl Device {
             Ok(Some(bytes))
         };
         // The broker may take its time to acknowledge what it is told first.
-        let receiving = self.say(State::Receiving, offer.path.as_str(), offer.digest, "");
+        let receiving = self.publish(Status::new(State::Receiving, &offer.path, &offer.digest, ""));
         let ((), installed) = tokio::join!(receiving, install);
         installed
     }
 
-    pub(super) async fn failed(&self, path: &str, digest: &str, failure: Failure) {
+    /// Says why an offer failed; `status` has no detail yet.
+    pub(super) async fn failed(&self, status: Status, failure: Failure) {
         let Failure { reason, text } = failure;
-        let detail = format!("{reason} {text}");
-        let status =
-            Status { state: State::Failed, path: path.to_owned(), digest: digest.to_owned(), detail };
-        self.publish(status).await;
-        self.tell(ReceiverEvent::Failed { path: path.to_owned(), reason, text }).await;
+        let path = status.path.clone();
+        self.publish(Status { detail: format!("{reason} {text}"), ..status }).await;
+        self.tell(ReceiverEvent::Failed { path, reason, text }).await;
     }
 
     /// What follows a reboot, or what stands for one.
@@ -255,14 +265,14 @@ impl Device {
         Ok(true)
     }
 
-    pub(super) async fn say(&self, state: State, path: &str, digest: Digest, detail: &str) {
+    async fn say(&self, state: State, path: &str, digest: Digest, detail: &str) {
         let (path, digest, detail) = (path.to_owned(), digest.to_string(), detail.to_owned());
-        self.publish(Status { state, path, digest, detail }).await;
+        self.publish(Status { state, path, digest, detail, offer: None }).await;
     }
 
     /// Publishes a status. One that the broker does not take is lost: the next offer of the same file is
     /// answered with `unchanged`.
-    async fn publish(&self, status: Status) {
+    pub(super) async fn publish(&self, status: Status) {
         let topic = self.name.status_topic();
         if let Err(error) =
             patiently(|| self.link.publish(&topic, status.to_string(), Lasting::Session)).await

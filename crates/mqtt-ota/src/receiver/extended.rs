@@ -2,7 +2,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::ReceiverEvent;
-use super::device::{Device, SET};
+use super::device::Device;
 use super::disk::SystemDisk;
 use super::failure::Failure;
 use super::set::{Changes, OfferedSet, Taken};
@@ -25,7 +25,7 @@ impl Device {
                 let is_dry = matches!(offer.content, Content::Set(SetTerms { dry_run: true, .. }));
                 self.reboot(offer.reboot && !is_dry).await;
             }
-            Err(failure) => self.failed(offer.path().as_str(), &offer.digest.to_string(), failure).await,
+            Err(failure) => self.failed(offer.answer(State::Failed, ""), failure).await,
         }
     }
 
@@ -37,7 +37,7 @@ impl Device {
         }
         let wanted = path.clone();
         if self.root.with(move |store| store.has(&Single { path: &wanted, digest, size })).await? {
-            self.have(path, digest, None).await;
+            self.have(path, digest, None, offer.named()).await;
             return Ok(());
         }
         let ExtendedOffer { host, port, reboot, .. } = offer.clone();
@@ -48,7 +48,7 @@ impl Device {
             store.take_single(&Single { path: &wanted, digest, size }, items, received)
         })
         .await?;
-        self.have(path, digest, Some(size)).await;
+        self.have(path, digest, Some(size), offer.named()).await;
         Ok(())
     }
 
@@ -61,17 +61,17 @@ impl Device {
         let digest = offer.digest;
         match taken {
             Taken::Unchanged => {
-                self.say(State::Installed, SET, digest, Status::UNCHANGED).await;
+                self.publish(offer.answer(State::Installed, Status::UNCHANGED)).await;
                 self.tell(ReceiverEvent::SetUnchanged { digest }).await;
             }
             Taken::Installed(Changes { files, deleted, bytes }) => {
                 self.reboot_due = true;
                 self.last = None;
-                self.say(State::Installed, SET, digest, "").await;
+                self.publish(offer.answer(State::Installed, "")).await;
                 self.tell(ReceiverEvent::SetInstalled { digest, files, deleted, bytes }).await;
             }
             Taken::Planned(Changes { files, deleted, bytes }) => {
-                self.say(State::Planned, SET, digest, "").await;
+                self.publish(offer.answer(State::Planned, "")).await;
                 self.tell(ReceiverEvent::Planned { digest, files, deleted, bytes }).await;
             }
         }
@@ -128,9 +128,9 @@ impl Device {
                 let _ = events.try_send(ReceiverEvent::Progress { received: so_far });
             })
         });
-        let path = offer.path();
-        let id = offer.id.to_string();
-        let receiving = self.say(State::Receiving, path.as_str(), offer.digest, &id);
+        // A sender of 0.1 looks for the bare id.
+        let detail = if offer.answers { String::new() } else { offer.id.to_string() };
+        let receiving = self.publish(offer.answer(State::Receiving, detail));
         let ((), done, ()) = tokio::join!(receiving, working, line.run());
         done
     }

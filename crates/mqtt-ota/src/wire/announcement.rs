@@ -4,8 +4,11 @@ use std::net::IpAddr;
 use super::{Algorithm, Digest, MAX_MESSAGE, SEPARATOR};
 
 /// The keys that are understood, in the order of [`Announcement`]'s fields.
-const KEYS: [&str; 10] =
-    ["v", "client", "sys", "addr", "free", "hash", "set", "boots", "rolled-back", "error"];
+const KEYS: [&str; 12] =
+    ["v", "client", "sys", "addr", "free", "hash", "set", "boots", "rolled-back", "error", "ask", "fold"];
+
+/// The message on a device's offer topic that asks it to announce itself.
+const REQUEST: &str = "announce";
 
 /// What a device says of itself, retained: `v=1|client=…|sys=…|addr=…|free=…|hash=…|set=…|boots=…|…`.
 ///
@@ -35,6 +38,10 @@ pub struct Announcement {
     pub rolled_back: Option<Digest>,
     /// `error`: why it was taken back, if anybody knows.
     pub error: Option<String>,
+    /// `ask=1`: the device answers [`Announcement::REQUEST`] by announcing itself anew, at most once in 5 s.
+    pub asks: bool,
+    /// `fold=1`: the device's file system takes two names that differ only in case for one.
+    pub folds_case: bool,
 }
 
 /// The set that is installed on a device that understands sets.
@@ -70,6 +77,18 @@ impl Announcement {
     /// The version that this library writes.
     pub const VERSION: u32 = 1;
 
+    /// The message on a device's offer topic that asks it to announce itself. Only for devices that have announced
+    /// `ask=1`: others answer it with a failure.
+    pub const REQUEST: &'static str = REQUEST;
+
+    /// Whether a message on the offer topic is a [`REQUEST`](Self::REQUEST), which may have further fields, and so is no
+    /// offer.
+    pub fn is_request(message: &[u8]) -> bool {
+        message
+            .strip_prefix(REQUEST.as_bytes())
+            .is_some_and(|rest| rest.first().is_none_or(|byte| *byte == SEPARATOR as u8))
+    }
+
     /// An announcement that says nothing but its version.
     pub fn new() -> Self {
         Self { version: Self::VERSION, ..Self::default() }
@@ -90,7 +109,8 @@ impl Announcement {
                 first.get_or_insert(value);
             }
         }
-        let [version, client, system, address, free, hash, set, boots, rolled_back, error] = values;
+        let [version, client, system, address, free, hash, set, boots, rolled_back, error, ask, fold] =
+            values;
         Ok(Self {
             version: version
                 .ok_or(AnnouncementError::NoVersion)?
@@ -108,6 +128,8 @@ impl Announcement {
             boots: boots.and_then(|value| value.parse().ok()),
             rolled_back: rolled_back.and_then(|value| value.parse().ok()),
             error: error.filter(|value| !value.is_empty()).map(str::to_owned),
+            asks: ask == Some("1"),
+            folds_case: fold == Some("1"),
         })
     }
 
@@ -151,6 +173,12 @@ impl fmt::Display for Announcement {
         if !self.algorithms.is_empty() {
             let codes: Vec<_> = self.algorithms.iter().map(|a| a.code()).collect();
             write!(f, "|hash={}", codes.join(","))?;
+        }
+        if self.asks {
+            f.write_str("|ask=1")?;
+        }
+        if self.folds_case {
+            f.write_str("|fold=1")?;
         }
         if let Some(set) = &self.set {
             write!(f, "|set={set}")?;
@@ -262,6 +290,38 @@ mod tests {
     }
 
     #[test]
+    fn a_device_answers_a_request_and_folds_case_only_if_it_says_so() {
+        for (text, asks, folds) in [
+            ("v=1", false, false),
+            ("v=1|ask=1", true, false),
+            ("v=1|fold=1|ask=1", true, true),
+            ("v=1|ask=0|fold=yes", false, false),
+            ("v=1|ask=|ask=1", false, false),
+        ] {
+            let read = Announcement::parse(text.as_bytes()).unwrap();
+            assert_eq!((read.asks, read.folds_case), (asks, folds), "{text}");
+        }
+        let text = "v=1|hash=sha1|ask=1|fold=1|set=-";
+        assert_eq!(Announcement::parse(text.as_bytes()).unwrap().to_string(), text);
+    }
+
+    #[test]
+    fn a_request_to_announce_is_never_an_offer() {
+        for (message, is_request) in [
+            (&b"announce"[..], true),
+            (b"announce|0123456789abcdef", true),
+            (b"announce|a|b|c", true),
+            (b"announcer", false),
+            (b"announce ", false),
+            (b"announc", false),
+            (b"announce.local|1|f|819d7bf839af03c912af6e81f65ab404e5915ab5", false),
+            (b"", false),
+        ] {
+            assert_eq!(Announcement::is_request(message), is_request, "{message:?}");
+        }
+    }
+
+    #[test]
     fn a_value_cannot_add_a_field() {
         let mut announcement = Announcement::new();
         announcement.client = Some("x|free=1\n".to_owned());
@@ -274,7 +334,7 @@ mod tests {
         fn property_any_bytes_are_an_announcement_or_an_error(
             bytes in prop_oneof![
                 proptest::collection::vec(any::<u8>(), 0..300),
-                "v=1(\\|(client|sys|addr|free|hash|set|boots|rolled-back|error|x)=.{0,12}){0,8}".prop_map(String::into_bytes),
+                "v=1(\\|(client|sys|addr|free|hash|set|boots|rolled-back|error|ask|fold|x)=.{0,12}){0,8}".prop_map(String::into_bytes),
             ]
         ) {
             if let Ok(read) = Announcement::parse(&bytes) {

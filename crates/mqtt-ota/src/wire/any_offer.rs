@@ -1,6 +1,6 @@
 use std::fmt;
 
-use super::{DevicePath, Digest, ExtendedOffer, ExtendedOfferError, Offer, OfferError};
+use super::{DevicePath, Digest, ExtendedOffer, ExtendedOfferError, Offer, OfferError, State, Status};
 
 /// An offer of either kind, as it comes to a device that understands both.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -29,6 +29,14 @@ impl AnyOffer {
         match self {
             Self::Plain(offer) => offer.path.clone(),
             Self::Extended(offer) => offer.path(),
+        }
+    }
+
+    /// A status that answers it, and names its id if the offer asks for that.
+    pub fn answer(&self, state: State, detail: impl Into<String>) -> Status {
+        match self {
+            Self::Plain(offer) => Status::new(state, &offer.path, &offer.digest, detail),
+            Self::Extended(offer) => offer.answer(state, detail),
         }
     }
 

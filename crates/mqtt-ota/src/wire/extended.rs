@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use super::number::decimal;
 use super::offer::{OfferError, Plain};
-use super::{DevicePath, Digest, Host, IdError, MAX_MESSAGE, OfferId, SEPARATOR};
+use super::{DevicePath, Digest, Host, IdError, MAX_MESSAGE, OfferId, SEPARATOR, State, Status};
 
 /// What stands for the file's name where a set is offered.
 const SET: &str = "set";
@@ -29,6 +29,8 @@ pub struct ExtendedOffer {
     pub id: OfferId,
     /// `size`: the length of what the digest names, in bytes.
     pub size: u64,
+    /// `answers=1`: each status that answers it is to name its id.
+    pub answers: bool,
 }
 
 /// What an extended offer's digest names.
@@ -116,7 +118,7 @@ impl ExtendedOffer {
     pub fn rollback(digest: Digest, id: OfferId) -> Self {
         let host = std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED).into();
         let (port, content) = (NonZeroU16::MIN, Content::Rollback);
-        Self { host, port, content, digest, reboot: true, id, size: 0 }
+        Self { host, port, content, digest, reboot: true, id, size: 0, answers: true }
     }
 
     /// What stands in the offer, and in each status that answers it, for a file's name.
@@ -125,6 +127,16 @@ impl ExtendedOffer {
             Content::File(path) => path.clone(),
             Content::Set(_) | Content::Rollback => SetTerms::path(),
         }
+    }
+
+    /// A status that answers it, and names its id if the offer asks for that.
+    pub fn answer(&self, state: State, detail: impl Into<String>) -> Status {
+        Status::new(state, &self.path(), &self.digest, detail).answering(self.named())
+    }
+
+    /// The id that a status names that answers it; None where it is to name none.
+    pub fn named(&self) -> Option<OfferId> {
+        self.answers.then_some(self.id)
     }
 
     /// Whether a message has more fields than a plain offer, and so is an extended one or none.
@@ -181,7 +193,23 @@ impl ExtendedOffer {
                 },
             }),
         };
-        Ok(Self { host, port, content, digest, reboot, id, size })
+        let answers = option("answers") == Some("1");
+        Ok(Self { host, port, content, digest, reboot, id, size, answers })
+    }
+
+    /// The id that each status names that answers this message, which may be no valid offer; None where an answer is
+    /// to name none.
+    pub fn id_to_name(message: &[u8]) -> Option<OfferId> {
+        let fields = message.split(|byte| *byte == SEPARATOR as u8).skip(5);
+        let (mut id, mut answers) = (None, false);
+        for field in fields.filter_map(|field| std::str::from_utf8(field).ok()) {
+            match field.split_once('=') {
+                Some(("id", value)) => id = value.parse().ok(),
+                Some(("answers", value)) => answers = value == "1",
+                _ => {}
+            }
+        }
+        id.filter(|_| answers)
     }
 }
 
@@ -195,9 +223,12 @@ impl FromStr for ExtendedOffer {
 
 impl fmt::Display for ExtendedOffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, port, content, digest, reboot, id, size } = self;
+        let Self { host, port, content, digest, reboot, id, size, answers } = self;
         let path = self.path();
         write!(f, "{host}|{port}|{path}|{digest}|{}|id={id}|size={size}", u8::from(*reboot))?;
+        if *answers {
+            f.write_str("|answers=1")?;
+        }
         match content {
             Content::File(_) => Ok(()),
             Content::Rollback => f.write_str("|rollback=1"),
@@ -289,14 +320,35 @@ mod tests {
             let offer: ExtendedOffer = text.parse().unwrap();
             assert_eq!((&offer.content, offer.size, offer.reboot), (&content, 3891, true));
             assert_eq!(offer.to_string(), text);
+            let asking = text.replacen("|size=3891", "|size=3891|answers=1", 1);
+            assert_eq!(asking.parse(), Ok(ExtendedOffer { answers: true, ..offer }));
+            assert_eq!(asking.parse::<ExtendedOffer>().unwrap().to_string(), asking);
             assert!(ExtendedOffer::is_meant(text.as_bytes()));
             assert!(Offer::parse(text.as_bytes()).is_err());
         }
         let id = "0123456789abcdef".parse().unwrap();
         assert_eq!(
             ExtendedOffer::rollback(HASH.parse().unwrap(), id).to_string(),
-            format!("0.0.0.0|1|set|{HASH}|1|id=0123456789abcdef|size=0|rollback=1")
+            format!("0.0.0.0|1|set|{HASH}|1|id=0123456789abcdef|size=0|answers=1|rollback=1")
         );
+    }
+
+    #[test]
+    fn an_answer_names_the_id_only_where_the_offer_asks_for_it_even_of_an_invalid_one() {
+        let id = "0123456789abcdef".parse().ok();
+        for (message, named) in [
+            (&b"h|x|f|zz|9|id=0123456789abcdef|answers=1"[..], id),
+            (b"h|1|f|zz|1|answers=1|id=x|id=0123456789abcdef", id),
+            (b"h|1|\xff|zz|1|\xff|id=0123456789abcdef|answers=1", id),
+            (b"h|1|f|zz|1|id=0123456789abcdef|answers=0", None),
+            (b"h|1|f|zz|1|id=0123456789abcdef|answers=1|answers=2", None),
+            (b"h|1|f|zz|1|id=0123456789abcdef", None),
+            (b"h|1|f|zz|1|id=0123456789abcde|answers=1", None),
+            (b"h|1|f|id=0123456789abcdef|answers=1", None),
+            (b"", None),
+        ] {
+            assert_eq!(ExtendedOffer::id_to_name(message), named, "{message:?}");
+        }
     }
 
     #[test]
@@ -347,9 +399,9 @@ mod tests {
             Just(Content::Rollback)
         ];
         let host = any::<std::net::IpAddr>().prop_map(Host::from);
-        let numbers = (any::<[u8; 8]>(), any::<u64>(), any::<bool>(), any::<u8>());
+        let numbers = (any::<[u8; 8]>(), any::<u64>(), any::<[bool; 2]>(), any::<u8>());
         (host, any::<NonZeroU16>(), content, numbers).prop_map(
-            |(host, port, content, (id, size, reboot, seed))| ExtendedOffer {
+            |(host, port, content, (id, size, [reboot, answers], seed))| ExtendedOffer {
                 host,
                 port,
                 content,
@@ -357,6 +409,7 @@ mod tests {
                 reboot,
                 id: OfferId::from_bytes(id),
                 size,
+                answers,
             },
         )
     }
@@ -384,7 +437,7 @@ mod tests {
 
         #[test]
         fn property_any_options_are_an_offer_or_an_error(
-            options in "((id|size|set|delete|dry|trial|rollback)=(0123456789abcdef|[0-9]{0,5}|set|all)\\|){0,5}"
+            options in "((id|size|answers|set|delete|dry|trial|rollback)=(0123456789abcdef|[0-9]{0,5}|set|all)\\|){0,5}"
         ) {
             if let Ok(offer) = read("set", &options) {
                 prop_assert_eq!(ExtendedOffer::parse(offer.to_string().as_bytes()), Ok(offer));

@@ -1,8 +1,11 @@
 use std::fmt;
 
-use super::{DevicePath, Digest, MAX_MESSAGE, SEPARATOR};
+use super::{DevicePath, Digest, MAX_MESSAGE, OfferId, SEPARATOR};
 
-/// What a device says it did with an offer: `state|file|hash|detail`.
+/// What an offer's id follows at the end of a detail.
+const ID: &str = "id=";
+
+/// What a device says it did with an offer: `state|file|hash|detail`, whose detail may end in ` id=…`.
 ///
 /// `file` and `hash` repeat the offer's fields, so they stay plain text here: a device that was sent
 /// nonsense answers with that nonsense. Everything in a status came from a peer; make it safe before it
@@ -16,20 +19,28 @@ pub struct Status {
     /// The offer's hash.
     pub digest: String,
     /// More about it: a reason code and free text for [`State::Failed`], `unchanged` for a file that was
-    /// already there, else mostly empty.
+    /// already there, else mostly empty. Without the offer's id.
     pub detail: String,
+    /// The id of the extended offer that it answers, where the device names it.
+    pub offer: Option<OfferId>,
 }
 
 impl Status {
     /// The detail of [`State::Installed`] where the file already had the offered hash.
     pub const UNCHANGED: &'static str = "unchanged";
 
-    /// The longest detail that is written, in bytes; the rest is cut off.
+    /// The longest detail that is written, in bytes, with the offer's id; the rest of the words is cut off.
     pub const MAX_DETAIL: usize = 256;
 
     /// The status of an offer that was valid.
     pub fn new(state: State, path: &DevicePath, digest: &Digest, detail: impl Into<String>) -> Self {
-        Self { state, path: path.to_string(), digest: digest.to_string(), detail: detail.into() }
+        let (path, digest) = (path.to_string(), digest.to_string());
+        Self { state, path, digest, detail: detail.into(), offer: None }
+    }
+
+    /// The same status, which names the extended offer that it answers; `None` names none.
+    pub fn answering(self, offer: Option<OfferId>) -> Self {
+        Self { offer, ..self }
     }
 
     /// Reads a status as it came off the wire. The detail may be missing, and may contain anything.
@@ -45,12 +56,10 @@ impl Status {
         let (Some(state), Some(path), Some(digest)) = (fields.next(), fields.next(), fields.next()) else {
             return Err(StatusError::Fields { count: text.split(SEPARATOR).count() });
         };
-        Ok(Self {
-            state: State::from_code(state).ok_or(StatusError::State)?,
-            path: path.to_owned(),
-            digest: digest.to_owned(),
-            detail: fields.next().unwrap_or_default().to_owned(),
-        })
+        let state = State::from_code(state).ok_or(StatusError::State)?;
+        let (detail, offer) = split_id(state, fields.next().unwrap_or_default());
+        let (path, digest, detail) = (path.to_owned(), digest.to_owned(), detail.to_owned());
+        Ok(Self { state, path, digest, detail, offer })
     }
 
     /// Whether this answers an offer of that file with that hash.
@@ -67,8 +76,10 @@ impl Status {
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let detail = cut(&self.detail, Self::MAX_DETAIL);
-        write!(f, "{}|{}|{}|{detail}", self.state.code(), self.path, self.digest)
+        let id = self.offer.map(|id| format!("{ID}{id}")).unwrap_or_default();
+        let gap = if id.is_empty() || self.detail.is_empty() { "" } else { " " };
+        let detail = cut(&self.detail, Self::MAX_DETAIL - id.len() - gap.len());
+        write!(f, "{}|{}|{}|{detail}{gap}{id}", self.state.code(), self.path, self.digest)
     }
 }
 
@@ -218,6 +229,16 @@ pub enum StatusError {
     State,
 }
 
+/// A detail, and the id at its end. The detail of `receiving` is the bare id, where a device does not name it otherwise.
+fn split_id(state: State, detail: &str) -> (&str, Option<OfferId>) {
+    let (words, last) = detail.rsplit_once(' ').unwrap_or(("", detail));
+    let id = match last.strip_prefix(ID) {
+        None if state == State::Receiving && words.is_empty() => last.parse(),
+        named => named.unwrap_or_default().parse(),
+    };
+    id.map_or((detail, None), |id| (words, Some(id)))
+}
+
 /// At most `limit` bytes of `text`, whole characters only.
 fn cut(text: &str, limit: usize) -> &str {
     let end = (0..=limit.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
@@ -254,10 +275,39 @@ mod tests {
             path: "f".into(),
             digest: "h".into(),
             detail: format!("write {}", "é".repeat(300)),
+            offer: None,
         };
         let text = status.to_string();
         assert_eq!(text.len(), "failed|f|h|".len() + 256);
         assert!(Status::parse(text.as_bytes()).is_ok());
+
+        let id = "0123456789abcdef".parse().ok();
+        let text = status.answering(id).to_string();
+        assert_eq!(text.len(), "failed|f|h|".len() + 256);
+        let read = Status::parse(text.as_bytes()).unwrap();
+        assert_eq!((read.offer, read.reason().0), (id, Reason::Write));
+    }
+
+    #[test]
+    fn an_id_ends_the_detail_and_is_no_part_of_it() {
+        let id: Option<OfferId> = "0123456789abcdef".parse().ok();
+        for (text, detail, offer) in [
+            ("failed|f|h|connect 10.0.0.1:4 EIO id=0123456789abcdef", "connect 10.0.0.1:4 EIO", id),
+            ("installed|f|h|unchanged id=0123456789abcdef", "unchanged", id),
+            ("installed|f|h|id=0123456789abcdef", "", id),
+            ("receiving|f|h|0123456789abcdef", "", id),
+            ("receiving|f|h|id=0123456789abcdef", "", id),
+            ("installed|f|h|0123456789abcdef", "0123456789abcdef", None),
+            ("failed|f|h|write id=0123456789abcde", "write id=0123456789abcde", None),
+            ("failed|f|h|write id=0123456789abcdef ", "write id=0123456789abcdef ", None),
+            ("failed|f|h|write uid=0123456789abcdef", "write uid=0123456789abcdef", None),
+            ("installed|f|h|", "", None),
+            ("installed|f|h", "", None),
+        ] {
+            let read = Status::parse(text.as_bytes()).unwrap();
+            assert_eq!((read.detail.as_str(), read.offer), (detail, offer), "{text}");
+            assert_eq!(Status::parse(read.to_string().as_bytes()), Ok(read), "{text}");
+        }
     }
 
     #[test]
@@ -272,12 +322,12 @@ mod tests {
         fn property_any_bytes_are_a_status_or_an_error(
             bytes in prop_oneof![
                 proptest::collection::vec(any::<u8>(), 0..300),
-                "(installed|failed|planned|running)(\\|.{0,40}){0,5}".prop_map(String::into_bytes),
+                "(receiving|installed|failed|planned|running)(\\|.{0,40}){0,5}( ?id=[0-9a-f]{16})?".prop_map(String::into_bytes),
             ]
         ) {
             if let Ok(status) = Status::parse(&bytes) {
                 let _ = status.reason();
-                if status.detail.len() <= Status::MAX_DETAIL {
+                if status.detail.len() + " id=".len() + OfferId::LEN <= Status::MAX_DETAIL {
                     prop_assert_eq!(Status::parse(status.to_string().as_bytes()), Ok(status));
                 }
             }
