@@ -1,27 +1,63 @@
 //! Text that came from a device, a broker or a file name, made safe for a terminal.
 //!
-//! A device's status is printed in somebody's terminal, and a terminal obeys what it is sent: an escape
-//! sequence can clear the screen, set the title or fake an "installed". So control characters, and the
-//! invisible ones that reorder or hide text, are shown as what they are.
+//! A terminal obeys what it is sent: an escape sequence can clear the screen, set the title or fake an
+//! "installed". Other characters are invisible, reorder the text around them, or are drawn over it. All of
+//! these are shown as escapes. Which they are is decided by Unicode's own tables.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// Whether a terminal, or the eye, may take this character for something else than text.
+use icu_properties::props::{DefaultIgnorableCodePoint, GeneralCategory, GeneralCategoryGroup};
+use icu_properties::{CodePointMapData, CodePointSetData};
+
+/// The most marks that are drawn on one letter: pointed Hebrew has up to five. A terminal draws more of them over
+/// the lines above and below.
+const MARKS: usize = 5;
+
+/// Whether a terminal, or the eye, may take this character for something else than text: control and format
+/// characters, line and paragraph separators, private and unassigned ones, and whatever is invisible.
 fn is_unsafe(c: char) -> bool {
-    c.is_control()
-        || matches!(
-            c,
-            // Zero-width characters and direction marks; line and paragraph separators; the bidirectional
-            // embeddings, overrides and isolates; the byte order mark; the invisible tags.
-            '\u{00ad}'
-                | '\u{061c}'
-                | '\u{200b}'..='\u{200f}'
-                | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}'
-                | '\u{feff}'
-                | '\u{e0000}'..='\u{e007f}'
-        )
+    if matches!(c, ' '..='~') {
+        return false;
+    }
+    match CodePointMapData::<GeneralCategory>::new().get(c) {
+        GeneralCategory::Control
+        | GeneralCategory::Format
+        | GeneralCategory::Surrogate
+        | GeneralCategory::PrivateUse
+        | GeneralCategory::Unassigned
+        | GeneralCategory::LineSeparator
+        | GeneralCategory::ParagraphSeparator => true,
+        _ => CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c),
+    }
+}
+
+/// Whether a character is drawn over the one before it.
+fn is_mark(c: char) -> bool {
+    !c.is_ascii() && GeneralCategoryGroup::Mark.contains(CodePointMapData::<GeneralCategory>::new().get(c))
+}
+
+/// Decides for one character after the other, as a mark is safe on a letter and nowhere else.
+#[derive(Default)]
+struct Judge {
+    /// How many marks more the character before has room for.
+    room: usize,
+}
+
+impl Judge {
+    fn is_unsafe(&mut self, c: char) -> bool {
+        if is_unsafe(c) {
+            self.room = 0;
+            return true;
+        }
+        if !is_mark(c) {
+            self.room = if c.is_alphanumeric() { MARKS } else { 0 };
+            return false;
+        }
+        let has_room = self.room > 0;
+        self.room = self.room.saturating_sub(1);
+        !has_room
+    }
 }
 
 /// The text with everything unsafe written as an escape: `\n`, `\u{1b}`, `\u{202e}`.
@@ -40,12 +76,14 @@ pub(crate) fn for_json(line: &str) -> Cow<'_, str> {
 }
 
 fn escaped(text: &str, escape: impl Fn(char, &mut String)) -> Cow<'_, str> {
-    if !text.contains(is_unsafe) {
+    let mut judge = Judge::default();
+    if !text.contains(|c| judge.is_unsafe(c)) {
         return Cow::Borrowed(text);
     }
+    let mut judge = Judge::default();
     let mut safe = String::with_capacity(text.len() + 16);
     for c in text.chars() {
-        if is_unsafe(c) { escape(c, &mut safe) } else { safe.push(c) }
+        if judge.is_unsafe(c) { escape(c, &mut safe) } else { safe.push(c) }
     }
     Cow::Owned(safe)
 }
@@ -76,18 +114,67 @@ mod tests {
     }
 
     #[test]
+    fn whatever_is_invisible_or_has_no_meaning_is_shown() {
+        for c in [
+            '\u{180e}', // Mongolian vowel separator
+            '\u{fff9}', // interlinear annotation
+            '\u{fffb}',
+            '\u{061c}', // Arabic letter mark
+            '\u{00ad}', // soft hyphen
+            '\u{034f}', // combining grapheme joiner
+            '\u{115f}', // Hangul fillers
+            '\u{3164}',
+            '\u{fe0f}', // variation selectors
+            '\u{e0100}',
+            '\u{2028}', // line and paragraph separators
+            '\u{2029}',
+            '\u{206f}',  // deprecated format character
+            '\u{e0041}', // tag
+            '\u{1d173}', // musical format character
+            '\u{13430}', // Egyptian format character
+            '\u{e000}',  // private use
+            '\u{10fffd}',
+            '\u{0378}', // unassigned
+            '\u{fffe}', // noncharacter
+        ] {
+            let text = format!("a{c}b");
+            let shown = format!("a\\u{{{:x}}}b", u32::from(c));
+            assert_eq!(for_terminal(&text), shown);
+        }
+    }
+
+    #[test]
+    fn marks_are_drawn_on_letters_and_not_without_end() {
+        let flood = format!("a{}", "\u{0301}".repeat(40));
+        assert_eq!(for_terminal(&flood), format!("a{}{}", "\u{0301}".repeat(5), "\\u{301}".repeat(35)));
+        // None is drawn over what stands before the text.
+        assert_eq!(for_terminal("\u{0336}x \u{0301}"), "\\u{336}x \\u{301}");
+    }
+
+    #[test]
     fn plain_text_of_any_script_is_left_alone() {
-        for text in ["main.py", "Größe.bin", "ランプ", "🙂 a\\b"] {
+        for text in [
+            "main.py",
+            "Größe.bin",
+            "Gro\u{0308}ße",
+            "ランプ",
+            "🙂 a\\b",
+            "बत्ती",
+            "དཀར་པོ",
+            "מְנוֹרָה",
+            "đèn ngủ",
+            "조명",
+        ] {
             assert!(matches!(for_terminal(text), Cow::Borrowed(same) if same == text));
         }
     }
 
     #[test]
     fn json_stays_json_and_means_the_same() {
-        let text = "a\u{7f}b\u{202e}c\u{e0041}\u{9b}d";
+        let text = "\u{0301}a\u{7f}b\u{202e}c\u{e0041}\u{9b}d\u{180e}";
         let line = serde_json::to_string(text).unwrap();
         let safe = for_json(&line);
-        assert!(!safe.contains(is_unsafe));
+        assert!(!safe.contains(is_unsafe) && !safe.contains(is_mark));
         assert_eq!(serde_json::from_str::<String>(&safe).unwrap(), text);
     }
 }
