@@ -4,8 +4,9 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use mqtt_ota::Payload;
-use mqtt_ota::wire::{DevicePath, PathError};
+use mqtt_ota::wire::DevicePath;
 
+use crate::device_path;
 use crate::problem::Problem;
 
 /// A file and its name on the device.
@@ -20,6 +21,9 @@ pub(crate) struct Named {
 /// # Errors
 /// A name that devices refuse, two files of one name, several files for one name.
 pub(crate) fn name(files: &[PathBuf], wanted: Option<&str>) -> Result<Vec<Named>, Problem> {
+    if let Some(path) = wanted {
+        device_path::check(path, files)?;
+    }
     let folder = wanted.filter(|path| path.ends_with('/'));
     if let (Some(path), None, 2..) = (wanted, folder, files.len()) {
         return Err(Problem::usage(format!("--as {path} is one name, and there are {} files", files.len()))
@@ -29,10 +33,13 @@ pub(crate) fn name(files: &[PathBuf], wanted: Option<&str>) -> Result<Vec<Named>
     let mut named = Vec::with_capacity(files.len());
     for file in files {
         let path = match (wanted, folder) {
-            (Some(path), None) => device_path(path, &format!("--as {path}"))?,
+            (Some(path), None) => device_path::parse(path, &format!("--as {path}"))?,
             (_, folder) => {
                 let base = base_name(file)?;
-                device_path(&format!("{}{base}", folder.unwrap_or_default()), &file.display().to_string())?
+                device_path::parse(
+                    &format!("{}{base}", folder.unwrap_or_default()),
+                    &file.display().to_string(),
+                )?
             }
         };
         if !taken.insert(path.clone()) {
@@ -51,14 +58,6 @@ fn base_name(file: &Path) -> Result<&str, Problem> {
     };
     let base = file.file_name().ok_or_else(|| problem("has no file name"))?;
     base.to_str().ok_or_else(|| problem("has a name that is not UTF-8"))
-}
-
-fn device_path(text: &str, origin: &str) -> Result<DevicePath, Problem> {
-    text.parse().map_err(|error: PathError| {
-        Problem::usage(format!("{origin} cannot be a file's name on the device"))
-            .caused_by(error)
-            .hint("names are like main.py or lib/lamp.py; --as gives a file another one")
-    })
 }
 
 /// Opens every file, before anything is sent.

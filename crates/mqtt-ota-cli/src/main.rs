@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod device_path;
 mod files;
 mod interrupt;
 mod line;

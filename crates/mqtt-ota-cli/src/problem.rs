@@ -159,6 +159,11 @@ impl From<PayloadError> for Problem {
     fn from(error: PayloadError) -> Self {
         let hint = match &error {
             PayloadError::Open { path, source }
+                if source.kind() == io::ErrorKind::NotFound && path.to_string_lossy().starts_with(':') =>
+            {
+                "a path on the device is no FILE here, as it is for mpremote: --as gives it, without the colon"
+            }
+            PayloadError::Open { path, source }
                 if source.kind() == io::ErrorKind::NotFound && path.is_relative() =>
             {
                 "is the name right? It is looked for in the folder that you are in"
