@@ -5,7 +5,7 @@ mod record;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use mqtt_ota::wire::{AnyOffer, Content, DeviceName, DevicePath};
+use mqtt_ota::wire::{DeviceName, DevicePath};
 use mqtt_ota::{Event, Outcome, Plan, Report, SendError, SyncReport};
 
 pub(crate) use record::{Announced, Described, Record, Step, Summary};
@@ -27,7 +27,8 @@ pub(crate) struct Track {
     pub(crate) path: DevicePath,
     /// What it is called to people.
     label: String,
-    pub(crate) bytes: u64,
+    /// The length of what is sent; None where nothing is.
+    pub(crate) bytes: Option<u64>,
     last_progress: Mutex<Option<Instant>>,
 }
 
@@ -37,9 +38,9 @@ impl Track {
         bar: Arc<Bar>,
         device: DeviceName,
         path: DevicePath,
-        bytes: u64,
+        bytes: impl Into<Option<u64>>,
     ) -> Self {
-        let label = path.to_string();
+        let (label, bytes) = (path.to_string(), bytes.into());
         Self { printer, bar, device, path, label, bytes, last_progress: Mutex::default() }
     }
 
@@ -95,11 +96,12 @@ impl Track {
             Event::Offered { attempt, offer } => {
                 self.bar.waiting(&format!("{}: waiting for the device", self.label));
                 self.printer.step(&self.about().plain("offering ").faint(offer));
-                let is_rollback =
-                    matches!(offer, AnyOffer::Extended(offer) if offer.content == Content::Rollback);
-                if *attempt == 1 && !is_rollback && !self.printer.shows_bars() {
+                if let Some(bytes) = self.bytes
+                    && *attempt == 1
+                    && !self.printer.shows_bars()
+                {
                     let line = Line::new().strong(&self.device).plain(": sending ").plain(&self.label);
-                    self.printer.note(&line.plain(format!(" ({})", size(self.bytes))));
+                    self.printer.note(&line.plain(format!(" ({})", size(bytes))));
                 }
             }
             Event::Receiving => {
@@ -148,7 +150,7 @@ impl Track {
     pub(crate) fn done(&self, result: &Result<Report, SendError>, ok: bool, rebooting: bool) {
         if self.printer.json() {
             self.record(Some(match result {
-                Ok(report) => Step::result(report, ok),
+                Ok(report) => Step::result(report, self.bytes, ok),
                 Err(error) => Step::error(error, self.bytes),
             }));
         }
@@ -209,7 +211,7 @@ impl Track {
                 ))
             }
             (Outcome::Unchanged, _) => line
-                .plain(format!("{} (set {}) ", self.label, short(report.digest)))
+                .plain(self.called_set(report))
                 .good("unchanged")
                 .plain(format!(": the device already has {}", if *files == 1 { "it" } else { "them all" })),
             (Outcome::Installed, _) => {
@@ -219,14 +221,16 @@ impl Track {
                     size(report.sent),
                     time(report.elapsed)
                 );
-                let line = line
-                    .plain(format!("{} (set {}) ", self.label, short(report.digest)))
-                    .good("installed")
-                    .plain(took);
+                let line = line.plain(self.called_set(report)).good("installed").plain(took);
                 after_boot(line, report, rebooting)
             }
             (other, _) => line.plain(&self.label).plain(' ').plain(other),
         }
+    }
+
+    /// What the set is called, with the beginning of its hash.
+    fn called_set(&self, report: &Report) -> String {
+        report.digest.map_or_else(String::new, |digest| format!("{} (set {}) ", self.label, short(digest)))
     }
 
     fn failed(&self, result: Result<&Report, &SendError>) {

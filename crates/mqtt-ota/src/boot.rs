@@ -19,12 +19,13 @@ pub(crate) fn before_its_word(feed: &Feed, taken: Instant) -> Option<BackOnline>
 /// the broker keeps that, and the feed knows it to be new where it differs from the one before. A device that
 /// announced the very same has perhaps booted and perhaps not, and the outcome does not say that it has not.
 pub(crate) async fn wait(report: &mut Report, feed: &mut Feed, limit: Duration) {
+    let Some(digest) = report.digest else { return };
     let installed = Instant::now();
     let back = async {
         loop {
             match feed.next().await? {
                 Heard::Status(status)
-                    if status.state == State::RolledBack && status.answers(&report.path, &report.digest) =>
+                    if status.state == State::RolledBack && status.answers(&report.path, &digest) =>
                 {
                     return Some(Err(Outcome::RolledBack { text: status.detail }));
                 }
@@ -32,8 +33,8 @@ pub(crate) async fn wait(report: &mut Report, feed: &mut Feed, limit: Duration) 
                 Heard::Announced { anew: true } => {
                     let announcement = feed.announcement.clone()?;
                     // Only a set is named so; a file's digest can be no manifest's.
-                    if announcement.rolled_back == Some(report.digest)
-                        && announcement.set.and_then(InstalledSet::digest) != Some(report.digest)
+                    if announcement.rolled_back == Some(digest)
+                        && announcement.set.and_then(InstalledSet::digest) != Some(digest)
                     {
                         let text = announcement.error.unwrap_or_default();
                         return Some(Err(Outcome::RolledBack { text }));

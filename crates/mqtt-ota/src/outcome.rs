@@ -191,9 +191,9 @@ pub struct Report {
     pub device: DeviceName,
     /// The file's name on the device; `set` for a set.
     pub path: DevicePath,
-    /// The digest in the offer: the file's, or that of the set's manifest.
-    pub digest: Digest,
-    /// The length in bytes of the file, or of all files of the set.
+    /// The digest in the offer: the file's, or that of the set's manifest. `None` where there was no set to take back.
+    pub digest: Option<Digest>,
+    /// The length in bytes of the file, or of all files of the set; 0 of a set that was to be taken back.
     pub bytes: u64,
     /// Bytes that were handed to the system for clients: fewer where the device had some already, more where
     /// some were lost.

@@ -236,7 +236,7 @@ impl Sender {
                     outcome,
                     device: device.clone(),
                     path,
-                    digest,
+                    digest: Some(digest),
                     bytes,
                     sent,
                     attempts,

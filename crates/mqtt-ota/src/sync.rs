@@ -183,7 +183,7 @@ impl Sender {
         let (digest, files) = (*digest, manifest.lines().len());
         if !feed.announcement.as_ref().is_some_and(Announcement::understands_extended) {
             let outcome = Outcome::NoSets { announced: feed.announcement.is_some() };
-            let mut report = unoffered(device, digest, outcome, started);
+            let mut report = unoffered(device, Some(digest), outcome, started);
             report.bytes = manifest.total();
             return Ok(SyncReport { report, files, fetched: 0, plan: None, position: 0 });
         }
@@ -226,19 +226,18 @@ impl Sender {
                 observer.tell(event);
             }
         };
-        let none = Digest::of(Default::default(), b"");
         let announced = feed.announcement.clone();
         let Some(InstalledSet::Set(digest)) = announced.as_ref().and_then(|announced| announced.set) else {
             let outcome = match &announced {
                 Some(announced) if announced.understands_extended() => Outcome::NoSet,
                 other => Outcome::NoSets { announced: other.is_some() },
             };
-            return Ok(unoffered(device, none, outcome, started));
+            return Ok(unoffered(device, None, outcome, started));
         };
         announced.map(Event::Announced).into_iter().for_each(tell);
         let offer = ExtendedOffer::rollback(digest, random_id()?);
         let (topic, path) = (device.offer_topic(), offer.path());
-        let mut report = unoffered(device, digest, Outcome::NotTakenBack { link_lost: false }, started);
+        let mut report = unoffered(device, Some(digest), Outcome::NotTakenBack { link_lost: false }, started);
         report.attempts = 1;
         feed.catch_up();
         tell(Event::Offered { attempt: 1, offer: AnyOffer::Extended(offer.clone()) });
@@ -293,7 +292,7 @@ impl Sender {
 }
 
 /// The report on a set for which no port was opened.
-fn unoffered(device: &DeviceName, digest: Digest, outcome: Outcome, started: Instant) -> Report {
+fn unoffered(device: &DeviceName, digest: Option<Digest>, outcome: Outcome, started: Instant) -> Report {
     Report {
         outcome,
         device: device.clone(),

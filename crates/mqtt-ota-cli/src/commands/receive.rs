@@ -177,6 +177,7 @@ impl Device<'_> {
             }
             ReceiverEvent::Unchanged { path } => about.plain(format!("{path} ")).good("unchanged"),
             ReceiverEvent::Failed { path, reason, text } => {
+                let path = if path.is_empty() { "an offer" } else { path };
                 about.plain(format!("{path} ")).bad("failed").plain(format!(": {reason} {text}"))
             }
             ReceiverEvent::ReceivingSet(offer) => {
@@ -225,9 +226,11 @@ impl Device<'_> {
                 Object::Installed { path: path.to_string(), hash: digest.to_string(), bytes: *bytes }
             }
             ReceiverEvent::Unchanged { path } => Object::Unchanged { path: path.to_string() },
-            ReceiverEvent::Failed { path, reason, text } => {
-                Object::Failed { path: path.clone(), reason: reason.to_string(), text: text.clone() }
-            }
+            ReceiverEvent::Failed { path, reason, text } => Object::Failed {
+                path: Some(path.clone()).filter(|path| !path.is_empty()),
+                reason: reason.to_string(),
+                text: text.clone(),
+            },
             ReceiverEvent::ReceivingSet(offer) => {
                 Object::ReceivingSet { hash: offer.digest.to_string(), offer: offer.to_string() }
             }
@@ -296,7 +299,7 @@ enum Object {
     Planned { hash: String, files: usize, deleted: usize, bytes: u64 },
     Confirmed { hash: String },
     RolledBack { hash: String, text: String },
-    Failed { path: String, reason: String, text: String },
+    Failed { path: Option<String>, reason: String, text: String },
     Reboot,
     Ran { ok: bool, status: String },
 }

@@ -79,7 +79,7 @@ pub(crate) struct Result {
     message: String,
     hint: Option<String>,
     reason: Option<String>,
-    bytes: u64,
+    bytes: Option<u64>,
     sent: Option<u64>,
     hash: Option<String>,
     attempts: Option<u32>,
@@ -161,8 +161,9 @@ impl Step {
         })
     }
 
-    pub(super) fn result(report: &Report, ok: bool) -> Self {
-        Self::Result(Box::new(Self::result_of(report, ok)))
+    /// `bytes`: the length of what was to be sent, if anything was.
+    pub(super) fn result(report: &Report, bytes: Option<u64>, ok: bool) -> Self {
+        Self::Result(Box::new(Result { bytes, ..Self::result_of(report, ok) }))
     }
 
     pub(super) fn set_result(sync: &SyncReport, ok: bool) -> Self {
@@ -186,9 +187,9 @@ impl Step {
             message: report.outcome.to_string(),
             hint: report.outcome.hint(),
             reason,
-            bytes: report.bytes,
+            bytes: Some(report.bytes),
             sent: Some(report.sent),
-            hash: Some(report.digest.to_string()),
+            hash: report.digest.map(|digest| digest.to_string()),
             attempts: Some(report.attempts),
             seconds: Some(seconds(report.elapsed)),
             peer: report.peer.map(|peer| peer.to_string()),
@@ -199,7 +200,7 @@ impl Step {
         }
     }
 
-    pub(super) fn error(error: &SendError, bytes: u64) -> Self {
+    pub(super) fn error(error: &SendError, bytes: Option<u64>) -> Self {
         Self::Result(Box::new(Result {
             outcome: "error",
             message: Described::of(error).to_string(),
