@@ -7,12 +7,15 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anstream::ColorChoice;
+use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use mqtt_ota::Trial;
 
 #[cfg(feature = "broker")]
 pub(crate) use options::{Announcements, Login};
-pub(crate) use options::{Connection, Keeping, Serving, Timing};
+pub(crate) use options::{
+    BootTimeout, Connection, Groups, Keeping, Parallel, Reboot, Retrying, Serving, Waiting,
+};
 
 use crate::printer::Verbosity;
 
@@ -126,6 +129,18 @@ pub(crate) enum Command {
     Man(Man),
 }
 
+impl Command {
+    /// Whether it reads the settings file.
+    fn has_settings(&self) -> bool {
+        match self {
+            #[cfg(feature = "broker")]
+            Self::Demo(_) => false,
+            Self::Completions(_) | Self::Man(_) => false,
+            _ => true,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Send {
     /// The files, sent in this order
@@ -141,13 +156,8 @@ pub(crate) struct Send {
     #[arg(long = "as", value_name = "PATH")]
     pub(crate) path: Option<String>,
 
-    /// Do not let the device reboot once the files are in place
-    #[arg(long)]
-    pub(crate) no_reboot: bool,
-
-    /// Wait until the device has rebooted and is back online
-    #[arg(long, conflicts_with = "no_reboot")]
-    pub(crate) wait_boot: bool,
+    #[command(flatten)]
+    pub(crate) reboot: Reboot,
 
     /// Take it for a failure if a device cannot confirm that it installed the file
     #[arg(long)]
@@ -162,7 +172,13 @@ pub(crate) struct Send {
     #[command(flatten)]
     pub(crate) serving: Serving,
     #[command(flatten)]
-    pub(crate) timing: Timing,
+    pub(crate) parallel: Parallel,
+    #[command(flatten)]
+    pub(crate) groups: Groups,
+    #[command(flatten)]
+    pub(crate) retrying: Retrying,
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
 }
 
 #[derive(Debug, Args)]
@@ -184,16 +200,11 @@ pub(crate) struct Sync {
     pub(crate) delete_all: bool,
 
     /// Only ask the device what would be sent, kept and deleted
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["no_reboot", "wait_boot", "trial"])]
     pub(crate) dry_run: bool,
 
-    /// Do not let the device reboot once the files are in place
-    #[arg(long)]
-    pub(crate) no_reboot: bool,
-
-    /// Wait until the device has rebooted and is back online, with the new files or with the old ones
-    #[arg(long, conflicts_with_all = ["no_reboot", "dry_run"])]
-    pub(crate) wait_boot: bool,
+    #[command(flatten)]
+    pub(crate) reboot: Reboot,
 
     /// In how many boots the application has to be confirmed, before the device takes the files back [default: 3]
     #[arg(long, value_name = "BOOTS", value_parser = clap::value_parser!(u16).range(1..=i64::from(Trial::MAX)))]
@@ -208,7 +219,13 @@ pub(crate) struct Sync {
     #[command(flatten)]
     pub(crate) serving: Serving,
     #[command(flatten)]
-    pub(crate) timing: Timing,
+    pub(crate) parallel: Parallel,
+    #[command(flatten)]
+    pub(crate) groups: Groups,
+    #[command(flatten)]
+    pub(crate) retrying: Retrying,
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
 }
 
 #[derive(Debug, Args)]
@@ -224,9 +241,11 @@ pub(crate) struct Rollback {
     #[command(flatten)]
     pub(crate) connection: Connection,
     #[command(flatten)]
-    pub(crate) serving: Serving,
+    pub(crate) parallel: Parallel,
     #[command(flatten)]
-    pub(crate) timing: Timing,
+    pub(crate) groups: Groups,
+    #[command(flatten)]
+    pub(crate) boot: BootTimeout,
 }
 
 #[derive(Debug, Args)]
@@ -274,7 +293,9 @@ pub(crate) struct Keep {
     #[command(flatten)]
     pub(crate) serving: Serving,
     #[command(flatten)]
-    pub(crate) timing: Timing,
+    pub(crate) parallel: Parallel,
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
 }
 
 #[derive(Debug, Args)]
@@ -299,7 +320,7 @@ pub(crate) struct Broker {
     pub(crate) listen: String,
 
     /// Keep devices in step with the folders in DIR as well, as `mqtt-ota keep` does, in this process
-    #[arg(long, value_name = "DIR")]
+    #[arg(long = "keep", value_name = "DIR", id = options::FOLDER)]
     pub(crate) keep: Option<PathBuf>,
 
     #[command(flatten)]
@@ -336,7 +357,15 @@ pub(crate) struct Config {
     #[command(flatten)]
     pub(crate) serving: Serving,
     #[command(flatten)]
-    pub(crate) timing: Timing,
+    pub(crate) parallel: Parallel,
+    #[command(flatten)]
+    pub(crate) groups: Groups,
+    #[command(flatten)]
+    pub(crate) retrying: Retrying,
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
+    #[command(flatten)]
+    pub(crate) boot: BootTimeout,
 }
 
 #[derive(Debug, Args)]
@@ -365,7 +394,12 @@ impl Cli {
         let arguments: Vec<_> = arguments.into_iter().collect();
         let mut command = Self::command().color(color_of_help(&arguments));
         let matches = command.try_get_matches_from_mut(arguments)?;
-        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+        let cli = Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+        if cli.general.config.is_some() && !cli.command.has_settings() {
+            let message = "this command has no settings: --config has no effect";
+            return Err(command.error(ErrorKind::ArgumentConflict, message));
+        }
+        Ok(cli)
     }
 
     /// Whether standard output carries JSON.
@@ -395,109 +429,4 @@ fn color_of_help(arguments: &[OsString]) -> clap::ColorChoice {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(line: &str) -> Result<Cli, clap::Error> {
-        Cli::read(line.split(' ').map(OsString::from))
-    }
-
-    #[test]
-    fn the_definition_of_the_command_line_is_sound() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn devices_may_be_separated_by_commas_or_repeated() {
-        let cli = read("mqtt-ota send a.py b.py --to A,@lamps --to C").unwrap();
-        let Command::Send(send) = cli.command else { panic!("not a send") };
-        assert_eq!(send.to, ["A", "@lamps", "C"]);
-        assert_eq!(send.files, [PathBuf::from("a.py"), PathBuf::from("b.py")]);
-    }
-
-    #[test]
-    fn general_options_stand_before_or_after_the_command() {
-        for line in ["mqtt-ota -vv --color never devices", "mqtt-ota devices --color=never -v -v"] {
-            let cli = read(line).unwrap();
-            assert_eq!(cli.general.verbosity(), Verbosity::Debug);
-            assert_eq!(cli.general.color(), ColorChoice::Never);
-        }
-    }
-
-    #[test]
-    fn what_contradicts_itself_is_a_usage_error() {
-        for line in [
-            "mqtt-ota",
-            "mqtt-ota send main.py",
-            "mqtt-ota send --to A",
-            "mqtt-ota send main.py --to A --no-reboot --wait-boot",
-            "mqtt-ota send main.py --to A --password x",
-            "mqtt-ota sync --to A",
-            "mqtt-ota sync src",
-            "mqtt-ota sync src --to A --delete --delete-all",
-            "mqtt-ota sync src --to A --dry-run --wait-boot",
-            "mqtt-ota sync src --to A --trial 0",
-            "mqtt-ota sync src --to A --trial 1000",
-            "mqtt-ota rollback",
-            "mqtt-ota devices -q -v",
-            "mqtt-ota receive --as A",
-            "mqtt-ota nonsense",
-        ] {
-            assert_eq!(read(line).unwrap_err().exit_code(), 2, "{line}");
-        }
-    }
-
-    #[test]
-    fn help_says_which_exit_statuses_there_are() {
-        let help = Cli::command().render_long_help().to_string();
-        for status in ["  0 ", "  1 ", "  2 ", "130 "] {
-            assert!(help.contains(status), "{status:?} in {help}");
-        }
-    }
-
-    #[test]
-    fn help_names_the_real_defaults_and_variables() {
-        let mut cli = Cli::command();
-        let words = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
-        let commands =
-            cli.get_subcommands_mut().filter(|command| ["send", "broker"].contains(&command.get_name()));
-        let help = commands.map(|command| words(command.render_long_help().to_string())).collect::<String>();
-        let empty = tempfile::NamedTempFile::new().unwrap();
-        let settings =
-            crate::settings::Settings::resolve(Default::default(), Some(empty.path()), &|_| None).unwrap();
-        for setting in settings.listed().iter().filter(|setting| setting.name != "password") {
-            let variable = format!("MQTT_OTA_{}", setting.name.to_uppercase().replace('-', "_"));
-            assert!(help.contains(&variable), "{variable}");
-            let Some(default) = setting.value.map(|value| value.trim_end_matches(":1883")) else { continue };
-            assert!(
-                help.contains(&format!("[env: {variable}] [default: {default}]")),
-                "{variable} {default}"
-            );
-        }
-    }
-
-    #[test]
-    fn help_says_how_a_time_is_written_wherever_one_is_taken() {
-        let mut times = 0;
-        for command in Cli::command().get_subcommands() {
-            for option in command.get_arguments() {
-                if option.get_value_names().is_some_and(|names| names.iter().any(|name| name == "TIME")) {
-                    let help = option.get_help().unwrap().to_string();
-                    assert!(help.contains("500ms, 30s or 2m"), "{}", option.get_id());
-                    times += 1;
-                }
-            }
-        }
-        assert!(times > 0);
-    }
-
-    #[test]
-    fn every_command_teaches_by_example() {
-        for command in Cli::command().get_subcommands_mut() {
-            let help = command.render_long_help().to_string();
-            let example = format!("mqtt-ota {}", command.get_name());
-            assert!(help.contains("Example"), "{}", command.get_name());
-            assert!(help.matches(&example).count() > 1, "{}", command.get_name());
-        }
-    }
-}
+mod tests;

@@ -30,3 +30,72 @@ fn a_usage_error_exits_2_and_writes_nothing_to_standard_output() {
         assert!(text(&output.stderr).starts_with("error:"), "{args:?}: {output:?}");
     }
 }
+
+/// What no command may take and ignore: the options of the settings, and of those the ones that each command uses.
+#[test]
+fn an_option_that_has_no_effect_is_a_usage_error() {
+    const BROKER: &str = "broker user password-file ca-file";
+    const ALL: &str = "broker user password-file ca-file listen advertise parallel groups retries retry-pause \
+        connect-timeout idle-timeout confirm-timeout boot-timeout announcements canary stop-after give-up-after name \
+        window no-reboot wait-boot require-confirmation delete delete-all dry-run trial";
+    let send =
+        "listen advertise parallel groups retries retry-pause connect-timeout idle-timeout confirm-timeout";
+    for (line, used) in [
+        ("send main.py --to A", [BROKER, send, "no-reboot wait-boot require-confirmation"].join(" ")),
+        ("sync . --to A", [BROKER, send, "no-reboot wait-boot delete delete-all dry-run trial"].join(" ")),
+        ("rollback --to A", [BROKER, "parallel groups boot-timeout"].join(" ")),
+        ("devices", [BROKER, "groups"].join(" ")),
+        ("status .", BROKER.to_owned()),
+        ("receive --as A --root .", BROKER.to_owned()),
+        (
+            "keep .",
+            [BROKER, "listen advertise parallel connect-timeout idle-timeout confirm-timeout"].join(" ")
+                + " canary stop-after give-up-after name window",
+        ),
+        ("broker", "user password-file listen announcements".to_owned()),
+        ("demo", String::new()),
+        ("completions bash", String::new()),
+        ("man", String::new()),
+    ] {
+        let used: Vec<_> = used.split(' ').collect();
+        for option in ALL.split_whitespace().filter(|option| !used.contains(option)) {
+            let is_switch =
+                ["no-reboot", "wait-boot", "require-confirmation", "delete", "delete-all", "dry-run"]
+                    .contains(&option);
+            let value = if is_switch { "" } else { "=1" };
+            let flag = format!("--{option}{value}");
+            let args: Vec<_> = line.split(' ').chain([flag.as_str()]).collect();
+            let output = mqtt_ota(&args);
+            assert_eq!(output.status.code(), Some(2), "{args:?}: {output:?}");
+            assert!(text(&output.stderr).contains(option), "{args:?}: {output:?}");
+        }
+    }
+}
+
+#[test]
+fn a_path_on_the_device_that_another_tool_would_take_is_answered_with_what_to_write() {
+    for (wanted, right) in [
+        (":main.py", "--as main.py"),
+        (":lib/", "--as lib/"),
+        ("/main.py", "--as main.py"),
+        ("./main.py", "--as main.py"),
+        ("main.py/", "--as main.py"),
+        ("lib\\lamp.py", "--as lib/lamp.py"),
+    ] {
+        let output = mqtt_ota(&["send", "main.py", "--to", "LAMP", "--as", wanted]);
+        assert_eq!(output.status.code(), Some(2), "{wanted}: {output:?}");
+        let hint = format!("hint: write {right}");
+        assert!(text(&output.stderr).contains(&hint), "{wanted}: {output:?}");
+    }
+}
+
+#[test]
+fn a_settings_file_that_would_not_be_read_is_a_usage_error() {
+    for args in
+        [&["demo", "--config", "x"][..], &["--config", "x", "man"], &["completions", "bash", "--config", "x"]]
+    {
+        let output = mqtt_ota(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {output:?}");
+        assert!(text(&output.stderr).contains("--config"), "{args:?}: {output:?}");
+    }
+}

@@ -166,3 +166,49 @@ fn bash_completes_the_options_of_a_command() {
     let answer = std::process::Command::new("bash").arg("-c").arg(asked).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&answer.stdout).trim(), "--ca-file");
 }
+
+#[test]
+fn what_is_not_known_is_null_in_json_and_not_the_value_of_nothing() {
+    let scene = Scene::new();
+    RawDevice::announced(&scene.broker, "PLAIN");
+    RawDevice::join(&scene.broker, "EMPTY").announce_as("v=1|set=-");
+    for (device, outcome) in [("PLAIN", "no-sets"), ("EMPTY", "no-set"), ("NOBODY", "no-sets")] {
+        let result = scene.command("rollback").args(["--to", device, "--json"]).finish().result();
+        assert_eq!(result["outcome"], outcome);
+        for key in ["hash", "bytes", "peer", "advertised", "why", "reason", "back_online_after"] {
+            assert!(result[key].is_null() && result.get(key).is_some(), "{key} of {device}: {result}");
+        }
+    }
+}
+
+/// Characters that a terminal obeys, or that hide, reorder or overdraw text.
+const TRAPS: &str =
+    "\u{180e}\u{fff9}\u{fffb}\u{34f}\u{fe0f}\u{e0041}\u{2028}\u{e000}\u{378}\u{115f}\u{1b}[2J";
+
+#[test]
+fn nothing_from_a_device_or_a_broker_reaches_the_terminal_unescaped() {
+    let scene = Scene::new();
+    let flood = "\u{301}".repeat(60);
+    let device = RawDevice::join(&scene.broker, "NIGHTLAMP");
+    device.announce_as(&format!("v=1|client=x{TRAPS}{flood}|sys=y{TRAPS}"));
+    let listed = scene.command("devices").finish();
+    let json = scene.command("devices").arg("--json").finish();
+    // What the library logs of a message that it cannot read, under a name that a broker passes on.
+    let client = mqtt_ota_integration::Client::connect(&scene.broker, "stranger");
+    client.publish_retained(&format!("L\u{180e}\u{fff9}{flood}/OTA/device"), "junk");
+    let logged = scene.command("devices").arg("-vvv").finish();
+    let sending = scene.send(scene.file("main.py", "x"), "NIGHTLAMP").arg("-v").start();
+    let offer = device.offer();
+    device.report("failed", &offer, &format!("write z{TRAPS}{flood}"));
+    let sent = sending.0.wait();
+    sent.assert_status(1);
+    logged.assert_mentions("\\u{180e}");
+    for finished in [&listed, &json, &logged, &sent] {
+        let text = format!("{}{}", finished.stdout, finished.stderr);
+        let raw = text.chars().find(|c| TRAPS.contains(*c) && !c.is_ascii_graphic() || *c == '\u{fff9}');
+        assert!(raw.is_none() && !text.contains(&"\u{301}".repeat(6)), "{raw:?} in {finished:?}");
+        assert!(text.contains("180e"), "{finished:?}");
+    }
+    // JSON means what the device said.
+    assert_eq!(json.json_lines()[0]["client"], format!("x{TRAPS}{flood}"));
+}

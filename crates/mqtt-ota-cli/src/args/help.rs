@@ -173,7 +173,8 @@ Outcomes:
   not-taken-back    It was not heard in time to have done it
 
 JSON:
-  The events of `mqtt-ota send --json`, with the path `set`.
+  The events of `mqtt-ota send --json`, with the path `set`. `hash` names the set
+  that is taken back; it is null where there is none, and `bytes` always is.
 
 Exit status:
   0    Every device has taken its set back
@@ -223,7 +224,7 @@ JSON:
     progress    received (bytes, at most ten a second)
     installed   path hash bytes
     unchanged   path
-    failed      path reason text
+    failed      path (null where the offer cannot be read) reason text
     reboot
     ran         ok status (what --exec ran has ended)
 

@@ -9,6 +9,9 @@ use mqtt_ota::keeper::Window;
 
 use crate::settings::Flags;
 
+/// The argument that names the folder whose devices are kept.
+pub(super) const FOLDER: &str = "folder";
+
 /// How to reach the broker.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Broker")]
@@ -50,7 +53,7 @@ pub(crate) struct Announcements {
     announcements: Option<PathBuf>,
 }
 
-/// Where the file is served, and what devices are told of it.
+/// Where files are served, and what devices are told of it.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Serving the file")]
 pub(crate) struct Serving {
@@ -63,48 +66,64 @@ pub(crate) struct Serving {
     /// MQTT_OTA_ADVERTISE]
     #[arg(long, value_name = "HOST[:PORT]")]
     advertise: Option<String>,
+}
 
-    /// Send to at most this many devices at once [env: MQTT_OTA_PARALLEL] [default: 8]
+/// How many devices at once.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Devices")]
+pub(crate) struct Parallel {
+    /// Work with at most this many devices at once; a keeper by itself with 16 [env: MQTT_OTA_PARALLEL]
+    /// [default: 8]
     #[arg(long, value_name = "N")]
     parallel: Option<String>,
+}
 
-    /// Name devices together for --to @NAME, besides the groups in the settings file [env:
+/// What devices are called together.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Devices")]
+pub(crate) struct Groups {
+    /// Name devices together, to be called @NAME, besides the groups in the settings file [env:
     /// MQTT_OTA_GROUPS]
     #[arg(long, value_name = "NAME=DEVICE,…[;…]")]
     groups: Option<String>,
 }
 
-/// Who gets files when.
+/// Who gets files when. Each of these needs the argument `folder` of the command that has them.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Keeping")]
 pub(crate) struct Keeping {
     /// Let these devices go first, and all others wait until each of them has confirmed its files: names or
     /// @groups, of the settings file or of `device.toml`; may be repeated
-    #[arg(long, value_name = "DEVICE", value_delimiter = ',')]
+    #[arg(long, value_name = "DEVICE", value_delimiter = ',', requires = FOLDER)]
     pub(crate) canary: Vec<String>,
 
+    /// Name devices together for --canary @NAME, besides the groups in the settings file [env:
+    /// MQTT_OTA_GROUPS]
+    #[arg(long, value_name = "NAME=DEVICE,…[;…]", requires = "canary")]
+    groups: Option<String>,
+
     /// Give nobody anything any more, until a folder changes, once N devices have failed for good
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), requires = FOLDER)]
     pub(crate) stop_after: Option<u16>,
 
     /// Leave a device alone after N failures in a row, until its folder changes
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..), requires = FOLDER)]
     pub(crate) give_up_after: u16,
 
     /// Tell this keeper and others of the same folder, on other machines, from those of other folders: one of
     /// those with one name is at work [default: the folder's name]
-    #[arg(long, value_name = "NAME", value_parser = topic_level)]
+    #[arg(long, value_name = "NAME", value_parser = topic_level, requires = FOLDER)]
     pub(crate) name: Option<String>,
 
     /// Update devices at this time of the day only, such as 02:00-05:00, in local time
-    #[arg(long, value_name = "HH:MM-HH:MM")]
+    #[arg(long, value_name = "HH:MM-HH:MM", requires = FOLDER)]
     pub(crate) window: Option<Window>,
 }
 
-/// How long to wait, and how often to try.
+/// How often a file is offered.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Patience")]
-pub(crate) struct Timing {
+pub(crate) struct Retrying {
     /// Offer again, at most N times, what may pass by itself [env: MQTT_OTA_RETRIES] [default: 2]
     #[arg(long, value_name = "N")]
     retries: Option<String>,
@@ -113,7 +132,12 @@ pub(crate) struct Timing {
     /// MQTT_OTA_RETRY_PAUSE] [default: 2s]
     #[arg(long, value_name = "TIME")]
     retry_pause: Option<String>,
+}
 
+/// How long a device that is offered a file may take.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Patience")]
+pub(crate) struct Waiting {
     /// How long a device may take to connect after the offer, such as 500ms, 30s or 2m [env:
     /// MQTT_OTA_CONNECT_TIMEOUT] [default: 30s]
     #[arg(long, value_name = "TIME")]
@@ -123,13 +147,41 @@ pub(crate) struct Timing {
     #[arg(long, value_name = "TIME")]
     idle_timeout: Option<String>,
 
-    /// How long a device may take to report after the last byte, such as 500ms, 30s or 2m [env:
-    /// MQTT_OTA_CONFIRM_TIMEOUT] [default: 30s]
+    /// How long a device may take to report after the last byte, such as 500ms, 30s or 2m; for a set 2m where
+    /// nothing is said [env: MQTT_OTA_CONFIRM_TIMEOUT] [default: 30s]
     #[arg(long, value_name = "TIME")]
     confirm_timeout: Option<String>,
+}
+
+/// Whether a device reboots, and whether that is waited for.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Reboot {
+    /// Do not let the device reboot once the files are in place
+    #[arg(long)]
+    pub(crate) no_reboot: bool,
+
+    /// Wait until the device has rebooted and is back online
+    #[arg(long, conflicts_with = "no_reboot")]
+    pub(crate) wait_boot: bool,
 
     /// How long a device may take to come back with --wait-boot, such as 500ms, 30s or 2m [env:
     /// MQTT_OTA_BOOT_TIMEOUT] [default: 1m]
+    #[arg(
+        long,
+        value_name = "TIME",
+        requires = "wait_boot",
+        conflicts_with = "no_reboot",
+        help_heading = "Patience"
+    )]
+    boot_timeout: Option<String>,
+}
+
+/// How long a reboot may take, for commands that always wait for it.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Patience")]
+pub(crate) struct BootTimeout {
+    /// How long a device may take to come back, such as 500ms, 30s or 2m [env: MQTT_OTA_BOOT_TIMEOUT]
+    /// [default: 1m]
     #[arg(long, value_name = "TIME")]
     boot_timeout: Option<String>,
 }
@@ -163,27 +215,58 @@ impl Announcements {
 
 impl Serving {
     pub(crate) fn add_to(&self, flags: Flags) -> Flags {
-        let Self { listen, advertise, parallel, groups } = self;
-        [("listen", listen), ("advertise", advertise), ("parallel", parallel), ("groups", groups)]
-            .into_iter()
-            .fold(flags, |flags, (key, value)| flags.with(key, value.as_ref().map(OsString::from)))
+        let Self { listen, advertise } = self;
+        flags.with_text("listen", listen).with_text("advertise", advertise)
     }
 }
 
-impl Timing {
+impl Parallel {
     pub(crate) fn add_to(&self, flags: Flags) -> Flags {
-        let Self { retries, retry_pause, connect_timeout, idle_timeout, confirm_timeout, boot_timeout } =
-            self;
-        [
-            ("retries", retries),
-            ("retry-pause", retry_pause),
-            ("connect-timeout", connect_timeout),
-            ("idle-timeout", idle_timeout),
-            ("confirm-timeout", confirm_timeout),
-            ("boot-timeout", boot_timeout),
-        ]
-        .into_iter()
-        .fold(flags, |flags, (key, value)| flags.with(key, value.as_ref().map(OsString::from)))
+        let Self { parallel } = self;
+        flags.with_text("parallel", parallel)
+    }
+}
+
+impl Groups {
+    pub(crate) fn add_to(&self, flags: Flags) -> Flags {
+        let Self { groups } = self;
+        flags.with_text("groups", groups)
+    }
+}
+
+impl Keeping {
+    pub(crate) fn add_to(&self, flags: Flags) -> Flags {
+        flags.with_text("groups", &self.groups)
+    }
+}
+
+impl Retrying {
+    pub(crate) fn add_to(&self, flags: Flags) -> Flags {
+        let Self { retries, retry_pause } = self;
+        flags.with_text("retries", retries).with_text("retry-pause", retry_pause)
+    }
+}
+
+impl Waiting {
+    pub(crate) fn add_to(&self, flags: Flags) -> Flags {
+        let Self { connect_timeout, idle_timeout, confirm_timeout } = self;
+        flags
+            .with_text("connect-timeout", connect_timeout)
+            .with_text("idle-timeout", idle_timeout)
+            .with_text("confirm-timeout", confirm_timeout)
+    }
+}
+
+impl Reboot {
+    pub(crate) fn add_to(&self, flags: Flags) -> Flags {
+        flags.with_text("boot-timeout", &self.boot_timeout)
+    }
+}
+
+impl BootTimeout {
+    pub(crate) fn add_to(&self, flags: Flags) -> Flags {
+        let Self { boot_timeout } = self;
+        flags.with_text("boot-timeout", boot_timeout)
     }
 }
 

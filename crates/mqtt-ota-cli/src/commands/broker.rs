@@ -23,7 +23,7 @@ const GOODBYE: Duration = Duration::from_millis(500);
 /// Runs the embedded broker until it is told to stop.
 pub(super) fn run(args: &args::Broker, config: Option<&Path>, printer: &Printer) -> Result<Exit, Problem> {
     let listen = address(&args.listen)?;
-    let settings = super::settings(args.kept.add_to(args.login.flags()), config)?;
+    let settings = super::settings(args.keeping.add_to(args.kept.add_to(args.login.flags())), config)?;
     let login = settings.login(None)?;
     let credentials = match &login {
         None => None,

@@ -11,7 +11,9 @@ use crate::table;
 
 /// Shows every setting and where it comes from.
 pub(super) fn run(args: &Config, config: Option<&Path>, printer: &Printer) -> Result<Exit, Problem> {
-    let flags = args.timing.add_to(args.serving.add_to(args.connection.flags()));
+    let flags = args.serving.add_to(args.connection.flags());
+    let flags = args.groups.add_to(args.parallel.add_to(flags));
+    let flags = args.boot.add_to(args.waiting.add_to(args.retrying.add_to(flags)));
     let settings = super::settings(flags, config)?;
     if printer.json() {
         objects(&settings).iter().for_each(|object| printer.object(object));

@@ -21,7 +21,8 @@ const CONFIRM: Duration = Duration::from_secs(120);
 
 /// Keeps devices in step with a folder.
 pub(super) fn run(args: &Keep, config: Option<&Path>, printer: &Printer) -> Result<Exit, Problem> {
-    let flags = args.timing.add_to(args.serving.add_to(args.connection.flags()));
+    let flags = args.keeping.add_to(args.parallel.add_to(args.connection.flags()));
+    let flags = args.waiting.add_to(args.serving.add_to(flags));
     let settings = super::settings(flags, config)?;
     let options = options(&args.keeping, &settings)?;
     super::block_on(keep(&args.folder, options, &settings, printer))

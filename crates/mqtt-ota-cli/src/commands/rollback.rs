@@ -29,8 +29,8 @@ pub(super) fn run(args: &Rollback, config: Option<&Path>, printer: &Arc<Printer>
 }
 
 fn take_back(args: &Rollback, config: Option<&Path>, printer: &Arc<Printer>) -> Result<Exit, Problem> {
-    let flags = args.timing.add_to(args.serving.add_to(args.connection.flags()));
-    let settings = super::settings(flags, config)?;
+    let flags = args.groups.add_to(args.parallel.add_to(args.connection.flags()));
+    let settings = super::settings(args.boot.add_to(flags), config)?;
     let devices = targets::resolve("--to", &args.to, &settings.groups)?;
     super::block_on(from_all(&settings, &devices, printer))
 }
@@ -72,7 +72,7 @@ async fn from_device(
     printer: &Arc<Printer>,
 ) -> (Result<Report, SendError>, bool) {
     let bar = Arc::new(Bar::new(printer, device, width));
-    let track = Track::new(Arc::clone(printer), bar, device.clone(), SetTerms::path(), 0);
+    let track = Track::new(Arc::clone(printer), bar, device.clone(), SetTerms::path(), None);
     let track = Arc::new(track.called("the last set"));
     let observer = Arc::clone(&track);
     let options = RollbackOptions {

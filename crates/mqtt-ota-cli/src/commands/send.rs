@@ -35,7 +35,9 @@ pub(super) fn run(args: Send, config: Option<&Path>, printer: &Arc<Printer>) -> 
 }
 
 fn deliver(args: &Send, config: Option<&Path>, printer: &Arc<Printer>) -> Result<Exit, Problem> {
-    let flags = args.timing.add_to(args.serving.add_to(args.connection.flags()));
+    let flags = args.serving.add_to(args.connection.flags());
+    let flags = args.groups.add_to(args.parallel.add_to(flags));
+    let flags = args.reboot.add_to(args.waiting.add_to(args.retrying.add_to(flags)));
     let settings = super::settings(flags, config)?;
     let devices = targets::resolve("--to", &args.to, &settings.groups)?;
     let named = files::name(&args.files, args.path.as_deref())?;
@@ -164,8 +166,8 @@ impl<'a> Delivery<'a> {
     async fn send(&self, track: Arc<Track>, payload: &Payload, last: bool) -> Result<Report, SendError> {
         let options = SendOptions {
             path: Some(track.path.clone()),
-            reboot: last && !self.args.no_reboot,
-            wait_for_boot: last && self.args.wait_boot,
+            reboot: last && !self.args.reboot.no_reboot,
+            wait_for_boot: last && self.args.reboot.wait_boot,
             retries: self.settings.retries.value,
             retry_pause: self.settings.retry_pause.value,
             connect_timeout: self.settings.connect_timeout.value,
@@ -230,7 +232,7 @@ fn what_is_there(received: &Received<'_>, args: &Send) -> Line {
     if !received.skipped.is_empty() {
         parts.push(format!("not sent: {}", received.skipped.join(", ")));
     }
-    let rebooted = match (received.there.is_empty(), args.no_reboot) {
+    let rebooted = match (received.there.is_empty(), args.reboot.no_reboot) {
         (false, false) => "; it was not rebooted, so it still runs what it ran",
         _ => "",
     };

@@ -30,7 +30,9 @@ pub(super) fn run(args: &Sync, config: Option<&Path>, printer: &Arc<Printer>) ->
 }
 
 fn deliver(args: &Sync, config: Option<&Path>, printer: &Arc<Printer>) -> Result<Exit, Problem> {
-    let flags = args.timing.add_to(args.serving.add_to(args.connection.flags()));
+    let flags = args.serving.add_to(args.connection.flags());
+    let flags = args.groups.add_to(args.parallel.add_to(flags));
+    let flags = args.reboot.add_to(args.waiting.add_to(args.retrying.add_to(flags)));
     let settings = super::settings(flags, config)?;
     let devices = targets::resolve("--to", &args.to, &settings.groups)?;
     super::block_on(sync(args, &settings, &devices, printer))
@@ -105,8 +107,8 @@ impl Delivery<'_> {
             },
             dry_run: args.dry_run,
             trial: args.trial.and_then(Trial::new),
-            reboot: !args.no_reboot,
-            wait_for_boot: args.wait_boot,
+            reboot: !args.reboot.no_reboot,
+            wait_for_boot: args.reboot.wait_boot,
             retries: settings.retries.value,
             retry_pause: settings.retry_pause.value,
             connect_timeout: settings.connect_timeout.value,
@@ -123,7 +125,7 @@ impl Delivery<'_> {
         let options = options.on_event(move |event| observer.event(&event));
         let result = self.sender.sync(set, device, options).await;
         let ok = result.as_ref().is_ok_and(|sync| sync.report.outcome.is_success());
-        track.set_done(&result, ok, !args.no_reboot);
+        track.set_done(&result, ok, !args.reboot.no_reboot);
         (result, ok)
     }
 }

@@ -49,6 +49,10 @@ impl Flags {
         self
     }
 
+    pub(crate) fn with_text(self, key: &'static str, value: &Option<String>) -> Self {
+        self.with(key, value.as_ref().map(OsString::from))
+    }
+
     pub(crate) fn get(&self, key: &str) -> Option<&OsStr> {
         self.0.iter().find(|(name, _)| *name == key).map(|(_, value)| value.as_os_str())
     }
