@@ -1,13 +1,30 @@
 #!/usr/bin/env bash
-# The test command: installs what the tests need (Debian 12 or later), then runs every check that a
-# change has to pass, and stops at the first that fails. Needs Rust with rustfmt and clippy; root or
+# The test command: installs what the tests need (Debian 12 or later), then runs every crate's own tests and the
+# end-to-end tier, with real Mosquitto and real MicroPython. It stops at the first that fails. Needs Rust; root or
 # sudo only where something is missing. Elsewhere: install Mosquitto yourself, and run it all the same.
 #
-#   PROPERTY_CASES   cases for each property test of the offers, plain and extended (default 1000000); those of the
-#                    rest of the wire have a quarter of it
-#   KEEPER_KILLS     how often a keeper or its broker is killed under a fleet (default 40)
-#   CHAOS_RUNS       sets sent over a link that breaks at random (default 1000)
+#   integration/test.sh [--thorough] [FILTER…]
+#
+#   FILTER       runs only the end-to-end tests whose names contain one of these
+#   --thorough   everything that a release has to pass: formatting, lints, documentation, licences, packages, a
+#                million cases for each property, every power cut, kills and bad links by the hundred. Sizes:
+#
+#     PROPERTY_CASES   cases for each property test of the offers, plain and extended (default 1000000); those of the
+#                      rest of the wire have a quarter of it
+#     KEEPER_KILLS     how often a keeper or its broker is killed under a fleet (default 40)
+#     CHAOS_RUNS       sets sent over a link that breaks at random (default 1000)
 set -euo pipefail
+
+thorough=
+filters=()
+for argument in "$@"; do
+    case $argument in
+    --thorough) thorough=1 ;;
+    -h | --help) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit ;;
+    -*) printf 'test.sh: unknown option %s; see --help\n' "$argument" >&2; exit 2 ;;
+    *) filters+=("$argument") ;;
+    esac
+done
 
 here=$(cd "$(dirname "$0")" && pwd)
 cache=$here/.cache
@@ -117,58 +134,75 @@ check_packages() {
     rm -rf "$packages"
 }
 
-headline "What the tests need"
-for tool in "cargo --version" "cargo fmt --version" "cargo clippy --version"; do
-    $tool || fail "\`$tool\` does not work: install Rust with rustup, with the components rustfmt and clippy"
-done
-mkdir -p "$cache"
-install_packages
-install_micropython
-install_cargo_deny
-mosquitto -h | head -n 1 || true
-micropython -c 'import sys; print(sys.version)'
-mpy-cross --version
-cargo-deny --version
-
-headline "cargo fmt"
-cargo fmt --all --check
-
-headline "cargo clippy"
-cargo clippy --locked --workspace --all-targets -- -D warnings
-
-headline "cargo clippy, the command without its broker"
-cargo clippy --locked -p mqtt-ota-cli --no-default-features --all-targets -- -D warnings
-
-headline "cargo clippy, the library without its keeper"
-cargo clippy --locked -p mqtt-ota --all-targets -- -D warnings
-
-headline "cargo doc"
-RUSTDOCFLAGS=-Dwarnings cargo doc --locked --workspace --no-deps
-
-headline "cargo deny"
-check_dependencies
-
-headline "cargo package"
-check_packages
-
 properties() {
     PROPTEST_CASES=$1 timeout 600 cargo test --locked -p mqtt-ota --release --lib -- "${@:2}" ||
         fail "a property failed, or the run took longer than ten minutes (PROPERTY_CASES sets its length)"
 }
 
-headline "Property tests of the offers, $property_cases cases each"
-cargo test --locked -p mqtt-ota --release --lib --no-run
-offers=(wire::offer::tests::property wire::extended::tests::property)
-properties "$property_cases" "${offers[@]}"
+check_everything_else() {
+    headline "cargo fmt"
+    cargo fmt --all --check
 
-headline "Property tests of the rest of the wire, $((property_cases / 4)) cases each"
-properties "$((property_cases / 4))" property "${offers[@]/#/--skip=}"
+    headline "cargo clippy"
+    cargo clippy --locked --workspace --all-targets -- -D warnings
 
-headline "The command"
-cargo build --locked -p mqtt-ota-cli
+    headline "cargo clippy, the command without its broker"
+    cargo clippy --locked -p mqtt-ota-cli --no-default-features --all-targets -- -D warnings
+
+    headline "cargo clippy, the library without its keeper"
+    cargo clippy --locked -p mqtt-ota --all-targets -- -D warnings
+
+    headline "cargo doc"
+    RUSTDOCFLAGS=-Dwarnings cargo doc --locked --workspace --no-deps
+
+    headline "cargo deny"
+    install_cargo_deny
+    cargo-deny --version
+    check_dependencies
+
+    headline "cargo package"
+    check_packages
+
+    headline "Property tests of the offers, $property_cases cases each"
+    cargo test --locked -p mqtt-ota --release --lib --no-run
+    local offers=(wire::offer::tests::property wire::extended::tests::property)
+    properties "$property_cases" "${offers[@]}"
+
+    headline "Property tests of the rest of the wire, $((property_cases / 4)) cases each"
+    properties "$((property_cases / 4))" property "${offers[@]/#/--skip=}"
+}
+
+headline "What the tests need"
+cargo --version || fail "\`cargo\` does not work: install Rust with rustup"
+if [ -n "$thorough" ]; then
+    for tool in "cargo fmt --version" "cargo clippy --version"; do
+        $tool || fail "\`$tool\` does not work: install the components rustfmt and clippy with rustup"
+    done
+fi
+mkdir -p "$cache"
+install_packages
+install_micropython
+mosquitto -h | head -n 1 || true
+micropython -c 'import sys; print(sys.version)'
+mpy-cross --version
+
+headline "The command and the tests"
+cargo test --locked --workspace --no-run
+
+# Tests wait more than they compute.
+threads=$((2 * $(nproc 2>/dev/null || echo 2)))
+if [ ${#filters[@]} -gt 0 ]; then
+    headline "The end-to-end tests with ${filters[*]} in their names"
+    MQTT_OTA_THOROUGH=$thorough \
+        cargo test --locked --workspace --test e2e -- --test-threads="$threads" "${filters[@]}"
+    exit
+fi
+
+[ -z "$thorough" ] || check_everything_else
 
 headline "cargo test"
-cargo test --locked --workspace 2>&1 | tee "$cache/test.log"
+MQTT_OTA_THOROUGH=$thorough cargo test --locked --workspace -- --test-threads="$threads" 2>&1 | tee "$cache/test.log"
 # A failure has ended the script already.
 awk '/^test result: / { passed += $4; failed += $6 } END { printf "\n%d passed, %d failed\n", passed, failed }' \
     "$cache/test.log"
+headline "Done"

@@ -1,6 +1,6 @@
 """Cuts the power at every block write of an update that mqtt_ota installs, and boots what is left.
 
-    micropython [-X heapsize=8m] power_loss.py [--twice] [--short] [--break=HOW] FILE_SYSTEM SIZE...
+    micropython [-X heapsize=8m] power_loss.py [--twice] [--short] [--every=N] [--break=HOW] FILE_SYSTEM SIZE...
 
 Installs a main.py of each SIZE in turn, each over the one before, by an offer through the client's own
 code and a real connection. Every erase and every program is recorded; then the power is lost at each:
@@ -11,6 +11,7 @@ and has to take a next update, which is looked at too. Prints one line with what
 FILE_SYSTEM  lfs2-32, lfs2-256 (the program size, in bytes), lfs1, fat-flash or fat-sd
 --twice      the power is lost again at every block write of the next boot and the next update
 --short      the sender is lost after half of each file, before the power is
+--every=N    only every N-th operation is cut, for a quick look
 --break=HOW  remove-first or in-place: makes the client an unsafe one, to show that this finds it out
 
 A tear is between two bytes: what a real chip's bits do while its supply fails is not known here.
@@ -65,8 +66,9 @@ def client(reset):
 class Proof:
     """What was found at all the cuts."""
 
-    def __init__(self, kind, largest, splits, twice, short):
+    def __init__(self, kind, largest, splits, twice, short, every):
         self.splits = splits
+        self.every = every
         self.twice = twice
         self.short = short
         self.board = Disk(kind)  # what is updated without a cut
@@ -101,7 +103,7 @@ class Proof:
         self.count("clean cuts")
         if self.look(old, new) != (old if self.short else new):
             raise AssertionError("without a cut main.py is not what the client said")
-        for torn in self.victim.cuts(before, operations, self.splits):
+        for torn in self.victim.cuts(before, operations, self.splits, self.every):
             self.count("torn cuts" if torn else "clean cuts")
             self.look(old, new)
         if before != device.image:
@@ -262,9 +264,12 @@ def break_client(how):
 
 def run(arguments):
     options = [argument for argument in arguments if argument.startswith("--")]
+    every = 1
     for option in options:
         if option.startswith("--break="):
             break_client(option[8:])
+        elif option.startswith("--every="):
+            every = int(option[8:])
         elif option not in ("--twice", "--short"):
             raise ValueError(option)
     kind, *sizes = arguments[len(options) :]
@@ -275,7 +280,7 @@ def run(arguments):
         splits = (0.25, 0.5, 0.75)
     else:
         splits = (0.5,)
-    proof = Proof(kind, max(sizes), splits, "--twice" in options, "--short" in options)
+    proof = Proof(kind, max(sizes), splits, "--twice" in options, "--short" in options, every)
     old = content("old", sizes[0])
     proof.prepare(old)
     for number, size in enumerate(sizes):

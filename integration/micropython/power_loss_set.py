@@ -1,6 +1,6 @@
 """Cuts the power at every block write of what a board does with a set of files, and boots what is left.
 
-    micropython -X heapsize=16m power_loss_set.py FILE_SYSTEM KIT [PHASE] [--torn=N] [--second=N] [--syncs=N]
+    micropython -X heapsize=16m power_loss_set.py FILE_SYSTEM KIT [PHASE] [--torn=N] [--every=N] [--second=N] [--syncs=N]
 
 The board has a boot.py, the client and an application on its flash; its boots are real ones: boot.py is
 imported from there, and with it the client's own module, which is one of the files of the set. The others
@@ -22,6 +22,7 @@ take a next set, and boot that.
 FILE_SYSTEM  lfs2-32, lfs2-256 (the program size, in bytes) or lfs1
 KIT          a folder with the client's modules, compiled, and mqtt_ota_boot.2.mpy, which differs
 --torn=N     how many torn cuts an operation has: 1 (at the half, if it is not told) or 3
+--every=N    only every N-th operation is cut, for a quick look
 --second=N   the power is lost again in the boots after a cut, at each operation of every N-th such boot
 --syncs=N    instead: N sets after each other, each with random changes and cuts, twice in a row at times
 --seed=N     of those changes
@@ -176,9 +177,10 @@ def name_of(files):
 class Proof:
     """What was found at all the cuts of one phase after the other."""
 
-    def __init__(self, kind, torn, second):
+    def __init__(self, kind, torn, second, every):
         self.splits = (0.5,) if torn == 1 else (0.25, 0.5, 0.75)
         self.second = second
+        self.every = every
         self.board = Board(kind)
         self.sender = Extended()
         self.plain = Sender()
@@ -318,7 +320,7 @@ class Proof:
         self.count("clean cuts")
         if self.look() != after:
             raise AssertionError("without a cut it does not end with the %s set" % after)
-        for torn in disk.cuts(image, operations, self.splits):
+        for torn in disk.cuts(image, operations, self.splits, self.every):
             self.count("torn cuts" if torn else "clean cuts")
             self.look()
         if image != done:
@@ -606,7 +608,7 @@ def run():
     global kit
     arguments = [argument for argument in sys.argv[1:] if not argument.startswith("--")]
     kind, kit = arguments[:2]
-    proof = Proof(kind, option("torn", 1), option("second", 0))
+    proof = Proof(kind, option("torn", 1), option("second", 0), option("every", 1))
     if option("syncs", 0):
         Random(proof, option("seed", 1)).run(option("syncs", 0))
         return

@@ -63,6 +63,7 @@ mod receiver;
 mod runtime;
 mod scene;
 mod set_device;
+mod tier;
 mod transcript;
 
 pub use application::{Application, Sending};
@@ -93,4 +94,5 @@ pub use receiver::Receiver;
 pub use runtime::GUARD;
 pub use scene::Scene;
 pub use set_device::SetDevice;
+pub use tier::{sized, thorough};
 pub use transcript::Transcript;

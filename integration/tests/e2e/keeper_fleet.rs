@@ -1,6 +1,6 @@
 //! Folders that many devices follow: the real command, real brokers, and a fleet of simulated devices.
 //!
-//! `KEEPER_KILLS` says how often the keeper or its broker is killed.
+//! `KEEPER_KILLS` says how often the keeper or its broker is killed (40 times in the thorough tier).
 
 use std::fs;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use mqtt_ota::Digest;
 use mqtt_ota::wire::{Algorithm, Manifest, ManifestLine};
 use mqtt_ota_integration::{
     Behaviour, Client, EmbeddedBroker, Endpoint, Fleet, FleetDevice, FleetSettings, GUARD, Gate, Mosquitto,
-    MqttOta, Passes, Process, Rhythm, Settings, noise,
+    MqttOta, Passes, Process, Rhythm, Settings, noise, sized,
 };
 use tempfile::TempDir;
 
@@ -246,7 +246,7 @@ fn checked_out(count: usize, settings: &[&str]) {
 
 /// A fleet whose keeper, or whatever else, is killed at random moments, while its files change.
 fn whatever_is_killed(fleet: &Fleet, folders: &Folders, mut kill: impl FnMut(&mut fastrand::Rng)) {
-    let kills = std::env::var("KEEPER_KILLS").map_or(40, |kills| kills.parse().unwrap());
+    let kills = std::env::var("KEEPER_KILLS").map_or_else(|_| sized(40, 8), |kills| kills.parse().unwrap());
     let mut rng = fastrand::Rng::with_seed(7);
     let mut set = folders.change(&noise(0, 60_000));
     for number in 0..kills {

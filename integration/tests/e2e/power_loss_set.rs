@@ -1,14 +1,14 @@
 //! The power lost at every block write of what a board does with a set of files, on real file systems.
 //!
 //! `micropython/power_loss_set.py` does it; `cargo test -p mqtt-ota-integration power_loss_set:: -- --nocapture` shows its
-//! counts. With `MQTT_OTA_EXHAUSTIVE=1` each operation is torn in three places, and every recovery that
+//! counts. The thorough tier cuts every operation, the ordinary one some. With `MQTT_OTA_EXHAUSTIVE=1` each operation is torn in three places, and every recovery that
 //! takes less than ten minutes is cut again, instead of some; that takes a quarter of an hour.
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use mqtt_ota_integration::Interpreter;
+use mqtt_ota_integration::{Interpreter, sized};
 use tempfile::TempDir;
 
 const PHASES: [&str; 7] = ["install", "trial", "confirm", "untried", "rollback", "alone", "plain"];
@@ -106,12 +106,13 @@ impl Counts {
         HARM.iter().map(|name| self.get(name)).sum()
     }
 
-    /// Asserts that each operation was cut before and in it, and that each cut left one of the two sets.
+    /// Asserts that one of `every` operations was cut before and in it, and that each cut left one of the two sets.
     #[track_caller]
-    fn are_harmless(&self, torn: u32) {
+    fn are_harmless(&self, torn: u32, every: u32) {
         assert_eq!(self.harm(), 0, "{}", self.0);
-        assert_eq!(self.get("clean cuts"), self.get("operations") + 1, "{}", self.0);
-        assert_eq!(self.get("torn cuts"), self.get("operations") * torn, "{}", self.0);
+        let cut = self.get("operations").div_ceil(every);
+        assert_eq!(self.get("clean cuts"), cut + 1, "{}", self.0);
+        assert_eq!(self.get("torn cuts"), cut * torn, "{}", self.0);
         let cuts = self.get("clean cuts") + self.get("torn cuts") + self.get("second cuts");
         assert_eq!(self.get("old") + self.get("new"), cuts, "{}", self.0);
     }
@@ -126,9 +127,11 @@ impl Counts {
 fn every_cut(file_system: &str, second: [u32; 2], operations: u32) {
     let exhaustive = std::env::var_os("MQTT_OTA_EXHAUSTIVE").is_some();
     let (torn, second) = if exhaustive { (3, second[1]) } else { (1, second[0]) };
-    let stdout = Kit::new().run(file_system, &[&format!("--torn={torn}"), &format!("--second={second}")]);
+    let every = if exhaustive { 1 } else { sized(1, 13) };
+    let arguments = [format!("--torn={torn}"), format!("--second={second}"), format!("--every={every}")];
+    let stdout = Kit::new().run(file_system, &arguments.each_ref().map(String::as_str));
     for phase in PHASES {
-        Counts::of(&stdout, phase).are_harmless(torn);
+        Counts::of(&stdout, phase).are_harmless(torn, every);
     }
     let install = Counts::of(&stdout, "install");
     install.has_at_least(operations, "operations");
@@ -144,7 +147,7 @@ fn every_cut(file_system: &str, second: [u32; 2], operations: u32) {
 macro_rules! on_littlefs {
     ($($module:ident: $name:literal $second:expr, $operations:literal;)*) => {
         $(mod $module {
-            use super::{Kit, every_cut};
+            use super::{Kit, every_cut, sized};
 
             #[test]
             fn a_set_is_wholly_the_old_or_the_new_one() {
@@ -152,9 +155,10 @@ macro_rules! on_littlefs {
             }
 
             #[test]
-            fn two_hundred_syncs_with_cuts_end_with_the_right_files() {
-                let said = Kit::new().run($name, &["--syncs=200"]);
-                assert!(said.starts_with("200 syncs, "), "{said}");
+            fn syncs_with_cuts_end_with_the_right_files() {
+                let syncs = sized(200, 12);
+                let said = Kit::new().run($name, &[&format!("--syncs={syncs}")]);
+                assert!(said.starts_with(&format!("{syncs} syncs, ")), "{said}");
             }
 
             #[test]
