@@ -126,8 +126,8 @@ impl Counts {
 /// Cuts every phase; `second` is of how many recoveries one is cut again, in general and exhaustively.
 fn every_cut(file_system: &str, second: [u32; 2], operations: u32) {
     let exhaustive = std::env::var_os("MQTT_OTA_EXHAUSTIVE").is_some();
-    let (torn, second) = if exhaustive { (3, second[1]) } else { (1, second[0]) };
     let every = if exhaustive { 1 } else { sized(1, 13) };
+    let (torn, second) = if exhaustive { (3, second[1]) } else { (1, second[0].div_ceil(every)) };
     let arguments = [format!("--torn={torn}"), format!("--second={second}"), format!("--every={every}")];
     let stdout = Kit::new().run(file_system, &arguments.each_ref().map(String::as_str));
     for phase in PHASES {
@@ -179,7 +179,8 @@ on_littlefs! {
 /// Asserts that a mistake in the client is found out.
 #[track_caller]
 fn is_found_out(phase: &str, module: &str, right: &str, wrong: &str, harm: &str) {
-    let stdout = Kit::broken(module, right, wrong).run("lfs2-32", &[phase, "--second=10"]);
+    let stdout = Kit::broken(module, right, wrong)
+        .run("lfs2-32", &[phase, "--second=10", sized("--every=1", "--every=3")]);
     assert!(Counts::of(&stdout, phase).get(harm) > 0, "no {harm}: {stdout}");
 }
 
