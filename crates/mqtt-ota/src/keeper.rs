@@ -10,11 +10,9 @@
 //!   socket and no clock.
 //! - `delivery`: one device being given its files; `slots`: those that are; `queue`: those that wait for it.
 //! - `lease`: which keeper is at work, and `role`: how that is told.
-//! - `crew`: what it leaves to those that stand by; `word`: what they say to each other.
 //! - `keeping`: all of it together.
 
 mod checkout;
-mod crew;
 mod delivery;
 mod device;
 mod duty;
@@ -26,6 +24,7 @@ mod lease;
 mod lookout;
 mod memory;
 mod options;
+mod outbox;
 mod queue;
 mod role;
 mod roll_call;
@@ -38,23 +37,19 @@ mod status;
 mod touched;
 mod watch;
 mod window;
-mod word;
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::{self, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
-use self::ear::{Ear, Topics};
-use self::keeping::{Keeping, Retained, Saying};
+use self::keeping::Keeping;
 use self::lease::Lease;
 use self::lookout::Lookout;
-use self::word::Word;
-use crate::mqtt::{Lasting, LinkError};
+use self::outbox::Outbox;
+use crate::mqtt::Lasting;
 use crate::sender::Sender;
 use crate::wire::{Algorithm, Digest};
 
@@ -67,8 +62,6 @@ pub use standing::Standing;
 pub use status::{DeviceStatus, status};
 pub use window::{Window, WindowError};
 
-/// The pause before what the broker did not acknowledge is said to it again.
-const WRITE_AGAIN: Duration = Duration::from_secs(1);
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_millis(500);
 
@@ -79,9 +72,7 @@ const GOODBYE: Duration = Duration::from_millis(500);
 pub struct Keeper {
     sender: Arc<Sender>,
     keeping: Keeping,
-    retained: mpsc::UnboundedReceiver<Retained>,
-    sayings: mpsc::UnboundedReceiver<Saying>,
-    topics: Topics,
+    outbox: Outbox,
 }
 
 impl Keeper {
@@ -105,12 +96,10 @@ impl Keeper {
         // What changes from here on is seen, so it is watched before it is looked at.
         let lookout = Lookout::start(&path, options.settle)?;
         let name = options.name.clone().unwrap_or_else(|| name_of(&path));
-        let topics = Topics::of(&name);
-        let ear = Ear::open(sender.link(), Some(topics.clone())).await?;
-        let lease = (Lease::new(identity(&path), Instant::now()), topics.clone());
-        let ((retain, retained), (say, sayings)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
-        let keeping = Keeping::new(Arc::clone(&sender), options, (ear, lookout), lease, (retain, say));
-        Ok(Self { sender, keeping, retained, sayings, topics })
+        let outbox = Outbox::new(lease_topic(&name));
+        let lease = Lease::new(identity(&path), Instant::now());
+        let keeping = Keeping::new(Arc::clone(&sender), options, lookout, lease, outbox.clone());
+        Ok(Self { sender, keeping, outbox })
     }
 
     /// Keeps the devices until the future is dropped.
@@ -120,11 +109,10 @@ impl Keeper {
     ///
     /// Cancellation: deliveries go on until the keeper is stopped or dropped; nothing new begins.
     pub async fn run(&mut self) -> Result<Infallible, KeeperError> {
-        let Self { sender, keeping, retained, sayings, topics, .. } = self;
+        let Self { sender, keeping, outbox } = self;
         tokio::select! {
             kept = keeping.run() => kept,
-            never = write_down(sender, &topics.lease, retained) => match never {},
-            never = say(sender, sayings) => match never {},
+            never = outbox.write_down(sender.link()) => match never {},
         }
     }
 
@@ -137,19 +125,22 @@ impl Keeper {
     /// Gives up every delivery that is under way, whose device keeps what it has, and leaves the work to another
     /// keeper, if there is one.
     pub async fn stop(self) {
-        let Self { sender, keeping, topics, .. } = self;
+        let Self { sender, keeping, outbox } = self;
         let was_at_work = keeping.is_at_work();
-        let gone = Word::Gone { keeper: keeping.id().to_owned() }.to_string();
         let _lookout = keeping.give_up();
-        let (topic, text, lasting) = match was_at_work {
-            true => (topics.lease, String::new(), Lasting::Retained),
-            false => (topics.hands, gone, Lasting::For(GOODBYE)),
-        };
-        let _ = timeout(GOODBYE, sender.link().publish(&topic, text, lasting)).await;
+        if was_at_work {
+            let giving_up = sender.link().publish(outbox.lease_topic(), "", Lasting::Retained);
+            let _ = timeout(GOODBYE, giving_up).await;
+        }
         if let Some(sender) = Arc::into_inner(sender) {
             sender.close().await;
         }
     }
+}
+
+/// Where the keepers of this name say which of them is at work.
+fn lease_topic(name: &str) -> String {
+    format!("mqtt-ota/keeper/{name}")
 }
 
 /// What keepers of the folder at this path are called where nothing is said: as it is, or the link to it.
@@ -167,51 +158,6 @@ fn identity(path: &Path) -> String {
     let text = format!("{} {}", machine.to_string_lossy(), path.display());
     let digest = Digest::of(Algorithm::Sha256, text.as_bytes()).to_string();
     format!("{digest:.16}.{:08x}", fastrand::u32(..))
-}
-
-/// Retains what is to be known at the broker, one topic after the other. What was overtaken need not be said. Who is at
-/// work comes first: others take over from a keeper that they do not hear.
-async fn write_down(
-    sender: &Sender,
-    lease_topic: &str,
-    retained: &mut mpsc::UnboundedReceiver<Retained>,
-) -> Infallible {
-    let mut waiting = BTreeMap::new();
-    loop {
-        if waiting.is_empty() {
-            match retained.recv().await {
-                Some((topic, text)) => drop(waiting.insert(topic, text)),
-                None => return std::future::pending().await,
-            }
-        }
-        while let Ok((topic, text)) = retained.try_recv() {
-            waiting.insert(topic, text);
-        }
-        let first = waiting.remove_entry(lease_topic).or_else(|| waiting.pop_first());
-        let Some((topic, text)) = first else { continue };
-        match sender.link().publish(&topic, text.clone(), Lasting::Retained).await {
-            Ok(_) => {}
-            // It may not have come. An old claim is worth nothing, though.
-            Err(LinkError::Lost) if topic != lease_topic => {
-                waiting.entry(topic).or_insert(text);
-                sleep(WRITE_AGAIN).await;
-            }
-            Err(error) => {
-                tracing::warn!(topic, %error, "what is to be known of a device could not be kept at the broker");
-            }
-        }
-    }
-}
-
-/// Says what one keeper has to say to another, one after the other. What does not reach the broker is not said again: it
-/// would be too late.
-async fn say(sender: &Sender, sayings: &mut mpsc::UnboundedReceiver<Saying>) -> Infallible {
-    while let Some((topic, text, lasting)) = sayings.recv().await {
-        if let Err(error) = sender.link().publish(&topic, text, lasting).await {
-            tracing::debug!(topic, %error, "another keeper could not be told");
-        }
-    }
-    std::future::pending().await
 }
 
 #[cfg(test)]

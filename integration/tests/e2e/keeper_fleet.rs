@@ -299,38 +299,6 @@ fn broker_and_keeper_in_one_process_may_be_killed_at_any_moment() {
 }
 
 #[test]
-fn keepers_beside_each_other_share_the_work() {
-    let broker = Mosquitto::start();
-    let fleet = Fleet::start(&broker, 100);
-    let folders = Folders::copies(&fleet, 3);
-    let keepers: Vec<_> = folders.roots.iter().map(|copy| keeper_of_a_copy(&broker, copy)).collect();
-    let helping =
-        |keeper: &&(Process, TempDir)| keeper.0.stderr().text().contains("helping the other keeper");
-    let give_up = Instant::now() + GUARD;
-    while keepers.iter().filter(helping).count() < 2 {
-        assert!(Instant::now() < give_up, "nobody helps");
-        std::thread::yield_now();
-    }
-    let given = |keeper: &(Process, TempDir)| {
-        let text = keeper.0.stderr().text();
-        let left = text.matches("the device is given its files by another keeper").count();
-        text.matches("the device is given its files").count() - left
-    };
-    // A copy may be a moment behind the one of the keeper at work, which does the first by itself then.
-    for version in 1.. {
-        let set = folders.change(&noise(version, 20_000));
-        fleet.wait_until_all("at the set", |device| device.runs(set));
-        let given: Vec<_> = keepers.iter().map(given).collect();
-        if given.iter().all(|count| *count > 20) {
-            println!("{version} sets for 100 devices: the three keepers have done {given:?}");
-            break;
-        }
-        assert!(Instant::now() < give_up, "{given:?}");
-    }
-    assert_each_set_rebooted_once(&fleet);
-}
-
-#[test]
 fn each_of_two_keepers_may_be_killed_at_any_moment() {
     let mut broker = Mosquitto::start();
     let fleet = Fleet::start(&broker, 50);

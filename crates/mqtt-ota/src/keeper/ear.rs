@@ -1,45 +1,28 @@
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use super::folders::Folders;
 use super::memory::Memory;
-use super::word::Word;
 use crate::feed::{Feed, News};
-use crate::mqtt::{BACKLOG, Incoming, Link, LinkError, Qos, Subscription};
+use crate::mqtt::{Incoming, Link, LinkError, Message, Qos, Subscription};
 use crate::wire::{Announcement, DeviceName, State};
 
-/// How many messages may wait: the broker names every device at once when it is asked.
-const FLEET: usize = 256 * 1024;
+/// How many messages may wait: the broker sends what it keeps of every device at once when it is asked.
+pub(super) const FLEET: usize = 32 * 1024;
+/// How many messages may wait for the delivery to one device.
+pub(super) const ROUTE: usize = 1024;
 
-/// What all devices say.
+/// What the devices say that have a folder. Whatever else comes is dropped unread: anybody can invent names.
 pub(super) struct Ear {
     subscription: Subscription,
+    /// Those that have a folder.
+    folders: Arc<Folders>,
     /// Where what a device says is passed on to.
     routes: HashMap<DeviceName, mpsc::Sender<News>>,
-    topics: Option<Topics>,
-}
-
-/// Where the keepers of one name hear of each other.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Topics {
-    /// Who is at work, retained.
-    pub(super) lease: String,
-    /// What those say that stand by.
-    pub(super) hands: String,
-    /// What is left to them.
-    pub(super) task: String,
-}
-
-impl Topics {
-    pub(super) fn of(name: &str) -> Self {
-        let lease = format!("mqtt-ota/keeper/{name}");
-        Self { hands: format!("{lease}/hands"), task: format!("{lease}/task"), lease }
-    }
-
-    /// The filter with which each task comes to one of those that stand by.
-    pub(super) fn shared_task(&self) -> String {
-        format!("$share/mqtt-ota/{}", self.task)
-    }
+    /// Where the keepers of one name say which of them is at work, retained.
+    lease_topic: Option<String>,
 }
 
 /// One thing that was heard.
@@ -53,8 +36,6 @@ pub(super) enum Said {
     Remembered { device: DeviceName, memory: Option<Memory> },
     /// Which keeper is at work; empty: none.
     AtWork { keeper: String },
-    /// What another keeper says that stands by.
-    Word(Word),
     /// The connection to the broker is lost: what is said from here on is missed, but for what the broker keeps.
     Lost,
     /// The connection to the broker is back. What the broker keeps comes again.
@@ -64,80 +45,81 @@ pub(super) enum Said {
 impl Ear {
     /// Subscribes to what all devices say. What the broker keeps comes first: what keepers remember, and then
     /// the announcements, and then, where it is asked for, which keeper is at work: that has arrived when this returns.
-    pub(super) async fn open(link: &Link, topics: Option<Topics>) -> Result<Self, LinkError> {
+    pub(super) async fn open(
+        link: &Link,
+        folders: Arc<Folders>,
+        lease_topic: Option<String>,
+    ) -> Result<Self, LinkError> {
         let devices = [
             ("+/OTA/keeper", Qos::AtMostOnce),
             ("+/OTA/status", Qos::AtLeastOnce),
             (DeviceName::ANNOUNCEMENTS, Qos::AtMostOnce),
         ];
-        let keepers = topics.iter().flat_map(|topics| [topics.lease.as_str(), &topics.hands]);
-        let keepers = keepers.map(|topic| (topic, Qos::AtLeastOnce));
-        let filters: Vec<_> = devices.into_iter().chain(keepers).collect();
+        let lease = lease_topic.iter().map(|topic| (topic.as_str(), Qos::AtLeastOnce));
+        let filters: Vec<_> = devices.into_iter().chain(lease).collect();
         let subscription = link.subscribe(&filters, FLEET).await?;
-        Ok(Self { subscription, routes: HashMap::new(), topics })
+        Ok(Self { subscription, folders, routes: HashMap::new(), lease_topic })
     }
 
-    /// What is heard next; None once the link is closed. Cancel safe.
-    pub(super) async fn next(&mut self) -> Option<Said> {
-        loop {
-            let incoming = self.subscription.next().await?;
-            if let Some(said) = self.understand(incoming) {
-                return Some(said);
-            }
-        }
+    /// Heeds those that have a folder now, and no others.
+    pub(super) fn heed(&mut self, folders: &Arc<Folders>) {
+        self.folders = Arc::clone(folders);
+        self.routes.retain(|device, _| folders.devices.contains_key(device));
     }
 
-    /// What is heard already.
-    pub(super) fn try_next(&mut self) -> Option<Said> {
-        loop {
-            let incoming = self.subscription.try_next()?;
-            if let Some(said) = self.understand(incoming) {
-                return Some(said);
-            }
-        }
+    /// What is heard next, which may be of no use; None once the link is closed. Cancel safe.
+    pub(super) async fn next(&mut self) -> Option<Option<Said>> {
+        let incoming = self.subscription.next().await?;
+        Some(self.understand(incoming))
+    }
+
+    /// The same of what is here already; None where nothing is.
+    pub(super) fn try_next(&mut self) -> Option<Option<Said>> {
+        let incoming = self.subscription.try_next()?;
+        Some(self.understand(incoming))
     }
 
     /// Passes on what one device says from here on, until the feed is dropped. `announced`: what it has announced
     /// so far.
     pub(super) fn feed(&mut self, device: &DeviceName, announced: Option<Announcement>) -> Feed {
-        let (route, news) = mpsc::channel(BACKLOG);
+        let (route, news) = mpsc::channel(ROUTE);
         self.routes.insert(device.clone(), route);
         Feed::routed(news, announced)
     }
 
     fn understand(&mut self, incoming: Incoming) -> Option<Said> {
-        let message = match incoming {
-            Incoming::Message(message) => message,
+        match incoming {
+            Incoming::Message(message) if self.lease_topic.as_ref() == Some(&message.topic) => {
+                // Only a name is compared with it.
+                Some(Said::AtWork { keeper: String::from_utf8_lossy(&message.payload).into_owned() })
+            }
+            Incoming::Message(message) => self.of_device(&message),
             Incoming::Lost => {
                 self.routes.retain(|_, route| passes(route, News::Lost));
-                return Some(Said::Lost);
+                Some(Said::Lost)
             }
             Incoming::Reconnected => {
                 self.routes.retain(|_, route| passes(route, News::Reconnected));
-                return Some(Said::Reconnected);
+                Some(Said::Reconnected)
             }
-        };
-        match &self.topics {
-            // Only a name is compared with it.
-            Some(topics) if topics.lease == message.topic => {
-                return Some(Said::AtWork { keeper: String::from_utf8_lossy(&message.payload).into_owned() });
-            }
-            Some(topics) if topics.hands == message.topic => {
-                return Word::parse(&message.payload).map(Said::Word);
-            }
-            _ => {}
         }
+    }
+
+    fn of_device(&mut self, message: &Message) -> Option<Said> {
         let (device, last) = DeviceName::from_topic(&message.topic)?;
+        if !self.folders.devices.contains_key(&device) {
+            return None;
+        }
         match last {
             "status" => {
-                let news = News::status(&message)?;
+                let news = News::status(message)?;
                 let takes = matches!(&news, News::Status(status)
                     if matches!(status.state, State::Receiving | State::Installed));
                 self.pass(&device, || news);
                 Some(Said::Answered { device, takes })
             }
             "device" => {
-                let News::Announcement { announcement, retained } = News::announcement(&message)? else {
+                let News::Announcement { announcement, retained } = News::announcement(message)? else {
                     return None;
                 };
                 self.pass(&device, || News::Announcement { announcement: announcement.clone(), retained });
@@ -157,7 +139,6 @@ impl Ear {
         }
     }
 }
-
 /// Whether somebody is still there. One that does not listen misses what is said.
 fn passes(route: &mpsc::Sender<News>, news: News) -> bool {
     !matches!(route.try_send(news), Err(mpsc::error::TrySendError::Closed(_)))
@@ -166,6 +147,7 @@ fn passes(route: &mpsc::Sender<News>, news: News) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keeper::folders::{FolderError, Kept};
     use crate::mqtt::{LinkConfig, Protocol, played::played};
 
     #[tokio::test]
@@ -174,6 +156,8 @@ mod tests {
             for _ in 0..3 {
                 client.subscribed().await;
             }
+            // One that has no folder.
+            client.tell("HALL/OTA/status", format!("receiving|set|{}|", "0".repeat(64))).await;
             for state in ["receiving", "installed", "failed", "rolled-back"] {
                 client.tell("LAMP/OTA/status", format!("{state}|set|{}|", "0".repeat(64))).await;
             }
@@ -182,10 +166,16 @@ mod tests {
         .await;
         let config = LinkConfig { client_id: "test".to_owned(), protocol: Some(Protocol::V311) };
         let link = Link::connect(&broker, config).await.unwrap();
-        let mut ear = Ear::open(&link, None).await.unwrap();
+        let error = Arc::new(FolderError::Twice { device: "LAMP".parse().unwrap() });
+        let kept = Kept::Unusable { error, groups: None };
+        let devices = [("LAMP".parse().unwrap(), kept)].into();
+        let mut folders = Folders::default();
+        folders.devices = devices;
+        let mut ear = Ear::open(&link, Arc::new(folders), None).await.unwrap();
+        assert!(ear.next().await.unwrap().is_none());
         for expected in [true, true, false, false] {
             let said = ear.next().await.unwrap();
-            assert!(matches!(said, Said::Answered { takes, .. } if takes == expected), "{said:?}");
+            assert!(matches!(said, Some(Said::Answered { takes, .. }) if takes == expected), "{said:?}");
         }
         drop(playing.await.unwrap());
     }

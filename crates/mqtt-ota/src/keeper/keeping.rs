@@ -1,47 +1,42 @@
 mod giving;
 mod hearing;
-mod helping;
 mod looking;
 
 use std::collections::{BTreeSet, HashMap};
 use std::convert::Infallible;
+use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use self::helping::Helping;
-use super::crew::Crew;
 use super::delivery::Delivered;
 use super::device::Device;
 use super::duty::{Due, Ended, Input};
-use super::ear::{Ear, Topics};
+use super::ear::{Ear, Said};
 use super::error::KeeperError;
 use super::folders::Folders;
 use super::lease::Lease;
 use super::lookout::{Lookout, Sight};
 use super::options::KeeperOptions;
+use super::outbox::Outbox;
 use super::queue::Queue;
 use super::role::{Role, Roles};
 use super::roll_call::RollCall;
 use super::rollout::Gate;
 use super::slots::Slots;
 use super::window::Window;
-use crate::mqtt::{Lasting, LinkError};
+use crate::mqtt::LinkError;
 use crate::sender::Sender;
 use crate::wire::{Algorithm, DeviceName};
-
-/// A topic, and what is to be retained there; empty: nothing any more.
-pub(super) type Retained = (String, String);
-/// A topic, and what is to be said there.
-pub(super) type Saying = (String, String, Lasting);
 
 /// A keeper at work.
 pub(super) struct Keeping {
     sender: Arc<Sender>,
     options: Arc<KeeperOptions>,
-    ear: Ear,
+    /// Opened once the folders have been looked at.
+    ear: Option<Ear>,
     /// The connection was lost: what the broker has kept since may be new.
     was_lost: bool,
     lookout: Lookout,
@@ -55,12 +50,8 @@ pub(super) struct Keeping {
     slots: Slots,
     /// When it is to be seen which of them may give way to one that waits.
     room_at: Option<Instant>,
-    retained: mpsc::UnboundedSender<Retained>,
-    saying: mpsc::UnboundedSender<Saying>,
+    outbox: Outbox,
     lease: Lease,
-    topics: Topics,
-    crew: Crew,
-    helping: Helping,
     roll_call: RollCall,
     role: watch::Sender<Option<Role>>,
     /// Those that go first.
@@ -75,14 +66,14 @@ impl Keeping {
     pub(super) fn new(
         sender: Arc<Sender>,
         options: KeeperOptions,
-        (ear, lookout): (Ear, Lookout),
-        (lease, topics): (Lease, Topics),
-        (retained, saying): (mpsc::UnboundedSender<Retained>, mpsc::UnboundedSender<Saying>),
+        lookout: Lookout,
+        lease: Lease,
+        outbox: Outbox,
     ) -> Self {
         Self {
             sender,
             options: Arc::new(options),
-            ear,
+            ear: None,
             was_lost: false,
             lookout,
             folders: Arc::default(),
@@ -92,12 +83,8 @@ impl Keeping {
             queue: Queue::default(),
             slots: Slots::default(),
             room_at: None,
-            retained,
-            saying,
+            outbox,
             lease,
-            topics,
-            crew: Crew::default(),
-            helping: Helping::default(),
             roll_call: RollCall::default(),
             role: watch::Sender::new(None),
             canaries: BTreeSet::new(),
@@ -110,11 +97,6 @@ impl Keeping {
     /// Whether it is this keeper that is at work.
     pub(super) fn is_at_work(&self) -> bool {
         self.lease.is_held()
-    }
-
-    /// Names it.
-    pub(super) fn id(&self) -> &str {
-        self.lease.id()
     }
 
     /// Gives up every delivery. What is yielded has the folder for this keeper alone as long as it lives.
@@ -130,24 +112,25 @@ impl Keeping {
     /// Looks at the folders for the first time, and keeps the devices from then on.
     pub(super) async fn run(&mut self) -> Result<Infallible, KeeperError> {
         self.look();
-        match self.lookout.next().await {
-            Sight::Unreadable(error) => return Err(error),
-            sight => self.see(sight),
+        while !self.is_readable {
+            match self.lookout.next().await {
+                Sight::Unreadable(error) => return Err(error),
+                sight => self.see(sight),
+            }
+        }
+        if self.ear.is_none() {
+            let lease_topic = Some(self.outbox.lease_topic().to_owned());
+            let opening = Ear::open(self.sender.link(), Arc::clone(&self.folders), lease_topic);
+            self.ear = Some(opening.await?);
+            self.roll_call.begin_anew();
         }
         let mut timer = pin!(sleep_until(Instant::now()));
         loop {
             self.tell_role();
             self.begin();
             let tick = self.options.window.map(|_| Instant::now() + Window::TICK);
-            let others = self.crew.next().into_iter().chain(self.helping.beat_at());
-            let times = self
-                .queue
-                .next()
-                .into_iter()
-                .chain(tick)
-                .chain(self.room_at)
-                .chain(others)
-                .chain(self.roll_call.at());
+            let times =
+                self.queue.next().into_iter().chain(tick).chain(self.room_at).chain(self.roll_call.at());
             let next = times.fold(self.lease.next(), Instant::min);
             if timer.deadline() != next {
                 timer.as_mut().reset(next);
@@ -158,19 +141,18 @@ impl Keeping {
                     // Another keeper may have said in time that it is at work.
                     self.hear_all();
                     self.claim();
-                    self.beat();
-                    self.take_back();
-                    self.call_the_roll();
+                    if self.roll_call.is_due() {
+                        self.call_the_roll();
+                    }
                     while let Some(device) = self.queue.take_expired(Instant::now()) {
                         self.consider(&device, false);
                     }
                 }
                 Some((device, delivered)) = self.slots.next() => self.end(&device, delivered),
                 sight = self.lookout.next() => self.see(sight),
-                task = self.helping.next() => task.into_iter().for_each(|task| self.help(task)),
                 // Whoever floods us stops nothing else.
-                said = self.ear.next() => {
-                    self.hear(said.ok_or(LinkError::Lost)?);
+                heard = heard(&mut self.ear) => {
+                    heard.ok_or(LinkError::Lost)?.into_iter().for_each(|said| self.hear(said));
                     self.hear_all();
                 }
             }
@@ -184,14 +166,14 @@ impl Keeping {
             return;
         }
         match role {
-            Role::AtWork => self.stand_up(),
+            Role::AtWork => {}
             Role::StandingBy => {
-                let name = self.topics.lease.rsplit('/').next().unwrap_or_default();
+                let name = self.outbox.lease_topic().rsplit('/').next().unwrap_or_default();
                 tracing::info!(
                     name,
                     "standing by for another keeper of this name; if that keeps another folder, give one of them another name"
                 );
-                self.stand_by();
+                self.slots.end_all();
             }
         }
     }
@@ -200,7 +182,7 @@ impl Keeping {
     fn claim(&mut self) {
         let was_held = self.lease.is_held();
         if let Some(claim) = self.lease.tick(Instant::now()) {
-            let _ = self.retained.send((self.topics.lease.clone(), claim));
+            self.outbox.put(self.outbox.lease_topic().to_owned(), claim);
         }
         self.relieved(was_held);
     }
@@ -217,17 +199,13 @@ impl Keeping {
             }
             (true, false) => {
                 tracing::info!("not at work: another keeper may be, or the broker is away");
-                self.crew.disband().into_iter().for_each(|(device, delivered)| self.end(&device, delivered));
             }
             _ => {}
         }
     }
 
     fn end(&mut self, name: &DeviceName, delivered: Delivered) {
-        if self.is_anothers(name, &delivered) {
-            return;
-        }
-        let device = self.device(name);
+        let Some(device) = self.devices.get_mut(name) else { return };
         let Delivered { mut end, position } = delivered;
         if device.duty.wanted() == Some(end.set) {
             end.advanced = position > device.furthest;
@@ -249,8 +227,9 @@ impl Keeping {
                 tracing::warn!(device = %name, set = %end.set, ?result, "the device was not given its files")
             }
         }
-        self.device(name).duty.step(Input::Ended(end), Instant::now());
+        device.duty.step(Input::Ended(end), Instant::now());
         self.consider(name, false);
+        self.forget_without_folder(name);
     }
 
     /// Queues a device as its duty says, and remembers what its announcement will not tell. One that is `awake`
@@ -281,12 +260,29 @@ impl Keeping {
         if !is_known && self.lease.is_held() {
             let text = memory.as_ref().map(ToString::to_string).unwrap_or_default();
             device.memory = memory;
-            let _ = self.retained.send((name.memory_topic(), text));
+            self.outbox.put(name.memory_topic(), text);
+        }
+    }
+
+    /// Forgets a device that has no folder any more, once its delivery has ended.
+    fn forget_without_folder(&mut self, name: &DeviceName) {
+        if !self.folders.devices.contains_key(name) && !self.slots.has(name) {
+            self.devices.remove(name);
+            self.queue.remove(name);
+            self.roll_call.forget(name);
         }
     }
 
     fn device(&mut self, name: &DeviceName) -> &mut Device {
         let attempts = self.options.attempts;
         self.devices.entry(name.clone()).or_insert_with(|| Device::new(attempts))
+    }
+}
+
+/// What is heard next, which may be of no use; None once the link is closed. Cancel safe.
+async fn heard(ear: &mut Option<Ear>) -> Option<Option<Said>> {
+    match ear {
+        Some(ear) => ear.next().await,
+        None => pending().await,
     }
 }

@@ -45,11 +45,6 @@ impl Lease {
         Self { id, was_held: false, state: State::Waiting { until: now + scatter() } }
     }
 
-    /// Names this keeper.
-    pub(super) fn id(&self) -> &str {
-        &self.id
-    }
-
     /// Whether this keeper is at work.
     pub(super) fn is_held(&self) -> bool {
         matches!(self.state, State::Held { .. })

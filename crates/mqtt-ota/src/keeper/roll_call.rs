@@ -4,23 +4,28 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::mqtt::{BACKLOG, Qos};
+use crate::mqtt::{BACKLOG, LinkError, Qos};
 use crate::sender::Sender;
 use crate::wire::DeviceName;
 
 /// How long the broker may take to say what it keeps of all devices.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How many names are asked for at a time.
-const AT_ONCE: usize = 32;
+/// How many names are asked for in one subscription.
+const TOGETHER: usize = 16;
+/// How many such subscriptions there are at a time.
+const AT_ONCE: usize = 8;
 
 /// Of thousands of announcements that the broker is asked for at once it may leave some out, and does not say so:
-/// Mosquitto drops what a slow network does not take, beyond 1,000 messages.
+/// Mosquitto drops what a slow network does not take, beyond 1,000 messages, and RabbitMQ sends nothing that it keeps
+/// to a filter with a wildcard.
 #[derive(Default)]
 pub(super) struct RollCall {
     at: Option<Instant>,
+    /// Those that were asked for, of those that have a folder.
     asked: HashSet<DeviceName>,
     asking: JoinSet<()>,
 }
@@ -31,24 +36,27 @@ impl RollCall {
         self.at
     }
 
-    /// There may be others now.
-    pub(super) fn arrange(&mut self) {
+    /// The broker says what it keeps of all devices, anew or for the first time.
+    pub(super) fn begin_anew(&mut self) {
+        self.asked.clear();
         self.at = Some(Instant::now() + PATIENCE);
     }
 
-    /// The broker says anew what it keeps.
-    pub(super) fn begin_anew(&mut self) {
-        self.asked.clear();
-        self.arrange();
+    /// Whether it is time to call.
+    pub(super) fn is_due(&self) -> bool {
+        self.at.is_some_and(|at| at <= Instant::now())
     }
 
-    /// Asks for each of the `missing` once, if it is time. What the broker keeps of them comes to whoever hears all
-    /// devices.
+    /// It has no folder any more.
+    pub(super) fn forget(&mut self, device: &DeviceName) {
+        self.asked.remove(device);
+    }
+
+    /// Asks for each of the `missing` once. What the broker keeps of them comes to whoever hears all devices.
     pub(super) fn call<'a>(&mut self, missing: impl Iterator<Item = &'a DeviceName>, sender: &Arc<Sender>) {
-        if self.at.is_none_or(|at| at > Instant::now()) {
-            return;
+        if self.is_due() {
+            self.at = None;
         }
-        self.at = None;
         while self.asking.try_join_next().is_some() {}
         let names: Vec<_> = missing.filter(|name| self.asked.insert((*name).clone())).cloned().collect();
         if names.is_empty() {
@@ -57,17 +65,30 @@ impl RollCall {
         tracing::debug!(count = names.len(), "asking for devices that were not heard of");
         let sender = Arc::clone(sender);
         self.asking.spawn(async move {
-            for some in names.chunks(AT_ONCE) {
-                ask(&sender, some).await;
+            if let Err(error) = ask(&sender, &names).await {
+                tracing::debug!(%error, "devices that were not heard of cannot be asked for");
             }
         });
     }
 }
 
-async fn ask(sender: &Sender, names: &[DeviceName]) {
-    let topics: Vec<_> = names.iter().map(DeviceName::announcement_topic).collect();
-    let filters: Vec<_> = topics.iter().map(|topic| (topic.as_str(), Qos::AtMostOnce)).collect();
-    if let Err(error) = sender.link().subscribe(&filters, BACKLOG).await {
-        tracing::debug!(%error, "devices that were not heard of cannot be asked for");
+/// Has the broker say what it keeps of each of these: first what keepers remember, and then the announcement.
+///
+/// # Errors
+/// The last one, after all have been asked for.
+pub(super) async fn ask(sender: &Sender, names: &[DeviceName]) -> Result<(), LinkError> {
+    let asking: Vec<_> = names.chunks(TOGETHER).map(|some| ask_together(sender, some)).collect();
+    let mut answers = stream::iter(asking).buffer_unordered(AT_ONCE);
+    let mut all = Ok(());
+    while let Some(answer) = answers.next().await {
+        all = answer.and(all);
     }
+    all
+}
+
+async fn ask_together(sender: &Sender, names: &[DeviceName]) -> Result<(), LinkError> {
+    let topics = names.iter().flat_map(|name| [name.memory_topic(), name.announcement_topic()]);
+    let topics: Vec<_> = topics.collect();
+    let filters: Vec<_> = topics.iter().map(|topic| (topic.as_str(), Qos::AtMostOnce)).collect();
+    sender.link().subscribe(&filters, BACKLOG).await.map(drop)
 }

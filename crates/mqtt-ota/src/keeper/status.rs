@@ -10,6 +10,7 @@ use super::ear::{Ear, Said};
 use super::error::KeeperError;
 use super::folders::{Before, FolderError, Folders, Kept};
 use super::memory::{Memory, State};
+use super::roll_call;
 use super::standing::Standing;
 use super::touched::Touched;
 use crate::mqtt::LinkError;
@@ -47,46 +48,63 @@ pub struct DeviceStatus {
 pub async fn status(sender: &Sender, root: impl AsRef<Path>) -> Result<Vec<DeviceStatus>, KeeperError> {
     let algorithms = BTreeSet::from([Algorithm::Sha1, Algorithm::Sha256]);
     let folders = Folders::scan(root.as_ref(), Before::default(), algorithms, Touched::All).await?;
-    for stray in folders.strays {
+    let folders = Arc::new(folders);
+    for stray in &folders.strays {
         tracing::warn!(error = stray.as_ref() as &dyn std::error::Error, "a folder is no device's");
     }
-    let (mut announced, mut remembered) = gather(sender).await?;
+    let (mut announced, mut remembered) = gather(sender, &folders).await?;
     Ok(folders
         .devices
-        .into_iter()
+        .iter()
         .map(|(device, kept)| {
-            let (announcement, memory) = (announced.remove(&device), remembered.remove(&device));
-            stand(device, kept, announcement, memory)
+            let (announcement, memory) = (announced.remove(device), remembered.remove(device));
+            stand(device.clone(), kept.clone(), announcement, memory)
         })
         .collect())
 }
 
 type Gathered = (HashMap<DeviceName, Announcement>, HashMap<DeviceName, Memory>);
 
-/// What the broker keeps.
-async fn gather(sender: &Sender) -> Result<Gathered, KeeperError> {
-    let mut ear = Ear::open(sender.link(), None).await?;
-    let (mut announced, mut remembered) = Gathered::default();
+/// What the broker keeps of those that have a folder.
+async fn gather(sender: &Sender, folders: &Arc<Folders>) -> Result<Gathered, KeeperError> {
+    let mut ear = Ear::open(sender.link(), Arc::clone(folders), None).await?;
+    let mut gathered = Gathered::default();
+    hear_all(&mut ear, &mut gathered).await?;
+    let missing: Vec<_> =
+        folders.devices.keys().filter(|name| !gathered.0.contains_key(*name)).cloned().collect();
+    if !missing.is_empty() {
+        roll_call::ask(sender, &missing).await?;
+        hear_all(&mut ear, &mut gathered).await?;
+    }
+    Ok(gathered)
+}
+
+/// Hears what the broker has to say, until it is silent.
+async fn hear_all(ear: &mut Ear, (announced, remembered): &mut Gathered) -> Result<(), LinkError> {
     let mut whole_at = Instant::now() + LAST_WORD;
     while let Ok(Some(said)) = timeout_at(whole_at, ear.next()).await
         && Instant::now() < whole_at
     {
         match said {
-            Said::Announced { device, announcement, anew } => {
+            // Of one that has no folder.
+            None => {}
+            Some(Said::Announced { device, announcement, anew }) => {
                 // What is published now may never end.
                 if !anew {
                     whole_at = Instant::now() + LAST_WORD;
                 }
                 announced.insert(device, announcement);
             }
-            Said::Remembered { device, memory: Some(memory) } => drop(remembered.insert(device, memory)),
-            Said::Remembered { device, memory: None } => drop(remembered.remove(&device)),
+            Some(Said::Remembered { device, memory: Some(memory) }) => {
+                drop(remembered.insert(device, memory))
+            }
+            Some(Said::Remembered { device, memory: None }) => drop(remembered.remove(&device)),
             // A list that breaks off is no shorter list.
-            Said::Lost | Said::Reconnected => return Err(LinkError::Lost.into()),
-            Said::AtWork { .. } | Said::Word(_) | Said::Answered { .. } => {}
+            Some(Said::Lost | Said::Reconnected) => return Err(LinkError::Lost),
+            Some(Said::AtWork { .. } | Said::Answered { .. }) => {}
         }
     }
-    Ok((announced, remembered))
+    Ok(())
 }
 
 fn stand(

@@ -24,6 +24,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// Requests that wait for a connection.
 const REQUESTS: usize = 256;
+/// The longest topic of a message that is passed on, in bytes: far longer than any that is of use, and far shorter than
+/// what MQTT allows.
+const TOPIC_MAX: usize = 512;
 
 /// What a link asks its driver to do.
 pub(super) enum Command {
@@ -149,8 +152,6 @@ impl Driver {
         let mut filters: Vec<_> = self.subscribers.iter().map(|s| (s.filter.clone(), s.qos)).collect();
         filters.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         filters.dedup();
-        // A broker that cannot share ends the session of whoever asks for it.
-        filters.retain(|(filter, _)| session.shares || !is_shared(filter));
         for (filter, qos) in filters {
             let id = self.next_id();
             self.subscribes.insert(id, Asked::Again(filter.clone()));
@@ -179,7 +180,9 @@ impl Driver {
                         let payload = &message.payload;
                         message.payload =
                             Bytes::copy_from_slice(payload.get(..=MAX_MESSAGE).unwrap_or(payload));
-                        self.deliver(message);
+                        if message.topic.len() <= TOPIC_MAX {
+                            self.deliver(message);
+                        }
                         if let Some(id) = receipt {
                             session.write(Request::Receipt { id }).await?;
                         }
@@ -222,10 +225,6 @@ impl Driver {
             // Nobody waits for it any more.
             Command::Publish { done, .. } if done.is_closed() => Ok(()),
             Command::Subscribe { done, .. } if done.is_closed() => Ok(()),
-            Command::Subscribe { subscriber, done } if is_shared(&subscriber.filter) && !session.shares => {
-                let _ = done.send(false);
-                Ok(())
-            }
             Command::Publish { topic, payload, lasting, done } => {
                 let id = self.next_id();
                 self.publishes.insert(id, done);
@@ -302,18 +301,9 @@ fn hand(taker: &Subscriber, message: Message) {
     }
 }
 
-/// What a filter begins with whose subscription is shared (MQTT 5, 4.8.2); the name of those who share it follows.
-const SHARED: &str = "$share/";
-
-fn is_shared(filter: &str) -> bool {
-    filter.starts_with(SHARED)
-}
-
 /// Whether a filter of ours takes a topic. (rumqttc's own `matches` panics at a topic that begins with a
 /// character beyond ASCII.)
 fn takes<'a>(filter: &'a str, topic: &'a str) -> bool {
-    let shared = filter.strip_prefix(SHARED).and_then(|rest| rest.split_once('/'));
-    let filter = shared.map_or(filter, |(_, filter)| filter);
     // From their ends, where those of one device differ.
     let levels = |text: &'a str| text.as_bytes().rsplit(|byte| *byte == b'/');
     let (mut filter, mut topic) = (levels(filter), levels(topic));
@@ -332,9 +322,7 @@ mod tests {
 
     #[test]
     fn a_filter_takes_its_topics_and_no_others() {
-        for (filter, topic) in
-            [("a/b", "a/b"), ("+/OTA/device", "Übung/OTA/device"), ("+/b", "/b"), ("$share/us/a/+", "a/b")]
-        {
+        for (filter, topic) in [("a/b", "a/b"), ("+/OTA/device", "Übung/OTA/device"), ("+/b", "/b")] {
             assert!(takes(filter, topic), "{filter} {topic}");
         }
         for (filter, topic) in [("a/b", "a/b/c"), ("a/b", "a"), ("+/b", "a/c"), ("+", "a/b"), ("a", "ä")] {

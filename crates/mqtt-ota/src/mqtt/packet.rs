@@ -61,8 +61,6 @@ pub(super) enum Reply {
     Accepted {
         in_flight: Option<u16>,
         keep_alive: Option<u16>,
-        /// Whether several clients may share a subscription.
-        shares: bool,
     },
     Refused(Refusal),
     Message {
@@ -246,8 +244,6 @@ fn from_v5(packet: v5::Packet) -> Reply {
                 Reply::Accepted {
                     in_flight: properties.and_then(|p| p.receive_max),
                     keep_alive: properties.and_then(|p| p.server_keep_alive),
-                    // Not to be said where it is so (MQTT 5, 3.2.2.3.13).
-                    shares: properties.and_then(|p| p.shared_subscription_available) != Some(0),
                 }
             }
             Code::NotAuthorized | Code::BadUserNamePassword => Reply::Refused(Refusal::Login),
@@ -286,7 +282,7 @@ fn from_v311(packet: v4::Packet) -> Reply {
     use v4::{ConnectReturnCode as Code, SubscribeReasonCode};
     match packet {
         v4::Packet::ConnAck(ack) => match ack.code {
-            Code::Success => Reply::Accepted { in_flight: None, keep_alive: None, shares: false },
+            Code::Success => Reply::Accepted { in_flight: None, keep_alive: None },
             Code::NotAuthorized | Code::BadUserNamePassword => Reply::Refused(Refusal::Login),
             Code::RefusedProtocolVersion => Reply::Refused(Refusal::Version),
             code => Reply::Refused(Refusal::Other(format!("{code:?}"))),

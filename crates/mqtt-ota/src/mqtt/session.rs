@@ -31,8 +31,6 @@ pub(super) struct Session {
     framed: Framed<Stream, Codec>,
     /// Messages that may wait for their acknowledgement at once.
     pub(super) in_flight: u16,
-    /// Whether several clients may share a subscription.
-    pub(super) shares: bool,
     /// The broker's address; None where it is in this process.
     pub(super) peer: Option<IpAddr>,
     keep_alive: Duration,
@@ -74,8 +72,8 @@ impl Session {
         let login = broker.login().cloned();
         let connect = Request::Connect { client_id: client_id.to_owned(), keep_alive: KEEP_ALIVE, login };
         framed.send(connect).await.map_err(broken)?;
-        let (in_flight, keep_alive, shares) = match framed.next().await {
-            Some(Ok(Reply::Accepted { in_flight, keep_alive, shares })) => (in_flight, keep_alive, shares),
+        let (in_flight, keep_alive) = match framed.next().await {
+            Some(Ok(Reply::Accepted { in_flight, keep_alive })) => (in_flight, keep_alive),
             Some(Ok(Reply::Refused(Refusal::Login))) => {
                 let user = broker.user().map(str::to_owned);
                 return Err(ConnectError::NotAuthorised { broker: url(), user });
@@ -96,7 +94,6 @@ impl Session {
         Ok(Self {
             framed,
             in_flight: in_flight.unwrap_or(IN_FLIGHT).clamp(1, IN_FLIGHT),
-            shares,
             peer,
             keep_alive,
             ping: Box::pin(sleep(keep_alive)),

@@ -8,11 +8,10 @@ use tokio::time::Instant;
 use super::Keeping;
 use crate::keeper::delivery::Delivery;
 use crate::keeper::duty::{Due, Input};
-use crate::keeper::folders::Folder;
 use crate::keeper::rollout::{Closed, Gate};
 use crate::keeper::standing::Standing;
 use crate::keeper::window::Window;
-use crate::wire::{DeviceName, Digest};
+use crate::wire::DeviceName;
 
 /// How often it is seen who might give way, where none did.
 const MAKE_ROOM: Duration = Duration::from_secs(1);
@@ -36,8 +35,7 @@ impl Keeping {
             room_at = Some(now);
         }
         loop {
-            let has_room = self.slots.len() < options.at_once;
-            if !has_room && self.crew.room(now) == 0 {
+            if self.slots.len() >= options.at_once {
                 break;
             }
             let next = match self.gate {
@@ -46,7 +44,7 @@ impl Keeping {
                 Gate::Closed(_) => None,
             };
             let Some(device) = next else { return };
-            self.give(device, has_room);
+            self.give(device);
         }
         if self.gate == Gate::Open {
             self.room_at = room_at.and_then(|at| if at <= now { self.make_room(now) } else { Some(at) });
@@ -93,9 +91,9 @@ impl Keeping {
         device.map_or(Standing::Unknown, |device| device.duty.standing())
     }
 
-    /// Gives a device its files, `here` or by another keeper.
-    fn give(&mut self, name: DeviceName, here: bool) {
-        let device = self.device(&name);
+    /// Gives a device its files.
+    fn give(&mut self, name: DeviceName) {
+        let (Some(device), Some(ear)) = (self.devices.get_mut(&name), &mut self.ear) else { return };
         let (Some(folder), Some(set)) = (device.folder.clone(), device.duty.wanted()) else { return };
         let now = Instant::now();
         if device.duty.due(now) != Due::Now {
@@ -103,25 +101,16 @@ impl Keeping {
         }
         let hindrance = device.duty.hindrance().map(str::to_owned);
         device.duty.step(Input::Started, now);
-        if here {
-            match hindrance {
-                None => tracing::info!(device = %name, %set, "the device is given its files"),
-                Some(why) => {
-                    tracing::debug!(device = %name, %set, why, "the device is given its files once more")
-                }
+        match hindrance {
+            None => tracing::info!(device = %name, %set, "the device is given its files"),
+            Some(why) => {
+                tracing::debug!(device = %name, %set, why, "the device is given its files once more")
             }
-            self.start(name, folder, set);
-        } else {
-            self.leave(name, set);
         }
-    }
-
-    pub(super) fn start(&mut self, device: DeviceName, folder: Arc<Folder>, set: Digest) {
-        let duty = &self.device(&device).duty;
-        let (is_awake, announced) = (duty.is_awake(Instant::now()), duty.announced().cloned());
-        let feed = self.ear.feed(&device, announced);
+        let (is_awake, announced) = (device.duty.is_awake(now), device.duty.announced().cloned());
+        let feed = ear.feed(&name, announced);
         let (sender, options) = (Arc::clone(&self.sender), Arc::clone(&self.options));
-        let delivery = Delivery { sender, device, folder, set, options, observer: None };
+        let delivery = Delivery { sender, device: name, folder, set, options, observer: None };
         self.slots.begin(delivery, feed, is_awake);
     }
 }

@@ -4,14 +4,13 @@ use tokio::time::Instant;
 
 use super::Keeping;
 use crate::keeper::duty::Input;
-use crate::keeper::ear::Said;
+use crate::keeper::ear::{Ear, ROUTE, Said};
 use crate::keeper::memory::{Memory, State};
 use crate::wire::DeviceName;
 
-/// How many devices without a folder are remembered: one may have a folder later, and anybody can invent names.
-const STRANGERS: usize = 16 * 1024;
-/// How many messages are heard before it is looked at what is to be done: whoever floods us stops nothing.
-const AT_ONE_GO: usize = 1024;
+/// How many messages are heard before it is looked at what is to be done: whoever floods us stops nothing. No more than
+/// may wait for one delivery, which reads none of them meanwhile.
+const AT_ONE_GO: usize = ROUTE;
 
 impl Keeping {
     /// Asks for those that have a folder and were not heard of.
@@ -26,8 +25,8 @@ impl Keeping {
     /// Hears what is there already.
     pub(super) fn hear_all(&mut self) {
         for _ in 1..AT_ONE_GO {
-            let Some(said) = self.ear.try_next() else { break };
-            self.hear(said);
+            let Some(heard) = self.ear.as_mut().and_then(Ear::try_next) else { break };
+            heard.into_iter().for_each(|said| self.hear(said));
         }
     }
 
@@ -37,9 +36,7 @@ impl Keeping {
             Said::AtWork { keeper } => {
                 self.lease.hear(&keeper, Instant::now());
                 self.relieved(was_held);
-                self.follow(&keeper);
             }
-            Said::Word(word) => self.hear_word(word),
             Said::Lost => {
                 self.was_lost = true;
                 self.lease.lost(Instant::now());
@@ -49,16 +46,14 @@ impl Keeping {
                 self.lease.reconnected(Instant::now());
                 self.roll_call.begin_anew();
                 self.relieved(was_held);
+                let now = Instant::now();
+                self.devices.values_mut().for_each(|device| device.duty.step(Input::Missed, now));
                 for name in self.devices.keys().cloned().collect::<Vec<_>>() {
-                    self.device(&name).duty.step(Input::Missed, Instant::now());
                     self.consider(&name, false);
                 }
             }
-            Said::Remembered { device, .. } | Said::Announced { device, .. } if !self.is_welcome(&device) => {
-                tracing::debug!(%device, "there are too many devices without a folder");
-            }
             Said::Remembered { device: name, memory } => {
-                let device = self.device(&name);
+                let Some(device) = self.devices.get_mut(&name) else { return };
                 if let Some(Memory { state: State::InStep, set, .. }) = &memory {
                     device.duty.step(Input::Told { set: *set }, Instant::now());
                 }
@@ -73,7 +68,7 @@ impl Keeping {
             }
             Said::Announced { device: name, announcement, anew } => {
                 let was_lost = self.was_lost;
-                let device = self.device(&name);
+                let Some(device) = self.devices.get_mut(&name) else { return };
                 let is_other = was_lost && device.duty.announced() != Some(&announcement);
                 let anew = anew || is_other;
                 let had = device.algorithm();
@@ -88,12 +83,5 @@ impl Keeping {
                 self.consider(&name, anew);
             }
         }
-    }
-
-    /// Whether there is room for a device, which there always is for one that has a folder.
-    pub(super) fn is_welcome(&self, name: &DeviceName) -> bool {
-        self.devices.contains_key(name)
-            || self.folders.devices.contains_key(name)
-            || self.devices.len() < self.folders.devices.len() + STRANGERS
     }
 }

@@ -58,9 +58,14 @@ impl Keeping {
             for device in self.devices.keys().filter(is_without).cloned().collect::<Vec<_>>() {
                 self.want_kept(&device, None);
                 self.consider(&device, false);
+                self.forget_without_folder(&device);
             }
         }
-        self.roll_call.arrange();
+        if let Some(ear) = &mut self.ear {
+            ear.heed(&folders);
+            // What was said before they had a folder was not heard.
+            self.call_the_roll();
+        }
     }
 
     /// Says what is wrong with the folders, where it was not so before.
