@@ -1,27 +1,26 @@
 use std::time::Duration;
 
-use rumqttd::protocol::{ConnAck, ConnectReturnCode, Error, Packet, Publish};
+use rumqttc::v5::mqttbytes::v5::{self, ConnectReturnCode as Code};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::codec::Received;
+use crate::packet::{FOR_EVER, Malformed, Packet, Version};
+use crate::session::Terms;
 use crate::stream::{PacketStream, StreamError};
-use crate::{Credentials, topic};
-
-/// The answer of MQTT 5 to a client that speaks it: unsupported protocol version, and no properties.
-const UNSUPPORTED_VERSION_V5: [u8; 5] = [0x20, 3, 0, 0x84, 0];
-
-/// What every connection begins with.
-const CONNECT: u8 = 0x10;
+use crate::{Credentials, limits, message, topic};
 
 /// A client that may come in.
 #[derive(Debug)]
 pub(crate) struct Guest {
-    /// Its name in the router. Empty where the client leaves it to the broker.
-    pub(crate) name: String,
-    pub(crate) clean_session: bool,
+    /// Its id. Empty where the client leaves it to the broker.
+    pub(crate) id: String,
+    /// Whether what the broker knows of it is forgotten first.
+    pub(crate) clean: bool,
     /// How long it may be silent: one and a half times what it promised. `None` is for ever.
     pub(crate) patience: Option<Duration>,
-    pub(crate) will: Option<Publish>,
+    pub(crate) will: Option<(v5::Publish, Duration)>,
+    pub(crate) terms: Terms,
+    /// How long it wants its session to live, where that is longer than sessions live here.
+    pub(crate) wanted_too_much: bool,
 }
 
 /// Why a client may not come in.
@@ -33,14 +32,18 @@ pub(crate) enum Refusal {
     GaveWay,
     #[error("the client began with another packet than CONNECT")]
     NotConnect,
-    #[error("the client speaks version {0} of the protocol")]
-    Version(u8),
     #[error("the client's login is wrong or missing")]
     NotAuthorised,
-    #[error("a client without a name asks for a session that outlives its connection")]
+    #[error("a client without an id asks for a session that outlives its connection")]
     Nameless,
+    #[error("the client's id is too long")]
+    Id,
     #[error("the topic of the client's last will is not valid")]
     Will,
+    #[error("the client wants to be authenticated in a way that is not known here")]
+    Authentication,
+    #[error("the client says that it takes nothing")]
+    Nothing,
     #[error(transparent)]
     Stream(#[from] StreamError),
 }
@@ -53,9 +56,9 @@ pub(crate) async fn receive<S: AsyncRead + AsyncWrite + Unpin>(
     match read(stream, credentials).await {
         Ok(guest) => Ok(guest),
         Err(refusal) => {
-            if let Some(answer) = refusal.answer() {
-                stream.queue_bytes(&answer);
-                stream.flush().await?;
+            if let Some(code) = refusal.code() {
+                let ack = v5::ConnAck { session_present: false, code, properties: None };
+                stream.send(Packet::ConnAck(ack)).await?;
                 stream.close().await;
             }
             Err(refusal)
@@ -67,54 +70,96 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut PacketStream<S>,
     credentials: Option<&Credentials>,
 ) -> Result<Guest, Refusal> {
-    // What is no MQTT at all often looks like the beginning of a long packet, and would be waited for.
-    if stream.peek().await?.ok_or(Refusal::Left)? != CONNECT {
-        return Err(Refusal::NotConnect);
+    let version = stream.greet().await?.ok_or(Refusal::Left)?;
+    let received = stream.receive().await?.ok_or(Refusal::Left)?;
+    let Packet::Connect(connect, will, login) = received else { return Err(Refusal::NotConnect) };
+    let properties = connect.properties.unwrap_or_else(v5::ConnectProperties::new);
+    if properties.authentication_method.is_some() {
+        return Err(Refusal::Authentication);
     }
-    let received = match stream.receive().await {
-        Ok(received) => received.ok_or(Refusal::Left)?,
-        Err(StreamError::Protocol(Error::InvalidProtocolLevel(level))) => {
-            return Err(Refusal::Version(level));
-        }
-        // The name that version 3 goes by.
-        Err(StreamError::Protocol(Error::InvalidProtocol)) => return Err(Refusal::Version(3)),
-        Err(error) => return Err(error.into()),
-    };
-    let Received::Connect { connect, will, login } = received else { return Err(Refusal::NotConnect) };
     if let Some(credentials) = credentials {
         let login = login.ok_or(Refusal::NotAuthorised)?;
         if !credentials.allow(&login.username, &login.password) {
             return Err(Refusal::NotAuthorised);
         }
     }
-    if connect.client_id.is_empty() && !connect.clean_session {
+    if connect.client_id.is_empty() && !connect.clean_start && version == Version::V311 {
         return Err(Refusal::Nameless);
     }
-    let will = match will {
-        Some(will) if topic::into_router(&will.topic).is_none() => return Err(Refusal::Will),
-        will => will.map(|will| Publish::new(will.topic, will.message, will.retain)),
-    };
+    if connect.client_id.len() > limits::CLIENT_ID {
+        return Err(Refusal::Id);
+    }
+    if will.as_ref().is_some_and(|will| !topic::is_topic(&will.topic)) {
+        return Err(Refusal::Will);
+    }
+    let window = properties.receive_maximum.map_or(limits::WINDOW, usize::from);
+    let max_packet =
+        properties.max_packet_size.map_or(usize::MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    if window == 0 || max_packet == 0 {
+        return Err(Refusal::Nothing);
+    }
+    let wanted = properties.session_expiry_interval.unwrap_or_default();
+    let life = life(wanted);
     let keep_alive = Duration::from_secs(connect.keep_alive.into());
     Ok(Guest {
-        name: topic::client_id_into_router(&connect.client_id),
-        clean_session: connect.clean_session,
+        id: connect.client_id,
+        clean: connect.clean_start,
         patience: (!keep_alive.is_zero()).then(|| keep_alive + keep_alive / 2),
-        will,
+        will: will.map(message::of_will),
+        terms: Terms { life, window: window.min(limits::WINDOW), max_packet, is_inside: false },
+        wanted_too_much: life < Duration::from_secs(wanted.into()),
     })
 }
 
+/// How long a session lives that a client wants to live for so many seconds.
+pub(crate) fn life(seconds: u32) -> Duration {
+    let wanted = if seconds == FOR_EVER { Duration::MAX } else { Duration::from_secs(seconds.into()) };
+    wanted.min(limits::SESSION_LIFE)
+}
+
+/// The answer to a client that is let in. It says what is not available.
+pub(crate) fn welcome(
+    guest: &Guest,
+    assigned: Option<String>,
+    is_resumed: bool,
+    max_packet: usize,
+) -> Packet {
+    let life = u32::try_from(guest.terms.life.as_secs()).unwrap_or(u32::MAX);
+    let properties = v5::ConnAckProperties {
+        session_expiry_interval: guest.wanted_too_much.then_some(life),
+        receive_max: u16::try_from(limits::WINDOW).ok(),
+        max_qos: None,
+        retain_available: None,
+        max_packet_size: u32::try_from(max_packet).ok(),
+        assigned_client_identifier: assigned,
+        // None at all, but for those who overlook that it is missing.
+        topic_alias_max: Some(0),
+        reason_string: None,
+        user_properties: Vec::new(),
+        wildcard_subscription_available: None,
+        subscription_identifiers_available: Some(0),
+        shared_subscription_available: Some(0),
+        server_keep_alive: None,
+        response_information: None,
+        server_reference: None,
+        authentication_method: None,
+        authentication_data: None,
+    };
+    let ack = v5::ConnAck { session_present: is_resumed, code: Code::Success, properties: Some(properties) };
+    Packet::ConnAck(ack)
+}
+
 impl Refusal {
-    fn answer(&self) -> Option<Vec<u8>> {
-        let code = match self {
-            Self::Version(level) if *level >= 5 => return Some(UNSUPPORTED_VERSION_V5.to_vec()),
-            Self::Version(_) => ConnectReturnCode::RefusedProtocolVersion,
-            Self::NotAuthorised => ConnectReturnCode::NotAuthorized,
-            Self::Nameless => ConnectReturnCode::ClientIdentifierNotValid,
+    fn code(&self) -> Option<Code> {
+        Some(match self {
+            Self::Stream(StreamError::Malformed(Malformed::Version(_))) => Code::UnsupportedProtocolVersion,
+            Self::Stream(StreamError::Malformed(Malformed::TooLong(_))) => Code::PacketTooLarge,
+            Self::NotAuthorised => Code::NotAuthorized,
+            Self::Nameless | Self::Id => Code::ClientIdentifierNotValid,
+            Self::Will => Code::TopicNameInvalid,
+            Self::Authentication => Code::BadAuthenticationMethod,
+            Self::Nothing => Code::ProtocolError,
             _ => return None,
-        };
-        let mut answer = bytes::BytesMut::new();
-        let ack = ConnAck { session_present: false, code };
-        crate::codec::encode(Packet::ConnAck(ack, None), &mut answer).ok()?;
-        Some(answer.to_vec())
+        })
     }
 }

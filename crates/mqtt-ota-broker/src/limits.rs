@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-/// Clients at once where the caller names no number. A connected client takes about 50 KB, so that is 50 MB
-/// at most; a home has some hundred devices.
+/// Clients at once where the caller names no number; a home has some hundred devices.
 pub(crate) const CONNECTIONS: usize = 1_000;
 
 /// Connections from inside this process at once, besides those. A program needs one or two, and one more while it
@@ -17,8 +16,11 @@ pub(crate) const INSIDE_BUFFER: usize = 64 * 1024;
 /// announcement less than 512 bytes; other programs' messages on a home's broker are rarely above 16 KiB.
 pub(crate) const PACKET: usize = 64 * 1024;
 
-/// Retained messages, besides announcements. What goes beyond is delivered to those who listen, and not kept.
+/// Retained messages, besides announcements, and the bytes that they take. What goes beyond is delivered to those who
+/// listen, and not kept.
 pub(crate) const RETAINED: usize = 10_000;
+/// See [`RETAINED`].
+pub(crate) const RETAINED_BYTES: usize = 32 * 1024 * 1024;
 
 /// Announcements of devices that are retained, and kept in the file if there is one.
 pub(crate) const ANNOUNCEMENTS: usize = 65_536;
@@ -41,17 +43,62 @@ pub(crate) const SAVE_PAUSE: Duration = Duration::from_secs(1);
 /// How long to wait after the file could not be written.
 pub(crate) const SAVE_AGAIN: Duration = Duration::from_secs(30);
 
-/// Subscriptions of one client: two for each device of a fleet of 2,000. The router never forgets a filter.
+/// The longest topic and filter, in bytes, and the most levels that they have.
+pub(crate) const TOPIC: usize = 1_024;
+/// See [`TOPIC`].
+pub(crate) const LEVELS: usize = 64;
+
+/// The longest client id, in bytes.
+pub(crate) const CLIENT_ID: usize = 256;
+
+/// Bytes that a message takes besides its topic, its payload and its properties.
+pub(crate) const OVERHEAD: usize = 160;
+
+/// Bytes that one level of a filter takes, besides its text.
+pub(crate) const LEVEL: usize = 256;
+
+/// Subscriptions of one client: two for each device of a fleet of 2,000.
 pub(crate) const SUBSCRIPTIONS: usize = 4_096;
 
-/// Messages with QoS 2 of one client that are received and not yet released by it.
-pub(crate) const UNRELEASED: usize = 100;
+/// Bytes that the subscriptions of all clients take, besides what each client may have in any case.
+pub(crate) const SUBSCRIPTIONS_BYTES: usize = 32 * 1024 * 1024;
 
-/// Bytes of one part of a filter's log. The router keeps the last messages of every filter in memory for
-/// subscribers that lag or are away: `SEGMENT * SEGMENTS` is 256 KiB, some 1,000 offers.
-pub(crate) const SEGMENT: usize = 64 * 1024;
-/// Parts of a filter's log.
-pub(crate) const SEGMENTS: usize = 4;
+/// What each client may have in any case: subscriptions, and the bytes that they take.
+pub(crate) const SUBSCRIPTIONS_SHARE: usize = 16;
+/// See [`SUBSCRIPTIONS_SHARE`].
+pub(crate) const SUBSCRIPTIONS_SHARE_BYTES: usize = 16 * 1024;
+
+/// Bytes of messages that wait for one client, or for its acknowledgement: some 20,000 offers.
+pub(crate) const QUEUE: usize = 8 * 1024 * 1024;
+
+/// The same for a client from inside this process, where nobody strange is.
+pub(crate) const INSIDE_QUEUE: usize = 16 * 1024 * 1024;
+
+/// Bytes of messages that wait for all clients, besides what each client may have in any case.
+pub(crate) const QUEUES: usize = 64 * 1024 * 1024;
+
+/// Bytes of messages that may wait for each client in any case: some 80 offers.
+pub(crate) const QUEUE_SHARE: usize = 32 * 1024;
+
+/// Messages with QoS 1 or 2 that wait for one client's acknowledgement, and messages with QoS 2 that a client has yet to
+/// release.
+pub(crate) const WINDOW: usize = 100;
+
+/// Bytes of what waits to be sent in the order of one client's subscriptions: the answers, and where it is in what is
+/// retained for each.
+pub(crate) const ANSWERS: usize = 256 * 1024;
+
+/// Bytes that there is room for whenever something is read: most packets.
+pub(crate) const READ: usize = 512;
+
+/// Retained messages that one subscriber has looked through before the others have their turn.
+pub(crate) const SCAN: usize = 1_000;
+
+/// How long a session may outlive its connection: two months.
+pub(crate) const SESSION_LIFE: Duration = Duration::from_secs(60 * 24 * 60 * 60);
+
+/// How often the broker looks for what has expired.
+pub(crate) const SWEEP: Duration = Duration::from_secs(60);
 
 /// How long a new connection may take to say who it is.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -68,6 +115,9 @@ pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long the broker may take to deliver a message to itself over TCP, when it starts. About 1 ms is usual.
 pub(crate) const READY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a client that is sent away may take to read why.
+pub(crate) const GOODBYE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// How long a refused client may take to read the answer and to close.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);

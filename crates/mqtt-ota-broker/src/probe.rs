@@ -1,16 +1,14 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use bytes::Bytes;
-use rumqttd::protocol::{
-    Connect, Filter, Login, Packet, Publish, QoS, RetainForwardRule, Subscribe, Unsubscribe,
-};
+use rumqttc::mqttbytes::{QoS, v4};
+use rumqttc::v5::mqttbytes::{self, v5};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::codec::encode;
-use crate::link::{Link, Outgoing};
+use crate::link::Link;
+use crate::packet::Packet;
 use crate::{Credentials, limits};
 
 /// Proves that who connects to the address reaches this broker: a message of random bytes goes in over TCP and
@@ -18,38 +16,26 @@ use crate::{Credentials, limits};
 pub(crate) async fn reaches(
     address: SocketAddr,
     credentials: Option<&Credentials>,
-    inside: &mut Link,
+    inside: Link,
 ) -> io::Result<()> {
-    timeout(limits::READY_TIMEOUT, send_and_wait(address, credentials, inside)).await?
+    timeout(limits::READY_TIMEOUT, send_and_wait(address, credentials, &inside)).await?
 }
 
 async fn send_and_wait(
     address: SocketAddr,
     credentials: Option<&Credentials>,
-    inside: &mut Link,
+    inside: &Link,
 ) -> io::Result<()> {
     let nonce = format!("mqtt-ota-broker-{:032x}", fastrand::u128(..));
-    let filter = Filter {
-        path: nonce.clone(),
-        qos: QoS::AtMostOnce,
-        nolocal: false,
-        preserve_retain: false,
-        retain_forward_rule: RetainForwardRule::Never,
-    };
-    inside.subscribe(Subscribe { pkid: 1, filters: vec![filter] }).await;
+    inside.subscribe(&v5::Filter::new(nonce.clone(), mqttbytes::QoS::AtMostOnce));
 
+    let mut connect = v4::Connect::new(nonce.clone());
+    connect.keep_alive = 0;
+    connect.login = credentials.map(|credentials| v4::Login::new(credentials.user(), credentials.password()));
+    let publish = v4::Publish::new(nonce.clone(), QoS::AtMostOnce, nonce.clone());
     let mut packets = bytes::BytesMut::new();
-    let connect = Connect { keep_alive: 0, client_id: nonce.clone(), clean_session: true };
-    let login = credentials.map(|credentials| Login {
-        username: credentials.user().to_owned(),
-        password: credentials.password().to_owned(),
-    });
-    let topic = Bytes::from(nonce.clone());
-    for packet in [
-        Packet::Connect(connect, None, None, None, login),
-        Packet::Publish(Publish::new(topic.clone(), topic.clone(), false), None),
-    ] {
-        encode(packet, &mut packets).map_err(io::Error::other)?;
+    for packet in [v4::Packet::Connect(connect), v4::Packet::Publish(publish)] {
+        packet.write(&mut packets, usize::MAX).map_err(io::Error::other)?;
     }
     let mut socket = TcpStream::connect(reachable(address)).await?;
     socket.write_all(&packets).await?;
@@ -59,13 +45,13 @@ async fn send_and_wait(
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the connection is not accepted"));
     }
     loop {
-        match inside.next().await.map_err(io::Error::other)? {
-            Outgoing::Packet(Packet::Publish(publish, _)) if publish.payload == topic => break,
-            _ => {}
+        inside.woken().await;
+        while let Some(packet) = inside.next() {
+            if matches!(packet, Packet::Publish(publish) if publish.payload == nonce) {
+                return Ok(());
+            }
         }
     }
-    inside.unsubscribe(Unsubscribe { pkid: 2, filters: vec![nonce] }).await;
-    Ok(())
 }
 
 /// One cannot connect to "every address".

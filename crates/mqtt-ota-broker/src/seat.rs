@@ -3,10 +3,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedMutexGuard, watch};
 
+/// A client's id. Those from inside this process have ids of their own, which nobody in the network can take.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Name {
+    pub(crate) is_inside: bool,
+    pub(crate) id: Arc<str>,
+}
+
 /// Who is connected under which name: one at a time, and a newcomer sends away whoever is there.
 #[derive(Debug, Default)]
 pub(crate) struct Seats {
-    seats: Mutex<HashMap<String, Arc<Seat>>>,
+    seats: Mutex<HashMap<Name, Arc<Seat>>>,
 }
 
 #[derive(Debug, Default)]
@@ -20,7 +27,7 @@ struct Seat {
 #[derive(Debug)]
 pub(crate) struct Claim {
     seats: Arc<Seats>,
-    name: String,
+    name: Name,
     /// `None` once it has been given up.
     seat: Option<(Arc<Seat>, OwnedMutexGuard<()>)>,
     ticket: u64,
@@ -28,9 +35,9 @@ pub(crate) struct Claim {
 
 impl Seats {
     /// Sends away whoever has the name, and waits until they are gone.
-    pub(crate) async fn claim(self: &Arc<Self>, name: &str) -> Claim {
+    pub(crate) async fn claim(self: &Arc<Self>, name: &Name) -> Claim {
         let seat = Arc::clone(
-            self.seats.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default(),
+            self.seats.lock().unwrap_or_else(PoisonError::into_inner).entry(name.clone()).or_default(),
         );
         let mut ticket = 0;
         seat.asked.send_modify(|asked| {
@@ -38,7 +45,7 @@ impl Seats {
             ticket = *asked;
         });
         let guard = Arc::clone(&seat.taken).lock_owned().await;
-        Claim { seats: Arc::clone(self), name: name.to_owned(), seat: Some((seat, guard)), ticket }
+        Claim { seats: Arc::clone(self), name: name.clone(), seat: Some((seat, guard)), ticket }
     }
 }
 
@@ -69,13 +76,17 @@ impl Drop for Claim {
 mod tests {
     use super::*;
 
+    fn name(id: &str) -> Name {
+        Name { is_inside: false, id: id.into() }
+    }
+
     #[tokio::test]
     async fn a_newcomer_waits_until_the_one_before_is_gone() {
         let seats = Arc::new(Seats::default());
-        let first = seats.claim("desk").await;
+        let first = seats.claim(&name("desk")).await;
         let second = tokio::spawn({
             let seats = Arc::clone(&seats);
-            async move { seats.claim("desk").await }
+            async move { seats.claim(&name("desk")).await }
         });
         first.superseded().await;
         assert!(!second.is_finished());
@@ -88,8 +99,8 @@ mod tests {
     #[tokio::test]
     async fn another_name_disturbs_nobody() {
         let seats = Arc::new(Seats::default());
-        let desk = seats.claim("desk").await;
-        let _lamp = seats.claim("lamp").await;
+        let desk = seats.claim(&name("desk")).await;
+        let _lamp = seats.claim(&name("lamp")).await;
         let mut superseded = std::pin::pin!(desk.superseded());
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         assert!(superseded.as_mut().poll(&mut context).is_pending());

@@ -1,8 +1,9 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use rumqttd::protocol::Publish;
+use rumqttc::v5::mqttbytes::v5;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::sleep;
@@ -10,13 +11,12 @@ use tokio::time::sleep;
 use crate::archive::Archive;
 use crate::client::{self, Hall};
 use crate::connector::Arrival;
-use crate::link::Router;
+use crate::router::Router;
+use crate::seat::Name;
+use crate::session::Terms;
 use crate::{BrokerConfig, BrokerError, limits, probe};
 
-/// The broker's own connection to its router. No client has a name with a percent sign that letters follow.
-const INSIDE: &str = "%inside";
-
-/// Runs the broker until it is told to stop, or its router is gone. `ready` is told once it can be used.
+/// Runs the broker until it is told to stop. `ready` is told once it can be used.
 pub(crate) async fn run(
     config: BrokerConfig,
     arrivals: mpsc::UnboundedReceiver<Arrival>,
@@ -34,42 +34,33 @@ pub(crate) async fn run(
             return drop(ready.send(Err(BrokerError::Announcements { path, source })));
         }
     };
-    // At its own limit rumqttd is wedged by a client that tries again. So the limit is kept here, and the
-    // router has room to spare.
     let connections = config.max_connections.min(Semaphore::MAX_PERMITS / 2);
-    let router = Router::start(connections.saturating_add(limits::INSIDE + 2), archive.clone());
-    let Ok((mut inside, _)) = router.open(INSIDE, true) else {
-        return drop(ready.send(Err(BrokerError::Died)));
-    };
+    let router = Arc::new(Router::new(connections.max(limits::CONNECTIONS), archive.clone()));
     // Before anybody may ask for them.
     if let Some(archive) = &archive {
         for (topic, message) in archive.messages() {
-            let _ = inside.publish(Publish::new(topic, message, true), None);
+            let kept = v5::Publish { topic, payload: message, retain: true, ..v5::Publish::default() };
+            router.publish(None, &kept);
         }
-        inside.taken().await;
         tokio::spawn(Arc::clone(archive).run());
     }
-    let hall = Arc::new(Hall {
-        router,
-        config,
-        entrance: Arc::default(),
-        seats: Arc::default(),
-        nameless: std::sync::atomic::AtomicU64::default(),
-    });
+    tokio::spawn(Arc::clone(&router).run());
+    let terms =
+        Terms { life: Duration::ZERO, window: limits::WINDOW, max_packet: usize::MAX, is_inside: true };
+    // An id that no client has, as it is too long for one.
+    let inside = Name { is_inside: true, id: "%".repeat(limits::CLIENT_ID + 1).into() };
+    let (inside, _) = router.attach(inside, true, terms);
+    let hall = Arc::new(Hall { router, config, entrance: Arc::default(), seats: Arc::default() });
     tokio::spawn(accept(listener, connections, Arc::clone(&hall)));
     tokio::spawn(admit(arrivals, Arc::clone(&hall)));
-    if let Err(source) = probe::reaches(address, hall.config.credentials.as_ref(), &mut inside).await {
+    if let Err(source) = probe::reaches(address, hall.config.credentials.as_ref(), inside).await {
         return drop(ready.send(Err(BrokerError::NotReady { address, source })));
     }
     tracing::info!(%address, "the broker is ready");
     if ready.send(Ok(address)).is_err() {
         return;
     }
-    tokio::select! {
-        _ = stop => {}
-        // Nothing is published to it any more: it ends with the router, and not before.
-        () = async { while inside.next().await.is_ok() {} } => tracing::error!("the broker's router is gone"),
-    }
+    let _ = stop.await;
     if let Some(archive) = archive {
         // Blocks, so that nobody is told meanwhile that more was taken. What goes wrong, it has said.
         let _ = archive.save();

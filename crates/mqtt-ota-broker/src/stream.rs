@@ -1,16 +1,17 @@
 use std::io;
 
-use bytes::BytesMut;
-use rumqttd::protocol::{Error, Packet};
+use bytes::{Buf, BytesMut};
+use rumqttc::v5::mqttbytes::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-use crate::codec::{self, MessageId, Received};
 use crate::limits;
+use crate::packet::{self, Malformed, Packet, Version};
 
 /// A client's connection, as packets.
 pub(crate) struct PacketStream<S> {
     socket: S,
+    version: Version,
     incoming: BytesMut,
     outgoing: BytesMut,
     max_packet: usize,
@@ -18,41 +19,69 @@ pub(crate) struct PacketStream<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> PacketStream<S> {
     pub(crate) fn new(socket: S, max_packet: usize) -> Self {
-        Self { socket, incoming: BytesMut::new(), outgoing: BytesMut::new(), max_packet }
+        let version = Version::V311;
+        Self { socket, version, incoming: BytesMut::new(), outgoing: BytesMut::new(), max_packet }
     }
 
-    /// The next packet; `None` where the client closed the connection.
+    /// The version of MQTT that is spoken here, as the client's first packet says.
+    pub(crate) fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Waits for the client's first packet and takes the version from it; `None` where the client closed the connection.
     ///
-    /// Cancellation safe: what was read so far stays for the next call.
-    pub(crate) async fn receive(&mut self) -> Result<Option<Received>, StreamError> {
+    /// Cancellation safe.
+    pub(crate) async fn greet(&mut self) -> Result<Option<Version>, StreamError> {
         loop {
-            if let Some(received) = codec::decode(&mut self.incoming, self.max_packet)? {
-                return Ok(Some(received));
+            // What is not MQTT often looks like the beginning of a long packet, and would be waited for.
+            match packet::version(&self.incoming, self.max_packet) {
+                Ok(Some(version)) => {
+                    self.version = version;
+                    return Ok(Some(version));
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    if matches!(error, Malformed::Version(level) if level > 5) {
+                        self.version = Version::V5;
+                    }
+                    return Err(error.into());
+                }
             }
-            if self.socket.read_buf(&mut self.incoming).await? == 0 {
+            if self.read().await? == 0 {
                 return Ok(None);
             }
         }
     }
 
-    /// The first byte of the next packet; `None` where the client closed the connection.
+    /// The next packet; `None` where the client closed the connection.
     ///
-    /// Cancellation safe.
-    pub(crate) async fn peek(&mut self) -> Result<Option<u8>, StreamError> {
-        if self.incoming.is_empty() {
-            self.socket.read_buf(&mut self.incoming).await?;
+    /// Cancellation safe: what was read so far stays for the next call.
+    pub(crate) async fn receive(&mut self) -> Result<Option<Packet>, StreamError> {
+        loop {
+            if let Some(packet) = self.received()? {
+                return Ok(Some(packet));
+            }
+            if self.read().await? == 0 {
+                return Ok(None);
+            }
         }
-        Ok(self.incoming.first().copied())
+    }
+
+    async fn read(&mut self) -> io::Result<usize> {
+        if self.incoming.capacity() - self.incoming.len() < limits::READ / 4 {
+            self.incoming.reserve(limits::READ);
+        }
+        self.socket.read_buf(&mut self.incoming).await
+    }
+
+    /// A packet that is here already.
+    pub(crate) fn received(&mut self) -> Result<Option<Packet>, StreamError> {
+        Ok(packet::decode(&mut self.incoming, self.version, self.max_packet)?)
     }
 
     /// Adds a packet to those that the next flush writes.
-    pub(crate) fn queue(&mut self, packet: Packet) -> Result<Option<MessageId>, StreamError> {
-        Ok(codec::encode(packet, &mut self.outgoing)?)
-    }
-
-    /// Adds bytes to those that the next flush writes.
-    pub(crate) fn queue_bytes(&mut self, bytes: &[u8]) {
-        self.outgoing.extend_from_slice(bytes);
+    pub(crate) fn queue(&mut self, packet: Packet) -> Result<(), StreamError> {
+        Ok(packet::encode(packet, self.version, &mut self.outgoing)?)
     }
 
     /// Whether enough has been queued to be worth a write.
@@ -60,14 +89,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PacketStream<S> {
         self.outgoing.len() >= limits::BATCH
     }
 
-    /// Writes what is queued. Not cancellation safe: the connection has to end where it was cancelled.
+    /// Writes what is queued.
+    ///
+    /// Cancellation safe: what was not written stays for the next call.
     pub(crate) async fn flush(&mut self) -> Result<(), StreamError> {
-        if !self.outgoing.is_empty() {
-            match timeout(limits::WRITE_TIMEOUT, self.socket.write_all(&self.outgoing)).await {
-                Ok(written) => written?,
-                Err(_) => return Err(StreamError::NotRead),
+        let write = async {
+            while !self.outgoing.is_empty() {
+                match self.socket.write(&self.outgoing).await? {
+                    0 => return Err(io::ErrorKind::WriteZero.into()),
+                    written => self.outgoing.advance(written),
+                }
             }
-            self.outgoing.clear();
+            io::Result::Ok(())
+        };
+        timeout(limits::WRITE_TIMEOUT, write).await.map_err(|_| StreamError::NotRead)??;
+        // A burst's memory is not kept for a client that is mostly silent.
+        self.outgoing = BytesMut::new();
+        if self.incoming.is_empty() {
+            self.incoming = BytesMut::new();
         }
         Ok(())
     }
@@ -97,6 +136,8 @@ pub(crate) enum StreamError {
     Io(#[from] io::Error),
     #[error("the client does not read what it is sent")]
     NotRead,
-    #[error("the client does not follow MQTT 3.1.1")]
-    Protocol(#[from] Error),
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    #[error("a packet cannot be written")]
+    Unwritable(#[from] Error),
 }

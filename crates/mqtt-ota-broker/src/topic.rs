@@ -1,53 +1,55 @@
-use bytes::{Buf, BufMut, Bytes, BytesMut};
-use rumqttd::protocol::valid_filter;
+use crate::limits;
 
-/// In the router every topic has an empty level before it. rumqttd takes the first *byte* of a topic for its
-/// first character, and its thread ends at a topic like `été`; so the first character is always this one.
-const ROOT: u8 = b'/';
-
-/// A client's topic as the router's; `None` where a message cannot have it.
-pub(crate) fn into_router(topic: &[u8]) -> Option<Bytes> {
-    let text = std::str::from_utf8(topic).ok()?;
-    if text.is_empty() || text.contains(['+', '#', '\0']) {
-        return None;
-    }
-    let mut inner = BytesMut::with_capacity(topic.len() + 1);
-    if !is_reserved(topic) {
-        inner.put_u8(ROOT);
-    }
-    inner.put_slice(topic);
-    Some(inner.freeze())
+/// Whether a message can have this topic.
+pub(crate) fn is_topic(topic: &[u8]) -> bool {
+    is_text(topic) && !topic.iter().any(|byte| matches!(byte, b'+' | b'#'))
 }
 
-/// The router's topic as the client's.
-pub(crate) fn from_router(mut topic: Bytes) -> Bytes {
-    if topic.first() == Some(&ROOT) {
-        topic.advance(1);
+/// Whether a client can subscribe to this filter.
+pub(crate) fn is_filter(filter: &[u8]) -> bool {
+    let mut levels = filter.split(|byte| *byte == b'/').peekable();
+    let mut valid = is_text(filter);
+    while let Some(level) = levels.next() {
+        let alone = level.len() == 1;
+        valid &= !level.contains(&b'+') || alone;
+        valid &= !level.contains(&b'#') || alone && levels.peek().is_none();
     }
-    topic
+    valid
 }
 
-/// A client's filter as the router's; `None` where it is not one, or one for shared or reserved topics.
-pub(crate) fn filter_into_router(filter: &str) -> Option<String> {
-    let valid = valid_filter(filter) && !filter.contains('\0') && !is_reserved(filter.as_bytes());
-    valid.then(|| format!("{}{filter}", char::from(ROOT)))
+/// Whether a filter takes more than one topic.
+pub(crate) fn has_wildcard(filter: &[u8]) -> bool {
+    filter.iter().any(|byte| matches!(byte, b'+' | b'#'))
 }
 
-/// Topics of the broker's own, which clients cannot use to talk to each other. The router matches none.
+/// Whether a valid filter takes a valid topic.
+pub(crate) fn takes(filter: &[u8], topic: &[u8]) -> bool {
+    let (mut filter, mut topic) = (filter.split(|byte| *byte == b'/'), topic.split(|byte| *byte == b'/'));
+    loop {
+        match (filter.next(), topic.next()) {
+            (None, None) | (Some(b"#"), _) => return true,
+            (Some(level), Some(found)) if level == b"+" || level == found => {}
+            _ => return false,
+        }
+    }
+}
+
+/// Topics of the broker's own, which clients cannot use to talk to each other.
 pub(crate) fn is_reserved(topic: &[u8]) -> bool {
     topic.first() == Some(&b'$')
 }
 
-/// A client's name as the router's, which has no room for four characters.
-pub(crate) fn client_id_into_router(client_id: &str) -> String {
-    let mut inner = String::with_capacity(client_id.len());
-    for character in client_id.chars() {
-        match character {
-            '%' | '/' | '+' | '#' | '$' => inner.push_str(&format!("%{:02X}", u32::from(character))),
-            _ => inner.push(character),
-        }
-    }
-    inner
+/// The prefix of subscriptions that several clients share (MQTT 5, 4.8.2).
+pub(crate) fn is_shared(filter: &[u8]) -> bool {
+    filter.starts_with(b"$share/")
+}
+
+fn is_text(text: &[u8]) -> bool {
+    let levels = text.iter().filter(|byte| **byte == b'/').count() + 1;
+    (1..=limits::TOPIC).contains(&text.len())
+        && levels <= limits::LEVELS
+        && !text.contains(&0)
+        && std::str::from_utf8(text).is_ok()
 }
 
 #[cfg(test)]
@@ -55,35 +57,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_topic_comes_back_as_it_went() {
-        for topic in ["desk/OTA", "été/OTA", "/", "//x", " "] {
-            let inner = into_router(topic.as_bytes()).unwrap();
-            assert!(inner.starts_with(b"/"));
-            assert_eq!(from_router(inner), topic);
-        }
-    }
-
-    #[test]
     fn a_topic_with_a_wildcard_or_broken_text_is_none() {
-        for topic in [&b""[..], b"a/+", b"#", b"a\0", b"\xff"] {
-            assert_eq!(into_router(topic), None);
+        for topic in ["desk/OTA", "été/OTA", "/", "//x", " "] {
+            assert!(is_topic(topic.as_bytes()), "{topic}");
+        }
+        let long = [b'x'; limits::TOPIC + 1];
+        let deep = [b'/'; limits::LEVELS];
+        for topic in [&b""[..], b"a/+", b"#", b"a\0", b"\xff", &long, &deep] {
+            assert!(!is_topic(topic), "{topic:?}");
         }
     }
 
     #[test]
-    fn shared_reserved_and_broken_filters_are_none() {
-        assert_eq!(filter_into_router("+/OTA").as_deref(), Some("/+/OTA"));
-        for filter in ["", "$share/g/x", "$SYS/#", "a#", "a/#/b", "a+", "a\0"] {
-            assert_eq!(filter_into_router(filter), None, "{filter:?}");
+    fn a_wildcard_has_its_level_to_itself() {
+        for filter in ["+/OTA", "#", "+/+/#", "/", "a//b"] {
+            assert!(is_filter(filter.as_bytes()), "{filter}");
+        }
+        for filter in ["", "a#", "a/#/b", "a+", "+a/b", "##", "a\0"] {
+            assert!(!is_filter(filter.as_bytes()), "{filter}");
         }
     }
 
     #[test]
-    fn every_client_id_has_a_name_of_its_own_that_the_router_takes() {
-        let names = ["a", "a/b", "a%2Fb", "+", "#", "$SYS", "%", "é"].map(client_id_into_router);
-        for (i, name) in names.iter().enumerate() {
-            assert!(!name.contains(['/', '+', '#', '$']), "{name:?}");
-            assert!(!names[..i].contains(name), "{name:?}");
+    fn a_filter_takes_its_topics_and_no_others() {
+        for (filter, topic) in
+            [("a/b", "a/b"), ("+/b", "/b"), ("#", "a/b"), ("a/#", "a"), ("a/#", "a/b/c"), ("été/+", "été/")]
+        {
+            assert!(takes(filter.as_bytes(), topic.as_bytes()), "{filter} {topic}");
+        }
+        for (filter, topic) in [("a/b", "a/b/c"), ("a/b", "a"), ("+", "a/b"), ("a/#", "ab"), ("+/+", "a")] {
+            assert!(!takes(filter.as_bytes(), topic.as_bytes()), "{filter} {topic}");
         }
     }
 }

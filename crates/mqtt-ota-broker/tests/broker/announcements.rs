@@ -69,11 +69,11 @@ async fn an_announcement_that_was_cleared_goes_from_the_file() {
     let broker = start(&file).await;
     let mut device = Peer::connect(&broker, "device").await;
     device.publish("LAMP/OTA/device", true, "").await;
-    // The router clears here as well.
+    // Only a message that is to be retained ends what is.
     device.publish("PLUG/OTA/device", false, "").await;
     device.publish("ROOF/OTA/device", true, &"x".repeat(1_025)).await;
     broker.stop().await;
-    assert_eq!(fs::read_to_string(&file).unwrap(), "HALL v=1\n");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "HALL v=1\nPLUG v=1\n");
 }
 
 #[tokio::test]

@@ -1,26 +1,9 @@
-use std::time::Duration;
-
-use rumqttc::v5::mqttbytes::v5::ConnectReturnCode as CodeV5;
-use rumqttc::{Incoming, LastWill, QoS, v5};
+use rumqttc::{Incoming, LastWill, QoS};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::peer::{GUARD, Peer, assert_alive, broker};
-
-#[tokio::test]
-async fn a_client_that_speaks_mqtt_5_is_told_at_once() {
-    let broker = broker().await;
-    let mut options =
-        v5::MqttOptions::new("desk", broker.address().ip().to_string(), broker.address().port());
-    options.set_keep_alive(Duration::from_secs(60));
-    let (_client, mut events) = v5::AsyncClient::new(options, 10);
-    let error = timeout(GUARD, events.poll()).await.unwrap().unwrap_err();
-    assert!(
-        matches!(error, v5::ConnectionError::ConnectionRefused(CodeV5::UnsupportedProtocolVersion)),
-        "{error:?}"
-    );
-}
 
 #[tokio::test]
 async fn a_client_that_speaks_mqtt_3_1_is_told_in_its_own_words() {

@@ -1,0 +1,326 @@
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{self, PubAckReason, RetainForwardRule, SubscribeReasonCode as Code};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use crate::archive::Archive;
+use crate::link::Link;
+use crate::message::Message;
+use crate::retained::{Cursor, Retained};
+use crate::seat::Name;
+use crate::session::{Away, Delivery, Session, Terms};
+use crate::tree::{Options, SessionId, Tree};
+use crate::{limits, topic};
+
+/// Who is subscribed to what, what waits for whom, and what is retained.
+///
+/// Everything that is known of a client goes with its session.
+#[derive(Debug)]
+pub(crate) struct Router {
+    state: Mutex<State>,
+    archive: Option<Arc<Archive>>,
+    /// As many sessions of clients that are away are kept.
+    max_away: usize,
+    /// Something is due earlier than it was.
+    due: Notify,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    sessions: HashMap<SessionId, Session>,
+    names: HashMap<Name, SessionId>,
+    away: HashSet<SessionId>,
+    tree: Tree,
+    pub(crate) retained: Retained,
+    last: SessionId,
+    /// What all queued messages cost, and all subscriptions.
+    queued: usize,
+    subscribed: usize,
+}
+
+impl Router {
+    pub(crate) fn new(max_away: usize, archive: Option<Arc<Archive>>) -> Self {
+        Self { state: Mutex::default(), archive, max_away, due: Notify::new() }
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Connects a client; whether there was a session of it.
+    pub(crate) fn attach(self: &Arc<Self>, name: Name, clean: bool, terms: Terms) -> (Link, bool) {
+        let mut state = self.state();
+        let known = state.names.get(&name).copied();
+        let will = match known {
+            Some(id) if clean => state.end(id),
+            _ => None,
+        };
+        if let Some(will) = will {
+            self.publish_in(&mut state, None, &will);
+        }
+        let resumed = known.filter(|_| !clean);
+        let id = match resumed {
+            Some(id) => id,
+            None => {
+                state.last += 1;
+                let id = state.last;
+                state.names.insert(name.clone(), id);
+                state.sessions.insert(id, Session::new(name, terms));
+                id
+            }
+        };
+        state.away.remove(&id);
+        let wake = state.sessions.get_mut(&id).map(|session| {
+            session.resume(terms);
+            Arc::clone(&session.wake)
+        });
+        (Link::new(Arc::clone(self), id, wake.unwrap_or_default()), resumed.is_some())
+    }
+
+    /// Ends a connection. The will is published after the delay, or with the session's end.
+    pub(crate) fn detach(
+        &self,
+        id: SessionId,
+        life: Option<Duration>,
+        will: Option<(v5::Publish, Duration)>,
+    ) {
+        let mut state = self.state();
+        let Some(session) = state.sessions.get_mut(&id) else { return };
+        let life = life.unwrap_or(session.terms.life);
+        let now = Instant::now();
+        if life.is_zero() {
+            state.end(id);
+            if let Some((will, _)) = will {
+                self.publish_in(&mut state, Some(id), &will);
+            }
+            return;
+        }
+        let (will, delayed) = match will {
+            Some((will, delay)) if delay.is_zero() => (Some(will), None),
+            Some((will, delay)) => (None, Some((will, now + delay.min(life)))),
+            None => (None, None),
+        };
+        session.away = Some(Away { since: now, until: now.checked_add(life), will: delayed });
+        state.away.insert(id);
+        if let Some(will) = will {
+            self.publish_in(&mut state, Some(id), &will);
+        }
+        while state.away.len() > self.max_away {
+            let Some(will) = state.end_oldest() else { break };
+            if let Some(will) = will {
+                self.publish_in(&mut state, None, &will);
+            }
+        }
+        drop(state);
+        self.due.notify_one();
+    }
+
+    /// Delivers a message to all who are subscribed to it, and retains it where it asks for that.
+    pub(crate) fn publish(&self, from: Option<SessionId>, publish: &v5::Publish) -> PubAckReason {
+        self.publish_in(&mut self.state(), from, publish)
+    }
+
+    fn publish_in(&self, state: &mut State, from: Option<SessionId>, publish: &v5::Publish) -> PubAckReason {
+        if topic::is_reserved(&publish.topic) {
+            return PubAckReason::NoMatchingSubscribers;
+        }
+        let message = Arc::new(Message::new(publish, Instant::now()));
+        let is_kept = !publish.retain || self.retain(state, &message);
+        let found = state.deliver(from, publish.retain, &message);
+        match (is_kept, found) {
+            (false, _) => PubAckReason::QuotaExceeded,
+            (true, false) => PubAckReason::NoMatchingSubscribers,
+            (true, true) => PubAckReason::Success,
+        }
+    }
+
+    /// False where there is no room for it.
+    fn retain(&self, state: &mut State, message: &Arc<Message>) -> bool {
+        let is_kept = if message.payload.is_empty() {
+            state.retained.remove(&message.topic);
+            true
+        } else {
+            state.retained.insert(message)
+        };
+        if !is_kept {
+            tracing::debug!("a message is not retained: there are too many");
+        } else if let Some(archive) = &self.archive {
+            archive.take(&message.topic, &message.payload);
+        }
+        is_kept
+    }
+
+    /// Publishes wills and ends sessions when their time has come, for as long as it is polled.
+    pub(crate) async fn run(self: Arc<Self>) {
+        loop {
+            let next = self.expire(Instant::now());
+            tokio::select! {
+                () = sleep_until(next) => {}
+                () = self.due.notified() => {}
+            }
+        }
+    }
+
+    /// Does what is due; when to come back.
+    fn expire(&self, now: Instant) -> Instant {
+        let mut state = self.state();
+        let mut next = now + limits::SWEEP;
+        let (mut ended, mut wills) = (Vec::new(), Vec::new());
+        let State { away, sessions, retained, .. } = &mut *state;
+        for id in &*away {
+            let Some(away) = sessions.get_mut(id).and_then(|session| session.away.as_mut()) else { continue };
+            let due = [away.until, away.will.as_ref().map(|(_, at)| *at)];
+            next = due.into_iter().flatten().filter(|at| *at > now).fold(next, Instant::min);
+            wills.extend(away.will.take_if(|(_, at)| *at <= now));
+            if away.until.is_some_and(|until| until <= now) {
+                ended.push(*id);
+            }
+        }
+        retained.expire(now);
+        let wills = wills.into_iter().map(|(will, _)| will);
+        let wills: Vec<_> = wills.chain(ended.into_iter().filter_map(|id| state.end(id))).collect();
+        for will in wills {
+            self.publish_in(&mut state, None, &will);
+        }
+        next
+    }
+}
+
+impl State {
+    /// The session and what all messages cost.
+    pub(crate) fn session(&mut self, id: SessionId) -> Option<(&mut Session, &mut usize)> {
+        Some((self.sessions.get_mut(&id)?, &mut self.queued))
+    }
+
+    /// Subscribes a session; the answer, and where what is retained for it begins.
+    pub(crate) fn subscribe(&mut self, id: SessionId, filter: &v5::Filter) -> (Code, Option<Cursor>) {
+        let path = filter.path.as_bytes();
+        let Self { sessions, tree, subscribed, retained, .. } = self;
+        let Some(session) = sessions.get_mut(&id) else { return (Code::Unspecified, None) };
+        if topic::is_shared(path) {
+            return (Code::SharedSubscriptionsNotSupported, None);
+        }
+        if !topic::is_filter(path) {
+            return (Code::TopicFilterInvalid, None);
+        }
+        if topic::is_reserved(path) {
+            return (Code::NotAuthorized, None);
+        }
+        let is_new = !session.subscriptions.contains_key(path);
+        if is_new {
+            let levels = path.iter().filter(|byte| **byte == b'/').count() + 1;
+            let cost = limits::LEVEL * levels + 2 * path.len();
+            let count = session.subscriptions.len() + 1;
+            let has_share = count <= limits::SUBSCRIPTIONS_SHARE
+                && session.subscribed + cost <= limits::SUBSCRIPTIONS_SHARE_BYTES;
+            if count > limits::SUBSCRIPTIONS || !has_share && *subscribed + cost > limits::SUBSCRIPTIONS_BYTES
+            {
+                return (Code::QuotaExceeded, None);
+            }
+            session.subscriptions.insert(path.into(), cost);
+            session.subscribed += cost;
+            *subscribed += cost;
+        }
+        let options = Options {
+            qos: filter.qos,
+            no_local: filter.nolocal,
+            retain_as_published: filter.preserve_retain,
+        };
+        tree.insert(path, id, options);
+        let wants = match filter.retain_forward_rule {
+            RetainForwardRule::OnEverySubscribe => true,
+            RetainForwardRule::OnNewSubscribe => is_new,
+            RetainForwardRule::Never => false,
+        };
+        (Code::Success(filter.qos), if wants { retained.cursor(path) } else { None })
+    }
+
+    /// Ends a subscription; false where there was none.
+    pub(crate) fn unsubscribe(&mut self, id: SessionId, filter: &[u8]) -> bool {
+        let Some(session) = self.sessions.get_mut(&id) else { return false };
+        let Some(cost) = session.subscriptions.remove(filter) else { return false };
+        session.subscribed -= cost;
+        self.subscribed -= cost;
+        self.tree.remove(filter, id)
+    }
+
+    /// Puts a message into the queues of those who are subscribed; false where nobody is.
+    fn deliver(&mut self, from: Option<SessionId>, retain: bool, message: &Arc<Message>) -> bool {
+        let mut takers: Vec<(SessionId, QoS, bool)> = Vec::new();
+        self.tree.each(&message.topic, |id, options| {
+            if !(options.no_local && from == Some(id)) {
+                takers.push((id, options.qos, options.retain_as_published));
+            }
+        });
+        // A client with overlapping subscriptions gets it once, with the highest quality that it asked for.
+        takers.sort_unstable_by_key(|(id, ..)| *id);
+        takers.dedup_by(|(id, qos, as_published), (kept, best, kept_as_published)| {
+            let same = id == kept;
+            if same {
+                *kept_as_published |= *as_published;
+                if *qos as u8 > *best as u8 {
+                    *best = *qos;
+                }
+            }
+            same
+        });
+        for (id, granted, as_published) in &takers {
+            let Some(session) = self.sessions.get_mut(id) else { continue };
+            let qos = if message.qos as u8 <= *granted as u8 { message.qos } else { *granted };
+            // One that sleeps gets what was sent to be delivered.
+            if session.away.is_none() || qos != QoS::AtMostOnce {
+                let delivery =
+                    Delivery { message: Arc::clone(message), qos, retain: retain && *as_published };
+                session.push(delivery, &mut self.queued);
+            }
+        }
+        !takers.is_empty()
+    }
+
+    /// Forgets a session and all that was kept for it. Its last will, where it has yet to be published.
+    fn end(&mut self, id: SessionId) -> Option<v5::Publish> {
+        let session = self.sessions.remove(&id)?;
+        self.away.remove(&id);
+        self.names.remove(&session.name);
+        for filter in session.subscriptions.keys() {
+            self.tree.remove(filter, id);
+        }
+        self.subscribed -= session.subscribed;
+        self.queued = self.queued.saturating_sub(session.queued());
+        shrink(&mut self.sessions);
+        shrink(&mut self.names);
+        session.away.and_then(|away| away.will).map(|(will, _)| will)
+    }
+
+    /// Ends the session that has been away for longest, first of those that no message waits for and that are
+    /// subscribed to nothing. `None` where there is none.
+    fn end_oldest(&mut self) -> Option<Option<v5::Publish>> {
+        let rank = |id: &&SessionId| {
+            let session = self.sessions.get(id)?;
+            Some((!session.subscriptions.is_empty(), session.away.as_ref()?.since))
+        };
+        let oldest = *self.away.iter().min_by_key(rank)?;
+        Some(self.end(oldest))
+    }
+
+    /// Nothing is known of anybody.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+            && self.names.is_empty()
+            && self.away.is_empty()
+            && self.tree.is_empty()
+            && (self.queued, self.subscribed) == (0, 0)
+    }
+}
+
+/// Gives memory back after a crowd has left.
+fn shrink<K: std::hash::Hash + Eq, V>(map: &mut HashMap<K, V>) {
+    if map.capacity() > 64 && map.len() < map.capacity() / 4 {
+        map.shrink_to_fit();
+    }
+}

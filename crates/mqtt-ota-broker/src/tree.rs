@@ -1,0 +1,153 @@
+use std::collections::{BTreeMap, HashMap};
+
+use rumqttc::v5::mqttbytes::QoS;
+
+/// The broker's number for a session.
+pub(crate) type SessionId = u64;
+
+/// How a client subscribes to a filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Options {
+    pub(crate) qos: QoS,
+    /// Whether it does not get its own messages.
+    pub(crate) no_local: bool,
+    /// Whether it is told that a message was published to be retained.
+    pub(crate) retain_as_published: bool,
+}
+
+/// Who is subscribed to what: a tree of the filters' levels. A level that nobody needs any more is gone.
+#[derive(Debug, Default)]
+pub(crate) struct Tree {
+    root: Node,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    levels: HashMap<Box<[u8]>, Box<Node>>,
+    any: Option<Box<Node>>,
+    here: BTreeMap<SessionId, Options>,
+    /// Those that have `#` behind this level.
+    below: BTreeMap<SessionId, Options>,
+}
+
+impl Tree {
+    /// Subscribes a session to a valid filter; the options that it had before.
+    pub(crate) fn insert(&mut self, filter: &[u8], session: SessionId, options: Options) -> Option<Options> {
+        let mut node = &mut self.root;
+        for level in filter.split(|byte| *byte == b'/') {
+            node = match level {
+                b"#" => return node.below.insert(session, options),
+                b"+" => node.any.get_or_insert_default(),
+                level => {
+                    if !node.levels.contains_key(level) {
+                        node.levels.insert(level.into(), Box::default());
+                    }
+                    node.levels.get_mut(level)?
+                }
+            };
+        }
+        node.here.insert(session, options)
+    }
+
+    /// Ends a session's subscription to a filter; false where there was none.
+    pub(crate) fn remove(&mut self, filter: &[u8], session: SessionId) -> bool {
+        self.root.remove(&mut filter.split(|byte| *byte == b'/'), session)
+    }
+
+    /// Calls `found` for each subscription that takes the topic. A session with overlapping filters is found once for
+    /// each.
+    pub(crate) fn each(&self, topic: &[u8], mut found: impl FnMut(SessionId, Options)) {
+        let levels: Vec<&[u8]> = topic.split(|byte| *byte == b'/').collect();
+        self.root.each(&levels, &mut found);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.root.is_empty()
+    }
+}
+
+impl Node {
+    /// At most [`LEVELS`](crate::limits::LEVELS) calls deep.
+    fn remove<'a>(&mut self, levels: &mut impl Iterator<Item = &'a [u8]>, session: SessionId) -> bool {
+        match levels.next() {
+            None => self.here.remove(&session).is_some(),
+            Some(b"#") => self.below.remove(&session).is_some(),
+            Some(b"+") => {
+                let removed = self.any.as_mut().is_some_and(|node| node.remove(levels, session));
+                self.any.take_if(|node| node.is_empty());
+                removed
+            }
+            Some(level) => {
+                let Some(node) = self.levels.get_mut(level) else { return false };
+                let removed = node.remove(levels, session);
+                if node.is_empty() {
+                    self.levels.remove(level);
+                    if self.levels.len() < self.levels.capacity() / 4 {
+                        self.levels.shrink_to_fit();
+                    }
+                }
+                removed
+            }
+        }
+    }
+
+    fn each(&self, levels: &[&[u8]], found: &mut impl FnMut(SessionId, Options)) {
+        self.below.iter().for_each(|(session, options)| found(*session, *options));
+        match levels.split_first() {
+            None => self.here.iter().for_each(|(session, options)| found(*session, *options)),
+            Some((level, rest)) => {
+                if let Some(node) = self.levels.get(*level) {
+                    node.each(rest, found);
+                }
+                if let Some(node) = &self.any {
+                    node.each(rest, found);
+                }
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.levels.is_empty() && self.any.is_none() && self.here.is_empty() && self.below.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topic;
+
+    const OPTIONS: Options = Options { qos: QoS::AtLeastOnce, no_local: false, retain_as_published: false };
+
+    #[test]
+    fn every_filter_that_takes_a_topic_is_found_and_no_other() {
+        let words = ["a", "b", "+", ""];
+        let mut filters = vec!["#".to_owned()];
+        for one in words {
+            filters.extend([one.to_owned(), format!("{one}/#")]);
+            for two in words {
+                filters.extend([format!("{one}/{two}"), format!("{one}/{two}/#")]);
+            }
+        }
+        filters.retain(|filter| topic::is_filter(filter.as_bytes()));
+        let mut tree = Tree::default();
+        for (filter, session) in filters.iter().zip(0..) {
+            assert_eq!(tree.insert(filter.as_bytes(), session, OPTIONS), None);
+            assert_eq!(tree.insert(filter.as_bytes(), session, OPTIONS), Some(OPTIONS));
+        }
+        for topic in ["a", "a/b", "b/a", "a/", "/", "/a", "c", "a/b/c", "c/c"] {
+            let mut found = Vec::new();
+            tree.each(topic.as_bytes(), |session, _| found.push(session));
+            found.sort_unstable();
+            let takes = |(filter, _): &(&String, u64)| topic::takes(filter.as_bytes(), topic.as_bytes());
+            let expected: Vec<_> =
+                filters.iter().zip(0..).filter(takes).map(|(_, session)| session).collect();
+            assert_eq!(found, expected, "{topic}");
+        }
+        for (filter, session) in filters.iter().zip(0..) {
+            assert!(tree.remove(filter.as_bytes(), session));
+            assert!(!tree.remove(filter.as_bytes(), session));
+        }
+        assert!(tree.is_empty());
+    }
+}
