@@ -104,9 +104,14 @@ fn malformed(error: impl std::error::Error + Send + Sync + 'static) -> Malformed
 
 /// Appends a packet to the buffer, in the words of the client's version.
 pub(crate) fn encode(packet: Packet, version: Version, buffer: &mut BytesMut) -> Result<(), Error> {
-    match version {
-        Version::V5 => packet.write(buffer, None).map(drop),
-        Version::V311 => match to_v311(packet) {
+    match (version, packet) {
+        // rumqttc writes a length that is wrong.
+        (Version::V5, Packet::Disconnect(goodbye)) => {
+            buffer.extend_from_slice(&[DISCONNECT << 4, 2, goodbye.reason_code as u8, 0]);
+            Ok(())
+        }
+        (Version::V5, packet) => packet.write(buffer, None).map(drop),
+        (Version::V311, packet) => match to_v311(packet) {
             Some(packet) => packet.write(buffer, usize::MAX).map(drop).map_err(|_| Error::MalformedPacket),
             None => Ok(()),
         },

@@ -1,4 +1,4 @@
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,7 +33,10 @@ pub(crate) struct Router {
 pub(crate) struct State {
     sessions: HashMap<SessionId, Session>,
     names: HashMap<Name, SessionId>,
-    away: HashSet<SessionId>,
+    /// Those whose clients are away, the longest first.
+    away: BTreeSet<(Instant, SessionId)>,
+    /// When something is due.
+    next_due: Option<Instant>,
     tree: Tree,
     pub(crate) retained: Retained,
     last: SessionId,
@@ -73,8 +76,11 @@ impl Router {
                 id
             }
         };
-        state.away.remove(&id);
-        let wake = state.sessions.get_mut(&id).map(|session| {
+        let State { sessions, away, .. } = &mut *state;
+        let wake = sessions.get_mut(&id).map(|session| {
+            if let Some(was) = &session.away {
+                away.remove(&(was.since, id));
+            }
             session.resume(terms);
             Arc::clone(&session.wake)
         });
@@ -104,19 +110,22 @@ impl Router {
             Some((will, delay)) => (None, Some((will, now + delay.min(life)))),
             None => (None, None),
         };
-        session.away = Some(Away { since: now, until: now.checked_add(life), will: delayed });
-        state.away.insert(id);
+        let until = now.checked_add(life);
+        let due = delayed.as_ref().map(|(_, at)| *at).into_iter().chain(until).min();
+        session.away = Some(Away { since: now, until, will: delayed });
+        state.away.insert((now, id));
         if let Some(will) = will {
             self.publish_in(&mut state, Some(id), &will);
         }
         while state.away.len() > self.max_away {
-            let Some(will) = state.end_oldest() else { break };
-            if let Some(will) = will {
+            let Some(&(_, oldest)) = state.away.first() else { break };
+            if let Some(will) = state.end(oldest) {
                 self.publish_in(&mut state, None, &will);
             }
         }
-        drop(state);
-        self.due.notify_one();
+        if due.is_some_and(|due| state.next_due.is_some_and(|next| due < next)) {
+            self.due.notify_one();
+        }
     }
 
     /// Delivers a message to all who are subscribed to it, and retains it where it asks for that.
@@ -171,7 +180,7 @@ impl Router {
         let mut next = now + limits::SWEEP;
         let (mut ended, mut wills) = (Vec::new(), Vec::new());
         let State { away, sessions, retained, .. } = &mut *state;
-        for id in &*away {
+        for (_, id) in &*away {
             let Some(away) = sessions.get_mut(id).and_then(|session| session.away.as_mut()) else { continue };
             let due = [away.until, away.will.as_ref().map(|(_, at)| *at)];
             next = due.into_iter().flatten().filter(|at| *at > now).fold(next, Instant::min);
@@ -186,6 +195,7 @@ impl Router {
         for will in wills {
             self.publish_in(&mut state, None, &will);
         }
+        state.next_due = Some(next);
         next
     }
 }
@@ -284,7 +294,9 @@ impl State {
     /// Forgets a session and all that was kept for it. Its last will, where it has yet to be published.
     fn end(&mut self, id: SessionId) -> Option<v5::Publish> {
         let session = self.sessions.remove(&id)?;
-        self.away.remove(&id);
+        if let Some(away) = &session.away {
+            self.away.remove(&(away.since, id));
+        }
         self.names.remove(&session.name);
         for filter in session.subscriptions.keys() {
             self.tree.remove(filter, id);
@@ -294,17 +306,6 @@ impl State {
         shrink(&mut self.sessions);
         shrink(&mut self.names);
         session.away.and_then(|away| away.will).map(|(will, _)| will)
-    }
-
-    /// Ends the session that has been away for longest, first of those that no message waits for and that are
-    /// subscribed to nothing. `None` where there is none.
-    fn end_oldest(&mut self) -> Option<Option<v5::Publish>> {
-        let rank = |id: &&SessionId| {
-            let session = self.sessions.get(id)?;
-            Some((!session.subscriptions.is_empty(), session.away.as_ref()?.since))
-        };
-        let oldest = *self.away.iter().min_by_key(rank)?;
-        Some(self.end(oldest))
     }
 
     /// Nothing is known of anybody.
@@ -322,5 +323,154 @@ impl State {
 fn shrink<K: std::hash::Hash + Eq, V>(map: &mut HashMap<K, V>) {
     if map.capacity() > 64 && map.len() < map.capacity() / 4 {
         map.shrink_to_fit();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::tests::name;
+
+    fn router() -> Arc<Router> {
+        Arc::new(Router::new(3, None))
+    }
+
+    fn attach(router: &Arc<Router>, id: &str, life: u64) -> Link {
+        let terms =
+            Terms { life: Duration::from_secs(life), window: 10, max_packet: usize::MAX, is_inside: false };
+        router.attach(name(id), false, terms).0
+    }
+
+    fn message(topic: &str, qos: QoS) -> v5::Publish {
+        v5::Publish::new(topic, qos, "x", None)
+    }
+
+    fn count(link: &Link) -> usize {
+        std::iter::from_fn(|| link.next()).count()
+    }
+
+    #[tokio::test]
+    async fn all_that_is_known_of_a_client_goes_with_it() {
+        let router = router();
+        for life in [0, 1_000] {
+            let link = attach(&router, "desk", life);
+            for filter in ["a", "a/+", "#", "a/b/c/d", "a"] {
+                link.subscribe(&v5::Filter::new(filter, QoS::ExactlyOnce));
+            }
+            link.unsubscribe("a/+");
+            for _ in 0..20 {
+                router.publish(None, &message("a", QoS::ExactlyOnce));
+            }
+            assert_eq!(count(&link), 10);
+            link.acknowledged(1);
+            link.publish_once(&v5::Publish { pkid: 7, ..message("z", QoS::ExactlyOnce) });
+            link.end(Some(Duration::ZERO), None);
+            assert!(router.state().is_empty(), "{router:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_gets_a_message_once_with_the_best_of_its_overlapping_subscriptions() {
+        let router = router();
+        let link = attach(&router, "desk", 0);
+        for (filter, qos) in [("a", QoS::AtMostOnce), ("+", QoS::ExactlyOnce), ("#", QoS::AtLeastOnce)] {
+            link.subscribe(&v5::Filter::new(filter, qos));
+        }
+        router.publish(None, &message("a", QoS::ExactlyOnce));
+        let packets: Vec<_> = std::iter::from_fn(|| link.next()).collect();
+        let [crate::packet::Packet::Publish(publish)] = &packets[..] else { panic!("{packets:?}") };
+        assert_eq!(publish.qos, QoS::ExactlyOnce);
+    }
+
+    #[tokio::test]
+    async fn more_clients_that_are_away_than_are_kept_end_the_session_of_who_is_away_for_longest() {
+        let router = router();
+        for id in ["a", "b", "c", "d"] {
+            let link = attach(&router, id, 1_000);
+            link.subscribe(&v5::Filter::new(id, QoS::AtLeastOnce));
+            link.end(None, None);
+        }
+        for (id, expected) in [("a", 0), ("b", 1), ("c", 1), ("d", 1)] {
+            router.publish(None, &message(id, QoS::AtLeastOnce));
+            let link = attach(&router, id, 0);
+            assert_eq!(count(&link), expected, "{id}");
+        }
+        assert!(router.state().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_ends_when_its_time_is_over_and_a_delayed_will_comes_before_that() {
+        let router = router();
+        tokio::spawn(Arc::clone(&router).run());
+        let watcher = attach(&router, "watcher", 0);
+        watcher.subscribe(&v5::Filter::new("will/+", QoS::AtLeastOnce));
+        let will = |id: &str, delay| {
+            Some((message(&format!("will/{id}"), QoS::AtLeastOnce), Duration::from_secs(delay)))
+        };
+        tokio::task::yield_now().await;
+        attach(&router, "lost", 100).end(None, will("lost", 20));
+        attach(&router, "short", 10).end(None, will("short", 90));
+        attach(&router, "back", 100).end(None, will("back", 15));
+        let back = attach(&router, "back", 100);
+        let began = Instant::now();
+        let mut came = Vec::new();
+        while came.len() < 2 {
+            watcher.woken().await;
+            while let Some(crate::packet::Packet::Publish(publish)) = watcher.next() {
+                watcher.acknowledged(publish.pkid);
+                came.push((String::from_utf8(publish.topic.to_vec()).unwrap(), began.elapsed().as_secs()));
+            }
+        }
+        assert_eq!(came, [("will/short".to_owned(), 10), ("will/lost".to_owned(), 20)]);
+        tokio::time::sleep(Duration::from_secs(200)).await;
+        assert_eq!(router.state().sessions.len(), 2);
+        drop((back, watcher));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_has_expired_is_not_delivered_to_who_wakes_late() {
+        let router = router();
+        attach(&router, "desk", 1_000).subscribe(&v5::Filter::new("a", QoS::AtLeastOnce));
+        let mut publish = message("a", QoS::AtLeastOnce);
+        publish.properties = Some(v5::PublishProperties {
+            message_expiry_interval: Some(30),
+            ..v5::PublishProperties::default()
+        });
+        router.publish(None, &publish);
+        tokio::time::advance(Duration::from_secs(10)).await;
+        router.publish(None, &publish);
+        tokio::time::advance(Duration::from_secs(25)).await;
+        let link = attach(&router, "desk", 0);
+        let Some(crate::packet::Packet::Publish(publish)) = link.next() else { panic!("nothing") };
+        assert_eq!(publish.properties.unwrap().message_expiry_interval, Some(5));
+        assert!(link.next().is_none());
+        drop(link);
+        assert!(router.state().is_empty());
+    }
+
+    #[tokio::test]
+    async fn subscriptions_have_a_bound_over_all_and_a_share_for_each() {
+        let router = router();
+        let mut links = Vec::new();
+        let long = "x".repeat(900);
+        let mut granted = 0;
+        for client in 0..20 {
+            let link = attach(&router, &client.to_string(), 0);
+            for n in 0..limits::SUBSCRIPTIONS {
+                let filter = v5::Filter::new(format!("{n}/{long}"), QoS::AtMostOnce);
+                granted += usize::from(matches!(link.subscribe(&filter).0, Code::Success(_)));
+            }
+            links.push(link);
+        }
+        let last = attach(&router, "last", 0);
+        let filter = v5::Filter::new("one/more", QoS::AtMostOnce);
+        assert!(matches!(last.subscribe(&filter).0, Code::Success(_)));
+        drop(last);
+        let subscribed = router.state().subscribed;
+        let share = links.len() * limits::SUBSCRIPTIONS_SHARE_BYTES;
+        assert!((1..=limits::SUBSCRIPTIONS_BYTES + share).contains(&subscribed), "{subscribed}");
+        assert!(granted < 20 * limits::SUBSCRIPTIONS);
+        drop(links);
+        assert!(router.state().is_empty());
     }
 }

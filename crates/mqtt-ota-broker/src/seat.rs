@@ -75,10 +75,7 @@ impl Drop for Claim {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn name(id: &str) -> Name {
-        Name { is_inside: false, id: id.into() }
-    }
+    use crate::session::tests::name;
 
     #[tokio::test]
     async fn a_newcomer_waits_until_the_one_before_is_gone() {

@@ -231,11 +231,15 @@ impl Session {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
+    pub(crate) fn name(id: &str) -> Name {
+        Name { is_inside: false, id: id.into() }
+    }
+
     fn session(window: usize) -> Session {
-        let name = Name { is_inside: false, id: "desk".into() };
+        let name = name("desk");
         let terms = Terms { life: Duration::ZERO, window, max_packet: usize::MAX, is_inside: false };
         Session::new(name, terms)
     }

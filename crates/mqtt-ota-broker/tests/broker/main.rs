@@ -10,6 +10,10 @@ mod inside;
 mod login;
 #[cfg(test)]
 mod peer;
+#[cfg(test)]
+mod peer5;
 mod start;
 #[cfg(test)]
 mod traps;
+#[cfg(test)]
+mod version5;

@@ -316,7 +316,7 @@ Exit status:
 
 #[cfg(feature = "broker")]
 pub(super) const BROKER: &str = "\
-Runs the broker that is built in until it is stopped: MQTT 3.1.1, in memory,
+Runs the broker that is built in until it is stopped: MQTT 5 and 3.1.1, in memory,
 for trying things out and for a home network that is trusted. Whoever reaches
 it can send files to your devices, so give it a user and a password: it asks
 for those that the settings have. For more devices, TLS or access lists, use a

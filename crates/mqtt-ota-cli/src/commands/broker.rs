@@ -123,7 +123,9 @@ async fn keeper(
 
 /// Says that it is ready, and how it is reached.
 fn announce(address: SocketAddr, open: bool, printer: &Printer) {
-    printer.note(&Line::new().good("ready").plain(format!(" on {address}, for MQTT 3.1.1; Ctrl-C stops it")));
+    printer.note(
+        &Line::new().good("ready").plain(format!(" on {address}, for MQTT 5 and 3.1.1; Ctrl-C stops it")),
+    );
     let reachable = reachable(address.ip());
     for ip in &reachable {
         let url = format!("mqtt://{}", SocketAddr::new(*ip, address.port()));
