@@ -5,7 +5,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::{BrokerConfig, BrokerError, Connector, serve};
 
-/// An MQTT 3.1.1 broker inside this process, on a thread of its own.
+/// A broker for MQTT 5 and 3.1.1 inside this process, on a thread of its own.
 ///
 /// Dropping it stops it as well, without waiting for the port to be free.
 #[derive(Debug)]
@@ -21,8 +21,6 @@ impl Broker {
     ///
     /// It takes about 1 ms, 5 s at most, and runs on any executor: the broker brings its own. Not cancelled
     /// half-way: dropping the future stops the broker again.
-    ///
-    /// Each start leaves a thread of rumqttd behind, idle, until the process ends: rumqttd has no way to end it.
     ///
     /// # Errors
     /// A port that another program has ([`BrokerError::PortTaken`]), an address that is not one of this

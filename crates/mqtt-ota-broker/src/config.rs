@@ -13,8 +13,8 @@ pub struct BrokerConfig {
     /// Who may connect. Everyone, unless set.
     pub credentials: Option<Credentials>,
     /// TCP connections at once: 1,000 unless set. One beyond takes the place of the one that has been silent for
-    /// longest, and is closed where all have said who they are. Each takes about 50 KB
-    /// and a file descriptor.
+    /// longest, and is closed where all have said who they are. Each takes a file
+    /// descriptor. As many sessions of clients that are away are kept, 1,000 at least.
     pub max_connections: usize,
     /// The longest packet that a client may send, in bytes: 65,536 unless set. A longer one ends its connection.
     pub max_packet: usize,

@@ -28,7 +28,7 @@ impl Connector {
         (Self { door, places: Arc::new(Semaphore::new(limits::INSIDE)) }, arrivals)
     }
 
-    /// Connects. The client speaks MQTT 3.1.1 over the stream, as over TCP: it begins with CONNECT.
+    /// Connects. The client speaks MQTT over the stream, as over TCP: it begins with CONNECT.
     ///
     /// A login is not asked for, and [`max_connections`](crate::BrokerConfig::max_connections) does not count
     /// these connections. A client from the network that has the same id does not send this one away. Returns at

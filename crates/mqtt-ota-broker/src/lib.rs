@@ -1,14 +1,10 @@
 //! An MQTT broker for tests, for demos and for a trusted home network, inside the process that needs one.
 //!
-//! [rumqttd](https://docs.rs/rumqttd)'s router does the routing. This crate does the rest: it owns the port
-//! and the connections, so that the port is known, readiness is an event, a taken port is an error, the end is
-//! an end, and what rumqttd's own server panics at does not reach it.
-//!
-//! Clients speak MQTT 3.1.1. One that tries MQTT 5 is told at once that it is not supported. There is no TLS,
-//! one user at most, and nothing is kept when it stops but, where [`BrokerConfig::announcements`] names a file, what
-//! devices said of themselves. For clients that nobody trusts, for a fleet, or for anything else that has to survive
-//! a restart, run [Mosquitto](https://mosquitto.org) instead: the README says why,
-//! and how.
+//! Clients speak MQTT 5 or MQTT 3.1.1, on one port. Everything that they can make grow has a bound, and goes with them.
+//! Readiness is an event, a taken port is an error, and the end is an end. There is no TLS, one user at most, and nothing is
+//! kept when it stops but, where [`BrokerConfig::announcements`] names a file, what devices said of themselves. For clients
+//! that nobody trusts, for a fleet, or for anything else that has to survive a restart, run
+//! [Mosquitto](https://mosquitto.org) instead: the README says why, and how.
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
