@@ -56,6 +56,8 @@ as_root() {
 install_packages() {
     local missing=()
     have mosquitto && have mosquitto_passwd || missing+=(mosquitto)
+    have mosquitto_pub || missing+=(mosquitto-clients)
+    have openssl || missing+=(openssl)
     have git || missing+=(git)
     # Only its programs are used, and no systemd has to run.
     have systemd-analyze || missing+=(systemd)
@@ -94,6 +96,7 @@ install_micropython() {
     fi
     bash "$here/micropython.sh"
     bash "$here/umqtt.sh"
+    bash "$here/bench/paho.sh"
     export PATH=$cache/micropython/bin:$PATH
 }
 

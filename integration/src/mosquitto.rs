@@ -27,8 +27,10 @@ pub struct Settings {
     pub tls: Option<Authority>,
     /// More lines for its configuration file.
     pub lines: Vec<&'static str>,
-    /// A whole configuration file, as users have it, with the port and the paths of theirs.
-    pub whole: Option<&'static str>,
+    /// A whole configuration file, as users have it, with the ports and the paths of theirs.
+    pub whole: Option<String>,
+    /// Files that it finds in `/etc/mosquitto`, as a whole configuration names them.
+    pub files: Vec<PathBuf>,
     /// The lines of its access control file; none: everything is allowed.
     pub access: Vec<&'static str>,
     /// It says nothing of what clients do. For figures: else it writes several lines for each message.
@@ -71,7 +73,11 @@ impl Mosquitto {
 
     /// Where its TLS listener is.
     pub fn tls_address(&self) -> SocketAddr {
-        assert!(self.settings.tls.is_some(), "this broker has no TLS listener");
+        let is_in_whole = |whole: &String| whole.contains("listener 8883");
+        assert!(
+            self.settings.tls.is_some() || self.settings.whole.as_ref().is_some_and(is_in_whole),
+            "this broker has no TLS listener"
+        );
         self.tls_address
     }
 
@@ -119,12 +125,14 @@ impl Mosquitto {
     fn configuration(&self) -> String {
         // Started by root it would become another user, who cannot read this folder.
         let mut text = String::from("user root\nlog_dest stderr\nlog_timestamp false\n");
-        if let Some(whole) = self.settings.whole {
-            let listener = format!("listener {} {}", self.address.port(), self.address.ip());
+        if let Some(whole) = &self.settings.whole {
+            let listener = |address: SocketAddr| format!("listener {} {}", address.port(), address.ip());
+            let folder = format!("{}/", self.folder.path().display());
             let replaced = whole
-                .replace("listener 1883", &listener)
-                .replace("/etc/mosquitto/passwords", &self.file("passwords").display().to_string())
-                .replace("/var/lib/mosquitto/", &format!("{}/", self.folder.path().display()));
+                .replace("listener 1883", &listener(self.address))
+                .replace("listener 8883", &listener(self.tls_address))
+                .replace("/etc/mosquitto/", &folder)
+                .replace("/var/lib/mosquitto/", &folder);
             return text + &replaced;
         }
         match self.settings.login {
@@ -161,6 +169,10 @@ impl Mosquitto {
     }
 
     fn write_files(&self) {
+        for file in &self.settings.files {
+            let name = file.file_name().expect("a file has a name");
+            fs::copy(file, self.folder.path().join(name)).expect("a file is copied");
+        }
         if !self.settings.access.is_empty() {
             fs::write(self.file("access"), self.settings.access.join("\n") + "\n")
                 .expect("a file is written");

@@ -53,7 +53,7 @@ fn a_password_comes_from_a_file_as_well() {
 fn the_mosquitto_of_the_readme_asks_for_a_password_and_remembers_devices_over_a_restart() {
     let readme = include_str!("../../../crates/mqtt-ota-broker/README.md");
     let (_, rest) = readme.split_once("```conf\n").unwrap();
-    let whole = rest.split_once("```").map(|(conf, _)| conf);
+    let whole = rest.split_once("```").map(|(conf, _)| conf.to_owned());
     let login = Some(("me", "s3cret"));
     let mut broker = Mosquitto::with(Settings { login, whole, ..Settings::default() });
     Client::connect(&broker, "device").publish_retained("NIGHTLAMP/OTA/device", "v=1");

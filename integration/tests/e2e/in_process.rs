@@ -57,7 +57,7 @@ fn a_sender_inside_updates_a_device_that_comes_with_a_password_by_tcp() {
     let root = tempfile::tempdir().unwrap();
     let _receiver = Receiver::start(&broker, "GATEWAY", root.path());
     let application = broker.application();
-    assert_eq!(application.sender.protocol(), Protocol::V311);
+    assert_eq!(application.sender.protocol(), Protocol::V5);
     let sending = application.send(&Payload::from_bytes("main.py", FILE), "GATEWAY", SendOptions::default());
     let report = application.report(sending);
     assert_eq!(report.outcome, Outcome::Installed);

@@ -93,17 +93,21 @@ fn a_file_is_installed_then_unchanged_and_the_device_keeps_it() {
 }
 
 #[test]
-fn a_3_1_1_broker_is_spoken_to_in_its_own_version() {
+fn a_broker_is_spoken_to_in_the_newest_version_that_it_knows() {
     let runtime = Runtime::new().unwrap();
     let config = BrokerConfig { listen: "127.0.0.1:0".parse().unwrap(), ..BrokerConfig::default() };
     let embedded = runtime.block_on(mqtt_ota_broker::Broker::start(config)).unwrap();
     let mosquitto = Mosquitto::start();
     let polite = Gate::to(&mosquitto, Passes::Mqtt311);
     let silent = Gate::to(&mosquitto, Passes::Mqtt311OrSilence);
-    for address in [embedded.address(), polite.address(), silent.address()] {
+    for (address, protocol) in [
+        (embedded.address(), Protocol::V5),
+        (polite.address(), Protocol::V311),
+        (silent.address(), Protocol::V311),
+    ] {
         let root = tempfile::tempdir().unwrap();
         let application = Application::on(&address);
-        assert_eq!(application.sender.protocol(), Protocol::V311);
+        assert_eq!(application.sender.protocol(), protocol);
         let _device = device(&application, &address, "LAMP", root.path());
         let report = application.report(send(&application, "LAMP", SendOptions::default()));
         assert_eq!(report.outcome, Outcome::Installed);

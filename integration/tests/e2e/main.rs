@@ -15,6 +15,9 @@
 mod announcements;
 mod bad_devices;
 mod bad_files;
+mod broker_bounds;
+mod broker_page;
+mod broker_versions;
 mod brokers;
 mod chaos;
 mod companion;

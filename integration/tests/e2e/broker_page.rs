@@ -1,0 +1,160 @@
+//! `docs/broker.md`: each of its blocks as it stands, with real Mosquitto, and every command under its own user.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use mqtt_ota_integration::{GUARD, Mosquitto, MqttOta, Process, Settings};
+use tempfile::TempDir;
+
+const PAGE: &str = include_str!("../../../docs/broker.md");
+
+/// The blocks of a language, in their order.
+fn blocks(language: &str) -> Vec<&'static str> {
+    let fence = format!("```{language}\n");
+    let rest = PAGE.split(fence.as_str()).skip(1);
+    rest.map(|block| block.split_once("```").expect("a block ends").0).collect()
+}
+
+/// Runs a block in a folder that stands for `/etc/mosquitto`.
+fn run(block: &str, folder: &Path) {
+    let block = block.replace("/etc/mosquitto/", &format!("{}/", folder.display()));
+    let path = format!("{}:/usr/sbin", std::env::var("PATH").unwrap());
+    let mut command = Command::new("sh");
+    command.args(["-e", "-c", &block]).current_dir(folder).env("PATH", path);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{block}\n{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The broker of the page, with its users and its access list.
+struct Page {
+    mosquitto: Mosquitto,
+    _files: TempDir,
+}
+
+impl Page {
+    fn start() -> Self {
+        let files = tempfile::tempdir().unwrap();
+        let [passwords, ..] = blocks("sh")[..] else { panic!("no commands") };
+        let [configuration, ..] = blocks("conf")[..] else { panic!("no configuration") };
+        let [access, ..] = blocks("text")[..] else { panic!("no access list") };
+        run(passwords, files.path());
+        fs::write(files.path().join("access"), access).unwrap();
+        let listed = ["passwords", "access"].map(|name| files.path().join(name));
+        let settings = Settings {
+            whole: Some(configuration.to_owned()),
+            files: listed.into(),
+            ..Settings::default()
+        };
+        Self { mosquitto: Mosquitto::with(settings), _files: files }
+    }
+
+    /// A command of one of the page's users.
+    fn command(&self, subcommand: &str, user: &str) -> MqttOta {
+        as_user(MqttOta::run(subcommand).broker(&self.mosquitto), user)
+    }
+
+    /// A device under its own user, which is announced.
+    fn device(&self, name: &str, root: &Path) -> (Process, TempDir) {
+        let command = self.command("receive", name).args(["--json", "--as", name]).arg("--root").arg(root);
+        let (process, home) = command.start();
+        process.stdout().wait_for("\"online\"");
+        (process, home)
+    }
+
+    /// What the broker has refused so far.
+    fn refusals(&self) -> String {
+        let log = self.mosquitto.process().stderr().text();
+        log.lines().filter(|line| line.contains("Denied") || line.contains("denied")).collect()
+    }
+}
+
+fn as_user(command: MqttOta, user: &str) -> MqttOta {
+    let line = PAGE.lines().find_map(|line| line.strip_prefix(user)?.strip_prefix(':'));
+    let password = line.unwrap_or_else(|| panic!("{user} has no password on the page"));
+    command.env("MQTT_OTA_USER", user).env("MQTT_OTA_PASSWORD", password)
+}
+
+#[test]
+fn every_command_has_what_it_needs_under_its_own_user() {
+    let page = Page::start();
+    let (root, source) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let _device = page.device("NIGHTLAMP", root.path());
+    let folder = source.path().join("devices/NIGHTLAMP");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("main.py"), "x = 1\n").unwrap();
+
+    let send = page.command("send", "me").arg(folder.join("main.py")).args(["--to", "NIGHTLAMP"]).finish();
+    send.assert_status(0).assert_mentions("installed");
+    let sync = page.command("sync", "me").arg(&folder).args(["--to", "NIGHTLAMP"]).finish();
+    sync.assert_status(0);
+    page.command("rollback", "me").args(["--to", "NIGHTLAMP"]).finish().assert_status(0);
+    for user in ["me", "observer"] {
+        let devices = page.command("devices", user).finish();
+        devices.assert_status(0).assert_mentions("NIGHTLAMP");
+    }
+    assert_eq!(page.refusals(), "");
+
+    fs::write(folder.join("main.py"), "x = 2\n").unwrap();
+    let (keeper, _home) = page.command("keep", "keeper").arg(source.path().join("devices")).start();
+    let state = |user| page.command("status", user).arg(source.path().join("devices")).finish();
+    let began = Instant::now();
+    while state("keeper").status() != Some(0) {
+        assert!(began.elapsed() < GUARD, "never in step:\n{}", keeper.stderr().text());
+    }
+    assert_eq!(fs::read_to_string(root.path().join("main.py")).unwrap(), "x = 2\n");
+    state("observer").assert_status(0).assert_mentions("in step");
+    assert!(!keeper.stderr().text().contains("could not be kept"), "{}", keeper.stderr().text());
+    assert_eq!(page.refusals(), "");
+}
+
+#[test]
+fn nobody_does_what_is_not_theirs() {
+    let page = Page::start();
+    let root = tempfile::tempdir().unwrap();
+    let _device = page.device("NIGHTLAMP", root.path());
+    let file = root.path().join("evil.py");
+    fs::write(&file, "x").unwrap();
+    for user in ["NIGHTLAMP", "observer"] {
+        let refused = page.command("send", user).arg(&file).args(["--to", "NIGHTLAMP"]);
+        refused.env("MQTT_OTA_RETRIES", "0").finish().assert_status(1).assert_error("not allow");
+    }
+    let stranger = page.command("devices", "me").env("MQTT_OTA_PASSWORD", "wrong").finish();
+    stranger.assert_status(1).assert_hint("password");
+}
+
+#[test]
+fn the_certificates_of_the_page_are_accepted() {
+    let files = tempfile::tempdir().unwrap();
+    let folder = files.path();
+    let [passwords, certificates, install, ..] = blocks("sh")[..] else { panic!("commands are missing") };
+    let [plain, tls, ..] = blocks("conf")[..] else { panic!("configurations are missing") };
+    run(passwords, folder);
+    fs::write(folder.join("access"), blocks("text")[0]).unwrap();
+    let workshop = tempfile::tempdir().unwrap();
+    let here = certificates.replace("iot.lan", "localhost").replace("192.168.1.10", "127.0.0.1");
+    run(&here, workshop.path());
+    // As `install` does with those files, from where they were made.
+    let etc = install.replace("/etc/mosquitto/", &format!("{}/", folder.display()));
+    run(&etc, workshop.path());
+    let names = ["passwords", "access", "ca.crt", "broker.crt", "broker.key"];
+    let mosquitto = Mosquitto::with(Settings {
+        whole: Some(format!("{plain}{tls}")),
+        files: names.map(|name| folder.join(name)).into(),
+        ..Settings::default()
+    });
+    for host in ["localhost", "127.0.0.1"] {
+        let url = format!("mqtts://{host}:{}", mosquitto.tls_address().port());
+        let devices = as_user(MqttOta::run("devices").args(["--broker", &url, "--ca-file"]), "me")
+            .arg(folder.join("ca.crt"))
+            .finish();
+        devices.assert_status(0);
+    }
+}
+
+#[test]
+fn the_access_list_of_the_client_s_page_is_this_one() {
+    let client = include_str!("../../../micropython-client/README.md");
+    assert!(client.contains("docs/broker.md#the-access-list"));
+}
