@@ -190,15 +190,16 @@ fn what_strangers_leave_behind_has_a_bound() {
 fn what_strangers_hold_for_the_time_of_their_connection_has_a_bound() {
     let (scale, meter) = (if mqtt_ota_integration::thorough() { 10 } else { 1 }, Meter::start());
     let messages = 100 * scale;
-    let deaf = meter.attack(&format!("{messages} messages of 30 kB for 50 that read nothing"), 160.0, |broker| {
-        let mut deaf: Vec<_> =
-            (0..50).map(|n| Stranger::connect(broker, &format!("d{n}"), true, None)).collect();
-        deaf.iter_mut().for_each(|stranger| stranger.subscribe(["d".to_owned()].into_iter(), 0));
-        let mut stranger = Stranger::connect(broker, "p", true, None);
-        (0..messages).for_each(|_| stranger.publish("d", &[b'x'; 30_000], 0));
-        stranger.settle();
-        deaf
-    });
+    let deaf =
+        meter.attack(&format!("{messages} messages of 30 kB for 50 that read nothing"), 160.0, |broker| {
+            let mut deaf: Vec<_> =
+                (0..50).map(|n| Stranger::connect(broker, &format!("d{n}"), true, None)).collect();
+            deaf.iter_mut().for_each(|stranger| stranger.subscribe(["d".to_owned()].into_iter(), 0));
+            let mut stranger = Stranger::connect(broker, "p", true, None);
+            (0..messages).for_each(|_| stranger.publish("d", &[b'x'; 30_000], 0));
+            stranger.settle();
+            deaf
+        });
     drop(deaf);
     let clients = 90 * scale;
     let most = 64.0 + 0.2 * f64::from(clients);

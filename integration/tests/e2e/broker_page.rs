@@ -42,11 +42,8 @@ impl Page {
         run(passwords, files.path());
         fs::write(files.path().join("access"), access).unwrap();
         let listed = ["passwords", "access"].map(|name| files.path().join(name));
-        let settings = Settings {
-            whole: Some(configuration.to_owned()),
-            files: listed.into(),
-            ..Settings::default()
-        };
+        let settings =
+            Settings { whole: Some(configuration.to_owned()), files: listed.into(), ..Settings::default() };
         Self { mosquitto: Mosquitto::with(settings), _files: files }
     }
 

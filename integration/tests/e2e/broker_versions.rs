@@ -60,7 +60,8 @@ fn mosquitto_s_clients_speak_both_versions_with_it() {
         let common = ["-V", version, "-p", &port, "-t", "a/b", "-q", "1"];
         let kept = run("mosquitto_pub", &[&common[..], &["-m", version, "-r"]].concat());
         assert!(kept.status.success(), "{kept:?}");
-        let heard = run("mosquitto_sub", &[&common[..], &["-C", "1", "-W", "20", "-F", "%t %p %q %r"]].concat());
+        let heard =
+            run("mosquitto_sub", &[&common[..], &["-C", "1", "-W", "20", "-F", "%t %p %q %r"]].concat());
         assert_eq!(text(&heard.stdout), format!("a/b {version} 1 1\n"), "{heard:?}");
         let nobody = ["-V", version, "-p", &port, "-t", "c", "-q", "1", "-m", "x", "-d"];
         let nobody = text(&run("mosquitto_pub", &nobody).stdout);
