@@ -84,6 +84,7 @@ fn every_command_has_what_it_needs_under_its_own_user() {
 
     let send = page.command("send", "me").arg(folder.join("main.py")).args(["--to", "NIGHTLAMP"]).finish();
     send.assert_status(0).assert_mentions("installed");
+    fs::write(folder.join("lamp.py"), "y = 1\n").unwrap();
     let sync = page.command("sync", "me").arg(&folder).args(["--to", "NIGHTLAMP"]).finish();
     sync.assert_status(0);
     page.command("rollback", "me").args(["--to", "NIGHTLAMP"]).finish().assert_status(0);
