@@ -35,6 +35,12 @@ pub enum SendError {
         /// What the system says of the last port that was tried.
         source: io::Error,
     },
+    /// The broker still retains what was to be cleared.
+    #[error("the broker still keeps what is on {topic}")]
+    StillThere {
+        /// The topic.
+        topic: String,
+    },
     /// The broker.
     #[error(transparent)]
     Broker(#[from] LinkError),
@@ -60,6 +66,9 @@ impl SendError {
                 "another program has this port: choose another one, or a range"
             }
             Self::Listen { .. } => "the address must be one of this machine's",
+            Self::StillThere { .. } => {
+                "the device has just announced itself again, or the broker's access list does not let this user write there"
+            }
             Self::Broker(LinkError::Lost) => {
                 "the device keeps its old file unless it has taken the whole new one: send again once the broker is back"
             }

@@ -27,7 +27,7 @@
 //!   clock; `boot`: what follows it; `serve`: the port that serves a file once, or answers for ranges; `payload`:
 //!   the file; `set`: the files of a folder; `items`: what a stream has; `address`: what an offer says about where
 //!   it is.
-//! - `sender`, with `sync` for sets, and `receiver`: the two sides, over `mqtt`, the connection to the broker, which
+//! - `sender`, with `sync` for sets and `devices` for who is there, and `receiver`: the two sides, over `mqtt`, the connection to the broker, which
 //!   is somewhere in the network or, with `in_process`, in this process.
 //!
 //! The wire is specified in `docs/protocol.md`, and the reasons are in `docs/design.md`, both in the project's
@@ -37,6 +37,7 @@ mod address;
 mod attempt;
 mod boot;
 mod broker;
+mod devices;
 mod dialogue;
 mod error;
 mod event;
@@ -60,6 +61,7 @@ pub mod wire;
 
 pub use address::{Advertise, AdvertiseError, Advertised, Listen, ListenError, Why};
 pub use broker::{Broker, BrokerUrlError};
+pub use devices::{Forgotten, KnownDevice, Presence, SurveyOptions};
 pub use error::SendError;
 pub use event::{Event, Observer};
 pub use mqtt::{ConnectError, LinkError, Protocol};

@@ -3,9 +3,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep};
 
 use crate::Broker;
 use crate::address::{Advertise, Advertised, Listen, Routes, Why, choose};
@@ -15,7 +14,7 @@ use crate::error::SendError;
 use crate::event::Event;
 use crate::feed::Feed;
 use crate::items::Items;
-use crate::mqtt::{ConnectError, Incoming, Link, LinkConfig, LinkError, Protocol, Qos};
+use crate::mqtt::{ConnectError, Link, LinkConfig, Protocol};
 use crate::options::SendOptions;
 use crate::outcome::{Outcome, Report};
 use crate::payload::Payload;
@@ -25,11 +24,6 @@ use crate::sync::random_id;
 use crate::wire::{
     Announcement, AnyOffer, Content, DeviceName, DevicePath, Digest, ExtendedOffer, Host, Offer, Reason,
 };
-
-/// How many devices the broker may name at once: it does not wait while they are read.
-const FLEET: usize = 64 * 1024;
-/// How long the broker may be silent before the list of devices is taken to be whole.
-const LAST_DEVICE: Duration = Duration::from_millis(200);
 
 /// How a sender connects and serves.
 #[derive(Debug, Clone, Default)]
@@ -269,36 +263,6 @@ impl Sender {
         Ok((report, all_wanted))
     }
 
-    /// The devices that have announced themselves, by name. Waits until the broker has sent what it keeps.
-    ///
-    /// # Errors
-    /// The connection to the broker is lost, or it forbids to subscribe.
-    ///
-    /// Cancel safe.
-    pub async fn devices(&self) -> Result<Vec<(DeviceName, Announcement)>, SendError> {
-        let mut found = HashMap::new();
-        let filters = [(DeviceName::ANNOUNCEMENTS, Qos::AtMostOnce)];
-        let mut subscription = self.link.subscribe(&filters, FLEET).await?;
-        let mut whole_at = Instant::now() + LAST_DEVICE;
-        while let Ok(Some(incoming)) = timeout_at(whole_at, subscription.next()).await
-            && Instant::now() < whole_at
-        {
-            let Incoming::Message(message) = incoming else { return Err(LinkError::Lost.into()) };
-            // What is published now is no part of what the broker keeps, and may never end.
-            if message.retained {
-                whole_at = Instant::now() + LAST_DEVICE;
-            }
-            let Some(name) = DeviceName::from_announcement_topic(&message.topic) else { continue };
-            match Announcement::parse(&message.payload) {
-                Ok(announcement) => drop(found.insert(name, announcement)),
-                Err(error) => tracing::warn!(device = %name, %error, "an announcement cannot be read"),
-            }
-        }
-        let mut devices: Vec<_> = found.into_iter().collect();
-        devices.sort_by(|(one, _), (other, _)| one.cmp(other));
-        Ok(devices)
-    }
-
     /// Says goodbye to the broker. Dropping a sender closes the connection without one.
     pub async fn close(self) {
         self.link.close().await;
@@ -343,43 +307,4 @@ impl Sender {
 /// Where the device says that it is.
 fn address(feed: &Feed) -> Option<IpAddr> {
     feed.announcement.as_ref().and_then(|announcement| announcement.address)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::mqtt::played::played;
-    use tokio::time::timeout;
-
-    /// Far more than anything takes.
-    const GUARD: Duration = Duration::from_secs(30);
-
-    #[tokio::test]
-    async fn a_list_of_devices_that_breaks_off_is_an_error_and_not_a_shorter_list() {
-        let (broker, playing) = played(async |mut client| {
-            client.subscribed().await;
-            client.tell_kept("LAMP/OTA/device", "v=1").await;
-        })
-        .await;
-        let config = Config { protocol: Some(Protocol::V311), ..Config::default() };
-        let sender = Sender::connect(broker, config).await.unwrap();
-        assert!(matches!(sender.devices().await, Err(SendError::Broker(LinkError::Lost))));
-        playing.await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_list_of_devices_ends_though_one_announces_itself_without_end() {
-        let (broker, playing) = played(async |mut client| {
-            client.subscribed().await;
-            client.tell_kept("LAMP/OTA/device", "v=1").await;
-            client.tell_for_ever("HALL/OTA/device", "v=1").await;
-        })
-        .await;
-        let config = Config { protocol: Some(Protocol::V311), ..Config::default() };
-        let sender = Sender::connect(broker, config).await.unwrap();
-        let devices = timeout(GUARD, sender.devices()).await.unwrap().unwrap();
-        assert_eq!(devices.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["HALL", "LAMP"]);
-        drop(sender);
-        playing.await.unwrap();
-    }
 }

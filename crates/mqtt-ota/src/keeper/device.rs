@@ -1,10 +1,11 @@
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::time::Instant;
 
 use super::duty::{Duty, Input};
 use super::folders::Folder;
-use super::memory::{Memory, State};
+use super::memory::{Memory, State, to_the_second};
 use super::standing::Standing;
 use crate::wire::{Algorithm, Announcement};
 
@@ -19,6 +20,8 @@ pub(super) struct Device {
     /// How far it ever got with the set that is wanted, in bytes.
     pub(super) furthest: u64,
     pub(super) is_failure: bool,
+    /// When it last said something, as far as it was heard.
+    pub(super) heard: Option<SystemTime>,
 }
 
 impl Device {
@@ -31,6 +34,7 @@ impl Device {
             is_unclear: false,
             furthest: 0,
             is_failure: false,
+            heard: None,
         }
     }
 
@@ -51,13 +55,14 @@ impl Device {
     pub(super) fn to_remember(&self, standing: Standing) -> Option<Memory> {
         let set = self.duty.wanted()?;
         let knows_sets = self.duty.announced()?.understands_extended();
-        Some(match standing {
+        let memory = match standing {
             Standing::Asleep => Memory::now(State::Asleep, set, ""),
             Standing::Failing { why, .. } => Memory::now(State::Failing, set, &why),
             Standing::LeftAlone { why } => Memory::now(State::LeftAlone, set, &why),
             Standing::InStep if !knows_sets => Memory::now(State::InStep, set, ""),
             // What it says itself is said.
             _ => return None,
-        })
+        };
+        Some(Memory { heard: self.heard.map(to_the_second), ..memory })
     }
 }

@@ -1,12 +1,13 @@
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::devices::last_heard;
 use crate::wire::{Digest, SEPARATOR};
 
 /// What a keeper remembers of a device, retained on `NAME/OTA/keeper`: what no announcement tells. An empty
 /// message is nothing to remember.
 ///
-/// `v=1|state=asleep|set=HASH|since=SECONDS|why=TEXT`. Unknown keys are ignored.
+/// `v=1|state=asleep|set=HASH|since=SECONDS|heard=SECONDS|why=TEXT`. Unknown keys are ignored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Memory {
     pub(super) state: State,
@@ -14,6 +15,8 @@ pub(super) struct Memory {
     pub(super) set: Digest,
     /// When it came to be so, in whole seconds.
     pub(super) since: SystemTime,
+    /// When the device was last heard, in whole seconds; None where no keeper has heard it.
+    pub(super) heard: Option<SystemTime>,
     /// The reason; may be empty. Once it came from a device.
     pub(super) why: String,
 }
@@ -49,8 +52,7 @@ impl Memory {
     const WHY_MAX: usize = 256;
 
     pub(super) fn now(state: State, set: Digest, why: &str) -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { state, set, since: UNIX_EPOCH + Duration::from_secs(since.as_secs()), why: clean(why) }
+        Self { state, set, since: to_the_second(SystemTime::now()), heard: None, why: clean(why) }
     }
 
     /// Nothing where the message is empty, or cannot be read: then there is nothing to remember.
@@ -64,10 +66,11 @@ impl Memory {
         let (state, _) = State::CODES.into_iter().find(|(_, code)| field("state") == Some(code))?;
         let since = UNIX_EPOCH.checked_add(Duration::from_secs(field("since")?.parse().ok()?))?;
         let why = field("why").unwrap_or_default().to_owned();
-        Some(Self { state, set: field("set")?.parse().ok()?, since, why })
+        let heard = last_heard(message);
+        Some(Self { state, set: field("set")?.parse().ok()?, since, heard, why })
     }
 
-    /// Whether it says the same, but for the time.
+    /// Whether it says the same, but for the times.
     pub(super) fn is_like(&self, other: &Self) -> bool {
         (self.state, self.set, &self.why) == (other.state, other.set, &other.why)
     }
@@ -75,10 +78,21 @@ impl Memory {
 
 impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { state, set, since, why } = self;
-        let since = since.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        write!(f, "v=1|state={}|set={set}|since={since}|why={}", state.code(), clean(why))
+        let Self { state, set, since, heard, why } = self;
+        write!(f, "v=1|state={}|set={set}|since={}", state.code(), seconds(*since))?;
+        if let Some(heard) = heard {
+            write!(f, "|heard={}", seconds(*heard))?;
+        }
+        write!(f, "|why={}", clean(why))
     }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+pub(super) fn to_the_second(time: SystemTime) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(seconds(time))
 }
 
 /// A value must not end its field, nor be longer than anyone reads.
@@ -115,9 +129,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn property_a_memory_round_trips(index in 0_usize..4, why in any::<String>(), bytes in any::<[u8; 4]>()) {
+        fn property_a_memory_round_trips(
+            index in 0_usize..4,
+            why in any::<String>(),
+            bytes in any::<[u8; 4]>(),
+            heard in any::<Option<u32>>(),
+        ) {
             let (state, _) = State::CODES[index];
+            let heard = heard.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds.into()));
             let memory = Memory::now(state, Digest::of(Algorithm::Sha256, &bytes), &why);
+            let memory = Memory { heard, ..memory };
             let text = memory.to_string();
             prop_assert!(text.len() < crate::wire::MAX_MESSAGE);
             prop_assert_eq!(Memory::parse(text.as_bytes()), Some(memory));

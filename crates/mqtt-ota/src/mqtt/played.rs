@@ -72,6 +72,13 @@ impl Client {
         self.say(v4::Packet::Publish(publish)).await;
     }
 
+    /// The same, unless it has gone. Returns whether it has not.
+    pub(crate) async fn tries_to_tell_kept(&mut self, topic: &str, payload: &str) -> bool {
+        let mut publish = v4::Publish::new(topic, QoS::AtMostOnce, payload);
+        publish.retain = true;
+        self.0.send(v4::Packet::Publish(publish)).await.is_ok()
+    }
+
     /// Sends it one message again and again, until it has gone.
     pub(crate) async fn tell_for_ever(&mut self, topic: &str, payload: &str) {
         let publish = v4::Publish::new(topic, QoS::AtMostOnce, payload);

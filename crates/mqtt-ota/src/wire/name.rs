@@ -41,11 +41,6 @@ impl DeviceName {
     /// The filter that matches the announcement of every device.
     pub(crate) const ANNOUNCEMENTS: &'static str = "+/OTA/device";
 
-    /// The device whose announcement was published to `topic`.
-    pub(crate) fn from_announcement_topic(topic: &str) -> Option<Self> {
-        Self::from_topic(topic).and_then(|(device, last)| (last == "device").then_some(device))
-    }
-
     /// The device that `NAME/OTA/…` belongs to, and the topic's last level.
     pub(crate) fn from_topic(topic: &str) -> Option<(Self, &str)> {
         let (rest, last) = topic.rsplit_once('/')?;
@@ -139,7 +134,7 @@ mod tests {
                 prop_assert_eq!(name.as_str(), &text);
                 let topic = name.announcement_topic();
                 prop_assert_eq!(topic.matches('/').count(), 2);
-                prop_assert_eq!(DeviceName::from_announcement_topic(&topic), Some(name));
+                prop_assert_eq!(DeviceName::from_topic(&topic), Some((name, "device")));
             }
         }
     }

@@ -1,5 +1,7 @@
 //! What the devices, the other keepers and the connection to the broker say.
 
+use std::time::SystemTime;
+
 use tokio::time::Instant;
 
 use super::Keeping;
@@ -57,12 +59,15 @@ impl Keeping {
                 if let Some(Memory { state: State::InStep, set, .. }) = &memory {
                     device.duty.step(Input::Told { set: *set }, Instant::now());
                 }
+                device.heard = device.heard.max(memory.as_ref().and_then(|memory| memory.heard));
                 device.memory = memory;
                 device.recall();
             }
             Said::Answered { device: name, takes } => {
                 self.slots.spoke(&name);
-                if let Some(device) = self.devices.get_mut(&name).filter(|_| takes) {
+                let Some(device) = self.devices.get_mut(&name) else { return };
+                device.heard = Some(SystemTime::now());
+                if takes {
                     device.duty.step(Input::Taking, Instant::now());
                 }
             }
@@ -71,6 +76,9 @@ impl Keeping {
                 let Some(device) = self.devices.get_mut(&name) else { return };
                 let is_other = was_lost && device.duty.announced() != Some(&announcement);
                 let anew = anew || is_other;
+                if anew {
+                    device.heard = Some(SystemTime::now());
+                }
                 let had = device.algorithm();
                 let has = announcement.set_algorithm();
                 device.duty.step(Input::Announced { announcement, anew }, Instant::now());

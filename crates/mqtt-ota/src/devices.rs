@@ -1,0 +1,433 @@
+//! Which devices there are, and which of them are there now.
+
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures_util::stream::{self, StreamExt as _};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::error::SendError;
+use crate::mqtt::{Ack, Incoming, Lasting, LinkError, Message, Qos, Subscription};
+use crate::sender::Sender;
+use crate::wire::{Announcement, DeviceName, SEPARATOR};
+
+/// How many messages may wait, and how many devices are listed: the broker names all of them at once, and anybody can
+/// invent names.
+const FLEET: usize = 64 * 1024;
+/// How long the broker may be silent before the list of devices is taken to be whole.
+const LAST_DEVICE: Duration = Duration::from_millis(200);
+/// How many devices are asked before the broker has acknowledged the first question.
+const AT_ONCE: usize = 64;
+/// The filter that matches what keepers remember of every device.
+const MEMORIES: &str = "+/OTA/keeper";
+
+/// Which devices are looked for, and whether they are asked.
+#[derive(Debug, Clone)]
+pub struct SurveyOptions {
+    /// Devices that are looked for by name: some brokers (RabbitMQ) tell what they retain only to who asks for it
+    /// by name. None.
+    pub names: Vec<DeviceName>,
+    /// Whether all others that have announced themselves are listed too. True.
+    pub all: bool,
+    /// How long a device may take to answer whether it is there. `None` asks nobody. 6 s: a device answers once
+    /// in 5 s.
+    pub timeout: Option<Duration>,
+}
+
+impl Default for SurveyOptions {
+    fn default() -> Self {
+        Self { names: Vec::new(), all: true, timeout: Some(Duration::from_secs(6)) }
+    }
+}
+
+/// What is known of one device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KnownDevice {
+    /// The device.
+    pub name: DeviceName,
+    /// What it says of itself. `None` where the broker retains nothing, which happens only to a device that was
+    /// named.
+    pub announcement: Option<Announcement>,
+    /// Whether it is there now.
+    pub presence: Presence,
+    /// When it was last heard: now, or as a keeper remembers. `None` where nobody knows.
+    pub last_heard: Option<SystemTime>,
+}
+
+/// Whether a device is there now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Presence {
+    /// It has just announced itself.
+    Reachable,
+    /// It was asked, and did not answer in time; or the broker says that it is not connected.
+    Unreachable,
+    /// Nobody knows: it does not answer such questions, or was not asked.
+    #[default]
+    Unknown,
+}
+
+/// What the broker no longer retains of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Forgotten {
+    /// Its announcement.
+    pub announcement: bool,
+    /// What a keeper remembered of it.
+    pub memory: bool,
+}
+
+impl Sender {
+    /// Returns the devices that have announced themselves, by name. Waits until the broker has sent what it retains.
+    ///
+    /// # Errors
+    /// The connection to the broker is lost, or it forbids to subscribe.
+    ///
+    /// Cancel safe.
+    pub async fn devices(&self) -> Result<Vec<(DeviceName, Announcement)>, SendError> {
+        let mut census = Census::open(self, &[DeviceName::ANNOUNCEMENTS.to_owned()]).await?;
+        census.gather(None).await?;
+        let found = census.found.into_iter();
+        let mut devices: Vec<_> =
+            found.filter_map(|(name, found)| Some((name, found.announcement?))).collect();
+        devices.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(devices)
+    }
+
+    /// Returns the names of devices that have announced themselves, in order. After the time `within` it returns those
+    /// that it has heard of by then.
+    ///
+    /// # Errors
+    /// The connection to the broker is lost, or it forbids to subscribe.
+    ///
+    /// Cancel safe.
+    pub async fn device_names(&self, within: Duration) -> Result<Vec<DeviceName>, SendError> {
+        let by = Instant::now() + within;
+        let filters = [DeviceName::ANNOUNCEMENTS.to_owned()];
+        let Ok(census) = timeout_at(by, Census::open(self, &filters)).await else { return Ok(Vec::new()) };
+        let mut census = census?;
+        census.gather(Some(by)).await?;
+        let found = census.found.into_iter();
+        let mut names: Vec<_> = found.filter_map(|(name, found)| found.announcement.map(|_| name)).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Returns what is known of devices, by name, and asks those that answer such questions whether they are there.
+    ///
+    /// # Errors
+    /// The connection to the broker is lost, or it forbids to subscribe.
+    ///
+    /// Cancellation: a device that was asked may still answer, which is an announcement like any other.
+    pub async fn survey(&self, options: &SurveyOptions) -> Result<Vec<KnownDevice>, SendError> {
+        let mut census = Census::of(self, options).await?;
+        census.gather(None).await?;
+        if let Some(timeout) = options.timeout {
+            census.ask(self, timeout).await?;
+        }
+        let now = SystemTime::now();
+        let mut found = census.found;
+        for name in &options.names {
+            found.entry(name.clone()).or_default();
+        }
+        let is_listed =
+            |name: &DeviceName, found: &Found| found.announcement.is_some() || options.names.contains(name);
+        let mut devices: Vec<_> = found
+            .into_iter()
+            .filter(|(name, found)| is_listed(name, found))
+            .map(|(name, found)| {
+                let last_heard = match found.presence {
+                    Presence::Reachable => Some(now),
+                    _ => found.last_heard,
+                };
+                let Found { announcement, presence, .. } = found;
+                KnownDevice { name, announcement, presence, last_heard }
+            })
+            .collect();
+        devices.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(devices)
+    }
+
+    /// Clears what the broker retains of a device: its announcement, and what a keeper remembers. A device that is there
+    /// announces itself again when it next connects or boots.
+    ///
+    /// # Errors
+    /// The connection to the broker is lost, or it forbids to subscribe or to publish. [`SendError::StillThere`] where
+    /// the broker still retains it afterwards: brokers forbid without a word.
+    ///
+    /// Cancellation: some of it may be cleared.
+    pub async fn forget(&self, device: &DeviceName) -> Result<Forgotten, SendError> {
+        let topics = [device.announcement_topic(), device.memory_topic()];
+        let before = self.retained(&topics).await?;
+        for topic in &before {
+            self.link().publish(topic, "", Lasting::Retained).await?;
+        }
+        let after = self.retained(&topics).await?;
+        if let Some(topic) = after.into_iter().next() {
+            return Err(SendError::StillThere { topic });
+        }
+        let [announcement, memory] = topics.map(|topic| before.contains(&topic));
+        Ok(Forgotten { announcement, memory })
+    }
+
+    /// Those of the topics that the broker retains something on.
+    async fn retained(&self, topics: &[String]) -> Result<Vec<String>, SendError> {
+        let filters: Vec<_> = topics.iter().map(|topic| (topic.as_str(), Qos::AtMostOnce)).collect();
+        let mut subscription = self.link().subscribe(&filters, FLEET).await?;
+        let mut retained = Vec::new();
+        let whole_at = Instant::now() + LAST_DEVICE;
+        while retained.len() < topics.len()
+            && let Ok(Some(incoming)) = timeout_at(whole_at, subscription.next()).await
+        {
+            let Incoming::Message(message) = incoming else { return Err(LinkError::Lost.into()) };
+            if message.retained && !message.payload.is_empty() && !retained.contains(&message.topic) {
+                retained.push(message.topic);
+            }
+        }
+        Ok(retained)
+    }
+}
+
+/// What was heard of one device.
+#[derive(Debug, Default)]
+struct Found {
+    announcement: Option<Announcement>,
+    presence: Presence,
+    last_heard: Option<SystemTime>,
+    /// It was asked, and has neither answered nor been found away.
+    is_asked: bool,
+}
+
+/// What the broker and the devices say, and what came of it so far.
+struct Census {
+    subscription: Subscription,
+    found: HashMap<DeviceName, Found>,
+    /// How many devices have to be found before it is known that there are no more.
+    whole: Option<usize>,
+    /// How many have been asked and may still answer.
+    open: usize,
+}
+
+impl Census {
+    async fn open(sender: &Sender, filters: &[String]) -> Result<Self, LinkError> {
+        let filters: Vec<_> = filters.iter().map(|filter| (filter.as_str(), Qos::AtMostOnce)).collect();
+        let subscription = sender.link().subscribe(&filters, FLEET).await?;
+        Ok(Self { subscription, found: HashMap::new(), whole: None, open: 0 })
+    }
+
+    /// Of the devices that are looked for. What a user may not read is left out, unless it is what was asked for.
+    async fn of(sender: &Sender, options: &SurveyOptions) -> Result<Self, LinkError> {
+        let (mut remembers, mut lists) = (true, options.all);
+        loop {
+            // What keepers remember comes first: once there is an announcement, all is known.
+            let mut filters = Vec::new();
+            let wildcards = [(remembers, MEMORIES), (true, DeviceName::ANNOUNCEMENTS)];
+            filters.extend(
+                wildcards.iter().filter(|(wanted, _)| *wanted && lists).map(|(_, f)| (*f).to_owned()),
+            );
+            for name in &options.names {
+                filters.extend(remembers.then(|| name.memory_topic()));
+                filters.push(name.announcement_topic());
+            }
+            match Self::open(sender, &filters).await {
+                Err(LinkError::SubscribeRefused { topic }) if remembers && topic.ends_with("/OTA/keeper") => {
+                    tracing::debug!(topic, "what keepers remember may not be read");
+                    remembers = false;
+                }
+                Err(LinkError::SubscribeRefused { topic })
+                    if topic == DeviceName::ANNOUNCEMENTS && !options.names.is_empty() =>
+                {
+                    tracing::warn!(topic, "the broker does not allow to list all devices");
+                    lists = false;
+                }
+                opened => {
+                    let whole = (!lists).then_some(options.names.len());
+                    return opened.map(|census| Self { whole, ..census });
+                }
+            }
+        }
+    }
+
+    /// Hears what the broker retains, until it is silent.
+    async fn gather(&mut self, by: Option<Instant>) -> Result<(), LinkError> {
+        let until = |whole_at: Instant| by.map_or(whole_at, |by| by.min(whole_at));
+        let mut whole_at = until(Instant::now() + LAST_DEVICE);
+        while !self.is_whole()
+            && let Ok(Some(incoming)) = timeout_at(whole_at, self.subscription.next()).await
+            && Instant::now() < whole_at
+        {
+            // What is published now is no part of what the broker keeps, and may never end.
+            if self.hear(incoming)? {
+                whole_at = until(Instant::now() + LAST_DEVICE);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_whole(&self) -> bool {
+        let announced = || self.found.values().filter(|found| found.announcement.is_some()).count();
+        self.whole.is_some_and(|whole| announced() >= whole)
+    }
+
+    /// Takes in one message. Returns whether the broker had retained it.
+    fn hear(&mut self, incoming: Incoming) -> Result<bool, LinkError> {
+        // A list that breaks off is no shorter list.
+        let Incoming::Message(Message { topic, payload, retained }) = incoming else {
+            return Err(LinkError::Lost);
+        };
+        let Some((name, last)) = DeviceName::from_topic(&topic) else { return Ok(retained) };
+        if self.found.len() >= FLEET && !self.found.contains_key(&name) {
+            return Ok(retained);
+        }
+        match last {
+            "keeper" => self.found.entry(name).or_default().last_heard = last_heard(&payload),
+            // Somebody takes it back.
+            "device" if payload.is_empty() => {
+                self.settle(&name, Presence::Unknown);
+                self.found.remove(&name);
+            }
+            "device" => match Announcement::parse(&payload) {
+                Ok(announcement) => {
+                    self.found.entry(name.clone()).or_default().announcement = Some(announcement);
+                    if !retained {
+                        self.settle(&name, Presence::Reachable);
+                    }
+                }
+                Err(error) => tracing::warn!(device = %name, %error, "an announcement cannot be read"),
+            },
+            _ => {}
+        }
+        Ok(retained)
+    }
+
+    /// Asks those that answer whether they are there, and waits for their answers.
+    async fn ask(&mut self, sender: &Sender, timeout: Duration) -> Result<(), SendError> {
+        let mut names = Vec::new();
+        for (name, found) in &mut self.found {
+            let answers = found.announcement.as_ref().is_some_and(|announcement| announcement.asks);
+            found.is_asked = answers && found.presence == Presence::Unknown;
+            names.extend(found.is_asked.then(|| name.clone()));
+        }
+        self.open = names.len();
+        let ask = async |name: DeviceName| {
+            let topic = name.offer_topic();
+            (name, sender.link().publish(&topic, Announcement::REQUEST, Lasting::For(timeout)).await)
+        };
+        let mut asking = stream::iter(names).map(ask).buffer_unordered(AT_ONCE).fuse();
+        let mut give_up = Instant::now() + timeout;
+        let mut is_asking = true;
+        while is_asking || (self.open > 0 && Instant::now() < give_up) {
+            tokio::select! {
+                asked = asking.next(), if is_asking => match asked {
+                    None => is_asking = false,
+                    Some((name, acknowledged)) => {
+                        give_up = Instant::now() + timeout;
+                        self.acknowledged(&name, acknowledged)?;
+                    }
+                },
+                incoming = self.subscription.next() => {
+                    self.hear(incoming.ok_or(LinkError::Lost)?)?;
+                }
+                () = sleep_until(give_up), if !is_asking => {}
+            }
+        }
+        for found in self.found.values_mut().filter(|found| found.is_asked) {
+            found.presence = Presence::Unreachable;
+        }
+        Ok(())
+    }
+
+    /// It is known of a device whether it is there, or will not be.
+    fn settle(&mut self, name: &DeviceName, presence: Presence) {
+        let Some(found) = self.found.get_mut(name) else { return };
+        found.presence = presence;
+        if std::mem::take(&mut found.is_asked) {
+            self.open = self.open.saturating_sub(1);
+        }
+    }
+
+    fn acknowledged(&mut self, name: &DeviceName, answer: Result<Ack, LinkError>) -> Result<(), LinkError> {
+        if !self.found.get(name).is_some_and(|found| found.is_asked) {
+            return Ok(());
+        }
+        match answer {
+            Ok(Ack::Accepted) => {}
+            Ok(Ack::NoSubscribers) => self.settle(name, Presence::Unreachable),
+            Err(LinkError::PublishRefused { topic, reason }) => {
+                tracing::warn!(topic, reason, "the broker does not allow to ask whether a device is there");
+                self.settle(name, Presence::Unknown);
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+/// When a keeper last heard the device, as it retains it on `NAME/OTA/keeper`.
+pub(crate) fn last_heard(memory: &[u8]) -> Option<SystemTime> {
+    let text = std::str::from_utf8(memory).ok()?;
+    let seconds = text.split(SEPARATOR).find_map(|field| field.strip_prefix("heard="))?;
+    UNIX_EPOCH.checked_add(Duration::from_secs(seconds.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mqtt::Protocol;
+    use crate::mqtt::played::played;
+    use crate::sender::Config;
+    use tokio::time::timeout;
+
+    /// Far more than anything takes.
+    const GUARD: Duration = Duration::from_secs(30);
+
+    async fn connect(broker: crate::Broker) -> Sender {
+        let config = Config { protocol: Some(Protocol::V311), ..Config::default() };
+        Sender::connect(broker, config).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_list_of_devices_that_breaks_off_is_an_error_and_not_a_shorter_list() {
+        let (broker, playing) = played(async |mut client| {
+            client.subscribed().await;
+            client.tell_kept("LAMP/OTA/device", "v=1").await;
+        })
+        .await;
+        let sender = connect(broker).await;
+        assert!(matches!(sender.devices().await, Err(SendError::Broker(LinkError::Lost))));
+        playing.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_list_of_devices_ends_though_one_announces_itself_without_end() {
+        let (broker, playing) = played(async |mut client| {
+            client.subscribed().await;
+            client.tell_kept("LAMP/OTA/device", "v=1").await;
+            client.tell_for_ever("HALL/OTA/device", "v=1").await;
+        })
+        .await;
+        let sender = connect(broker).await;
+        let devices = timeout(GUARD, sender.devices()).await.unwrap().unwrap();
+        assert_eq!(devices.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["HALL", "LAMP"]);
+        drop(sender);
+        playing.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn names_that_come_without_end_are_waited_for_no_longer_than_was_said() {
+        let (broker, playing) = played(async |mut client| {
+            client.subscribed().await;
+            for number in 0_u64.. {
+                if !client.tries_to_tell_kept(&format!("D{number}/OTA/device"), "v=1").await {
+                    return;
+                }
+            }
+        })
+        .await;
+        let sender = connect(broker).await;
+        let names = timeout(GUARD, sender.device_names(Duration::from_millis(300))).await.unwrap().unwrap();
+        assert!(!names.is_empty() && names.len() <= FLEET);
+        drop(sender);
+        playing.await.unwrap();
+    }
+}
