@@ -5,6 +5,7 @@ mod options;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anstream::ColorChoice;
 use clap::error::ErrorKind;
@@ -18,6 +19,7 @@ pub(crate) use options::{
 };
 
 use crate::printer::Verbosity;
+use crate::settings::duration;
 
 /// Push files to MicroPython boards: a short offer over MQTT, the bytes over one TCP stream, and an answer
 /// from the device that says whether they were installed.
@@ -250,12 +252,30 @@ pub(crate) struct Rollback {
 
 #[derive(Debug, Args)]
 pub(crate) struct Devices {
+    /// Only these devices: names or @groups. Without any, all that have announced themselves
+    #[arg(value_name = "DEVICE", value_delimiter = ',')]
+    pub(crate) names: Vec<String>,
+
+    /// Do not ask the devices whether they are there
+    #[arg(long)]
+    pub(crate) no_ask: bool,
+
+    /// How long a device may take to answer, such as 500ms, 30s or 2m
+    #[arg(long, value_name = "TIME", default_value = "6s", value_parser = duration, conflicts_with = "no_ask")]
+    pub(crate) timeout: Duration,
+
+    /// Clear what the broker keeps of these devices, unless they answer
+    #[arg(long, requires = "names", conflicts_with = "no_ask")]
+    pub(crate) forget: bool,
+
     /// Print the devices as JSON, one object a line
     #[arg(long)]
     pub(crate) json: bool,
 
     #[command(flatten)]
     pub(crate) connection: Connection,
+    #[command(flatten)]
+    pub(crate) groups: Groups,
 }
 
 #[derive(Debug, Args)]

@@ -2,7 +2,8 @@
 
 mod record;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use mqtt_ota::wire::{DeviceName, DevicePath};
@@ -30,6 +31,10 @@ pub(crate) struct Track {
     /// The length of what is sent; None where nothing is.
     pub(crate) bytes: Option<u64>,
     last_progress: Mutex<Option<Instant>>,
+    /// The device has announced itself, at any time, or has come for the offer.
+    heard: AtomicBool,
+    /// Whether another device was meant; a hint that takes the place of the outcome's.
+    question: OnceLock<String>,
 }
 
 impl Track {
@@ -41,7 +46,17 @@ impl Track {
         bytes: impl Into<Option<u64>>,
     ) -> Self {
         let (label, bytes) = (path.to_string(), bytes.into());
-        Self { printer, bar, device, path, label, bytes, last_progress: Mutex::default() }
+        Self {
+            printer,
+            bar,
+            device,
+            path,
+            label,
+            bytes,
+            last_progress: Mutex::default(),
+            heard: AtomicBool::new(false),
+            question: OnceLock::new(),
+        }
     }
 
     /// Calls it something else than its name on the device.
@@ -49,8 +64,31 @@ impl Track {
         Self { label: label.into(), ..self }
     }
 
+    /// Whether the device was ever heard of.
+    pub(crate) fn was_heard(&self) -> bool {
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    /// Keeps a question, to be asked if it does not work.
+    pub(crate) fn ask(&self, question: String) {
+        let _ = self.question.set(question);
+    }
+
+    /// Whether there is a question.
+    pub(crate) fn was_asked(&self) -> bool {
+        self.question.get().is_some()
+    }
+
+    /// What to do about an outcome.
+    fn hint(&self, outcome: &Outcome) -> Option<String> {
+        self.question.get().cloned().or_else(|| outcome.hint())
+    }
+
     /// Shows something that happened.
     pub(crate) fn event(&self, event: &Event) {
+        if !matches!(event, Event::Listening { .. } | Event::Offered { .. } | Event::Retrying { .. }) {
+            self.heard.store(true, Ordering::Relaxed);
+        }
         if self.printer.json() {
             if !self.is_too_soon(event) {
                 self.record(Step::of(event));
@@ -150,7 +188,7 @@ impl Track {
     pub(crate) fn done(&self, result: &Result<Report, SendError>, ok: bool, rebooting: bool) {
         if self.printer.json() {
             self.record(Some(match result {
-                Ok(report) => Step::result(report, self.bytes, ok),
+                Ok(report) => Step::result(report, self.bytes, ok).hinting(self.hint(&report.outcome)),
                 Err(error) => Step::error(error, self.bytes),
             }));
         }
@@ -168,7 +206,7 @@ impl Track {
     pub(crate) fn set_done(&self, result: &Result<SyncReport, SendError>, ok: bool, rebooting: bool) {
         if self.printer.json() {
             self.record(Some(match result {
-                Ok(report) => Step::set_result(report, ok),
+                Ok(report) => Step::set_result(report, ok).hinting(self.hint(&report.report.outcome)),
                 Err(error) => Step::error(error, self.bytes),
             }));
         }
@@ -243,7 +281,7 @@ impl Track {
                     _ if self.label != self.path.as_str() => "the device keeps the files that it had",
                     _ => "the device keeps the file that it had",
                 };
-                let problem = Problem::failed(what).hint(otherwise).maybe_hint(report.outcome.hint());
+                let problem = Problem::failed(what).hint(otherwise).maybe_hint(self.hint(&report.outcome));
                 self.printer.problem(&problem);
             }
             Err(error) => {

@@ -1,11 +1,12 @@
 //! Which devices are meant: names and `@groups`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mqtt_ota::wire::{DeviceName, NameError};
 
 use crate::problem::Problem;
 use crate::settings::Group;
+use crate::similar;
 
 /// The devices that an option names, groups replaced by their members, each device once, in the order of first
 /// mention.
@@ -49,15 +50,25 @@ pub(crate) fn resolve(
     Ok(devices)
 }
 
+/// All devices that are in a group. Names that are none are left out.
+pub(crate) fn members(groups: &BTreeMap<String, Group>) -> Vec<DeviceName> {
+    let members = groups.values().flat_map(|group| &group.members);
+    let names: BTreeSet<_> = members.filter_map(|member| member.parse().ok()).collect();
+    names.into_iter().collect()
+}
+
 fn unknown(group: &str, groups: &BTreeMap<String, Group>) -> Problem {
     let problem = Problem::usage(format!("there is no group @{group}"));
+    let candidates: Vec<_> = groups.keys().map(|name| format!("@{name}")).collect();
+    if let Some(question) = similar::question(group, candidates.iter().map(String::as_str)) {
+        return problem.hint(question);
+    }
     if groups.is_empty() {
         return problem.hint(format!(
             "name its devices in the settings file: [groups] {group} = [\"…\"]; `mqtt-ota config` says where that is"
         ));
     }
-    let known: Vec<_> = groups.keys().map(|name| format!("@{name}")).collect();
-    problem.hint(format!("known groups: {}", known.join(", ")))
+    problem.hint(format!("known groups: {}; a device is named without @", candidates.join(", ")))
 }
 
 #[cfg(test)]
@@ -102,6 +113,7 @@ mod tests {
 
     #[test]
     fn an_unknown_group_is_answered_with_the_known_ones() {
-        assert!(devices(&["@lamp"]).unwrap_err().hint.unwrap().contains("@lamps"));
+        assert_eq!(devices(&["@lamp"]).unwrap_err().hint.unwrap(), "did you mean @lamps?");
+        assert!(devices(&["@BOILER"]).unwrap_err().hint.unwrap().contains("@lamps"));
     }
 }

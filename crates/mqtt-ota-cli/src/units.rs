@@ -1,6 +1,6 @@
 //! Sizes and times as people read them.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use mqtt_ota::Digest;
 
@@ -21,6 +21,17 @@ pub(crate) fn time(duration: Duration) -> String {
         1..100 => format!("{:.1} s", duration.as_secs_f64()),
         _ => format!("{} min {} s", seconds / 60, seconds % 60),
     }
+}
+
+/// How long ago, in the largest two units.
+pub(crate) fn ago(since: SystemTime) -> String {
+    let seconds = since.elapsed().unwrap_or_default().as_secs();
+    let round = match seconds {
+        0..60 => 1,
+        60..86_400 => 60,
+        _ => 3600,
+    };
+    humantime::format_duration(Duration::from_secs(seconds / round * round)).to_string()
 }
 
 /// The beginning of a digest: enough to tell one set from another.

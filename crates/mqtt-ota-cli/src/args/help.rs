@@ -183,25 +183,50 @@ Exit status:
   130  Interrupted with Ctrl-C. A device that was told to does it all the same";
 
 pub(super) const DEVICES: &str = "\
-Lists the devices whose announcement the broker keeps: they may be asleep, or
-gone meanwhile. A device that announces nothing can be sent to all the same.
+Lists the devices whose announcement the broker keeps, and asks them whether they
+are there. A device that announces nothing is not listed, and can be sent to all
+the same. A device that is named is looked for by name, as some brokers
+(RabbitMQ) demand; so are all that are in a group of the settings.
+
+REACHABLE is one of:
+  yes        The device has just answered
+  no         It has not answered in time (--timeout), or the broker says that it
+             is not connected. It may be asleep
+  not known  Its client is too old to answer
+  not asked  With --no-ask: for devices that sleep, or to be quick
+
+LAST HEARD is known of devices that a keeper (`mqtt-ota keep`) waits for.
 
 SET is the beginning of the hash that names the set of files that is installed;
 `-` is none, and nothing at all a device that takes single files only. STATE
 says whether it is on trial, and which set was taken back last, and why.
 
+A device answers once in 5 s, which is why the default of --timeout is more. The
+command ends as soon as all have answered.
+
+--forget clears what the broker keeps of a device that is gone for good: its
+announcement, and what a keeper remembers. A device that answers is not
+forgotten. One that cannot be asked is; if it is there after all, it announces
+itself when it next connects.
+
 Examples:
   mqtt-ota devices --broker mqtt://iot.lan
-  mqtt-ota devices --json | jq -r 'select(.rolled_back) | .device'
+  mqtt-ota devices NIGHTLAMP @plugs
+  mqtt-ota devices --forget OLDLAMP
+  mqtt-ota devices --json | jq -r 'select(.reachable == false) | .device'
 
 JSON:
-  An object a device: device version client system address free (bytes)
-  hashes set boots (while on trial) rolled_back error. What the device did not
-  say is null.
+  An object a device: device reachable (true, false, or null: not known)
+  last_heard (seconds since 1970) and, where it has announced itself, version
+  client system address free (bytes) hashes set boots (while on trial)
+  rolled_back error. What is not known is null. With --forget: device forgotten
+  announcement memory (what was cleared) error.
 
 Exit status:
-  0    The list is whole, even if it is empty
-  1    The broker could not be asked
+  0    The list is whole, even if it is empty; with --forget, nothing is kept of
+       the devices any more
+  1    The broker could not be asked; it knows nothing of a device that was
+       named; or, with --forget, a device has answered
   2    The command line or a setting is wrong
   130  Interrupted with Ctrl-C";
 

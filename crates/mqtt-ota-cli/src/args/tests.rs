@@ -51,6 +51,10 @@ fn what_contradicts_itself_is_a_usage_error() {
         "mqtt-ota broker --name x",
         "mqtt-ota broker --window 02:00-05:00",
         "mqtt-ota keep devices --groups a=B",
+        "mqtt-ota devices --forget",
+        "mqtt-ota devices --timeout 1s --no-ask",
+        "mqtt-ota devices --forget A --no-ask",
+        "mqtt-ota devices --timeout 0s",
         "mqtt-ota --config x demo",
         "mqtt-ota completions bash --config x",
         "mqtt-ota man --config x",
@@ -101,7 +105,7 @@ const OPTIONS: &[(&str, &[&str])] = &[
     ),
     // It serves no file, and asks once.
     ("rollback", &["to", "json", BROKER, DEVICES, "boot-timeout"]),
-    ("devices", &["json", BROKER]),
+    ("devices", &["json", "no-ask", "timeout", "forget", "groups", BROKER]),
     ("receive", &["as", "root", "exec", "json", BROKER]),
     // What fails is tried again at a pace of its own, and boots are waited for without an end.
     ("keep", &[KEEPING, BROKER, SERVING, "parallel", WAITING]),

@@ -9,6 +9,7 @@ use super::send::GOODBYE;
 use crate::args::Rollback;
 use crate::interrupt::Interrupt;
 use crate::line::Line;
+use crate::neighbours::Neighbours;
 use crate::printer::Printer;
 use crate::problem::{Exit, Problem};
 use crate::progress::Bar;
@@ -44,9 +45,10 @@ async fn from_all(
     let connecting = Sender::connect(settings.broker()?, Config::default());
     let Ok(connected) = interrupt.during(connecting).await else { return Ok(Exit::Interrupted) };
     let sender = connected.map_err(|error| Problem::from(error).with_settings(settings))?;
+    let neighbours = Neighbours::new(&sender, settings);
     let width = devices.iter().map(|device| device.as_str().len()).max().unwrap_or_default();
     let all = futures_util::stream::iter(devices)
-        .map(|device| from_device(device, width, settings, &sender, printer))
+        .map(|device| from_device(device, width, settings, &sender, &neighbours, printer))
         .buffer_unordered(settings.parallel.value)
         .collect::<Vec<_>>();
     let Ok(results) = interrupt.during(all).await else {
@@ -69,6 +71,7 @@ async fn from_device(
     width: usize,
     settings: &Settings,
     sender: &Sender,
+    neighbours: &Neighbours<'_>,
     printer: &Arc<Printer>,
 ) -> (Result<Report, SendError>, bool) {
     let bar = Arc::new(Bar::new(printer, device, width));
@@ -80,6 +83,7 @@ async fn from_device(
         observer: Some(Observer::new(move |event| observer.event(&event))),
     };
     let result = sender.rollback(device, options).await;
+    neighbours.doubt(&track, result.as_ref()).await;
     let ok = result.as_ref().is_ok_and(|report| report.outcome.is_success());
     track.done(&result, ok, true);
     (result, ok)

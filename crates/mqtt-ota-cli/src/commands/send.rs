@@ -11,6 +11,7 @@ use crate::args::Send;
 use crate::files::{self, Named};
 use crate::interrupt::Interrupt;
 use crate::line::Line;
+use crate::neighbours::Neighbours;
 use crate::printer::Printer;
 use crate::problem::{Exit, Problem};
 use crate::progress::Bar;
@@ -75,6 +76,7 @@ async fn send(
         named,
         payloads: &payloads,
         sender: &sender,
+        neighbours: Neighbours::new(&sender, settings),
         printer,
         lost: Cell::new(false),
     };
@@ -109,6 +111,7 @@ struct Delivery<'a> {
     named: &'a [Named],
     payloads: &'a [Payload],
     sender: &'a Sender,
+    neighbours: Neighbours<'a>,
     printer: &'a Arc<Printer>,
     /// The broker is gone for good: what comes next would only wait for it again.
     lost: Cell<bool>,
@@ -179,7 +182,9 @@ impl<'a> Delivery<'a> {
         let rebooting = options.reboot;
         let observer = Arc::clone(&track);
         let options = options.on_event(move |event| observer.event(&event));
-        let result = self.sender.send(payload, &track.device, options).await;
+        let sending = self.sender.send(payload, &track.device, options);
+        let result = self.neighbours.watch(&track, sending).await;
+        self.neighbours.doubt(&track, result.as_ref()).await;
         let ok = result.as_ref().is_ok_and(|report| self.is_done(report));
         track.done(&result, ok, rebooting);
         result

@@ -1,5 +1,5 @@
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use mqtt_ota::keeper::{DeviceStatus, Standing};
 use mqtt_ota::{Config, Sender, keeper};
@@ -13,7 +13,7 @@ use crate::problem::{Exit, Problem};
 use crate::report::Announced;
 use crate::settings::Settings;
 use crate::table;
-use crate::units::short;
+use crate::units::{ago, short};
 
 /// Shows how the devices of a folder stand.
 pub(super) fn run(args: &Status, config: Option<&Path>, printer: &Printer) -> Result<Exit, Problem> {
@@ -96,17 +96,6 @@ fn why(device: &DeviceStatus) -> Option<String> {
         | Standing::RolledBack { why, .. } => Some(why.clone()).filter(|why| !why.is_empty()),
         _ => None,
     }
-}
-
-/// How long ago, in the largest two units.
-fn ago(since: SystemTime) -> String {
-    let seconds = since.elapsed().unwrap_or_default().as_secs();
-    let round = match seconds {
-        0..60 => 1,
-        60..86_400 => 60,
-        _ => 3600,
-    };
-    humantime::format_duration(Duration::from_secs(seconds / round * round)).to_string()
 }
 
 #[derive(Serialize)]

@@ -9,6 +9,7 @@ use super::send::GOODBYE;
 use crate::args::Sync;
 use crate::interrupt::Interrupt;
 use crate::line::Line;
+use crate::neighbours::Neighbours;
 use crate::printer::Printer;
 use crate::problem::{Exit, Problem};
 use crate::progress::Bar;
@@ -60,7 +61,8 @@ async fn sync(
     let found = format!("{} in {}", count(set.files().len(), "file"), args.folder.display());
     printer.step(&Line::new().plain(format!("{found}, {}", size(set.total()))));
 
-    let delivery = Delivery { args, settings, set: &set, sender: &sender, printer };
+    let neighbours = Neighbours::new(&sender, settings);
+    let delivery = Delivery { args, settings, set: &set, sender: &sender, neighbours, printer };
     let width = devices.iter().map(|device| device.as_str().len()).max().unwrap_or_default();
     let all = futures_util::stream::iter(devices)
         .map(|device| delivery.to_device(device, width))
@@ -89,6 +91,7 @@ struct Delivery<'a> {
     settings: &'a Settings,
     set: &'a FileSet,
     sender: &'a Sender,
+    neighbours: Neighbours<'a>,
     printer: &'a Arc<Printer>,
 }
 
@@ -124,6 +127,7 @@ impl Delivery<'_> {
         let observer = Arc::clone(&track);
         let options = options.on_event(move |event| observer.event(&event));
         let result = self.sender.sync(set, device, options).await;
+        self.neighbours.doubt(&track, result.as_ref().map(|sync| &sync.report)).await;
         let ok = result.as_ref().is_ok_and(|sync| sync.report.outcome.is_success());
         track.set_done(&result, ok, !args.reboot.no_reboot);
         (result, ok)

@@ -175,6 +175,14 @@ impl Step {
         }))
     }
 
+    /// With this hint.
+    pub(super) fn hinting(self, hint: Option<String>) -> Self {
+        match self {
+            Self::Result(result) => Self::Result(Box::new(Result { hint, ..*result })),
+            other => other,
+        }
+    }
+
     fn result_of(report: &Report, ok: bool) -> Result {
         let reason = match &report.outcome {
             Outcome::Failed { reason, .. } => Some(reason.to_string()),

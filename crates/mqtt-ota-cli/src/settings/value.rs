@@ -52,7 +52,7 @@ pub(super) fn pause(text: &str) -> Result<Duration, DurationError> {
     if duration > LONGEST { Err(DurationError::TooLong) } else { Ok(duration) }
 }
 
-pub(super) fn duration(text: &str) -> Result<Duration, DurationError> {
+pub(crate) fn duration(text: &str) -> Result<Duration, DurationError> {
     pause(text).and_then(|duration| if duration.is_zero() { Err(DurationError::Zero) } else { Ok(duration) })
 }
 
@@ -105,7 +105,7 @@ impl std::error::Error for NumberError {}
 
 /// Why a text is not a time to wait.
 #[derive(Debug)]
-pub(super) enum DurationError {
+pub(crate) enum DurationError {
     Syntax(humantime::DurationError),
     Zero,
     TooLong,

@@ -1,0 +1,96 @@
+//! Whether a device that is not found is there under another name.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::time::Duration;
+
+use mqtt_ota::wire::DeviceName;
+use mqtt_ota::{Outcome, Report, SendError, Sender};
+use tokio::sync::OnceCell;
+
+use crate::line::Line;
+use crate::report::Track;
+use crate::settings::Settings;
+use crate::similar;
+
+/// How long the broker may take to name the devices that it knows.
+const NAMES: Duration = Duration::from_millis(600);
+/// How long a device that has never announced itself may be silent before its name is doubted.
+const DOUBT: Duration = Duration::from_millis(300);
+/// For how many names similar ones are looked for: each is compared with all.
+const NAMES_IN_DOUBT: usize = 16;
+
+/// The devices that the broker knows, and the groups that the settings have. The broker is asked once, and only if a
+/// device is not found.
+pub(crate) struct Neighbours<'a> {
+    sender: &'a Sender,
+    groups: Vec<String>,
+    known: OnceCell<Vec<DeviceName>>,
+    left: Cell<usize>,
+}
+
+impl<'a> Neighbours<'a> {
+    pub(crate) fn new(sender: &'a Sender, settings: &Settings) -> Self {
+        let groups = settings.groups.keys().map(|name| format!("@{name}")).collect();
+        Self { sender, groups, known: OnceCell::new(), left: Cell::new(NAMES_IN_DOUBT) }
+    }
+
+    /// Asks whether another name was meant; None where this one is known, or no other is like it.
+    pub(crate) async fn question(&self, device: &DeviceName) -> Option<String> {
+        self.left.set(self.left.get().checked_sub(1)?);
+        let known = self.known.get_or_init(async || {
+            // Whoever may not list devices is told what else is the matter.
+            self.sender.device_names(NAMES).await.unwrap_or_default()
+        });
+        let known = known.await;
+        if known.contains(device) {
+            return None;
+        }
+        let names = known.iter().map(DeviceName::as_str);
+        similar::question(device.as_str(), self.groups.iter().map(String::as_str).chain(names))
+    }
+
+    /// Waits for a delivery, and says meanwhile that its device may have another name. Not every broker says that
+    /// nobody is subscribed.
+    pub(crate) async fn watch<T>(&self, track: &Track, delivery: impl Future<Output = T>) -> T {
+        let mut delivery = std::pin::pin!(delivery);
+        let doubt = async {
+            tokio::time::sleep(DOUBT).await;
+            if track.was_heard() {
+                return;
+            }
+            let Some(question) = self.question(&track.device).await else { return };
+            if !track.was_heard() {
+                let waiting = format!(": no such device has announced itself; {question}");
+                let about = Line::new().doubtful("warning:").plain(' ').plain(&track.device);
+                track.printer.note(&about.plain(waiting));
+            }
+            track.ask(question);
+        };
+        tokio::select! {
+            biased;
+            result = &mut delivery => return result,
+            () = doubt => {}
+        }
+        delivery.await
+    }
+
+    /// Looks for the name that was meant where nobody was found under this one.
+    pub(crate) async fn doubt(&self, track: &Track, result: Result<&Report, &SendError>) {
+        let is_nobody = result.is_ok_and(|report| {
+            matches!(
+                report.outcome,
+                Outcome::NotSubscribed { .. }
+                    | Outcome::NobodyConnected { receiving: false, .. }
+                    | Outcome::NoSets { announced: false }
+            )
+        });
+        if is_nobody
+            && !track.was_asked()
+            && !track.was_heard()
+            && let Some(question) = self.question(&track.device).await
+        {
+            track.ask(question);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Names that are like one that is not there.
+
+use strsim::osa_distance;
+
+/// How many names are proposed.
+const PROPOSED: usize = 3;
+/// How many known names are looked at: anybody can invent some.
+const LOOKED_AT: usize = 16 * 1024;
+/// The fewest characters of a name that say which longer name they begin.
+const BEGINNING: usize = 3;
+
+/// The known names that were probably meant, the likeliest first: the same but for capitals and separators, a slip of
+/// the finger away, or a longer one that begins like this.
+pub(crate) fn to<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    let folded = fold(wanted);
+    let mut found: Vec<_> = known
+        .into_iter()
+        .take(LOOKED_AT)
+        .filter(|name| *name != wanted)
+        .filter_map(|name| Some((distance(&folded, &fold(name))?, name)))
+        .collect();
+    found.sort_unstable();
+    found.dedup();
+    found.truncate(PROPOSED);
+    found.into_iter().map(|(_, name)| name).collect()
+}
+
+/// As a question; None where no name is like it.
+pub(crate) fn question<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let names = to(wanted, known);
+    let (last, others) = names.split_last()?;
+    let others = others.join(", ");
+    Some(if others.is_empty() {
+        format!("did you mean {last}?")
+    } else {
+        format!("did you mean {others} or {last}?")
+    })
+}
+
+/// A group is like a device of its name.
+fn fold(name: &str) -> String {
+    let name = name.strip_prefix('@').unwrap_or(name);
+    name.chars().filter(|c| !matches!(c, '-' | '_' | '.' | ' ')).flat_map(char::to_lowercase).collect()
+}
+
+/// How far a known name is away; None where it is another one.
+fn distance(wanted: &str, known: &str) -> Option<usize> {
+    let (length, known_length) = (wanted.chars().count(), known.chars().count());
+    let limit = (length.min(known_length) / 3).max(1);
+    if length.abs_diff(known_length) <= limit {
+        // One letter instead of another is no likeness.
+        let away = osa_distance(wanted, known);
+        if away <= limit && away < length.min(known_length) {
+            return Some(away);
+        }
+    }
+    (length >= BEGINNING && known.starts_with(wanted)).then(|| known_length - length + limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KNOWN: [&str; 6] = ["NIGHTLAMP", "HALL", "kitchen-plug", "@lamps", "P1", "Küche"];
+
+    #[test]
+    fn a_slip_of_the_finger_finds_the_name_that_was_meant() {
+        for (wanted, meant) in [
+            ("nightlamp", "NIGHTLAMP"),
+            ("NIGHTLMAP", "NIGHTLAMP"),
+            ("NIGTLAMP", "NIGHTLAMP"),
+            ("NIGHTLAMPP", "NIGHTLAMP"),
+            ("NIGHT-LAMP", "NIGHTLAMP"),
+            ("NIGHT", "NIGHTLAMP"),
+            ("lamps", "@lamps"),
+            ("lamp", "@lamps"),
+            ("Kitchen_Plug", "kitchen-plug"),
+            ("hal", "HALL"),
+            ("KÜCHE", "Küche"),
+            ("Kuche", "Küche"),
+        ] {
+            assert_eq!(to(wanted, KNOWN).first(), Some(&meant), "{wanted}");
+        }
+    }
+
+    #[test]
+    fn another_name_is_no_name_that_was_meant() {
+        for wanted in ["BOILER", "x", "", "NIGHTLAMP2000", "P"] {
+            assert_eq!(to(wanted, KNOWN), [""; 0], "{wanted}");
+        }
+        assert_eq!(question("BOILER", KNOWN), None);
+    }
+
+    #[test]
+    fn at_most_three_names_are_proposed_the_likeliest_first() {
+        let known = ["LAMP-4", "LAMP-3", "LAMP-22", "LAMP-2", "lamp_1"];
+        assert_eq!(question("LAMP1", known).unwrap(), "did you mean lamp_1, LAMP-2 or LAMP-3?");
+    }
+
+    #[test]
+    fn however_many_names_are_known_the_work_has_a_bound() {
+        let mut looked_at = 0;
+        to("NIGHTLMAP", std::iter::repeat_n("x", 1_000_000).inspect(|_| looked_at += 1));
+        assert_eq!(looked_at, LOOKED_AT);
+    }
+}
