@@ -113,6 +113,9 @@ pub(crate) const BATCH: usize = 64 * 1024;
 /// descriptors, and those do not come back faster by asking.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How often the log says that connections are closed for want of a place.
+pub(crate) const SAY_AGAIN: Duration = Duration::from_secs(10);
+
 /// How long the broker may take to deliver a message to itself over TCP, when it starts. About 1 ms is usual.
 pub(crate) const READY_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -473,4 +473,81 @@ mod tests {
         drop(links);
         assert!(router.state().is_empty());
     }
+
+    /// What the totals say is what the sessions have.
+    fn assert_sound(state: &State) {
+        let sum = |of: fn(&Session) -> usize| state.sessions.values().map(of).sum::<usize>();
+        assert_eq!(state.queued, sum(Session::queued));
+        assert_eq!(state.subscribed, sum(|session| session.subscribed));
+        assert_eq!(state.subscribed, sum(|session| session.subscriptions.values().sum()));
+        assert_eq!(state.away.len(), sum(|session| usize::from(session.away.is_some())));
+        assert_eq!(state.names.len(), state.sessions.len());
+        assert!(state.away.len() <= 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whatever_clients_do_the_totals_are_right_and_nothing_is_left_of_them() {
+        const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
+        const FILTERS: [&str; 6] = ["x", "y", "x/+", "#", "+/y", "x/y/#"];
+        const QUALITIES: [QoS; 3] = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce];
+        let mut random = fastrand::Rng::with_seed(14);
+        for _ in 0..30 {
+            let router = router();
+            let mut links = HashMap::new();
+            for _ in 0..1_000 {
+                let name_of = NAMES[random.usize(..NAMES.len())];
+                let filter = FILTERS[random.usize(..FILTERS.len())];
+                let qos = QUALITIES[random.usize(..3)];
+                let id = random.u16(1..20);
+                match (links.get(name_of), random.u8(0..12)) {
+                    (None, _) => {
+                        let life = Duration::from_secs(random.u64(0..3) * 30);
+                        let terms =
+                            Terms { life, window: 5, max_packet: 50 + random.usize(..100), is_inside: false };
+                        let (link, _) = router.attach(name(name_of), random.bool(), terms);
+                        links.insert(name_of, link);
+                    }
+                    (Some(link), 0..=2) => drop(link.subscribe(&v5::Filter::new(filter, qos))),
+                    (Some(link), 3) => drop(link.unsubscribe(filter)),
+                    (Some(link), 4..=5) => {
+                        let payload = "x".repeat(random.usize(..120));
+                        let mut publish =
+                            v5::Publish::new(["x", "y", "x/y"][random.usize(..3)], qos, payload, None);
+                        (publish.pkid, publish.retain) = (id, random.bool());
+                        let seconds = random.u32(..40);
+                        publish.properties = random.bool().then(|| v5::PublishProperties {
+                            message_expiry_interval: Some(seconds),
+                            ..v5::PublishProperties::default()
+                        });
+                        if qos == QoS::ExactlyOnce {
+                            link.publish_once(&publish);
+                        } else {
+                            link.publish(&publish);
+                        }
+                    }
+                    (Some(link), 6) => drop(link.next()),
+                    (Some(link), 7) => link.acknowledged(id),
+                    (Some(link), 8) => drop(link.received(id)),
+                    (Some(link), 9) => drop(link.release(id)),
+                    (Some(_), 10) => {
+                        let link = links.remove(name_of).unwrap();
+                        let will =
+                            random.bool().then(|| (message("x", qos), Duration::from_secs(random.u64(..60))));
+                        link.end(None, will);
+                    }
+                    _ => {
+                        tokio::time::advance(Duration::from_secs(random.u64(..20))).await;
+                        router.expire(Instant::now());
+                    }
+                }
+                assert_sound(&router.state());
+            }
+            links.drain().for_each(|(_, link)| link.end(Some(Duration::ZERO), None));
+            for id in NAMES {
+                let clean = Terms { life: Duration::ZERO, window: 5, max_packet: 100, is_inside: false };
+                drop(router.attach(name(id), true, clean));
+            }
+            assert!(router.state().is_empty());
+        }
+    }
 }

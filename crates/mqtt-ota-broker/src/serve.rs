@@ -6,7 +6,7 @@ use std::time::Duration;
 use rumqttc::v5::mqttbytes::v5;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::archive::Archive;
 use crate::client::{self, Hall};
@@ -79,12 +79,13 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BrokerEr
 
 async fn accept(listener: TcpListener, connections: usize, hall: Arc<Hall>) {
     let places = Arc::new(Semaphore::new(connections));
+    let mut closed = Closed::default();
     loop {
         match listener.accept().await {
             Ok((socket, from)) => {
                 let place = Arc::clone(&places).try_acquire_owned().ok();
                 if place.is_none() && !hall.entrance.make_room() {
-                    tracing::warn!(%from, limit = connections, "a connection is closed: too many");
+                    closed.one_more(from, connections);
                     continue;
                 }
                 // Otherwise an acknowledgement can wait 40 ms for the client's next packet.
@@ -111,6 +112,24 @@ async fn accept(listener: TcpListener, connections: usize, hall: Arc<Hall>) {
                 tracing::warn!(%error, "a connection could not be accepted");
                 sleep(limits::ACCEPT_PAUSE).await;
             }
+        }
+    }
+}
+
+/// The connections for which there was no place. However many, they fill no log.
+#[derive(Debug, Default)]
+struct Closed {
+    count: u64,
+    /// When it was said last.
+    said: Option<Instant>,
+}
+
+impl Closed {
+    fn one_more(&mut self, from: SocketAddr, limit: usize) {
+        self.count += 1;
+        if self.said.is_none_or(|said| said.elapsed() >= limits::SAY_AGAIN) {
+            tracing::warn!(%from, limit, count = self.count, "connections are closed: there are too many");
+            *self = Self { count: 0, said: Some(Instant::now()) };
         }
     }
 }

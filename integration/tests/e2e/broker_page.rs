@@ -1,11 +1,12 @@
 //! `docs/broker.md`: each of its blocks as it stands, with real Mosquitto, and every command under its own user.
+#![cfg(unix)]
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use mqtt_ota_integration::{GUARD, Mosquitto, MqttOta, Process, Settings};
+use mqtt_ota_integration::{Endpoint as _, GUARD, Mosquitto, MqttOta, Process, Settings};
 use tempfile::TempDir;
 
 const PAGE: &str = include_str!("../../../docs/broker.md");
@@ -77,7 +78,7 @@ fn as_user(command: MqttOta, user: &str) -> MqttOta {
 fn every_command_has_what_it_needs_under_its_own_user() {
     let page = Page::start();
     let (root, source) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let _device = page.device("NIGHTLAMP", root.path());
+    let (device, _home) = page.device("NIGHTLAMP", root.path());
     let folder = source.path().join("devices/NIGHTLAMP");
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("main.py"), "x = 1\n").unwrap();
@@ -87,11 +88,9 @@ fn every_command_has_what_it_needs_under_its_own_user() {
     fs::write(folder.join("lamp.py"), "y = 1\n").unwrap();
     let sync = page.command("sync", "me").arg(&folder).args(["--to", "NIGHTLAMP"]).finish();
     sync.assert_status(0);
+    device.stdout().wait_for("\"confirmed\"");
     page.command("rollback", "me").args(["--to", "NIGHTLAMP"]).finish().assert_status(0);
-    for user in ["me", "observer"] {
-        let devices = page.command("devices", user).finish();
-        devices.assert_status(0).assert_mentions("NIGHTLAMP");
-    }
+    page.command("devices", "me").finish().assert_status(0).assert_mentions("NIGHTLAMP");
     assert_eq!(page.refusals(), "");
 
     fs::write(folder.join("main.py"), "x = 2\n").unwrap();
@@ -102,9 +101,28 @@ fn every_command_has_what_it_needs_under_its_own_user() {
         assert!(began.elapsed() < GUARD, "never in step:\n{}", keeper.stderr().text());
     }
     assert_eq!(fs::read_to_string(root.path().join("main.py")).unwrap(), "x = 2\n");
-    state("observer").assert_status(0).assert_mentions("in step");
     assert!(!keeper.stderr().text().contains("could not be kept"), "{}", keeper.stderr().text());
     assert_eq!(page.refusals(), "");
+
+    // An observer may not ask who is there, and so may be refused to.
+    state("observer").assert_status(0).assert_mentions("in step");
+    page.command("devices", "observer").finish().assert_status(0).assert_mentions("NIGHTLAMP");
+}
+
+/// It is asked to end by a signal, as by a service manager.
+#[test]
+fn announcements_survive_a_restart_of_the_broker() {
+    let mut page = Page::start();
+    let root = tempfile::tempdir().unwrap();
+    let (device, _home) = page.device("NIGHTLAMP", root.path());
+    device.kill();
+    page.mosquitto.process().interrupt();
+    page.mosquitto.process().stderr().wait_for_end();
+    page.mosquitto.stop();
+    page.mosquitto.start_again();
+    page.command("devices", "observer").finish().assert_status(0).assert_mentions("NIGHTLAMP");
+    let nobody = MqttOta::run("devices").env("MQTT_OTA_BROKER", page.mosquitto.url()).finish();
+    nobody.assert_status(1).assert_error("broker").assert_hint("user");
 }
 
 #[test]

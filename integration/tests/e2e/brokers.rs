@@ -47,26 +47,6 @@ fn a_password_comes_from_a_file_as_well() {
     scene.command("devices").args(["--user", "ann", "--password-file"]).arg(file).finish().assert_status(0);
 }
 
-/// It is asked to end by a signal.
-#[cfg(unix)]
-#[test]
-fn the_mosquitto_of_the_readme_asks_for_a_password_and_remembers_devices_over_a_restart() {
-    let readme = include_str!("../../../crates/mqtt-ota-broker/README.md");
-    let (_, rest) = readme.split_once("```conf\n").unwrap();
-    let whole = rest.split_once("```").map(|(conf, _)| conf.to_owned());
-    let login = Some(("me", "s3cret"));
-    let mut broker = Mosquitto::with(Settings { login, whole, ..Settings::default() });
-    Client::connect(&broker, "device").publish_retained("NIGHTLAMP/OTA/device", "v=1");
-    broker.process().interrupt();
-    broker.process().stderr().wait_for_end();
-    broker.stop();
-    broker.start_again();
-    let devices = MqttOta::run("devices").broker(&broker).finish();
-    devices.assert_status(0).assert_mentions("NIGHTLAMP");
-    let refused = MqttOta::run("devices").env("MQTT_OTA_BROKER", broker.url()).finish();
-    refused.assert_status(1).assert_error("broker").assert_hint("user");
-}
-
 #[test]
 fn a_wrong_password_is_refused_with_a_hint_and_never_shown() {
     for passes in [Passes::All, Passes::Mqtt311, Passes::Mqtt311OrSilence] {
