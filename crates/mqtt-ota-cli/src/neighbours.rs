@@ -37,6 +37,15 @@ impl<'a> Neighbours<'a> {
 
     /// Asks whether another name was meant; None where this one is known, or no other is like it.
     pub(crate) async fn question(&self, device: &DeviceName) -> Option<String> {
+        self.question_of(device, |_| true).await
+    }
+
+    /// The same, of the known devices that are `meant` at all.
+    pub(crate) async fn question_of(
+        &self,
+        device: &DeviceName,
+        meant: impl Fn(&DeviceName) -> bool,
+    ) -> Option<String> {
         self.left.set(self.left.get().checked_sub(1)?);
         let known = self.known.get_or_init(async || {
             // Whoever may not list devices is told what else is the matter.
@@ -46,7 +55,7 @@ impl<'a> Neighbours<'a> {
         if known.contains(device) {
             return None;
         }
-        let names = known.iter().map(DeviceName::as_str);
+        let names = known.iter().filter(|name| meant(name)).map(DeviceName::as_str);
         similar::question(device.as_str(), self.groups.iter().map(String::as_str).chain(names))
     }
 

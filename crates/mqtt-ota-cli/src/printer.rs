@@ -72,6 +72,11 @@ impl Printer {
         !self.bars.is_hidden()
     }
 
+    /// How many columns the terminal has that standard output is; None where it is none.
+    pub(crate) fn width(&self) -> Option<usize> {
+        terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| width.0.into())
+    }
+
     /// A line of what was asked for.
     pub(crate) fn data(&self, line: &Line) {
         self.write_output(line.as_styled_str());

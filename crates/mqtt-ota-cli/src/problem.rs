@@ -6,6 +6,7 @@ use std::{fmt, io};
 use mqtt_ota::{ConnectError, PayloadError, SendError, SetError};
 
 use crate::settings::{Settings, Source};
+use crate::similar;
 
 /// The statuses that the command ends with; `--help` documents them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,7 +162,7 @@ impl From<PayloadError> for Problem {
             PayloadError::Open { path, source }
                 if source.kind() == io::ErrorKind::NotFound && path.to_string_lossy().starts_with(':') =>
             {
-                "a path on the device is no FILE here, as it is for mpremote: --as gives it, without the colon"
+                "FILE is a file on this computer; a path on the device goes into --as, without mpremote's colon"
             }
             PayloadError::Open { path, source }
                 if source.kind() == io::ErrorKind::NotFound && path.is_relative() =>
@@ -180,7 +181,13 @@ impl From<PayloadError> for Problem {
             }
             _ => "see that the file is whole and nobody writes to it, and send it again",
         };
-        Self { exit: Exit::Failed, hint: Some(hint.to_owned()), error: error.into() }
+        let question = match &error {
+            PayloadError::Open { path, source } if source.kind() == io::ErrorKind::NotFound => {
+                similar::file(path)
+            }
+            _ => None,
+        };
+        Self { exit: Exit::Failed, hint: Some(hint.to_owned()), error: error.into() }.maybe_hint(question)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Names that are like one that is not there.
 
+use std::path::Path;
+
 use strsim::osa_distance;
 
 /// How many names are proposed.
@@ -35,6 +37,15 @@ pub(crate) fn question<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str
     } else {
         format!("did you mean {others} or {last}?")
     })
+}
+
+/// The same of a file that is not there and those beside it.
+pub(crate) fn file(path: &Path) -> Option<String> {
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let entries = std::fs::read_dir(folder).ok()?.take(LOOKED_AT).flatten();
+    let files = entries.filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_dir()));
+    let names: Vec<_> = files.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    question(path.file_name()?.to_str()?, names.iter().map(String::as_str))
 }
 
 /// A group is like a device of its name.

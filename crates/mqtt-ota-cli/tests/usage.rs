@@ -99,3 +99,28 @@ fn a_settings_file_that_would_not_be_read_is_a_usage_error() {
         assert!(text(&output.stderr).contains("--config"), "{args:?}: {output:?}");
     }
 }
+
+#[test]
+fn a_slip_of_the_finger_is_answered_with_what_was_meant() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    file("main.py", "x");
+    let missing = folder.path().join("mian.py").display().to_string();
+    let settings = file("settings.toml", "brokr = \"x\"");
+    for (args, meant, status) in [
+        (&["sned"][..], "send", 2),
+        (&["man", "sned"], "did you mean send?", 2),
+        (&["send", &missing, "--to", "A"], "did you mean main.py?", 1),
+        (&["config", "--config", &settings], "did you mean broker?", 2),
+        (&["rollback", "--to", "@lmaps", "--groups", "lamps=A"], "did you mean @lamps?", 2),
+        (&["devices", "@lmaps", "--groups", "lamps=A"], "did you mean @lamps?", 2),
+    ] {
+        let output = mqtt_ota(args);
+        assert_eq!(output.status.code(), Some(status), "{args:?}: {output:?}");
+        assert!(text(&output.stderr).contains(meant), "{args:?}: {output:?}");
+    }
+}

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use mqtt_ota_integration::{Client, EmbeddedBroker, Endpoint, Gate, MqttOta, Passes, Scene};
+use mqtt_ota_integration::{
+    Client, EmbeddedBroker, Endpoint, Gate, House, Mosquitto, MqttOta, Passes, Scene,
+};
 
 const GROUPS: [&str; 2] = ["--groups", "lamps=NIGHTLAMP,HALL"];
 
@@ -76,4 +78,19 @@ fn among_ten_thousand_devices_the_right_name_is_found_as_well() {
     announce(&scene.broker, "NIGHTLAMP");
     let sent = scene.send(scene.file("main.py", "x"), "NIGTHLAMP").finish();
     sent.assert_status(1).assert_hint("did you mean NIGHTLAMP?");
+}
+
+#[test]
+fn a_folder_and_a_canary_that_are_misspelt_are_answered_with_the_right_name() {
+    let house = House::with(Mosquitto::start(), &[("NIGHTLMAP/main.py", "1"), ("HALL/main.py", "2")]);
+    announce(&house.scene.broker, "NIGHTLAMP");
+    announce(&house.scene.broker, "HALL");
+    house.status().assert_mentions("did you mean NIGHTLAMP?");
+    let json = house.scene.command("status").arg(house.folder()).arg("--json").finish().json_lines();
+    let why = |name: &str| json.iter().find(|line| line["device"] == name).unwrap()["why"].clone();
+    assert_eq!((why("NIGHTLMAP"), why("HALL")), ("did you mean NIGHTLAMP?".into(), serde_json::Value::Null));
+    house.has("HALL/device.toml", "aliases = [\"HALL2\"]\n");
+    let keeper = house.keeper(&["--canary", "hall,HALL2"]);
+    keeper.says("--canary hall: there is no such folder in");
+    assert!(!keeper.process.stderr().text().contains("--canary HALL2"));
 }

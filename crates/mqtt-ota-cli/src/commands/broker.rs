@@ -34,7 +34,11 @@ pub(super) fn run(args: &args::Broker, config: Option<&Path>, printer: &Printer)
         })?),
     };
     let keeping = match &args.keep {
-        Some(folder) => Some((folder.clone(), super::keep::options(&args.keeping, &settings)?)),
+        Some(folder) => {
+            let options = super::keep::options(&args.keeping, &settings)?;
+            super::keep::doubt_canaries(folder, &options, printer);
+            Some((folder.clone(), options))
+        }
         None => None,
     };
     // A keeper needs to know who sleeps, also after a restart.

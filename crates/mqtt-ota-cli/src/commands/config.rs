@@ -31,7 +31,7 @@ pub(super) fn run(args: &Config, config: Option<&Path>, printer: &Printer) -> Re
         for (name, group) in &settings.groups {
             rows.push([format!("@{name}"), group.members.join(", "), group.source.to_string()]);
         }
-        table::print(printer, rows);
+        table::print(printer, rows, &[]);
     }
     printer.finish()?;
     Ok(Exit::Done)

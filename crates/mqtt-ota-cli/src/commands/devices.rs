@@ -109,7 +109,7 @@ fn nobody(settings: &Settings, printer: &Printer) {
     let user =
         settings.user.shown.as_ref().map_or_else(|| "this user".to_owned(), |user| format!("{user:?}"));
     let hint = format!(
-        "if there should be some, the broker's access list may not let {user} read +/OTA/device; some brokers (RabbitMQ) keep that to themselves unless a device is named: mqtt-ota devices NAME"
+        "if there should be some: the broker's access list may not let {user} read +/OTA/device, or it is one that has to be asked by name (RabbitMQ): mqtt-ota devices NAME"
     );
     printer.note(&Line::new().helpful("hint:").plain(' ').plain(hint));
 }
@@ -209,5 +209,9 @@ fn show(devices: &[&KnownDevice], is_unasked: bool, printer: &Printer) {
             state(announcement),
         ]);
     }
-    table::print(printer, rows);
+    table::print(
+        printer,
+        rows,
+        &["HASHES", "CLIENT", "FREE", "SYSTEM", "LAST HEARD", "STATE", "ADDRESS", "SET"],
+    );
 }

@@ -2,7 +2,7 @@ use std::convert::Infallible;
 use std::path::Path;
 use std::time::Duration;
 
-use mqtt_ota::keeper::{Keeper, KeeperError, KeeperOptions, Role, Roles};
+use mqtt_ota::keeper::{self, Keeper, KeeperError, KeeperOptions, Role, Roles};
 use mqtt_ota::wire::DeviceName;
 use mqtt_ota::{Config, Sender};
 
@@ -14,10 +14,14 @@ use crate::printer::Printer;
 use crate::problem::{Exit, Problem};
 use crate::service;
 use crate::settings::{Settings, Source};
+use crate::similar;
 use crate::targets;
 
 /// How long a device may be silent where nothing is said: it hashes and copies files.
 const CONFIRM: Duration = Duration::from_secs(120);
+
+/// How many folders' names are looked at for one that was meant.
+const FOLDERS: usize = 16 * 1024;
 
 /// Keeps devices in step with a folder.
 pub(super) fn run(args: &Keep, config: Option<&Path>, printer: &Printer) -> Result<Exit, Problem> {
@@ -25,6 +29,7 @@ pub(super) fn run(args: &Keep, config: Option<&Path>, printer: &Printer) -> Resu
     let flags = args.waiting.add_to(args.serving.add_to(flags));
     let settings = super::settings(flags, config)?;
     let options = options(&args.keeping, &settings)?;
+    doubt_canaries(&args.folder, &options, printer);
     super::block_on(keep(&args.folder, options, &settings, printer))
 }
 
@@ -113,6 +118,26 @@ pub(super) fn options(keeping: &Keeping, settings: &Settings) -> Result<KeeperOp
         }
     }
     Ok(options)
+}
+
+/// Asks whether another device was meant that goes first: the others would wait for one that is misspelt.
+pub(super) fn doubt_canaries(folder: &Path, options: &KeeperOptions, printer: &Printer) {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().take(FOLDERS).flatten();
+    let folders: Vec<_> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    for canary in options.canaries.iter().filter(|canary| !folders.iter().any(|it| it == canary.as_str())) {
+        let names = similar::to(canary.as_str(), folders.iter().map(String::as_str));
+        // One of these folders may be this device's as well.
+        let is_alias = |name: &&str| {
+            let settings = std::fs::read_to_string(folder.join(name).join(keeper::SETTINGS_FILE));
+            settings.is_ok_and(|text| text.contains(canary.as_str()))
+        };
+        if let Some(question) = similar::question(canary.as_str(), names.iter().copied())
+            && !names.iter().any(is_alias)
+        {
+            let folder = folder.display();
+            printer.warning(format!("--canary {canary}: there is no such folder in {folder}; {question}"));
+        }
+    }
 }
 
 impl From<KeeperError> for Problem {

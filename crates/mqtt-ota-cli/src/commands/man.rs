@@ -7,6 +7,7 @@ use crate::args::{Cli, Man};
 use crate::line::Line;
 use crate::printer::Printer;
 use crate::problem::{Exit, Problem};
+use crate::similar;
 
 /// Prints a manual page, or writes all of them.
 pub(super) fn run(args: &Man, printer: &Printer) -> Result<Exit, Problem> {
@@ -31,6 +32,7 @@ pub(super) fn run(args: &Man, printer: &Printer) -> Result<Exit, Problem> {
             let known: Vec<_> = command.get_subcommands().map(Command::get_name).collect();
             Problem::usage(format!("there is no command {name:?}"))
                 .hint(format!("the commands are {}", known.join(", ")))
+                .maybe_hint(similar::question(name, known))
         })?,
     };
     printer.raw(&page(command).map_err(failed)?.1);

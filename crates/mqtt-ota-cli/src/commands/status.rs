@@ -1,13 +1,16 @@
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use mqtt_ota::keeper::{DeviceStatus, Standing};
+use mqtt_ota::wire::DeviceName;
 use mqtt_ota::{Config, Sender, keeper};
 use serde::Serialize;
 
 use crate::args::Status;
 use crate::interrupt::Interrupt;
 use crate::line::Line;
+use crate::neighbours::Neighbours;
 use crate::printer::Printer;
 use crate::problem::{Exit, Problem};
 use crate::report::Announced;
@@ -29,19 +32,23 @@ async fn show(folder: &Path, settings: &Settings, printer: &Printer) -> Result<E
             let sender = Sender::connect(broker, Config::default())
                 .await
                 .map_err(|error| Problem::from(error).with_settings(settings))?;
-            let devices = keeper::status(&sender, folder).await;
+            let devices = keeper::status(&sender, folder).await?;
+            let questions = questions(&devices, &Neighbours::new(&sender, settings)).await;
             sender.close().await;
-            devices.map_err(Problem::from)
+            Ok::<_, Problem>((devices, questions))
         })
         .await;
     let Ok(devices) = asked else { return Ok(Exit::Interrupted) };
-    let devices = devices?;
+    let (devices, questions) = devices?;
     if printer.json() {
-        devices.iter().for_each(|device| printer.object(&Object::from(device)));
+        for device in &devices {
+            let why = why(device, &questions);
+            printer.object(&Object { why, ..Object::from(device) });
+        }
     } else if devices.is_empty() {
         printer.note(&Line::new().plain(format!("there is no device's folder in {}", folder.display())));
     } else {
-        print(&devices, printer);
+        print(&devices, &questions, printer);
     }
     printer.finish()?;
     let is_fine = |device: &DeviceStatus| {
@@ -51,7 +58,22 @@ async fn show(folder: &Path, settings: &Settings, printer: &Printer) -> Result<E
     Ok(if devices.iter().all(is_fine) { Exit::Done } else { Exit::Failed })
 }
 
-fn print(devices: &[DeviceStatus], printer: &Printer) {
+/// Of devices that were never heard of, whether another one was meant: one that has announced itself, and has no folder.
+type Questions = HashMap<DeviceName, String>;
+
+async fn questions(devices: &[DeviceStatus], neighbours: &Neighbours<'_>) -> Questions {
+    let mut questions = Questions::new();
+    let has_folder: HashSet<_> = devices.iter().map(|device| &device.device).collect();
+    for device in devices.iter().filter(|device| device.standing == Standing::Unknown) {
+        let name = &device.device;
+        if let Some(question) = neighbours.question_of(name, |other| !has_folder.contains(other)).await {
+            questions.insert(name.clone(), question);
+        }
+    }
+    questions
+}
+
+fn print(devices: &[DeviceStatus], questions: &Questions, printer: &Printer) {
     let mut rows = vec![["DEVICE", "STATE", "SINCE", "SET", "FOLDER", "WHY"].map(str::to_owned)];
     for device in devices {
         let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
@@ -62,10 +84,10 @@ fn print(devices: &[DeviceStatus], printer: &Printer) {
             or_dash(device.since.map(ago)),
             or_dash(set.map(short)),
             or_dash(device.wanted.map(short)),
-            why(device).unwrap_or_default(),
+            why(device, questions).unwrap_or_default(),
         ]);
     }
-    table::print(printer, rows);
+    table::print(printer, rows, &["FOLDER", "SET", "SINCE"]);
 }
 
 fn state(device: &DeviceStatus) -> &'static str {
@@ -85,7 +107,7 @@ fn state(device: &DeviceStatus) -> &'static str {
     }
 }
 
-fn why(device: &DeviceStatus) -> Option<String> {
+fn why(device: &DeviceStatus, questions: &Questions) -> Option<String> {
     if let Some(problem) = &device.problem {
         let causes = std::iter::successors(std::error::Error::source(&**problem), |error| error.source());
         return Some(causes.fold(problem.to_string(), |text, cause| format!("{text}: {cause}")));
@@ -94,7 +116,7 @@ fn why(device: &DeviceStatus) -> Option<String> {
         Standing::Failing { why, .. }
         | Standing::LeftAlone { why, .. }
         | Standing::RolledBack { why, .. } => Some(why.clone()).filter(|why| !why.is_empty()),
-        _ => None,
+        _ => questions.get(&device.device).cloned(),
     }
 }
 
@@ -115,7 +137,7 @@ impl<'a> From<&'a DeviceStatus> for Object<'a> {
         Self {
             device: device.device.as_str(),
             state: state(device),
-            why: why(device),
+            why: None,
             since: since.map(|since| since.as_secs()),
             wanted: device.wanted.map(|digest| digest.to_string()),
             announced: device.announcement.as_ref().map(Announced::from),

@@ -9,6 +9,7 @@ use toml::{Table, Value};
 
 use super::source::Environment;
 use crate::problem::Problem;
+use crate::similar;
 
 /// The keys that may stand at the top of the file. `password` is none of them on purpose: a file that is
 /// copied from machine to machine, or into a repository, should only say where the password is.
@@ -83,7 +84,11 @@ impl SettingsFile {
                     "password" => {
                         "write the password to a file of its own, and password-file = \"…\" here".into()
                     }
-                    _ => format!("known are {}, and the table [{GROUPS}]", KEYS.join(", ")),
+                    other => {
+                        similar::question(other, KEYS.into_iter().chain([GROUPS])).unwrap_or_else(|| {
+                            format!("known are {}, and the table [{GROUPS}]", KEYS.join(", "))
+                        })
+                    }
                 };
                 return Err(wrong(format!("unknown key {key:?}")).hint(hint));
             };
