@@ -294,7 +294,7 @@ other, main.py last, and reboots after that.
 
 Of keepers with one --name, each with its copy of DIR, one is at work: it alone
 decides who is given what, by its own options. The others take over when it is
-gone. Until then they share the work, if the broker speaks MQTT 5.
+gone.
 
 Examples:
   mqtt-ota keep devices --broker mqtt://iot.lan
