@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::{fmt, io};
 
-use mqtt_ota::{ConnectError, PayloadError, SendError, SetError};
+use mqtt_ota::{CertificateProblem, ConnectError, LinkError, PayloadError, SendError, SetError};
 
 use crate::settings::{Settings, Source};
 use crate::similar;
@@ -82,16 +82,28 @@ impl Problem {
             Some(ConnectError::NotAuthorised { user: None, .. }) => {
                 "give --user, and --password-file or MQTT_OTA_PASSWORD"
             }
-            Some(ConnectError::Tls { source, .. }) if !source.to_string().contains("certificate") => {
-                "is this the broker's TLS port? Without TLS the URL begins with mqtt://"
+            Some(ConnectError::Certificate { problem, .. }) => {
+                let hint = of_certificate(problem);
+                return self.hint(hint);
             }
-            Some(ConnectError::Tls { .. }) => {
-                "give the authority that signed the broker's certificate (--ca-file), and the name that is in it (--broker)"
+            Some(ConnectError::ClientCertificate { shown: false, .. }) => {
+                "give --client-cert and --client-key: a certificate by the authority that the broker trusts, and its key"
+            }
+            Some(ConnectError::ClientCertificate { shown: true, .. }) => {
+                "--client-cert has to be by the authority that the broker trusts, valid now, and made for a client"
+            }
+            Some(ConnectError::Version { .. }) => {
+                "--protocol asks for one version of MQTT: without it, both are tried"
+            }
+            Some(ConnectError::Silent { .. }) if settings.protocol.value.is_some() => {
+                "--protocol asks for one version of MQTT: without it, both are tried"
             }
             Some(ConnectError::CaFile { .. }) => {
                 "--ca-file names a PEM file with the authority's certificate"
             }
-            Some(ConnectError::Refused { .. }) => "the broker's log may say more",
+            Some(ConnectError::Refused { reason, .. }) if reason.hint().is_none() => {
+                "the broker's log may say more"
+            }
             Some(ConnectError::NoSystemRoots) => "install the system's ca-certificates, or give --ca-file",
             _ => return self,
         };
@@ -108,6 +120,28 @@ impl Problem {
         self.error
             .downcast_ref::<OutputError>()
             .is_some_and(|error| error.0.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+/// What to do about a broker's certificate that is not trusted.
+fn of_certificate(problem: &CertificateProblem) -> String {
+    const PIN: &str = "if this is the fingerprint of your broker, --tls-fingerprint pins it";
+    match problem {
+        CertificateProblem::UnknownIssuer => {
+            format!("give the authority that signed it (--ca-file); or, {PIN}")
+        }
+        CertificateProblem::Signature => {
+            format!("--ca-file has an older or newer authority of that name: give the right one; or, {PIN}")
+        }
+        CertificateProblem::Name { .. } => {
+            "name the broker as its certificate does (--broker); or make one for this name (docs/broker.md, TLS)"
+                .to_owned()
+        }
+        CertificateProblem::NotPinned { .. } => problem.hint().to_owned() + " (--tls-fingerprint)",
+        CertificateProblem::Expired { .. }
+        | CertificateProblem::NotYetValid { .. }
+        | CertificateProblem::Revoked => problem.hint().to_owned(),
+        _ => format!("docs/broker.md (TLS) has the commands that make a right one; or, {PIN}"),
     }
 }
 
@@ -138,6 +172,13 @@ impl From<OutputError> for Problem {
 impl From<ConnectError> for Problem {
     fn from(error: ConnectError) -> Self {
         let hint = error.hint().map(str::to_owned);
+        Self { exit: Exit::Failed, error: error.into(), hint }
+    }
+}
+
+impl From<LinkError> for Problem {
+    fn from(error: LinkError) -> Self {
+        let hint = error.hint();
         Self { exit: Exit::Failed, error: error.into(), hint }
     }
 }

@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mqtt_ota::{Advertise, Broker, Listen, SendOptions};
+use mqtt_ota::{Advertise, Broker, Fingerprint, Listen, Protocol, SendOptions};
 
 pub(crate) use file::SettingsFile;
 use password::read_password_file;
@@ -36,7 +36,12 @@ pub(crate) struct Settings {
     pub(crate) user: Setting<Option<String>>,
     /// The password's value is read from its file only when it is needed.
     pub(crate) password: Setting<Option<Password>>,
+    /// None: 5, and 3.1.1 where the broker does not speak it.
+    pub(crate) protocol: Setting<Option<Protocol>>,
     pub(crate) ca_file: Setting<Option<PathBuf>>,
+    pub(crate) tls_fingerprint: Setting<Option<Fingerprint>>,
+    pub(crate) client_cert: Setting<Option<PathBuf>>,
+    pub(crate) client_key: Setting<Option<PathBuf>>,
     /// The file of announcements of the broker that is built in.
     #[cfg(feature = "broker")]
     pub(crate) announcements: Setting<Option<PathBuf>>,
@@ -120,7 +125,11 @@ impl Settings {
             broker,
             user,
             password: password::find(&sources)?,
+            protocol: sources.optional("protocol", value::protocol, value::show_protocol)?,
             ca_file: sources.path("ca-file")?,
+            tls_fingerprint: sources.optional("tls-fingerprint", str::parse, Fingerprint::to_string)?,
+            client_cert: sources.path("client-cert")?,
+            client_key: sources.path("client-key")?,
             #[cfg(feature = "broker")]
             announcements: sources.path("announcements")?,
             listen: sources.one("listen", Listen::default(), str::parse, value::show_listen)?,
@@ -143,20 +152,50 @@ impl Settings {
         })
     }
 
-    /// The broker with its login and its authorities.
+    /// The broker with its login, and whom it and we trust.
     ///
     /// # Errors
-    /// A password file that cannot be read, a password without a user.
+    /// A password file that cannot be read, a password without a user, a client certificate without a key, an option
+    /// that is of use with TLS alone.
     pub(crate) fn broker(&self) -> Result<Broker, Problem> {
         let mut broker = self.broker.value.clone();
-        if let Some(path) = &self.ca_file.value {
-            if !broker.is_tls() && matches!(self.ca_file.source, Source::Flag(_)) {
-                return Err(Problem::usage(format!(
-                    "--ca-file is of no use with {broker}: it is not encrypted"
-                ))
+        let of_tls = [
+            &self.ca_file.source,
+            &self.tls_fingerprint.source,
+            &self.client_cert.source,
+            &self.client_key.source,
+        ];
+        let useless = of_tls.into_iter().find(|source| matches!(source, Source::Flag(_)));
+        if let Some(flag) = useless.filter(|_| !broker.is_tls()) {
+            return Err(Problem::usage(format!("{flag} is of no use with {broker}: it is not encrypted"))
                 .hint("the URL of a TLS port begins with mqtts://"));
-            }
+        }
+        if let Some(path) = &self.ca_file.value {
             broker = broker.with_ca_file(path);
+        }
+        if let Some(fingerprint) = self.tls_fingerprint.value {
+            broker = broker.with_fingerprint(fingerprint);
+        }
+        match (&self.client_cert.value, &self.client_key.value) {
+            (Some(certificate), Some(key)) => broker = broker.with_client_certificate(certificate, key),
+            (None, None) => {}
+            (Some(_), None) => {
+                return Err(Problem::usage(format!(
+                    "there is a client certificate ({}) but no key",
+                    self.client_cert.source
+                ))
+                .hint("give its private key too: --client-key FILE; it may be in the same file"));
+            }
+            (None, Some(_)) => {
+                return Err(Problem::usage(format!(
+                    "there is a key ({}) but no client certificate",
+                    self.client_key.source
+                ))
+                .hint("give the certificate too: --client-cert FILE"));
+            }
+        }
+        if let Some(protocol) = self.protocol.value {
+            broker = broker.with_protocol(protocol);
         }
         Ok(match self.login(broker.user())? {
             Some((user, password)) => broker.with_login(user, password),
@@ -196,7 +235,11 @@ impl Settings {
             row("broker", &self.broker),
             row("user", &self.user),
             row("password", &self.password),
+            row("protocol", &self.protocol),
             row("ca-file", &self.ca_file),
+            row("tls-fingerprint", &self.tls_fingerprint),
+            row("client-cert", &self.client_cert),
+            row("client-key", &self.client_key),
             #[cfg(feature = "broker")]
             row("announcements", &self.announcements),
             row("listen", &self.listen),

@@ -11,7 +11,7 @@ use crate::error::SendError;
 use crate::event::Event;
 use crate::exchange::{Exchange, Input, Patience};
 use crate::feed::{Feed, Heard};
-use crate::mqtt::{Ack, Lasting, Link, patiently};
+use crate::mqtt::{Ack, Lasting, Link};
 use crate::options::SendOptions;
 use crate::outcome::Outcome;
 use crate::payload::Payload;
@@ -72,7 +72,7 @@ impl Attempt<'_> {
             pin!(server.run(payload.clone(), offer.digest, options.idle_timeout, events, called));
         // One that nobody waits for any more is of no use to a device that wakes.
         let lasting = Lasting::For(options.connect_timeout);
-        let publish = || patiently(|| self.link.publish(&topic, message.clone(), lasting));
+        let publish = || self.link.patiently(|| self.link.publish(&topic, message.clone(), lasting));
         let mut publishing = pin!(publish());
         let (mut is_serving, mut is_published, mut is_heard, mut is_receiving) = (true, false, true, false);
         let (mut connect_by, mut confirm_by) = (None, None);

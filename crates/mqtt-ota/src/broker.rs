@@ -7,6 +7,7 @@ use tokio::io::DuplexStream;
 use url::Url;
 
 use crate::in_process::InProcess;
+use crate::mqtt::{Fingerprint, Protocol};
 
 /// Where the broker is and how to log in: `mqtt://[user[:password]@]host[:port]`, or `mqtts://` for TLS; or a
 /// broker that runs in this process ([`Broker::in_process`]).
@@ -17,7 +18,10 @@ use crate::in_process::InProcess;
 pub struct Broker {
     place: Place,
     ca_file: Option<PathBuf>,
+    fingerprint: Option<Fingerprint>,
+    client_certificate: Option<(PathBuf, PathBuf)>,
     login: Option<(String, String)>,
+    protocol: Option<Protocol>,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -50,15 +54,9 @@ impl Broker {
             ("", None) => None,
             (user, password) => Some((decode(user)?, decode(password.unwrap_or_default())?)),
         };
-        Ok(Self {
-            place: Place::Network {
-                host: decode(host.trim_matches(['[', ']']))?,
-                port: url.port().unwrap_or(default_port),
-                tls,
-            },
-            ca_file: None,
-            login,
-        })
+        let host = decode(host.trim_matches(['[', ']']))?;
+        let place = Place::Network { host, port: url.port().unwrap_or(default_port), tls };
+        Ok(Self { login, ..Self::at(place) })
     }
 
     /// A broker that runs in this process, such as that of the crate `mqtt-ota-broker`. `connect` is asked for a
@@ -72,7 +70,18 @@ impl Broker {
     where
         F: Future<Output = io::Result<DuplexStream>> + Send + 'static,
     {
-        Self { place: Place::InProcess(InProcess::new(connect)), ca_file: None, login: None }
+        Self::at(Place::InProcess(InProcess::new(connect)))
+    }
+
+    fn at(place: Place) -> Self {
+        Self {
+            place,
+            ca_file: None,
+            fingerprint: None,
+            client_certificate: None,
+            login: None,
+            protocol: None,
+        }
     }
 
     /// Logs in with this user and password, instead of those in the URL.
@@ -87,6 +96,33 @@ impl Broker {
     #[must_use]
     pub fn with_ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.ca_file = Some(path.into());
+        self
+    }
+
+    /// Trusts the certificate with this fingerprint alone, whoever has signed it, and whatever names and dates are in
+    /// it. Used with `mqtts://` only; the CA file is of no use then.
+    #[must_use]
+    pub fn with_fingerprint(mut self, fingerprint: Fingerprint) -> Self {
+        self.fingerprint = Some(fingerprint);
+        self
+    }
+
+    /// Shows the broker this client certificate, a PEM file with its chain, and proves it with the private key in
+    /// another PEM file, or the same. Used with `mqtts://` only. Both are read at each connection.
+    #[must_use]
+    pub fn with_client_certificate(
+        mut self,
+        certificate: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+    ) -> Self {
+        self.client_certificate = Some((certificate.into(), key.into()));
+        self
+    }
+
+    /// Speaks this version of MQTT only. Otherwise MQTT 5 is tried, and 3.1.1 where the broker does not speak it.
+    #[must_use]
+    pub fn with_protocol(mut self, protocol: Protocol) -> Self {
+        self.protocol = Some(protocol);
         self
     }
 
@@ -122,6 +158,18 @@ impl Broker {
 
     pub(crate) fn ca_file(&self) -> Option<&Path> {
         self.ca_file.as_deref()
+    }
+
+    pub(crate) fn fingerprint(&self) -> Option<Fingerprint> {
+        self.fingerprint
+    }
+
+    pub(crate) fn client_certificate(&self) -> Option<(&Path, &Path)> {
+        self.client_certificate.as_ref().map(|(certificate, key)| (certificate.as_path(), key.as_path()))
+    }
+
+    pub(crate) fn protocol(&self) -> Option<Protocol> {
+        self.protocol
     }
 
     pub(crate) fn connector(&self) -> Option<&InProcess> {

@@ -49,10 +49,11 @@ pub enum SendError {
 impl SendError {
     /// What to try next, as a sentence.
     pub fn hint(&self) -> Option<String> {
-        if let Self::Set(error) = self {
-            return error.hint();
+        match self {
+            Self::Set(error) => error.hint(),
+            Self::Broker(error) if *error != LinkError::Lost => error.hint(),
+            _ => self.plain_hint().map(str::to_owned),
         }
-        self.plain_hint().map(str::to_owned)
     }
 
     fn plain_hint(&self) -> Option<&'static str> {
@@ -72,8 +73,7 @@ impl SendError {
             Self::Broker(LinkError::Lost) => {
                 "the device keeps its old file unless it has taken the whole new one: send again once the broker is back"
             }
-            Self::Broker(_) => "check the broker's access list for this user",
-            Self::Payload(_) | Self::Set(_) | Self::Random(_) => return None,
+            Self::Payload(_) | Self::Set(_) | Self::Random(_) | Self::Broker(_) => return None,
         })
     }
 }

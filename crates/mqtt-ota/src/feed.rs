@@ -1,9 +1,8 @@
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use crate::mqtt::{BACKLOG, Incoming, Link, LinkError, Message, Qos, Subscription};
+use crate::mqtt::{BACKLOG, Inbox, Incoming, Link, LinkError, Message, Qos, Subscription};
 use crate::wire::{Announcement, DeviceName, Status};
 
 /// How long a device's announcement may come after the broker has said that it sent everything it keeps:
@@ -19,20 +18,16 @@ enum Source {
     },
     /// Somebody listens to many devices, and passes on what this one says.
     #[cfg_attr(not(feature = "keeper"), expect(dead_code, reason = "only the keeper does"))]
-    Routed(mpsc::Receiver<News>),
+    Routed(Inbox<News>),
 }
 
-/// What came of one device, or of the connection. It is small: for each device there is room for some.
+/// What came of one device. It is small: for each device there is room for some.
 #[derive(Debug)]
 pub(crate) enum News {
     /// The device's announcement; `retained` by the broker, or made now.
     Announcement { announcement: Box<Announcement>, retained: bool },
     /// It says what it did, perhaps with another offer.
     Status(Box<Status>),
-    /// The connection to the broker is lost.
-    Lost,
-    /// It is back.
-    Reconnected,
 }
 
 /// What one device says.
@@ -82,7 +77,7 @@ impl Feed {
 
     /// What a device says as far as somebody passes it on, who has heard this announcement of it.
     #[cfg(feature = "keeper")]
-    pub(crate) fn routed(news: mpsc::Receiver<News>, announcement: Option<Announcement>) -> Self {
+    pub(crate) fn routed(news: Inbox<News>, announcement: Option<Announcement>) -> Self {
         Self { announcement, ..Self::new(Source::Routed(news)) }
     }
 
@@ -95,10 +90,9 @@ impl Feed {
         loop {
             let news = match &mut self.source {
                 Source::Own { subscription, announcement_topic, status_topic } => {
-                    let incoming = subscription.next().await?;
-                    News::of(incoming, announcement_topic, status_topic)
+                    News::of(subscription.next().await?, announcement_topic, status_topic)
                 }
-                Source::Routed(news) => Some(news.recv().await?),
+                Source::Routed(news) => Some(news.next().await?),
             };
             if let Some(heard) = news.and_then(|news| self.hear(news)) {
                 return Some(heard);
@@ -114,18 +108,18 @@ impl Feed {
                     let Some(incoming) = subscription.try_next() else { return };
                     News::of(incoming, announcement_topic, status_topic)
                 }
-                Source::Routed(news) => match news.try_recv() {
-                    Ok(news) => Some(news),
-                    Err(_) => return,
+                Source::Routed(news) => match news.try_next() {
+                    Some(news) => Some(news),
+                    None => return,
                 },
             };
             let _ = news.and_then(|news| self.hear(news));
         }
     }
 
-    fn hear(&mut self, news: News) -> Option<Heard> {
+    fn hear(&mut self, news: Incoming<News>) -> Option<Heard> {
         match news {
-            News::Announcement { announcement, retained } => {
+            Incoming::Message(News::Announcement { announcement, retained }) => {
                 // The broker keeps an announcement and does not say since when. One that came while the connection
                 // was lost is known to be new where it is another than the last one that was heard.
                 let is_other = self.lost_at.is_some() && self.announcement.as_ref() != Some(&*announcement);
@@ -136,9 +130,10 @@ impl Feed {
                 self.announcement = Some(*announcement);
                 Some(Heard::Announced { anew })
             }
-            News::Status(status) => Some(Heard::Status(*status)),
-            News::Reconnected => Some(Heard::Reconnected),
-            News::Lost => {
+            Incoming::Message(News::Status(status)) => Some(Heard::Status(*status)),
+            // What was dropped was said to nobody, as what is said while the connection is away.
+            Incoming::Reconnected | Incoming::Missed(_) => Some(Heard::Reconnected),
+            Incoming::Lost => {
                 self.lost_at = Some(Instant::now());
                 None
             }
@@ -148,14 +143,25 @@ impl Feed {
 
 impl News {
     /// Nothing where a message is of neither topic.
-    fn of(incoming: Incoming, announcement_topic: &str, status_topic: &str) -> Option<Self> {
-        match incoming {
-            Incoming::Message(message) if message.topic == status_topic => Self::status(&message),
-            Incoming::Message(message) if message.topic == announcement_topic => Self::announcement(&message),
-            Incoming::Message(_) => None,
-            Incoming::Lost => Some(Self::Lost),
-            Incoming::Reconnected => Some(Self::Reconnected),
-        }
+    fn of(
+        incoming: Incoming<Message>,
+        announcement_topic: &str,
+        status_topic: &str,
+    ) -> Option<Incoming<Self>> {
+        let message = match incoming {
+            Incoming::Message(message) => message,
+            Incoming::Missed(count) => return Some(Incoming::Missed(count)),
+            Incoming::Lost => return Some(Incoming::Lost),
+            Incoming::Reconnected => return Some(Incoming::Reconnected),
+        };
+        let news = if message.topic == status_topic {
+            Self::status(&message)
+        } else if message.topic == announcement_topic {
+            Self::announcement(&message)
+        } else {
+            None
+        };
+        news.map(Incoming::Message)
     }
 
     /// Nothing where it cannot be read, or was kept by the broker and should not have been.

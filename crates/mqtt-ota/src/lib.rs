@@ -64,7 +64,9 @@ pub use broker::{Broker, BrokerUrlError};
 pub use devices::{Forgotten, KnownDevice, Presence, SurveyOptions};
 pub use error::SendError;
 pub use event::{Event, Observer};
-pub use mqtt::{ConnectError, LinkError, Protocol};
+pub use mqtt::{
+    BrokerReason, CertificateProblem, ConnectError, Fingerprint, FingerprintError, LinkError, Protocol,
+};
 pub use options::SendOptions;
 pub use outcome::{BackOnline, Outcome, Report};
 pub use payload::{Payload, PayloadError};

@@ -74,7 +74,7 @@ impl Receiver {
         let opened = Root::open(path.clone()).await;
         let (root, recovery) = opened.map_err(|source| ReceiverError::Root { path, source })?;
         let client_id = config.client_id.clone().unwrap_or_else(|| format!("mqtt-ota-{name}"));
-        let link = Link::connect(&broker, LinkConfig { client_id, protocol: config.protocol }).await?;
+        let link = Link::connect(&broker, LinkConfig { client_id: Some(client_id) }).await?;
         let offer_topic = name.offer_topic();
         let offers = link.subscribe(&[(&offer_topic, Qos::AtLeastOnce)], mqtt::BACKLOG).await?;
         let (events, receiver) = mpsc::channel(BACKLOG);

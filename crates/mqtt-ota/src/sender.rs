@@ -30,8 +30,6 @@ use crate::wire::{
 pub struct Config {
     /// The MQTT client id; None: a random one. Two clients with one id throw each other out.
     pub client_id: Option<String>,
-    /// The version of MQTT; None: 5, and 3.1.1 where the broker does not speak it.
-    pub protocol: Option<Protocol>,
     /// Where files are served.
     pub listen: Listen,
     /// What offers say instead of an address of this machine.
@@ -79,10 +77,7 @@ impl Sender {
     ///
     /// Cancellation: nothing is left behind.
     pub async fn connect(broker: Broker, config: Config) -> Result<Self, ConnectError> {
-        // 23 letters and digits: that much every broker must take (MQTT 3.1.1, 3.1.3.1).
-        let client_id =
-            config.client_id.clone().unwrap_or_else(|| format!("mqttota{:016x}", fastrand::u64(..)));
-        let link = Link::connect(&broker, LinkConfig { client_id, protocol: config.protocol }).await?;
+        let link = Link::connect(&broker, LinkConfig { client_id: config.client_id.clone() }).await?;
         // Where every offer names one port, two ports at once would get each other's devices.
         let is_only_one = config.advertise.as_ref().is_some_and(|advertise| advertise.port.is_some());
         let ports = Ports::new(config.listen.clone(), is_only_one);

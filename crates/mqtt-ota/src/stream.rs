@@ -18,7 +18,7 @@ use crate::error::SendError;
 use crate::event::Event;
 use crate::feed::{Feed, Heard};
 use crate::items::Items;
-use crate::mqtt::{Ack, Lasting, Link, patiently};
+use crate::mqtt::{Ack, Lasting, Link};
 use crate::options::SendOptions;
 use crate::outcome::Outcome;
 use crate::serve::{DropCause, RangeEvent, Served, SharedPort};
@@ -94,7 +94,7 @@ impl Stream<'_> {
         let _offered = port.offer(Served { items: items.clone(), id, dry_run, idle, events, sent });
         // One that nobody waits for any more is of no use to a device that wakes.
         let lasting = Lasting::For(options.connect_timeout);
-        let publish = || patiently(|| self.link.publish(&topic, message.clone(), lasting));
+        let publish = || self.link.patiently(|| self.link.publish(&topic, message.clone(), lasting));
         let mut publishing = pin!(publish());
         let (mut is_published, mut is_receiving) = (false, false);
         // The device reports by itself what keeps it from connecting, once it has tried for long enough.

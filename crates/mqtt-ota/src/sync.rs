@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout};
 use crate::error::SendError;
 use crate::event::{Event, Observer};
 use crate::feed::{Feed, Heard};
-use crate::mqtt::{Ack, Lasting, patiently};
+use crate::mqtt::{Ack, Lasting};
 use crate::options::SendOptions;
 use crate::outcome::{BackOnline, Outcome, Report};
 use crate::sender::{Cargo, Errand, Sender};
@@ -242,10 +242,9 @@ impl Sender {
         feed.catch_up();
         tell(Event::Offered { attempt: 1, offer: AnyOffer::Extended(offer.clone()) });
         let message = offer.to_string();
-        if patiently(|| self.link().publish(&topic, message.clone(), Lasting::For(options.boot_timeout)))
-            .await?
-            == Ack::NoSubscribers
-        {
+        let lasting = Lasting::For(options.boot_timeout);
+        let publish = || self.link().publish(&topic, message.clone(), lasting);
+        if self.link().patiently(publish).await? == Ack::NoSubscribers {
             report.outcome = Outcome::NotSubscribed { topic };
             return Ok(report);
         }

@@ -24,9 +24,27 @@ pub(crate) struct Connection {
     #[command(flatten)]
     login: Login,
 
+    /// Speak this version of MQTT, 5 or 3.1.1; otherwise 5, and 3.1.1 where the broker does not speak it
+    /// [env: MQTT_OTA_PROTOCOL]
+    #[arg(long, value_name = "VERSION")]
+    protocol: Option<String>,
+
     /// Trust the authorities in this PEM file, not the system's [env: MQTT_OTA_CA_FILE]
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
+
+    /// Trust this one certificate of the broker, whoever has signed it; SHA256 is what `openssl x509
+    /// -fingerprint -sha256` prints [env: MQTT_OTA_TLS_FINGERPRINT]
+    #[arg(long, value_name = "SHA256")]
+    tls_fingerprint: Option<String>,
+
+    /// Show the broker the client certificate in this PEM file [env: MQTT_OTA_CLIENT_CERT]
+    #[arg(long, value_name = "FILE")]
+    client_cert: Option<PathBuf>,
+
+    /// The private key of the client certificate, a PEM file [env: MQTT_OTA_CLIENT_KEY]
+    #[arg(long, value_name = "FILE")]
+    client_key: Option<PathBuf>,
 }
 
 /// The user and the password of the broker.
@@ -188,11 +206,12 @@ pub(crate) struct BootTimeout {
 
 impl Connection {
     pub(crate) fn flags(&self) -> Flags {
-        let Self { broker, login, ca_file } = self;
-        login
-            .flags()
-            .with("broker", broker.as_ref().map(OsString::from))
-            .with("ca-file", ca_file.as_ref().map(OsString::from))
+        let Self { broker, login, protocol, ca_file, tls_fingerprint, client_cert, client_key } = self;
+        let texts = [("broker", broker), ("protocol", protocol), ("tls-fingerprint", tls_fingerprint)];
+        let files = [("ca-file", ca_file), ("client-cert", client_cert), ("client-key", client_key)];
+        let texts = texts.into_iter().map(|(key, value)| (key, value.as_ref().map(OsString::from)));
+        let files = files.into_iter().map(|(key, value)| (key, value.as_ref().map(OsString::from)));
+        texts.chain(files).fold(login.flags(), |flags, (key, value)| flags.with(key, value))
     }
 }
 

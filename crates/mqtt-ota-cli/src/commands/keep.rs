@@ -142,7 +142,7 @@ pub(super) fn doubt_canaries(folder: &Path, options: &KeeperOptions, printer: &P
 
 impl From<KeeperError> for Problem {
     fn from(error: KeeperError) -> Self {
-        let hint = error.hint().map(str::to_owned);
+        let hint = error.hint();
         Self { exit: Exit::Failed, error: error.into(), hint }
     }
 }

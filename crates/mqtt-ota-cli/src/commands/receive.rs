@@ -72,6 +72,7 @@ fn problem(error: ReceiverError, settings: &Settings) -> Problem {
                 .caused_by(source)
                 .hint("--root names a folder that can be made, and written to")
         }
+        ReceiverError::Broker(error) => error.into(),
         other => Problem { exit: Exit::Failed, error: other.into(), hint: None },
     }
 }

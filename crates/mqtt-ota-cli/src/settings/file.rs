@@ -13,11 +13,15 @@ use crate::similar;
 
 /// The keys that may stand at the top of the file. `password` is none of them on purpose: a file that is
 /// copied from machine to machine, or into a repository, should only say where the password is.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 18] = [
     "broker",
     "user",
     "password-file",
+    "protocol",
     "ca-file",
+    "tls-fingerprint",
+    "client-cert",
+    "client-key",
     // Of `mqtt-ota broker`; a build without it knows the key, for the file may be shared.
     "announcements",
     "listen",

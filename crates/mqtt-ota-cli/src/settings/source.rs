@@ -147,6 +147,10 @@ fn example(key: &str) -> &'static str {
         "listen" => "for example 8266, 8266-8270 or 192.168.1.10:8266",
         "advertise" => "for example 192.168.1.10 or nas.lan:8266",
         "parallel" | "retries" => "for example 4",
+        "protocol" => "5 or 3.1.1",
+        "tls-fingerprint" => {
+            "`openssl x509 -in FILE -noout -fingerprint -sha256` prints that of a certificate"
+        }
         "groups" => "for example lamps=NIGHTLAMP,HALL;plugs=P1",
         _ => "for example 500ms, 30s or 2m",
     }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use mqtt_ota::{Broker, BrokerUrlError, Listen};
+use mqtt_ota::{Broker, BrokerUrlError, Listen, Protocol};
 
 use crate::problem::Problem;
 
@@ -22,6 +22,19 @@ pub(super) fn default_broker() -> Result<Broker, Problem> {
 /// A URL, or a host alone: what people write.
 pub(super) fn broker(text: &str) -> Result<Broker, BrokerUrlError> {
     if text.contains("://") { Broker::parse(text) } else { Broker::parse(&format!("mqtt://{text}")) }
+}
+
+/// A version of MQTT, as people write it.
+pub(super) fn protocol(text: &str) -> Result<Protocol, ProtocolError> {
+    match text.trim().trim_start_matches(['v', 'V']) {
+        "5" | "5.0" => Ok(Protocol::V5),
+        "3.1.1" | "3" | "311" => Ok(Protocol::V311),
+        _ => Err(ProtocolError),
+    }
+}
+
+pub(crate) fn show_protocol(protocol: &Protocol) -> String {
+    if *protocol == Protocol::V5 { "5" } else { "3.1.1" }.to_owned()
 }
 
 /// Whether a broker's URL has a password in it.
@@ -76,6 +89,18 @@ pub(super) fn groups(text: &str) -> Result<Vec<(String, Vec<String>)>, GroupsErr
         .map(|group| one(group).ok_or(GroupsError))
         .collect()
 }
+
+/// A text that is no version of MQTT.
+#[derive(Debug)]
+pub(super) struct ProtocolError;
+
+impl fmt::Display for ProtocolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the versions of MQTT are 5 and 3.1.1")
+    }
+}
+
+impl std::error::Error for ProtocolError {}
 
 /// A text that names no groups.
 #[derive(Debug)]

@@ -1,12 +1,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
-
 use super::folders::Folders;
 use super::memory::Memory;
 use crate::feed::{Feed, News};
-use crate::mqtt::{Incoming, Link, LinkError, Message, Qos, Subscription};
+use crate::mqtt::{Incoming, Link, LinkError, Message, NotPosted, Post, Qos, Subscription, inbox};
 use crate::wire::{Announcement, DeviceName, State};
 
 /// How many messages may wait: the broker sends what it keeps of every device at once when it is asked.
@@ -20,7 +18,7 @@ pub(super) struct Ear {
     /// Those that have a folder.
     folders: Arc<Folders>,
     /// Where what a device says is passed on to.
-    routes: HashMap<DeviceName, mpsc::Sender<News>>,
+    routes: HashMap<DeviceName, Post<News>>,
     /// Where the keepers of one name say which of them is at work, retained.
     lease_topic: Option<String>,
 }
@@ -36,6 +34,8 @@ pub(super) enum Said {
     Remembered { device: DeviceName, memory: Option<Memory> },
     /// Which keeper is at work; empty: none.
     AtWork { keeper: String },
+    /// More was said at once than there was room for, and some of it is missed.
+    Missed,
     /// The connection to the broker is lost: what is said from here on is missed, but for what the broker keeps.
     Lost,
     /// The connection to the broker is back. What the broker keeps comes again.
@@ -82,24 +82,25 @@ impl Ear {
     /// Passes on what one device says from here on, until the feed is dropped. `announced`: what it has announced
     /// so far.
     pub(super) fn feed(&mut self, device: &DeviceName, announced: Option<Announcement>) -> Feed {
-        let (route, news) = mpsc::channel(ROUTE);
+        let (route, news) = inbox(ROUTE);
         self.routes.insert(device.clone(), route);
         Feed::routed(news, announced)
     }
 
-    fn understand(&mut self, incoming: Incoming) -> Option<Said> {
+    fn understand(&mut self, incoming: Incoming<Message>) -> Option<Said> {
         match incoming {
             Incoming::Message(message) if self.lease_topic.as_ref() == Some(&message.topic) => {
                 // Only a name is compared with it.
                 Some(Said::AtWork { keeper: String::from_utf8_lossy(&message.payload).into_owned() })
             }
             Incoming::Message(message) => self.of_device(&message),
+            Incoming::Missed(_) => Some(Said::Missed),
             Incoming::Lost => {
-                self.routes.retain(|_, route| passes(route, News::Lost));
+                self.each_route(Post::lost);
                 Some(Said::Lost)
             }
             Incoming::Reconnected => {
-                self.routes.retain(|_, route| passes(route, News::Reconnected));
+                self.each_route(Post::reconnected);
                 Some(Said::Reconnected)
             }
         }
@@ -133,15 +134,18 @@ impl Ear {
     /// Passes on what a device says, where somebody wants to know.
     fn pass(&mut self, device: &DeviceName, news: impl FnOnce() -> News) {
         if let Some(route) = self.routes.get(device)
-            && (route.is_closed() || !passes(route, news()))
+            // One that does not listen misses what is said.
+            && (route.is_closed() || route.message(news()) == Err(NotPosted::Closed))
         {
             self.routes.remove(device);
         }
     }
-}
-/// Whether somebody is still there. One that does not listen misses what is said.
-fn passes(route: &mpsc::Sender<News>, news: News) -> bool {
-    !matches!(route.try_send(news), Err(mpsc::error::TrySendError::Closed(_)))
+
+    /// Says something to everybody who is still there.
+    fn each_route(&mut self, tell: impl Fn(&Post<News>)) {
+        self.routes.retain(|_, route| !route.is_closed());
+        self.routes.values().for_each(tell);
+    }
 }
 
 #[cfg(test)]
@@ -164,8 +168,8 @@ mod tests {
             client
         })
         .await;
-        let config = LinkConfig { client_id: "test".to_owned(), protocol: Some(Protocol::V311) };
-        let link = Link::connect(&broker, config).await.unwrap();
+        let broker = broker.with_protocol(Protocol::V311);
+        let link = Link::connect(&broker, LinkConfig::default()).await.unwrap();
         let error = Arc::new(FolderError::Twice { device: "LAMP".parse().unwrap() });
         let kept = Kept::Unusable { error, groups: None };
         let devices = [("LAMP".parse().unwrap(), kept)].into();

@@ -31,7 +31,14 @@ pub enum KeeperError {
 
 impl KeeperError {
     /// What to try next, as a sentence.
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<String> {
+        if let Self::Broker(error) = self {
+            return error.hint();
+        }
+        self.plain_hint().map(str::to_owned)
+    }
+
+    fn plain_hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::Folder(FolderError::Unreadable { .. }) => {
                 "name the folder that has one folder for each device in it, such as devices/NIGHTLAMP"
@@ -42,8 +49,7 @@ impl KeeperError {
             Self::Watch { .. } => {
                 "the system may allow more folders to be watched: on Linux, see fs.inotify.max_user_watches"
             }
-            Self::Broker(_) => "check the broker's access list for this user: it has to read +/OTA/#",
-            Self::Folder(_) => return None,
+            Self::Folder(_) | Self::Broker(_) => return None,
         })
     }
 }

@@ -101,6 +101,7 @@ async fn hear_all(ear: &mut Ear, (announced, remembered): &mut Gathered) -> Resu
             Some(Said::Remembered { device, memory: None }) => drop(remembered.remove(&device)),
             // A list that breaks off is no shorter list.
             Some(Said::Lost | Said::Reconnected) => return Err(LinkError::Lost),
+            Some(Said::Missed) => return Err(LinkError::Overrun),
             Some(Said::AtWork { .. } | Said::Answered { .. }) => {}
         }
     }

@@ -1,47 +1,62 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::mem::discriminant;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
 
-use super::Protocol;
-use super::link::Incoming;
+use super::inbox::NotPosted;
+use super::link::Ack;
 use super::packet::{Answer, Lasting, Message, Qos, Reply, Request};
+use super::reason::BrokerReason;
 use super::session::Session;
+use super::setback::{Loss, Setbacks};
+use super::{LinkError, Post, Protocol};
 use crate::Broker;
 use crate::wire::MAX_MESSAGE;
 
-/// The pause before the first attempt to reconnect; each further one doubles it.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// The longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// Requests that wait for a connection.
-const REQUESTS: usize = 256;
+/// How many connections in a row the broker may close when something is asked of it, before that is taken to be why.
+const TOO_OFTEN: u8 = 3;
+/// What is suspected to be why a broker closes connections; more is forgotten.
+const SUSPECTS: usize = 256;
 /// The longest topic of a message that is passed on, in bytes: far longer than any that is of use, and far shorter than
 /// what MQTT allows.
 const TOPIC_MAX: usize = 512;
 
 /// What a link asks its driver to do.
 pub(super) enum Command {
-    Publish { topic: String, payload: Bytes, lasting: Lasting, done: oneshot::Sender<Answer> },
-    Subscribe { subscriber: Subscriber, done: oneshot::Sender<bool> },
-    Unsubscribe { id: u64 },
+    Publish {
+        topic: String,
+        payload: Bytes,
+        lasting: Lasting,
+        done: Done<Ack>,
+        /// Its room in the queue.
+        _room: OwnedSemaphorePermit,
+    },
+    Subscribe {
+        subscriber: Subscriber,
+        done: Done<()>,
+        /// Its room in the queue.
+        _room: OwnedSemaphorePermit,
+    },
+    Unsubscribe {
+        id: u64,
+    },
     Goodbye,
 }
+
+/// Who waits for the answer to a request. It is dropped where the connection is lost.
+pub(super) type Done<T> = oneshot::Sender<Result<T, LinkError>>;
 
 /// One filter of a subscription.
 pub(super) struct Subscriber {
     pub(super) id: u64,
     pub(super) filter: String,
     pub(super) qos: Qos,
-    pub(super) messages: mpsc::Sender<Incoming>,
+    pub(super) messages: Post<Message>,
     /// How many messages there were for it.
     pub(super) heard: Arc<AtomicUsize>,
 }
@@ -55,19 +70,21 @@ pub(super) struct Reopen {
 
 impl Reopen {
     /// Tries until there is a session, with growing pauses.
-    async fn session(&self, mut pause: Duration) -> (Session, Duration) {
-        let mut told = None;
+    async fn session(&self, setbacks: &mut Setbacks) -> Session {
+        let mut last = None;
         loop {
             // Clients that lost one broker do not come back in step.
-            sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-            match Session::open(&self.broker, self.protocol, &self.client_id).await {
-                Ok(session) => return (session, pause),
-                // A login that is refused now does not pass by itself, and nobody else hears of it.
-                Err(error) if told.replace(discriminant(&error)) != Some(discriminant(&error)) => {
-                    tracing::warn!(%error, "no connection to the broker yet, trying on");
+            sleep(setbacks.pause(last.as_ref()).mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+            match Session::open(&self.broker, self.protocol, &self.client_id, false).await {
+                Ok(session) => return session,
+                Err(error) => {
+                    // A login that is refused now does not pass by itself, and nobody else hears of it.
+                    match setbacks.refused(&error) {
+                        Some(sentence) => tracing::warn!("{sentence}"),
+                        None => tracing::debug!(%error, "no connection to the broker"),
+                    }
+                    last = Some(error);
                 }
-                Err(error) => tracing::debug!(%error, "no connection to the broker"),
             }
         }
     }
@@ -75,9 +92,16 @@ impl Reopen {
 
 /// Who wants to know what becomes of a request to subscribe.
 enum Asked {
-    Subscriber(oneshot::Sender<bool>),
+    Subscriber(String, Done<()>),
     /// Nobody: the filter is subscribed to again after a reconnect.
     Again(String),
+}
+
+/// A message that the broker has not acknowledged yet.
+struct Publishing {
+    topic: String,
+    is_retained: bool,
+    done: Done<Ack>,
 }
 
 /// The state of the task behind a link: who waits for what.
@@ -85,19 +109,24 @@ pub(super) struct Driver {
     subscribers: Vec<Subscriber>,
     /// Commands that came while there was no connection, or too many messages were in flight.
     waiting: VecDeque<Command>,
-    publishes: HashMap<u16, oneshot::Sender<Answer>>,
+    publishes: HashMap<u16, Publishing>,
     subscribes: HashMap<u16, Asked>,
+    /// Topics and filters, and how many connections in a row have ended when something was asked with them.
+    suspects: HashMap<String, u8>,
+    is_connected: watch::Sender<bool>,
     last_id: u16,
     in_flight: u16,
 }
 
 impl Driver {
-    pub(super) fn new(in_flight: u16) -> Self {
+    pub(super) fn new(in_flight: u16, is_connected: watch::Sender<bool>) -> Self {
         Self {
             subscribers: Vec::new(),
             waiting: VecDeque::new(),
             publishes: HashMap::new(),
             subscribes: HashMap::new(),
+            suspects: HashMap::new(),
+            is_connected,
             last_id: 0,
             in_flight,
         }
@@ -108,39 +137,95 @@ impl Driver {
         mut self,
         mut session: Session,
         reopen: Reopen,
+        mut setbacks: Setbacks,
         mut commands: mpsc::UnboundedReceiver<Command>,
     ) {
-        let mut pause = FIRST_PAUSE;
         loop {
             let started = Instant::now();
-            match self.serve(&mut session, &mut commands).await {
+            let loss = match self.serve(&mut session, &mut commands).await {
                 Ok(()) => return,
-                Err(error) => {
-                    tracing::warn!(%error, "the connection to the broker was lost, connecting again")
-                }
+                Err(loss) => loss,
+            };
+            match setbacks.ended(&loss, started.elapsed()) {
+                Some(sentence) => tracing::warn!("{sentence}"),
+                None => tracing::debug!(%loss, "the connection to the broker was lost again"),
             }
-            self.tell_all(|| Incoming::Lost);
-            // The session is clean: what was in flight is gone.
-            self.publishes.clear();
-            self.subscribes.clear();
-            // A broker that ends every session soon is not asked ever faster.
-            if started.elapsed() > LONGEST_PAUSE {
-                pause = FIRST_PAUSE;
-            }
-            let mut opening = pin!(reopen.session(pause));
-            (session, pause) = loop {
+            self.is_connected.send_replace(false);
+            self.each_subscription(Post::lost);
+            self.answer_lost(&loss);
+            let before = session.limits;
+            let mut opening = pin!(reopen.session(&mut setbacks));
+            session = loop {
                 tokio::select! {
                     opened = &mut opening => break opened,
                     command = commands.recv() => match command {
                         None | Some(Command::Goodbye) => return,
                         Some(Command::Unsubscribe { id }) => drop(self.forget(id)),
-                        Some(command) => self.keep(command),
+                        Some(command) => self.waiting.push_back(command),
                     },
                 }
             };
+            if session.limits != before {
+                session.limits.warn();
+            }
+            tracing::debug!("connected to the broker again");
             self.in_flight = session.in_flight;
-            self.tell_all(|| Incoming::Reconnected);
+            self.is_connected.send_replace(true);
+            self.each_subscription(Post::reconnected);
         }
+    }
+
+    /// The session is clean: what was in flight is gone with it. Where that may be why, whoever asks for it again and
+    /// again is told.
+    fn answer_lost(&mut self, loss: &Loss) {
+        let publishes = std::mem::take(&mut self.publishes).into_values();
+        let subscribes = std::mem::take(&mut self.subscribes).into_values();
+        let subscribes: Vec<_> = subscribes
+            .filter_map(|asked| match asked {
+                Asked::Subscriber(filter, done) => Some((filter, done)),
+                Asked::Again(_) => None,
+            })
+            .collect();
+        let reason = match loss {
+            Loss::Told(reason) if reason.is_about_a_request() => Some(reason),
+            loss if loss.is_closed() => None,
+            _ => return,
+        };
+        let is_alone = publishes.len() + subscribes.len() == 1;
+        for Publishing { topic, is_retained, done } in publishes {
+            if !is_retained && reason.is_some_and(|reason| reason.code() == BrokerReason::NO_RETAIN) {
+                continue;
+            }
+            if self.is_why(&topic, is_alone && reason.is_some()) {
+                let _ = done.send(Err(match reason {
+                    Some(reason) => LinkError::PublishRefused { topic, reason: reason.clone() },
+                    None => LinkError::Closes { topic, is_publish: true },
+                }));
+            }
+        }
+        for (topic, done) in subscribes {
+            if self.is_why(&topic, is_alone && reason.is_some()) {
+                let _ = done.send(Err(match reason {
+                    Some(reason) => LinkError::SubscribeRefused { topic, reason: reason.clone() },
+                    None => LinkError::Closes { topic, is_publish: false },
+                }));
+            }
+        }
+    }
+
+    /// Whether the broker has ended too many connections because of this topic; `is_certain`: it is the only one that
+    /// can be meant.
+    fn is_why(&mut self, topic: &str, is_certain: bool) -> bool {
+        if self.suspects.len() >= SUSPECTS && !self.suspects.contains_key(topic) {
+            self.suspects.clear();
+        }
+        let times = self.suspects.entry(topic.to_owned()).or_default();
+        *times = times.saturating_add(1);
+        let is_why = is_certain || *times >= TOO_OFTEN;
+        if is_why {
+            self.suspects.remove(topic);
+        }
+        is_why
     }
 
     /// Runs one session until it breaks, or until the link is closed.
@@ -148,13 +233,14 @@ impl Driver {
         &mut self,
         session: &mut Session,
         commands: &mut mpsc::UnboundedReceiver<Command>,
-    ) -> io::Result<()> {
+    ) -> Result<(), Loss> {
         let mut filters: Vec<_> = self.subscribers.iter().map(|s| (s.filter.clone(), s.qos)).collect();
         filters.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         filters.dedup();
         for (filter, qos) in filters {
             let id = self.next_id();
             self.subscribes.insert(id, Asked::Again(filter.clone()));
+            let qos = qos.min(session.limits.qos);
             session.write(Request::Subscribe { id, filter, qos }).await?;
         }
         loop {
@@ -171,7 +257,7 @@ impl Driver {
                         while session.next().await.is_ok() {}
                         return Ok(());
                     }
-                    Some(command) => self.keep(command),
+                    Some(command) => self.waiting.push_back(command),
                     None => return Ok(()),
                 },
                 reply = session.next() => match reply? {
@@ -188,28 +274,39 @@ impl Driver {
                         }
                     }
                     Reply::PublishAcknowledged { id, answer } => {
-                        if let Some(done) = self.publishes.remove(&id) {
-                            let _ = done.send(answer);
+                        if let Some(Publishing { topic, done, .. }) = self.publishes.remove(&id) {
+                            self.suspects.remove(&topic);
+                            let _ = done.send(match answer {
+                                Answer::Accepted => Ok(Ack::Accepted),
+                                Answer::NoSubscribers => Ok(Ack::NoSubscribers),
+                                Answer::Refused(reason) => Err(LinkError::PublishRefused { topic, reason }),
+                            });
                         }
                     }
-                    Reply::SubscribeAcknowledged { id, granted } => match self.subscribes.remove(&id) {
-                        Some(Asked::Subscriber(done)) => drop(done.send(granted)),
-                        Some(Asked::Again(filter)) if !granted => {
-                            tracing::warn!(filter, "the broker no longer allows to subscribe");
-                        }
-                        Some(Asked::Again(_)) | None => {}
-                    },
-                    Reply::Goodbye(reason) => return Err(io::Error::other(reason)),
-                    Reply::Accepted { .. } | Reply::Refused(_) | Reply::Other => {}
+                    Reply::SubscribeAcknowledged { id, refused } => {
+                        self.subscribed(id, refused);
+                    }
+                    Reply::Goodbye(reason) => return Err(Loss::Told(reason)),
+                    Reply::Accepted(_) | Reply::Refused(_) | Reply::Other => {}
                 },
             }
         }
     }
 
-    /// Keeps a command until it can be done. One too many is dropped, and whoever waits for it hears so.
-    fn keep(&mut self, command: Command) {
-        if self.waiting.len() < REQUESTS || matches!(command, Command::Unsubscribe { .. }) {
-            self.waiting.push_back(command);
+    fn subscribed(&mut self, id: u16, refused: Option<BrokerReason>) {
+        match (self.subscribes.remove(&id), refused) {
+            (Some(Asked::Subscriber(topic, done)), refused) => {
+                self.suspects.remove(&topic);
+                let answer =
+                    refused.map_or(Ok(()), |reason| Err(LinkError::SubscribeRefused { topic, reason }));
+                let _ = done.send(answer);
+            }
+            (Some(Asked::Again(topic)), Some(reason)) => {
+                let error = LinkError::SubscribeRefused { topic, reason };
+                let hint = error.hint().unwrap_or_default();
+                tracing::warn!("{error}, which it did before ({hint})");
+            }
+            (Some(Asked::Again(_)) | None, _) => {}
         }
     }
 
@@ -225,15 +322,31 @@ impl Driver {
             // Nobody waits for it any more.
             Command::Publish { done, .. } if done.is_closed() => Ok(()),
             Command::Subscribe { done, .. } if done.is_closed() => Ok(()),
-            Command::Publish { topic, payload, lasting, done } => {
-                let id = self.next_id();
-                self.publishes.insert(id, done);
-                session.write(Request::Publish { id, topic, payload, lasting }).await
+            Command::Publish { topic, payload, lasting, done, _room: _ } => {
+                if let Err(error) = session.limits.admit_message(&topic, &payload, lasting) {
+                    let _ = done.send(Err(error));
+                    return Ok(());
+                }
+                let (id, qos) = (self.next_id(), session.limits.qos);
+                let is_retained = lasting == Lasting::Retained;
+                let publishing = Publishing { topic: topic.clone(), is_retained, done };
+                if qos == Qos::AtLeastOnce {
+                    self.publishes.insert(id, publishing);
+                    return session.write(Request::Publish { id, topic, payload, lasting, qos }).await;
+                }
+                // No more is ever heard of it.
+                session.write(Request::Publish { id, topic, payload, lasting, qos }).await?;
+                let _ = publishing.done.send(Ok(Ack::Accepted));
+                Ok(())
             }
-            Command::Subscribe { subscriber, done } => {
+            Command::Subscribe { subscriber, done, _room: _ } => {
+                if let Err(error) = session.limits.admit_filter(&subscriber.filter) {
+                    let _ = done.send(Err(error));
+                    return Ok(());
+                }
                 let id = self.next_id();
-                let (filter, qos) = (subscriber.filter.clone(), subscriber.qos);
-                self.subscribes.insert(id, Asked::Subscriber(done));
+                let (filter, qos) = (subscriber.filter.clone(), subscriber.qos.min(session.limits.qos));
+                self.subscribes.insert(id, Asked::Subscriber(filter.clone(), done));
                 self.subscribers.push(subscriber);
                 session.write(Request::Subscribe { id, filter, qos }).await
             }
@@ -256,11 +369,11 @@ impl Driver {
         self.subscribers.extract_if(.., |s| s.id == id).map(|s| s.filter).collect()
     }
 
-    /// Tells every subscription once.
-    fn tell_all(&self, what: impl Fn() -> Incoming) {
+    /// Says something to every subscription, once.
+    fn each_subscription(&self, tell: impl Fn(&Post<Message>)) {
         for filters in self.subscribers.chunk_by(|one, next| one.id == next.id) {
             if let Some(subscriber) = filters.first() {
-                let _ = subscriber.messages.try_send(what());
+                tell(&subscriber.messages);
             }
         }
     }
@@ -294,10 +407,11 @@ impl Driver {
 fn hand(taker: &Subscriber, message: Message) {
     taker.heard.fetch_add(1, Ordering::Relaxed);
     // One that is closed is about to be unsubscribed.
-    if let Err(TrySendError::Full(Incoming::Message(message))) =
-        taker.messages.try_send(Incoming::Message(message))
-    {
-        tracing::warn!(topic = message.topic, "a message was lost: nobody took the ones before it");
+    if taker.messages.message(message) == Err(NotPosted::Full) {
+        tracing::warn!(
+            filter = taker.filter,
+            "messages are dropped: they come faster than they are read, and the queue for them is full"
+        );
     }
 }
 

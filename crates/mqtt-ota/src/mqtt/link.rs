@@ -5,18 +5,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::driver::{Command, Driver, Reopen, Subscriber};
-use super::packet::{Answer, Lasting, Message, Qos};
+use super::packet::{Lasting, Message, Qos};
 use super::session::Session;
-use super::{ConnectError, LinkError, Protocol};
+use super::setback::Setbacks;
+use super::{ConnectError, Inbox, Incoming, LinkError, Protocol, inbox, tls};
 use crate::Broker;
 
 /// Messages that wait for one subscriber. One that does not read loses what comes after.
 pub(crate) const BACKLOG: usize = 1024;
+/// Requests that wait for the broker; who asks for more waits for one of them.
+const REQUESTS: usize = 256;
 /// How long a connection that was lost may take to come back for somebody who waits for it.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How long a broker that sends what it keeps may be silent, and still owe its answer to a request to subscribe.
@@ -28,16 +31,6 @@ const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_millis(500);
 
-/// What a subscription yields.
-#[derive(Debug)]
-pub(crate) enum Incoming {
-    Message(Message),
-    /// The connection is lost: what is published from here on is gone.
-    Lost,
-    /// It is back.
-    Reconnected,
-}
-
 /// The broker has the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ack {
@@ -47,16 +40,18 @@ pub(crate) enum Ack {
 }
 
 /// How to connect.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct LinkConfig {
-    pub(crate) client_id: String,
-    /// None tries MQTT 5 first.
-    pub(crate) protocol: Option<Protocol>,
+    /// None: a random one.
+    pub(crate) client_id: Option<String>,
 }
 
 /// One connection to the broker, kept alive by a task of its own, which ends with this value.
 pub(crate) struct Link {
     commands: mpsc::UnboundedSender<Command>,
+    /// For requests; what ends something needs none.
+    room: Arc<Semaphore>,
+    is_connected: watch::Receiver<bool>,
     protocol: Protocol,
     peer: Option<IpAddr>,
     task: JoinHandle<()>,
@@ -67,20 +62,36 @@ impl Link {
     ///
     /// Cancellation: nothing is left behind.
     pub(crate) async fn connect(broker: &Broker, config: LinkConfig) -> Result<Self, ConnectError> {
-        let LinkConfig { client_id, protocol } = config;
-        let first = protocol.unwrap_or(Protocol::V5);
-        let (session, protocol) = match Session::open(broker, first, &client_id).await {
-            Err(error) if protocol.is_none() && error.may_be_the_protocol() => {
-                (Session::open(broker, Protocol::V311, &client_id).await?, Protocol::V311)
+        tls::warn_of_open_key(broker);
+        let fixed_id = config.client_id;
+        // 23 letters and digits: that much every broker must take (MQTT 3.1.1, 3.1.3.1).
+        let client_id = fixed_id.clone().unwrap_or_else(|| format!("mqttota{:016x}", fastrand::u64(..)));
+        let first = broker.protocol().unwrap_or(Protocol::V5);
+        let is_first = broker.protocol().is_none();
+        let (session, protocol) = match Session::open(broker, first, &client_id, is_first).await {
+            Err(error) if is_first && error.may_be_the_protocol() => {
+                let session = Session::open(broker, Protocol::V311, &client_id, false).await?;
+                if matches!(error, ConnectError::Silent { .. }) {
+                    tracing::warn!(
+                        "the broker does not answer MQTT 5, so MQTT 3.1.1 is spoken with it; \
+                         asking for that (the setting `protocol`) saves the wait"
+                    );
+                }
+                (session, Protocol::V311)
             }
             session => (session?, first),
         };
         tracing::debug!(%broker, ?protocol, "connected to the broker");
+        session.limits.warn();
+        let client_id = session.limits.client_id.clone().unwrap_or(client_id);
         let peer = session.peer;
         let (commands, receiver) = mpsc::unbounded_channel();
+        let (connected, is_connected) = watch::channel(true);
         let reopen = Reopen { broker: broker.clone(), protocol, client_id };
-        let task = tokio::spawn(Driver::new(session.in_flight).run(session, reopen, receiver));
-        Ok(Self { commands, protocol, peer, task })
+        let driver = Driver::new(session.in_flight, connected);
+        let task = tokio::spawn(driver.run(session, reopen, Setbacks::new(fixed_id), receiver));
+        let room = Arc::new(Semaphore::new(REQUESTS));
+        Ok(Self { commands, room, is_connected, protocol, peer, task })
     }
 
     /// To a broker that accepts all that is published, at once.
@@ -91,11 +102,12 @@ impl Link {
         let task = tokio::spawn(async move {
             while let Some(command) = receiver.recv().await {
                 if let Command::Publish { done, .. } = command {
-                    let _ = done.send(Answer::Accepted);
+                    let _ = done.send(Ok(Ack::Accepted));
                 }
             }
         });
-        Self { commands, protocol: Protocol::V311, peer: None, task }
+        let (room, (_, is_connected)) = (Arc::new(Semaphore::new(REQUESTS)), watch::channel(true));
+        Self { commands, room, is_connected, protocol: Protocol::V311, peer: None, task }
     }
 
     /// The broker's address, as it was first reached; None where it is in this process.
@@ -121,14 +133,58 @@ impl Link {
         lasting: Lasting,
     ) -> Result<Ack, LinkError> {
         let (done, answer) = oneshot::channel();
-        let command = Command::Publish { topic: topic.to_owned(), payload: payload.into(), lasting, done };
+        let (topic, payload) = (topic.to_owned(), payload.into());
+        let command = Command::Publish { topic, payload, lasting, done, _room: self.room().await? };
         self.commands.send(command).map_err(|_| LinkError::Lost)?;
-        match answer.await {
-            Ok(Answer::Accepted) => Ok(Ack::Accepted),
-            Ok(Answer::NoSubscribers) => Ok(Ack::NoSubscribers),
-            Ok(Answer::Refused(reason)) => Err(LinkError::PublishRefused { topic: topic.to_owned(), reason }),
-            Err(_) => Err(LinkError::Lost),
+        answer.await.unwrap_or(Err(LinkError::Lost))
+    }
+
+    /// Publishes what is to be retained, as [`Link::publish`] does, or, where the broker retains nothing, once.
+    ///
+    /// # Errors
+    /// As of [`Link::publish`].
+    ///
+    /// Cancellation: the message may still be published.
+    pub(crate) async fn publish_retained_if_possible(
+        &self,
+        topic: &str,
+        payload: impl Into<Bytes>,
+    ) -> Result<Ack, LinkError> {
+        let payload = payload.into();
+        match self.publish(topic, payload.clone(), Lasting::Retained).await {
+            Err(LinkError::NoRetain { .. }) => self.publish(topic, payload, Lasting::Session).await,
+            answer => answer,
         }
+    }
+
+    /// Waits until there is room for one more request.
+    async fn room(&self) -> Result<OwnedSemaphorePermit, LinkError> {
+        Arc::clone(&self.room).acquire_owned().await.map_err(|_| LinkError::Lost)
+    }
+
+    /// Tries again while the connection comes back.
+    ///
+    /// # Errors
+    /// It does not within 15 s, or the broker refuses.
+    pub(crate) async fn patiently<T, F: Future<Output = Result<T, LinkError>>>(
+        &self,
+        ask: impl Fn() -> F,
+    ) -> Result<T, LinkError> {
+        let trying = async {
+            loop {
+                match ask().await {
+                    // At once would be a busy loop where the link is closed.
+                    Err(LinkError::Lost) => sleep(ASK_AGAIN).await,
+                    answer => return answer,
+                }
+            }
+        };
+        timeout(PATIENCE, trying).await.unwrap_or_else(|_| Err(self.late()))
+    }
+
+    /// Why nothing was heard for so long.
+    fn late(&self) -> LinkError {
+        if *self.is_connected.borrow() { LinkError::Unanswered } else { LinkError::Lost }
     }
 
     /// Subscribes to one filter after the other, each once the broker has acknowledged the one before; again, where the
@@ -161,7 +217,7 @@ impl Link {
         filters: &[(&str, Qos)],
         backlog: usize,
     ) -> Result<Subscription, LinkError> {
-        let (messages, receiver) = mpsc::channel(backlog);
+        let (messages, receiver) = inbox(backlog);
         let id = fastrand::u64(..);
         let subscription = Subscription { id, messages: receiver, commands: self.commands.clone() };
         for &(filter, qos) in filters {
@@ -169,10 +225,9 @@ impl Link {
             let (messages, heard) = (messages.clone(), Arc::<AtomicUsize>::default());
             let subscriber =
                 Subscriber { id, filter: filter.to_owned(), qos, messages, heard: Arc::clone(&heard) };
-            self.commands.send(Command::Subscribe { subscriber, done }).map_err(|_| LinkError::Lost)?;
-            if !is_granted(granted, &heard).await? {
-                return Err(LinkError::SubscribeRefused { topic: filter.to_owned() });
-            }
+            let command = Command::Subscribe { subscriber, done, _room: self.room().await? };
+            self.commands.send(command).map_err(|_| LinkError::Lost)?;
+            granted_within(granted, &heard).await?;
         }
         Ok(subscription)
     }
@@ -193,36 +248,39 @@ impl Drop for Link {
 /// What comes in for one topic filter. Ends with the value.
 pub(crate) struct Subscription {
     id: u64,
-    messages: mpsc::Receiver<Incoming>,
+    messages: Inbox<Message>,
     commands: mpsc::UnboundedSender<Command>,
 }
 
 impl Subscription {
     /// The next message; None once the link is closed. Cancel safe.
-    pub(crate) async fn next(&mut self) -> Option<Incoming> {
-        self.messages.recv().await
+    pub(crate) async fn next(&mut self) -> Option<Incoming<Message>> {
+        self.messages.next().await
     }
 
     /// A message that is here already.
-    pub(crate) fn try_next(&mut self) -> Option<Incoming> {
-        self.messages.try_recv().ok()
+    pub(crate) fn try_next(&mut self) -> Option<Incoming<Message>> {
+        self.messages.try_next()
     }
 }
 
 /// The broker's answer. Of all the messages that it keeps, Mosquitto drops those that the network is too slow for, and
 /// its answer with them: who is sent messages (`heard` counts them) is subscribed.
-async fn is_granted(mut granted: oneshot::Receiver<bool>, heard: &AtomicUsize) -> Result<bool, LinkError> {
+async fn granted_within(
+    mut granted: oneshot::Receiver<Result<(), LinkError>>,
+    heard: &AtomicUsize,
+) -> Result<(), LinkError> {
     let (started, mut count) = (Instant::now(), 0);
     loop {
         if let Ok(answer) = timeout(OWED, &mut granted).await {
-            return answer.map_err(|_| LinkError::Lost);
+            return answer.unwrap_or(Err(LinkError::Lost));
         }
         let before = replace(&mut count, heard.load(Ordering::Relaxed));
         match count {
-            0 if started.elapsed() >= PATIENCE => return Err(LinkError::Lost),
+            0 if started.elapsed() >= PATIENCE => return Err(LinkError::Unanswered),
             0 => {}
             // What is kept comes to an end, and what devices say besides does not.
-            _ if count == before || started.elapsed() >= FLOOD => return Ok(true),
+            _ if count == before || started.elapsed() >= FLOOD => return Ok(()),
             _ => {}
         }
     }
@@ -232,25 +290,6 @@ impl Drop for Subscription {
     fn drop(&mut self) {
         let _ = self.commands.send(Command::Unsubscribe { id: self.id });
     }
-}
-
-/// Tries again while the connection comes back.
-///
-/// # Errors
-/// It does not within 15 s, or the broker refuses.
-pub(crate) async fn patiently<T, F: Future<Output = Result<T, LinkError>>>(
-    ask: impl Fn() -> F,
-) -> Result<T, LinkError> {
-    let trying = async {
-        loop {
-            match ask().await {
-                // At once would be a busy loop where the link is closed or has no room.
-                Err(LinkError::Lost) => sleep(ASK_AGAIN).await,
-                answer => return answer,
-            }
-        }
-    };
-    timeout(PATIENCE, trying).await.unwrap_or(Err(LinkError::Lost))
 }
 
 #[cfg(test)]

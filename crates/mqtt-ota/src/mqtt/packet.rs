@@ -6,6 +6,9 @@ use rumqttc::mqttbytes::{self, v4};
 use rumqttc::v5::mqttbytes::{self as mqttbytes5, v5};
 use tokio_util::codec::{Decoder, Encoder};
 
+use super::limits::Limits;
+use super::reason::BrokerReason;
+
 /// The longest packet that is read over MQTT 5, in bytes: the broker is told, and drops longer ones.
 const MAX_PACKET_V5: u32 = 64 * 1024;
 /// The longest packet that is read over MQTT 3.1.1, in bytes. The broker cannot be told, and a longer one
@@ -23,7 +26,7 @@ pub enum Protocol {
 }
 
 /// How surely messages come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Qos {
     /// QoS 0. For what is retained: it can be had again. rumqttd passes on at most 100 retained messages
     /// with QoS 1, and Mosquitto at most 20 until they are acknowledged.
@@ -43,11 +46,11 @@ pub(crate) enum Lasting {
     For(Duration),
 }
 
-/// What a client says. Messages have QoS 1, sessions are clean.
+/// What a client says. Sessions are clean.
 #[derive(Debug)]
 pub(super) enum Request {
     Connect { client_id: String, keep_alive: u16, login: Option<(String, String)> },
-    Publish { id: u16, topic: String, payload: Bytes, lasting: Lasting },
+    Publish { id: u16, topic: String, payload: Bytes, lasting: Lasting, qos: Qos },
     Receipt { id: u16 },
     Subscribe { id: u16, filter: String, qos: Qos },
     Unsubscribe { id: u16, filter: String },
@@ -58,11 +61,8 @@ pub(super) enum Request {
 /// What a broker says.
 #[derive(Debug)]
 pub(super) enum Reply {
-    Accepted {
-        in_flight: Option<u16>,
-        keep_alive: Option<u16>,
-    },
-    Refused(Refusal),
+    Accepted(Box<Limits>),
+    Refused(BrokerReason),
     Message {
         message: Message,
         receipt: Option<u16>,
@@ -73,19 +73,11 @@ pub(super) enum Reply {
     },
     SubscribeAcknowledged {
         id: u16,
-        granted: bool,
+        refused: Option<BrokerReason>,
     },
     /// It ends the connection, and says why.
-    Goodbye(String),
+    Goodbye(BrokerReason),
     Other,
-}
-
-/// Why a client is not let in.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
-    Login,
-    Version,
-    Other(String),
 }
 
 /// The broker's answer to a message.
@@ -93,7 +85,7 @@ pub(super) enum Refusal {
 pub(super) enum Answer {
     Accepted,
     NoSubscribers,
-    Refused(String),
+    Refused(BrokerReason),
 }
 
 /// A message as it was received.
@@ -142,7 +134,10 @@ impl Decoder for Codec {
 
     fn decode(&mut self, bytes: &mut BytesMut) -> io::Result<Option<Reply>> {
         match self {
-            Self::V5(codec) => Ok(codec.decode(bytes).map_err(malformed)?.map(from_v5)),
+            Self::V5(codec) => match acknowledged(bytes) {
+                Some(reply) => Ok(Some(reply)),
+                None => Ok(codec.decode(bytes).map_err(malformed)?.map(from_v5)),
+            },
             Self::V311(codec) => Ok(codec.decode(bytes).map_err(malformed)?.map(from_v311)),
         }
     }
@@ -154,7 +149,10 @@ fn malformed(error: impl std::error::Error + Send + Sync + 'static) -> io::Error
 }
 
 fn to_v5(request: Request) -> v5::Packet {
-    const QOS: mqttbytes5::QoS = mqttbytes5::QoS::AtLeastOnce;
+    let level = |qos| match qos {
+        Qos::AtMostOnce => mqttbytes5::QoS::AtMostOnce,
+        Qos::AtLeastOnce => mqttbytes5::QoS::AtLeastOnce,
+    };
     match request {
         Request::Connect { client_id, keep_alive, login } => {
             let mut properties = v5::ConnectProperties::new();
@@ -164,7 +162,7 @@ fn to_v5(request: Request) -> v5::Packet {
             let login = login.map(|(user, password)| v5::Login::new(user, password));
             v5::Packet::Connect(connect, None, login)
         }
-        Request::Publish { id, topic, payload, lasting } => {
+        Request::Publish { id, topic, payload, lasting, qos } => {
             let properties = match lasting {
                 Lasting::For(time) => {
                     let seconds = u32::try_from(time.as_secs()).unwrap_or(u32::MAX).max(1);
@@ -175,17 +173,13 @@ fn to_v5(request: Request) -> v5::Packet {
                 }
                 Lasting::Retained | Lasting::Session => None,
             };
-            let mut publish = v5::Publish::new(topic, QOS, payload, properties);
+            let mut publish = v5::Publish::new(topic, level(qos), payload, properties);
             (publish.pkid, publish.retain) = (id, lasting == Lasting::Retained);
             v5::Packet::Publish(publish)
         }
         Request::Receipt { id } => v5::Packet::PubAck(v5::PubAck::new(id, None)),
         Request::Subscribe { id, filter, qos } => {
-            let qos = match qos {
-                Qos::AtMostOnce => mqttbytes5::QoS::AtMostOnce,
-                Qos::AtLeastOnce => QOS,
-            };
-            let mut subscribe = v5::Subscribe::new(v5::Filter::new(filter, qos), None);
+            let mut subscribe = v5::Subscribe::new(v5::Filter::new(filter, level(qos)), None);
             subscribe.pkid = id;
             v5::Packet::Subscribe(subscribe)
         }
@@ -202,7 +196,10 @@ fn to_v5(request: Request) -> v5::Packet {
 }
 
 fn to_v311(request: Request) -> v4::Packet {
-    const QOS: mqttbytes::QoS = mqttbytes::QoS::AtLeastOnce;
+    let level = |qos| match qos {
+        Qos::AtMostOnce => mqttbytes::QoS::AtMostOnce,
+        Qos::AtLeastOnce => mqttbytes::QoS::AtLeastOnce,
+    };
     match request {
         Request::Connect { client_id, keep_alive, login } => {
             let mut connect = v4::Connect::new(client_id);
@@ -210,18 +207,14 @@ fn to_v311(request: Request) -> v4::Packet {
             connect.login = login.map(|(user, password)| v4::Login::new(user, password));
             v4::Packet::Connect(connect)
         }
-        Request::Publish { id, topic, payload, lasting } => {
-            let mut publish = v4::Publish::from_bytes(topic, QOS, payload);
+        Request::Publish { id, topic, payload, lasting, qos } => {
+            let mut publish = v4::Publish::from_bytes(topic, level(qos), payload);
             (publish.pkid, publish.retain) = (id, lasting == Lasting::Retained);
             v4::Packet::Publish(publish)
         }
         Request::Receipt { id } => v4::Packet::PubAck(v4::PubAck::new(id)),
         Request::Subscribe { id, filter, qos } => {
-            let qos = match qos {
-                Qos::AtMostOnce => mqttbytes::QoS::AtMostOnce,
-                Qos::AtLeastOnce => QOS,
-            };
-            let mut subscribe = v4::Subscribe::new(filter, qos);
+            let mut subscribe = v4::Subscribe::new(filter, level(qos));
             subscribe.pkid = id;
             v4::Packet::Subscribe(subscribe)
         }
@@ -236,21 +229,14 @@ fn to_v311(request: Request) -> v4::Packet {
 }
 
 fn from_v5(packet: v5::Packet) -> Reply {
-    use v5::{ConnectReturnCode as Code, PubAckReason, SubscribeReasonCode};
+    use v5::{ConnectReturnCode as Code, DisconnectReasonCode, PubAckReason, SubscribeReasonCode};
     match packet {
         v5::Packet::ConnAck(ack) => match ack.code {
-            Code::Success => {
-                let properties = ack.properties.as_ref();
-                Reply::Accepted {
-                    in_flight: properties.and_then(|p| p.receive_max),
-                    keep_alive: properties.and_then(|p| p.server_keep_alive),
-                }
+            Code::Success => Reply::Accepted(Box::new(limits_of(ack.properties))),
+            code => {
+                let text = ack.properties.as_ref().and_then(|properties| properties.reason_string.as_deref());
+                Reply::Refused(BrokerReason::saying(code_of_connack(code), text))
             }
-            Code::NotAuthorized | Code::BadUserNamePassword => Reply::Refused(Refusal::Login),
-            Code::RefusedProtocolVersion | Code::UnsupportedProtocolVersion => {
-                Reply::Refused(Refusal::Version)
-            }
-            code => Reply::Refused(Refusal::Other(format!("{code:?}"))),
         },
         v5::Packet::Publish(publish) => Reply::Message {
             receipt: (publish.qos == mqttbytes5::QoS::AtLeastOnce).then_some(publish.pkid),
@@ -266,36 +252,137 @@ fn from_v5(packet: v5::Packet) -> Reply {
             answer: match ack.reason {
                 PubAckReason::Success => Answer::Accepted,
                 PubAckReason::NoMatchingSubscribers => Answer::NoSubscribers,
-                reason => Answer::Refused(format!("{reason:?}")),
+                // `acknowledged` has read the others.
+                _ => Answer::Refused(BrokerReason::new(BrokerReason::UNSPECIFIED)),
             },
         },
-        v5::Packet::SubAck(ack) => Reply::SubscribeAcknowledged {
-            id: ack.pkid,
-            granted: ack.return_codes.iter().all(|code| matches!(code, SubscribeReasonCode::Success(_))),
-        },
-        v5::Packet::Disconnect(goodbye) => Reply::Goodbye(format!("{:?}", goodbye.reason_code)),
+        v5::Packet::SubAck(ack) => {
+            let text = ack.properties.as_ref().and_then(|properties| properties.reason_string.as_deref());
+            let refused = ack.return_codes.iter().find_map(|code| match code {
+                SubscribeReasonCode::Success(_) => None,
+                code => Some(BrokerReason::saying(code_of_suback(code), text)),
+            });
+            Reply::SubscribeAcknowledged { id: ack.pkid, refused }
+        }
+        v5::Packet::Disconnect(goodbye) => {
+            let text = goodbye.properties.as_ref().and_then(|properties| properties.reason_string.as_deref());
+            let code = match goodbye.reason_code {
+                DisconnectReasonCode::NormalDisconnection
+                | DisconnectReasonCode::DisconnectWithWillMessage => BrokerReason::UNSPECIFIED,
+                code => code as u8,
+            };
+            Reply::Goodbye(BrokerReason::saying(code, text))
+        }
         _ => Reply::Other,
     }
 }
 
+/// What a broker says of itself when it accepts a client. What it does not say is as if nothing were limited.
+fn limits_of(properties: Option<v5::ConnAckProperties>) -> Limits {
+    let Some(said) = properties else { return Limits::unknown() };
+    Limits {
+        in_flight: said.receive_max,
+        keep_alive: said.server_keep_alive,
+        packet: said.max_packet_size,
+        qos: if said.max_qos == Some(0) { Qos::AtMostOnce } else { Qos::AtLeastOnce },
+        retains: said.retain_available != Some(0),
+        wildcards: said.wildcard_subscription_available != Some(0),
+        client_id: said.assigned_client_identifier,
+    }
+}
+
+fn code_of_connack(code: v5::ConnectReturnCode) -> u8 {
+    use v5::ConnectReturnCode as Code;
+    match code {
+        Code::MalformedPacket => BrokerReason::MALFORMED,
+        Code::ProtocolError => BrokerReason::PROTOCOL_ERROR,
+        Code::ImplementationSpecificError => BrokerReason::IMPLEMENTATION_SPECIFIC,
+        Code::RefusedProtocolVersion | Code::UnsupportedProtocolVersion => BrokerReason::UNSUPPORTED_VERSION,
+        Code::BadClientId | Code::ClientIdentifierNotValid => BrokerReason::CLIENT_ID,
+        Code::BadUserNamePassword => BrokerReason::BAD_LOGIN,
+        Code::NotAuthorized => BrokerReason::NOT_AUTHORIZED,
+        Code::ServiceUnavailable | Code::ServerUnavailable => BrokerReason::UNAVAILABLE,
+        Code::ServerBusy => BrokerReason::BUSY,
+        Code::Banned => BrokerReason::BANNED,
+        Code::BadAuthenticationMethod => BrokerReason::BAD_METHOD,
+        Code::TopicNameInvalid => BrokerReason::TOPIC_NAME,
+        Code::PacketTooLarge => BrokerReason::TOO_LARGE,
+        Code::QuotaExceeded => BrokerReason::QUOTA,
+        Code::PayloadFormatInvalid => BrokerReason::PAYLOAD_FORMAT,
+        Code::RetainNotSupported => BrokerReason::NO_RETAIN,
+        Code::QoSNotSupported => BrokerReason::QOS,
+        Code::UseAnotherServer => BrokerReason::OTHER_SERVER,
+        Code::ServerMoved => BrokerReason::MOVED,
+        Code::ConnectionRateExceeded => BrokerReason::RATE,
+        Code::Success | Code::UnspecifiedError => BrokerReason::UNSPECIFIED,
+    }
+}
+
+fn code_of_suback(code: &v5::SubscribeReasonCode) -> u8 {
+    use v5::SubscribeReasonCode as Code;
+    match code {
+        Code::ImplementationSpecific => BrokerReason::IMPLEMENTATION_SPECIFIC,
+        Code::NotAuthorized => BrokerReason::NOT_AUTHORIZED,
+        Code::TopicFilterInvalid => BrokerReason::TOPIC_FILTER,
+        Code::PkidInUse => BrokerReason::PACKET_ID,
+        Code::QuotaExceeded => BrokerReason::QUOTA,
+        Code::SharedSubscriptionsNotSupported => BrokerReason::NO_SHARING,
+        Code::SubscriptionIdNotSupported => BrokerReason::NO_IDENTIFIERS,
+        Code::WildcardSubscriptionsNotSupported => BrokerReason::NO_WILDCARDS,
+        Code::Success(_) | Code::Failure | Code::Unspecified => BrokerReason::UNSPECIFIED,
+    }
+}
+
+/// Takes an acknowledgement (PUBACK) with a reason from the front of `bytes`, where a whole one is there. Mosquitto
+/// answers a message that is too large with a reason that the specification does not have there, and rumqttc takes that
+/// for no MQTT at all.
+fn acknowledged(bytes: &mut BytesMut) -> Option<Reply> {
+    const PUBACK: u8 = 0x40;
+    /// The packet id and the reason; with properties it is longer.
+    const SHORTEST: usize = 3;
+    let &[PUBACK, length @ 0..0x80, high, low, code, ..] = bytes.as_ref() else { return None };
+    let whole = usize::from(length) + 2;
+    if usize::from(length) < SHORTEST || bytes.len() < whole || code < BrokerReason::UNSPECIFIED {
+        return None;
+    }
+    let packet = bytes.split_to(whole);
+    // Their length, and then, where there is one, the text first, as brokers write it.
+    let text = match packet.get(5..) {
+        Some([_, REASON_STRING, high, low, text @ ..]) => {
+            text.get(..usize::from(u16::from_be_bytes([*high, *low])))
+        }
+        _ => None,
+    };
+    let text = text.and_then(|text| std::str::from_utf8(text).ok());
+    let answer = Answer::Refused(BrokerReason::saying(code, text));
+    Some(Reply::PublishAcknowledged { id: u16::from_be_bytes([high, low]), answer })
+}
+
+/// The property of MQTT 5 that has a text for people.
+const REASON_STRING: u8 = 0x1f;
+
 fn from_v311(packet: v4::Packet) -> Reply {
     use v4::{ConnectReturnCode as Code, SubscribeReasonCode};
     match packet {
-        v4::Packet::ConnAck(ack) => match ack.code {
-            Code::Success => Reply::Accepted { in_flight: None, keep_alive: None },
-            Code::NotAuthorized | Code::BadUserNamePassword => Reply::Refused(Refusal::Login),
-            Code::RefusedProtocolVersion => Reply::Refused(Refusal::Version),
-            code => Reply::Refused(Refusal::Other(format!("{code:?}"))),
-        },
+        v4::Packet::ConnAck(ack) => Reply::Refused(BrokerReason::new(match ack.code {
+            Code::Success => return Reply::Accepted(Box::new(Limits::unknown())),
+            Code::RefusedProtocolVersion => BrokerReason::UNSUPPORTED_VERSION,
+            Code::BadClientId => BrokerReason::CLIENT_ID,
+            Code::ServiceUnavailable => BrokerReason::UNAVAILABLE,
+            Code::BadUserNamePassword => BrokerReason::BAD_LOGIN,
+            Code::NotAuthorized => BrokerReason::NOT_AUTHORIZED,
+        })),
         v4::Packet::Publish(publish) => Reply::Message {
             receipt: (publish.qos == mqttbytes::QoS::AtLeastOnce).then_some(publish.pkid),
             message: Message { topic: publish.topic, payload: publish.payload, retained: publish.retain },
         },
         v4::Packet::PubAck(ack) => Reply::PublishAcknowledged { id: ack.pkid, answer: Answer::Accepted },
-        v4::Packet::SubAck(ack) => Reply::SubscribeAcknowledged {
-            id: ack.pkid,
-            granted: ack.return_codes.iter().all(|code| matches!(code, SubscribeReasonCode::Success(_))),
-        },
+        v4::Packet::SubAck(ack) => {
+            let is_granted = |code: &SubscribeReasonCode| matches!(code, SubscribeReasonCode::Success(_));
+            let is_refused = !ack.return_codes.iter().all(is_granted);
+            let refused = is_refused.then(|| BrokerReason::new(BrokerReason::UNSPECIFIED));
+            Reply::SubscribeAcknowledged { id: ack.pkid, refused }
+        }
         _ => Reply::Other,
     }
 }

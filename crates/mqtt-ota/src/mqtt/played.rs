@@ -23,6 +23,24 @@ where
     (broker, tokio::spawn(async move { act(Client::accept(&listener).await).await }))
 }
 
+/// A broker for one client that connects again and again, so many times; `act` plays each of its connections.
+pub(crate) async fn played_for<F>(
+    connections: usize,
+    act: impl Fn(Client) -> F + Send + Sync + 'static,
+) -> (Broker, JoinHandle<()>)
+where
+    F: Future<Output = ()> + Send,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let broker = Broker::parse(&format!("mqtt://{}", listener.local_addr().unwrap())).unwrap();
+    let playing = async move {
+        for _ in 0..connections {
+            act(Client::accept(&listener).await).await;
+        }
+    };
+    (broker, tokio::spawn(playing))
+}
+
 /// The client, as an MQTT 3.1.1 broker has it.
 pub(crate) struct Client(Framed<TcpStream, v4::Codec>);
 
@@ -43,6 +61,15 @@ impl Client {
 
     async fn say(&mut self, packet: v4::Packet) {
         self.0.send(packet).await.unwrap();
+    }
+
+    /// Answers its pings, and nothing else, until it goes.
+    pub(crate) async fn answer_pings(&mut self) {
+        while let Some(Ok(packet)) = self.0.next().await {
+            if matches!(packet, v4::Packet::PingReq) {
+                self.say(v4::Packet::PingResp).await;
+            }
+        }
     }
 
     /// Lets it subscribe.

@@ -9,13 +9,19 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
 use tokio_util::codec::Framed;
 
-use super::packet::{Codec, Refusal, Reply, Request};
+use super::limits::Limits;
+use super::packet::{Codec, Reply, Request};
+use super::reason::BrokerReason;
 use super::stream::Stream;
-use super::{ConnectError, Protocol};
+use super::{ConnectError, Protocol, tls};
 use crate::Broker;
 
-/// How long to wait for the broker to accept a connection and to answer.
+/// How long a connection to the broker may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the broker may take to answer a client that has connected.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same, where another version of MQTT can be tried after it.
+const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long the broker may take nothing that is written to it.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many packets that are here already may come before those that are to go out.
@@ -31,6 +37,8 @@ pub(super) struct Session {
     framed: Framed<Stream, Codec>,
     /// Messages that may wait for their acknowledgement at once.
     pub(super) in_flight: u16,
+    /// What the broker does not do.
+    pub(super) limits: Limits,
     /// The broker's address; None where it is in this process.
     pub(super) peer: Option<IpAddr>,
     keep_alive: Duration,
@@ -47,53 +55,78 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Connects and logs in.
+    /// Connects and logs in. `is_first`: another version of MQTT is tried if the broker does not answer.
     ///
     /// Cancellation: the connection is closed.
     pub(super) async fn open(
         broker: &Broker,
         protocol: Protocol,
         client_id: &str,
+        is_first: bool,
     ) -> Result<Self, ConnectError> {
-        timeout(CONNECT_TIMEOUT, Self::log_in(broker, protocol, client_id))
-            .await
-            .unwrap_or_else(|_| Err(ConnectError::Timeout { broker: broker.to_string() }))
+        let late = |_| Err(ConnectError::Timeout { broker: broker.to_string() });
+        let stream = timeout(CONNECT_TIMEOUT, Stream::connect(broker)).await.unwrap_or_else(late)?;
+        let silent = |_| Err(ConnectError::Silent { broker: broker.to_string() });
+        let limit = if is_first { FIRST_ANSWER_TIMEOUT } else { ANSWER_TIMEOUT };
+        timeout(limit, Self::log_in(stream, broker, protocol, client_id)).await.unwrap_or_else(silent)
     }
 
-    async fn log_in(broker: &Broker, protocol: Protocol, client_id: &str) -> Result<Self, ConnectError> {
-        let stream = Stream::connect(broker).await?;
-        let peer = stream.peer();
+    async fn log_in(
+        stream: Stream,
+        broker: &Broker,
+        protocol: Protocol,
+        client_id: &str,
+    ) -> Result<Self, ConnectError> {
+        let (peer, trace) = (stream.peer(), stream.trace().cloned());
         let mut framed = Framed::new(stream, Codec::new(protocol));
         let url = || broker.to_string();
-        let broken = |source: io::Error| match source.kind() {
-            io::ErrorKind::InvalidData => ConnectError::NotMqtt { broker: url() },
-            _ => ConnectError::Broken { broker: url(), source },
+        let broken = |source: io::Error| {
+            let source = match &trace {
+                // A client that is not let in hears of it when it reads.
+                Some(trace) => match tls::explain(broker, trace, source) {
+                    Ok(explained) => return explained,
+                    Err(source) => source,
+                },
+                None => source,
+            };
+            match source.kind() {
+                io::ErrorKind::InvalidData => ConnectError::NotMqtt { broker: url() },
+                _ => ConnectError::Broken { broker: url(), source },
+            }
         };
         let login = broker.login().cloned();
         let connect = Request::Connect { client_id: client_id.to_owned(), keep_alive: KEEP_ALIVE, login };
-        framed.send(connect).await.map_err(broken)?;
-        let (in_flight, keep_alive) = match framed.next().await {
-            Some(Ok(Reply::Accepted { in_flight, keep_alive })) => (in_flight, keep_alive),
-            Some(Ok(Reply::Refused(Refusal::Login))) => {
-                let user = broker.user().map(str::to_owned);
-                return Err(ConnectError::NotAuthorised { broker: url(), user });
+        // Where the broker has closed already, it may have said why.
+        let sent = framed.send(connect).await;
+        let limits = match framed.next().await {
+            Some(Ok(Reply::Accepted(limits))) => {
+                sent.map_err(broken)?;
+                *limits
             }
-            Some(Ok(Reply::Refused(Refusal::Version))) => {
-                return Err(ConnectError::Version { broker: url() });
-            }
-            Some(Ok(Reply::Refused(Refusal::Other(reason)) | Reply::Goodbye(reason))) => {
-                return Err(ConnectError::Refused { broker: url(), reason });
+            Some(Ok(Reply::Refused(reason) | Reply::Goodbye(reason))) => {
+                return Err(match reason.code() {
+                    BrokerReason::BAD_LOGIN | BrokerReason::NOT_AUTHORIZED => {
+                        ConnectError::NotAuthorised { broker: url(), user: broker.user().map(str::to_owned) }
+                    }
+                    BrokerReason::UNSUPPORTED_VERSION => ConnectError::Version { broker: url() },
+                    _ => ConnectError::Refused { broker: url(), reason },
+                });
             }
             Some(Ok(_)) => return Err(ConnectError::NotMqtt { broker: url() }),
             Some(Err(source)) => return Err(broken(source)),
+            None if trace.as_ref().is_some_and(|trace| trace.is_asked()) => {
+                return Err(broken(io::ErrorKind::UnexpectedEof.into()));
+            }
             None => return Err(ConnectError::Closed { broker: url() }),
         };
+        let keep_alive = limits.keep_alive;
         // 0 turns the broker's check off, not ours; and a dead broker is to be found today.
         let keep_alive = keep_alive.filter(|seconds| (1..KEEP_ALIVE).contains(seconds)).unwrap_or(KEEP_ALIVE);
         let keep_alive = Duration::from_secs(keep_alive.into());
         Ok(Self {
             framed,
-            in_flight: in_flight.unwrap_or(IN_FLIGHT).clamp(1, IN_FLIGHT),
+            in_flight: limits.in_flight.unwrap_or(IN_FLIGHT).clamp(1, IN_FLIGHT),
+            limits,
             peer,
             keep_alive,
             ping: Box::pin(sleep(keep_alive)),

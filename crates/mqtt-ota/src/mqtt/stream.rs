@@ -1,6 +1,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use rustls::pki_types::ServerName;
@@ -9,13 +10,14 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::verify::Trace;
 use super::{ConnectError, tls};
 use crate::Broker;
 
 /// A connection to the broker, encrypted or not.
 pub(super) enum Stream {
     Plain(TcpStream),
-    Encrypted(Box<TlsStream<TcpStream>>),
+    Encrypted(Box<TlsStream<TcpStream>>, Arc<Trace>),
     /// To a broker in this process.
     Inside(DuplexStream),
 }
@@ -34,13 +36,25 @@ impl Stream {
         }
         let refused = |source| ConnectError::Tls { broker: broker.to_string(), source };
         let name = ServerName::try_from(broker.host().to_owned()).map_err(|error| refused(error.into()))?;
-        let trusting = broker.clone();
-        let config = tokio::task::spawn_blocking(move || tls::client_config(&trusting))
+        let (trusting, trace) = (broker.clone(), Arc::<Trace>::default());
+        let traced = Arc::clone(&trace);
+        let config = tokio::task::spawn_blocking(move || tls::client_config(&trusting, &traced))
             .await
             .map_err(|error| refused(error.into()))??;
-        let encrypted =
-            TlsConnector::from(config).connect(name, tcp).await.map_err(|error| refused(error.into()))?;
-        Ok(Self::Encrypted(Box::new(encrypted)))
+        match TlsConnector::from(config).connect(name, tcp).await {
+            Ok(encrypted) => Ok(Self::Encrypted(Box::new(encrypted), trace)),
+            Err(error) => {
+                Err(tls::explain(broker, &trace, error).unwrap_or_else(|error| refused(error.into())))
+            }
+        }
+    }
+
+    /// What was seen of the handshake of an encrypted connection.
+    pub(super) fn trace(&self) -> Option<&Arc<Trace>> {
+        match self {
+            Self::Encrypted(_, trace) => Some(trace),
+            Self::Plain(_) | Self::Inside(_) => None,
+        }
     }
 
     /// The broker's address, as it was reached; None for one in this process.
@@ -51,7 +65,7 @@ impl Stream {
     fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Self::Plain(tcp) => Some(tcp),
-            Self::Encrypted(tls) => Some(tls.get_ref().0),
+            Self::Encrypted(tls, _) => Some(tls.get_ref().0),
             Self::Inside(_) => None,
         }
     }
@@ -75,7 +89,7 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         let read = match &mut *self {
             Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
-            Self::Encrypted(tls) => Pin::new(tls).poll_read(cx, buf),
+            Self::Encrypted(tls, _) => Pin::new(tls).poll_read(cx, buf),
             Self::Inside(pipe) => Pin::new(pipe).poll_read(cx, buf),
         };
         if read.is_ready() {
@@ -89,7 +103,7 @@ impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match &mut *self {
             Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, buf),
-            Self::Encrypted(tls) => Pin::new(tls).poll_write(cx, buf),
+            Self::Encrypted(tls, _) => Pin::new(tls).poll_write(cx, buf),
             Self::Inside(pipe) => Pin::new(pipe).poll_write(cx, buf),
         }
     }
@@ -97,7 +111,7 @@ impl AsyncWrite for Stream {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
             Self::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
-            Self::Encrypted(tls) => Pin::new(tls).poll_flush(cx),
+            Self::Encrypted(tls, _) => Pin::new(tls).poll_flush(cx),
             Self::Inside(pipe) => Pin::new(pipe).poll_flush(cx),
         }
     }
@@ -105,7 +119,7 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
             Self::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
-            Self::Encrypted(tls) => Pin::new(tls).poll_shutdown(cx),
+            Self::Encrypted(tls, _) => Pin::new(tls).poll_shutdown(cx),
             Self::Inside(pipe) => Pin::new(pipe).poll_shutdown(cx),
         }
     }

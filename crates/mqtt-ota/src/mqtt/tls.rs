@@ -1,40 +1,158 @@
+use std::path::Path;
 use std::sync::Arc;
+use std::{fs, io};
 
-use rustls::pki_types::CertificateDer;
+use rustls::client::WebPkiServerVerifier;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use rustls::{CertificateError, ClientConfig, RootCertStore};
 
 use super::ConnectError;
+use super::certificate::CertificateProblem;
+use super::verify::{Client, Trace, Trust, Verifier};
 use crate::Broker;
 
-/// Whom to trust: the given CA file, else the system's certificate authorities.
+/// How to speak TLS with this broker: whom to trust, and who we are.
 ///
 /// Blocking: reads files.
-pub(super) fn client_config(broker: &Broker) -> Result<Arc<ClientConfig>, ConnectError> {
-    let mut roots = RootCertStore::empty();
-    match broker.ca_file() {
-        Some(path) => {
-            let failed = |source| ConnectError::CaFile { path: path.to_owned(), source };
-            for certificate in CertificateDer::pem_file_iter(path).map_err(|e| failed(e.into()))? {
-                let certificate = certificate.map_err(|e| failed(e.into()))?;
-                roots.add(certificate).map_err(|e| failed(e.into()))?;
-            }
-            if roots.is_empty() {
-                return Err(failed("there is no certificate in it".into()));
-            }
-        }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            if roots.is_empty() {
-                return Err(ConnectError::NoSystemRoots);
-            }
-        }
-    }
+pub(super) fn client_config(broker: &Broker, trace: &Arc<Trace>) -> Result<Arc<ClientConfig>, ConnectError> {
+    let failed =
+        |source: rustls::Error| ConnectError::Tls { broker: broker.to_string(), source: source.into() };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let trust = match broker.fingerprint() {
+        Some(pinned) => Trust::Pinned(pinned),
+        None => {
+            let roots = Arc::new(roots(broker.ca_file())?);
+            let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).build();
+            Trust::Authorities(verifier.map_err(|error| failed(rustls::Error::General(error.to_string())))?)
+        }
+    };
+    let certificate = match broker.client_certificate() {
+        Some((certificate, key)) => Some(Arc::new(client_certificate(certificate, key, &provider)?)),
+        None => None,
+    };
+    let verifier = Verifier::new(trust, Arc::clone(&provider), Arc::clone(trace));
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|source| ConnectError::Tls { broker: broker.to_string(), source: source.into() })?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .map_err(failed)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_client_cert_resolver(Arc::new(Client { certificate, trace: Arc::clone(trace) }));
     Ok(Arc::new(config))
+}
+
+/// The authorities to trust: those of the file, else the system's.
+fn roots(file: Option<&Path>) -> Result<RootCertStore, ConnectError> {
+    let mut roots = RootCertStore::empty();
+    let Some(path) = file else {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        return if roots.is_empty() { Err(ConnectError::NoSystemRoots) } else { Ok(roots) };
+    };
+    let failed = |source| ConnectError::CaFile { path: path.to_owned(), source };
+    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| failed(of_pem(error)))? {
+        let certificate = certificate.map_err(|error| failed(of_pem(error)))?;
+        roots.add(certificate).map_err(|error| failed(error.into()))?;
+    }
+    if roots.is_empty() { Err(failed("there is no certificate in it".into())) } else { Ok(roots) }
+}
+
+fn client_certificate(
+    certificate: &Path,
+    key: &Path,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, ConnectError> {
+    let failed =
+        |path: &Path, is_key, source| ConnectError::ClientFile { path: path.to_owned(), is_key, source };
+    let of_certificate = |source| failed(certificate, false, source);
+    let of_key = |source| failed(key, true, source);
+    let chain = CertificateDer::pem_file_iter(certificate).map_err(|error| of_certificate(of_pem(error)))?;
+    let chain = chain.collect::<Result<Vec<_>, _>>().map_err(|error| of_certificate(of_pem(error)))?;
+    if chain.is_empty() {
+        return Err(of_certificate("there is no certificate in it".into()));
+    }
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| {
+        let is_encrypted = fs::read_to_string(key).is_ok_and(|text| text.contains("ENCRYPTED"));
+        of_key(if is_encrypted {
+            "it is encrypted with a passphrase (`openssl pkey -in FILE -out FILE` takes that off)".into()
+        } else {
+            of_pem(error)
+        })
+    })?;
+    CertifiedKey::from_der(chain, private, provider).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(_) => {
+            of_key(format!("it is not the key of the certificate in {}", certificate.display()).into())
+        }
+        error => of_key(error.into()),
+    })
+}
+
+/// What is wrong with a PEM file, without the words of a library.
+fn of_pem(error: rustls::pki_types::pem::Error) -> Box<dyn std::error::Error + Send + Sync> {
+    use rustls::pki_types::pem::Error;
+    match error {
+        Error::Io(error) => error.into(),
+        Error::NoItemsFound => {
+            "nothing of the kind is in it; it has to be PEM, with lines of -----BEGIN".into()
+        }
+        other => other.into(),
+    }
+}
+
+/// Warns of a key that other users of this machine can read.
+pub(super) fn warn_of_open_key(broker: &Broker) {
+    #[cfg(unix)]
+    if let Some((_, key)) = broker.client_certificate()
+        && broker.is_tls()
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        const OTHERS: u32 = 0o077;
+        if fs::metadata(key).is_ok_and(|metadata| metadata.permissions().mode() & OTHERS != 0) {
+            tracing::warn!(
+                "other users of this machine can read the key {0}; `chmod 600 {0}` keeps it to its owner",
+                key.display()
+            );
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = broker;
+}
+
+/// Why there is no session over an encrypted connection, given what was seen of it. What is no fault of TLS is given
+/// back.
+pub(super) fn explain(broker: &Broker, trace: &Trace, error: io::Error) -> Result<ConnectError, io::Error> {
+    use rustls::Error;
+    let url = broker.to_string();
+    let shown = broker.client_certificate().is_some();
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    match inner {
+        Some(Error::InvalidCertificate(what)) => {
+            let Some(seen) = trace.certificate() else {
+                return Ok(ConnectError::Tls { broker: url, source: error.into() });
+            };
+            let problem = match (broker.fingerprint(), what) {
+                (Some(pinned), CertificateError::ApplicationVerificationFailure) => {
+                    CertificateProblem::NotPinned { pinned }
+                }
+                (_, what) => CertificateProblem::of(what.clone(), seen.is_self_signed),
+            };
+            Ok(ConnectError::Certificate { broker: url, seen: seen.fingerprint, problem })
+        }
+        Some(Error::AlertReceived(_)) if trace.is_asked() => {
+            Ok(ConnectError::ClientCertificate { broker: url, shown, source: error })
+        }
+        Some(_) => Ok(ConnectError::Tls { broker: url, source: error.into() }),
+        // The alert may be lost with the connection: whoever closes while there is more to read resets it.
+        None if trace.is_asked() && is_closed(&error) => {
+            Ok(ConnectError::ClientCertificate { broker: url, shown, source: error })
+        }
+        None => Err(error),
+    }
+}
+
+/// Whether the other side has ended the connection.
+pub(super) fn is_closed(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe)
 }

@@ -1,14 +1,10 @@
 use std::time::Duration;
 
-use crate::mqtt::Protocol;
-
 /// How a receiver behaves.
 #[derive(Debug, Clone)]
 pub struct ReceiverConfig {
     /// The MQTT client id; None: the device's name behind `mqtt-ota-`.
     pub client_id: Option<String>,
-    /// The version of MQTT; None: 5, and 3.1.1 where the broker does not speak it.
-    pub protocol: Option<Protocol>,
     /// How long to wait for a sender to accept the connection. 10 s.
     pub connect_timeout: Duration,
     /// How long a sender may send nothing. Every byte renews it. 20 s.
@@ -30,7 +26,6 @@ impl Default for ReceiverConfig {
     fn default() -> Self {
         Self {
             client_id: None,
-            protocol: None,
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(20),
             max_size: 4 << 30,

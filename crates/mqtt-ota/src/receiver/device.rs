@@ -11,7 +11,7 @@ use super::recovery::Recovery;
 use super::store::Store;
 use super::{ReceiverConfig, ReceiverEvent};
 use crate::address::route_to;
-use crate::mqtt::{Incoming, Lasting, Link, LinkError, Subscription, patiently};
+use crate::mqtt::{Incoming, Lasting, Link, LinkError, Subscription};
 use crate::wire::{
     Algorithm, Announcement, DeviceName, DevicePath, Digest, ExtendedOffer, ExtendedOfferError, Offer,
     OfferError, OfferId, Reason, State, Status,
@@ -72,8 +72,13 @@ impl Device {
                 },
                 incoming = offers.next() => match incoming {
                     None => return,
-                    Some(Incoming::Lost) => {}
-                    Some(Incoming::Reconnected) => drop(self.online().await),
+                    // Whoever offered what was missed offers it again.
+                    Some(Incoming::Lost | Incoming::Missed(_)) => {}
+                    Some(Incoming::Reconnected) => {
+                        if let Err(error) = self.online().await {
+                            tracing::warn!(%error, "the device could not be announced");
+                        }
+                    }
                     Some(Incoming::Message(message)) => self.take(&message.payload).await,
                 },
             }
@@ -115,7 +120,8 @@ impl Device {
         });
         let announcement = description.await.unwrap_or(announcement);
         let topic = self.name.announcement_topic();
-        patiently(|| self.link.publish(&topic, announcement.to_string(), Lasting::Retained)).await?;
+        let publish = || self.link.publish_retained_if_possible(&topic, announcement.to_string());
+        self.link.patiently(publish).await?;
         Ok(announcement)
     }
 
@@ -274,9 +280,8 @@ impl Device {
     /// answered with `unchanged`.
     pub(super) async fn publish(&self, status: Status) {
         let topic = self.name.status_topic();
-        if let Err(error) =
-            patiently(|| self.link.publish(&topic, status.to_string(), Lasting::Session)).await
-        {
+        let publish = || self.link.publish(&topic, status.to_string(), Lasting::Session);
+        if let Err(error) = self.link.patiently(publish).await {
             tracing::warn!(%error, %status, "a status could not be published");
         }
     }

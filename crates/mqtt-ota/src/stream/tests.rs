@@ -1,9 +1,9 @@
-use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::*;
 use crate::address::{Listen, Why};
 use crate::feed::News;
+use crate::mqtt::{Post, inbox};
 use crate::payload::Payload;
 use crate::serve::Ports;
 use crate::wire::{Algorithm, Announcement, Digest};
@@ -12,14 +12,14 @@ const CONNECT: Duration = Duration::from_secs(30);
 /// Shortly before that is over.
 const LATE: Duration = Duration::from_secs(25);
 
-fn announced() -> News {
+fn announced(device: &Post<News>) {
     let announcement = Box::new(Announcement::parse(b"v=1|set=-").unwrap());
-    News::Announcement { announcement, retained: false }
+    device.message(News::Announcement { announcement, retained: false }).unwrap();
 }
 
 /// How long a device is waited for that never comes, where this is heard one after the other, with a pause before
 /// each.
-async fn waited(heard: Vec<News>) -> Duration {
+async fn waited(heard: &[fn(&Post<News>)]) -> Duration {
     let device: DeviceName = "LAMP".parse().unwrap();
     let digest = Digest::of(Algorithm::Sha256, b"x");
     let path: DevicePath = "main.py".parse().unwrap();
@@ -36,13 +36,13 @@ async fn waited(heard: Vec<News>) -> Duration {
     let (link, device, items, offer) = (&link, &device, &items, &offer);
     let stream = Stream { link, device, items, offer, advertised: &advertised, options: &options };
     let port = Ports::new(Listen::default(), false).shared(None).await.unwrap();
-    let (says, news) = mpsc::channel(1);
+    let (says, news) = inbox(1);
     let mut feed = Feed::routed(news, None);
     let begun = Instant::now();
     let saying = async {
-        for news in heard {
+        for say in heard {
             sleep(LATE).await;
-            says.send(news).await.unwrap();
+            say(&says);
         }
         std::future::pending::<()>().await;
     };
@@ -57,17 +57,16 @@ async fn waited(heard: Vec<News>) -> Duration {
 
 #[tokio::test(start_paused = true)]
 async fn a_device_that_announces_itself_late_has_the_whole_time_from_then_on() {
-    assert_eq!(waited(Vec::new()).await.as_secs(), 30);
-    assert_eq!(waited(vec![announced()]).await.as_secs(), 25 + 30);
+    assert_eq!(waited(&[]).await.as_secs(), 30);
+    assert_eq!(waited(&[announced]).await.as_secs(), 25 + 30);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_connection_of_ours_gives_the_device_no_more_time() {
-    assert_eq!(waited(vec![News::Reconnected]).await.as_secs(), 30);
+    assert_eq!(waited(&[Post::reconnected]).await.as_secs(), 30);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_device_that_announces_itself_again_and_again_and_never_comes_is_not_waited_for_without_end() {
-    let heard = (0..20).map(|_| announced()).collect();
-    assert_eq!(waited(heard).await.as_secs(), 3 * 25 + 30);
+    assert_eq!(waited(&[announced as fn(&Post<News>); 20]).await.as_secs(), 3 * 25 + 30);
 }

@@ -32,6 +32,15 @@ impl Keeping {
         }
     }
 
+    /// Devices may have said what was not heard.
+    fn missed(&mut self) {
+        let now = Instant::now();
+        self.devices.values_mut().for_each(|device| device.duty.step(Input::Missed, now));
+        for name in self.devices.keys().cloned().collect::<Vec<_>>() {
+            self.consider(&name, false);
+        }
+    }
+
     pub(super) fn hear(&mut self, said: Said) {
         let was_held = self.lease.is_held();
         match said {
@@ -48,11 +57,12 @@ impl Keeping {
                 self.lease.reconnected(Instant::now());
                 self.roll_call.begin_anew();
                 self.relieved(was_held);
-                let now = Instant::now();
-                self.devices.values_mut().for_each(|device| device.duty.step(Input::Missed, now));
-                for name in self.devices.keys().cloned().collect::<Vec<_>>() {
-                    self.consider(&name, false);
-                }
+                self.missed();
+            }
+            Said::Missed => {
+                tracing::warn!("devices say more at once than a keeper can hold, and some of it was missed");
+                self.roll_call.begin_anew();
+                self.missed();
             }
             Said::Remembered { device: name, memory } => {
                 let Some(device) = self.devices.get_mut(&name) else { return };

@@ -7,21 +7,20 @@ use futures_util::future::join_all;
 use tokio::sync::Notify;
 
 use super::*;
-use crate::mqtt::played::played;
+use crate::mqtt::played::{played, played_for};
 use crate::wire::MAX_MESSAGE;
 
 const TOPIC: &str = "LAMP/OTA/status";
 
 async fn linked(broker: &Broker) -> Link {
-    let config = LinkConfig { client_id: "test".to_owned(), protocol: Some(Protocol::V311) };
-    Link::connect(broker, config).await.unwrap()
+    let broker = broker.clone().with_protocol(Protocol::V311);
+    Link::connect(&broker, LinkConfig::default()).await.unwrap()
 }
 
 #[tokio::test]
 async fn a_broker_in_this_process_that_has_stopped_is_an_error_that_says_so() {
     let broker = Broker::in_process(|| ready(Err(io::ErrorKind::NotConnected.into())));
-    let config = LinkConfig { client_id: "test".to_owned(), protocol: None };
-    let error = Link::connect(&broker, config).await.err().unwrap();
+    let error = Link::connect(&broker, LinkConfig::default()).await.err().unwrap();
     assert!(matches!(error, ConnectError::Unreachable { .. }), "{error:?}");
     assert!(error.hint().unwrap().contains("stopped"));
 }
@@ -71,7 +70,7 @@ async fn who_is_sent_messages_is_subscribed_though_the_answer_was_lost() {
 
 /// How long it takes to find out about a request that the broker never answers, when messages for it come each second
 /// for so long.
-async fn found_out_after(messages: u64) -> (Result<bool, LinkError>, Duration) {
+async fn found_out_after(messages: u64) -> (Result<(), LinkError>, Duration) {
     let heard = AtomicUsize::new(0);
     let (_done, granted) = oneshot::channel();
     let started = Instant::now();
@@ -83,7 +82,7 @@ async fn found_out_after(messages: u64) -> (Result<bool, LinkError>, Duration) {
         pending().await
     };
     tokio::select! {
-        found = is_granted(granted, &heard) => (found, started.elapsed()),
+        found = granted_within(granted, &heard) => (found, started.elapsed()),
         () = speaking => unreachable!(),
     }
 }
@@ -91,9 +90,9 @@ async fn found_out_after(messages: u64) -> (Result<bool, LinkError>, Duration) {
 #[tokio::test(start_paused = true)]
 async fn who_is_never_answered_finds_out_though_the_devices_do_not_stop_speaking() {
     for (messages, found, longest) in [
-        (0, Err(LinkError::Lost), PATIENCE),
-        (10, Ok(true), Duration::from_secs(10) + 2 * OWED),
-        (u64::MAX, Ok(true), FLOOD),
+        (0, Err(LinkError::Unanswered), PATIENCE),
+        (10, Ok(()), Duration::from_secs(10) + 2 * OWED),
+        (u64::MAX, Ok(()), FLOOD),
     ] {
         let (is_found, time) = found_out_after(messages).await;
         assert_eq!(is_found, found, "{messages}");
@@ -104,15 +103,15 @@ async fn who_is_never_answered_finds_out_though_the_devices_do_not_stop_speaking
 #[tokio::test]
 async fn more_requests_than_the_link_can_hold_are_all_done_in_the_end() {
     const MESSAGES: usize = 500;
-    static NO_ROOM: Notify = Notify::const_new();
+    static ALL_ASKED: Notify = Notify::const_new();
     let (broker, playing) = played(async |mut client| {
         let mut held = Vec::new();
         let mut published = HashSet::new();
-        // It acknowledges nothing until requests have been turned away.
+        // It acknowledges nothing until everybody has asked.
         loop {
             tokio::select! {
                 publish = client.published() => held.push(publish),
-                () = NO_ROOM.notified() => break,
+                () = ALL_ASKED.notified() => break,
             }
         }
         let at_once = held.len();
@@ -129,19 +128,62 @@ async fn more_requests_than_the_link_can_hold_are_all_done_in_the_end() {
     })
     .await;
     let link = linked(&broker).await;
-    let asked = AtomicUsize::new(0);
     let requests = (0..MESSAGES).map(|number| {
-        let (link, asked) = (&link, &asked);
-        patiently(move || {
-            // One that asks again was turned away.
-            if asked.fetch_add(1, Ordering::Relaxed) == MESSAGES {
-                NO_ROOM.notify_one();
+        let link = &link;
+        async move {
+            if number == MESSAGES - 1 {
+                ALL_ASKED.notify_one();
             }
-            link.publish("LAMP/OTA", number.to_string(), Lasting::Session)
-        })
+            link.publish("LAMP/OTA", number.to_string(), Lasting::Session).await
+        }
     });
     let answers = join_all(requests).await;
+    // A queue that is full is waited for, and is no connection that was lost.
     assert!(answers.iter().all(|answer| *answer == Ok(Ack::Accepted)), "{answers:?}");
     let (_client, at_once) = playing.await.unwrap();
     assert!(at_once < MESSAGES / 2, "{at_once} messages in flight");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_acknowledges_nothing_is_named_and_not_a_lost_connection() {
+    let (broker, playing) = played(async |mut client| {
+        let _held = client.published().await;
+        client.answer_pings().await;
+    })
+    .await;
+    let link = linked(&broker).await;
+    let answer = link.patiently(|| link.publish("LAMP/OTA", "x", Lasting::Session)).await;
+    assert_eq!(answer, Err(LinkError::Unanswered));
+    drop(link);
+    playing.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_reader_that_is_late_hears_of_each_loss_however_full_its_queue_is() {
+    let (broker, playing) = played_for(2, async |mut client| {
+        client.subscribed().await;
+        for _ in 0..20 {
+            client.tell(TOPIC, "x").await;
+        }
+        // The subscription is there by the time that it is lost.
+        let after = client.published().await;
+        client.acknowledge(&after).await;
+        drop(client);
+    })
+    .await;
+    let link = linked(&broker).await;
+    let mut subscription = link.subscribe(&[(TOPIC, Qos::AtLeastOnce)], 8).await.unwrap();
+    for _ in 0..2 {
+        let publish = || link.publish("after", "", Lasting::Session);
+        assert_eq!(link.patiently(publish).await, Ok(Ack::Accepted));
+    }
+    playing.await.unwrap();
+    let mut states = Vec::new();
+    while !states.contains(&"Lost".to_owned()) {
+        match subscription.next().await.unwrap() {
+            Incoming::Message(_) => {}
+            state => states.push(format!("{state:?}")),
+        }
+    }
+    assert!(states[0].starts_with("Missed"), "{states:?}");
 }

@@ -1,0 +1,110 @@
+use super::LinkError;
+use super::packet::{Lasting, Qos};
+
+/// What a packet has besides its topic and its payload, in bytes at most: its kind, its length, the length of the topic,
+/// its id, and the properties that we use.
+const OVERHEAD: u64 = 1 + 4 + 2 + 2 + 6;
+
+/// What a broker does not do, or not for more than so much, as it says when it accepts a client (MQTT 5, 3.2.2.3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// Messages that may wait for their acknowledgement at once; None: it does not say.
+    pub(super) in_flight: Option<u16>,
+    /// The pings that it wants, in seconds between them.
+    pub(super) keep_alive: Option<u16>,
+    /// The longest packet that it takes, in bytes.
+    pub(super) packet: Option<u32>,
+    /// How surely it takes and passes on messages at most.
+    pub(super) qos: Qos,
+    /// It retains messages.
+    pub(super) retains: bool,
+    /// It knows filters with `+` and `#`.
+    pub(super) wildcards: bool,
+    /// The client id that it has given instead of ours.
+    pub(super) client_id: Option<String>,
+}
+
+impl Limits {
+    /// Those of a broker that says nothing, as with MQTT 3.1.1.
+    pub(super) fn unknown() -> Self {
+        Self {
+            in_flight: None,
+            keep_alive: None,
+            packet: None,
+            qos: Qos::AtLeastOnce,
+            retains: true,
+            wildcards: true,
+            client_id: None,
+        }
+    }
+
+    /// Says what cannot work with them, whatever is asked for. The other limits matter only to who runs into one.
+    pub(super) fn warn(&self) {
+        if !self.retains {
+            tracing::warn!(
+                "the broker retains no messages, so nothing is known of a device until it speaks (in Mosquitto: \
+                 retain_available)"
+            );
+        }
+        if self.qos == Qos::AtMostOnce {
+            tracing::warn!(
+                "the broker takes QoS 0 only, and confirms no message: an offer or an answer may be lost without a word \
+                 (in Mosquitto: max_qos)"
+            );
+        }
+    }
+
+    /// Whether the broker takes this message.
+    pub(super) fn admit_message(
+        &self,
+        topic: &str,
+        payload: &[u8],
+        lasting: Lasting,
+    ) -> Result<(), LinkError> {
+        // Where nothing is retained, there is nothing to take back.
+        if lasting == Lasting::Retained && !self.retains && !payload.is_empty() {
+            return Err(LinkError::NoRetain { topic: topic.to_owned() });
+        }
+        self.admit_packet(topic, payload.len())
+    }
+
+    /// Whether the broker takes this topic filter.
+    pub(super) fn admit_filter(&self, filter: &str) -> Result<(), LinkError> {
+        if !self.wildcards && filter.contains(['+', '#']) {
+            return Err(LinkError::NoWildcards { topic: filter.to_owned() });
+        }
+        self.admit_packet(filter, 0)
+    }
+
+    fn admit_packet(&self, topic: &str, payload: usize) -> Result<(), LinkError> {
+        let bytes = u64::try_from(topic.len() + payload).unwrap_or(u64::MAX).saturating_add(OVERHEAD);
+        match self.packet {
+            Some(limit) if bytes > limit.into() => {
+                Err(LinkError::TooLarge { topic: topic.to_owned(), bytes, limit })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_broker_does_not_take_is_not_sent_to_it() {
+        let none = Limits::unknown();
+        let large = [0; 100];
+        assert_eq!(none.admit_message("LAMP/OTA", &large, Lasting::Retained), Ok(()));
+        assert_eq!(none.admit_filter("+/OTA/device"), Ok(()));
+        let small = Limits { packet: Some(64), retains: false, wildcards: false, ..none };
+        let error = small.admit_message("LAMP/OTA", &large, Lasting::Session).unwrap_err();
+        assert!(matches!(error, LinkError::TooLarge { limit: 64, bytes: 108.., .. }), "{error:?}");
+        let error = small.admit_message("LAMP/OTA/device", b"v=1", Lasting::Retained).unwrap_err();
+        assert!(matches!(error, LinkError::NoRetain { .. }), "{error:?}");
+        // It takes nothing back, as nothing is there.
+        assert_eq!(small.admit_message("LAMP/OTA/device", b"", Lasting::Retained), Ok(()));
+        assert!(matches!(small.admit_filter("+/OTA/device"), Err(LinkError::NoWildcards { .. })));
+        assert!(matches!(small.admit_filter(&"x".repeat(60)), Err(LinkError::TooLarge { .. })));
+    }
+}
