@@ -88,7 +88,7 @@ pub enum CertificateProblem {
         wait: Duration,
     },
     /// For other names than the one in the broker's URL.
-    #[error("it is not for {host}, but {}", Names(names))]
+    #[error("it is not for {host}: {}", Names(names))]
     Name {
         /// The host of the broker's URL.
         host: String,
@@ -140,7 +140,7 @@ impl CertificateProblem {
             }
             Self::Signature => "give the file of the authority that signed it, perhaps a newer one",
             Self::NotPinned { .. } => {
-                "pin this one instead if the broker has a new certificate; else somebody stands between you and it"
+                "if the broker has a new certificate, pin that; else somebody stands between you and it"
             }
             _ => {
                 "docs/broker.md (TLS) has the commands that make a right one; or pin this one by its fingerprint"
@@ -210,7 +210,7 @@ impl fmt::Display for Names<'_> {
                 "names no host: it has no subjectAltName, and a common name alone does not count",
             );
         }
-        f.write_str("for ")?;
+        f.write_str("it is for ")?;
         for (index, name) in self.0.iter().take(SHOWN).enumerate() {
             // `DnsName("iot.lan")` or `IpAddress(192.168.1.10)`, as rustls writes it.
             let name = name.split_once('(').map_or(name.as_str(), |(_, rest)| rest.trim_end_matches(')'));
@@ -254,7 +254,7 @@ mod tests {
             assert_eq!(Rough(Duration::from_secs(seconds)).to_string(), said);
         }
         let names = ["DnsName(\"iot.lan\")", "IpAddress(192.168.1.10)"].map(str::to_owned);
-        assert_eq!(Names(&names).to_string(), "for iot.lan, 192.168.1.10");
+        assert_eq!(Names(&names).to_string(), "it is for iot.lan, 192.168.1.10");
         assert!(Names(&[]).to_string().contains("subjectAltName"));
     }
 }

@@ -146,13 +146,13 @@ impl Driver {
                 Ok(()) => return,
                 Err(loss) => loss,
             };
-            match setbacks.ended(&loss, started.elapsed()) {
+            self.is_connected.send_replace(false);
+            self.each_subscription(Post::lost);
+            let is_explained = self.answer_lost(&loss);
+            match setbacks.ended(&loss, started.elapsed(), is_explained) {
                 Some(sentence) => tracing::warn!("{sentence}"),
                 None => tracing::debug!(%loss, "the connection to the broker was lost again"),
             }
-            self.is_connected.send_replace(false);
-            self.each_subscription(Post::lost);
-            self.answer_lost(&loss);
             let before = session.limits;
             let mut opening = pin!(reopen.session(&mut setbacks));
             session = loop {
@@ -176,8 +176,8 @@ impl Driver {
     }
 
     /// The session is clean: what was in flight is gone with it. Where that may be why, whoever asks for it again and
-    /// again is told.
-    fn answer_lost(&mut self, loss: &Loss) {
+    /// again is told; yields whether something is suspected for the second time.
+    fn answer_lost(&mut self, loss: &Loss) -> bool {
         let publishes = std::mem::take(&mut self.publishes).into_values();
         let subscribes = std::mem::take(&mut self.subscribes).into_values();
         let subscribes: Vec<_> = subscribes
@@ -189,8 +189,9 @@ impl Driver {
         let reason = match loss {
             Loss::Told(reason) if reason.is_about_a_request() => Some(reason),
             loss if loss.is_closed() => None,
-            _ => return,
+            _ => return false,
         };
+        let mut is_explained = false;
         let is_alone = publishes.len() + subscribes.len() == 1;
         for Publishing { topic, is_retained, done } in publishes {
             if !is_retained && reason.is_some_and(|reason| reason.code() == BrokerReason::NO_RETAIN) {
@@ -201,6 +202,7 @@ impl Driver {
                     Some(reason) => LinkError::PublishRefused { topic, reason: reason.clone() },
                     None => LinkError::Closes { topic, is_publish: true },
                 }));
+                is_explained = true;
             }
         }
         for (topic, done) in subscribes {
@@ -209,8 +211,10 @@ impl Driver {
                     Some(reason) => LinkError::SubscribeRefused { topic, reason: reason.clone() },
                     None => LinkError::Closes { topic, is_publish: false },
                 }));
+                is_explained = true;
             }
         }
+        is_explained || self.suspects.values().any(|times| *times > 1)
     }
 
     /// Whether the broker has ended too many connections because of this topic; `is_certain`: it is the only one that

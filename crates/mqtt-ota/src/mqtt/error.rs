@@ -294,8 +294,8 @@ impl LinkError {
                 "the broker's access list has to let this user read {topic} (in Mosquitto: `topic read {topic}`)"
             ),
             Self::Closes { .. } => {
-                "the broker's access list may forbid it, or its limits, and its log may say so; \
-                 or another client has the same client id"
+                "the broker may forbid it: by its access list, or as it limits retained messages, QoS or sizes \
+                 (its log may say so); or another client has the same client id"
                     .to_owned()
             }
             _ => BrokerReason::new(code).hint()?.to_owned(),

@@ -80,8 +80,9 @@ impl Setbacks {
         Self { client_id, pause: FIRST_PAUSE, takeovers: 0, closed: 0, said: None }
     }
 
-    /// A session has ended; yields what is to be said of it.
-    pub(super) fn ended(&mut self, loss: &Loss, lasted: Duration) -> Option<String> {
+    /// A session has ended; yields what is to be said of it. `is_explained`: it seems to be what was asked of the broker,
+    /// and no other client.
+    pub(super) fn ended(&mut self, loss: &Loss, lasted: Duration, is_explained: bool) -> Option<String> {
         if lasted > STABLE {
             self.pause = FIRST_PAUSE;
             if !self.is_disputed() {
@@ -93,7 +94,9 @@ impl Setbacks {
         }
         match loss {
             Loss::Told(reason) if reason.is_takeover() => self.takeovers += 1,
-            loss if loss.is_closed() && (lasted < SHORT || self.is_disputed()) => self.closed += 1,
+            loss if loss.is_closed() && !is_explained && (lasted < SHORT || self.is_disputed()) => {
+                self.closed += 1
+            }
             _ => self.closed = 0,
         }
         self.say(self.sentence(loss))
@@ -200,7 +203,7 @@ mod tests {
         let mut pauses = Vec::new();
         for time in 0..12 {
             // The other one pauses as well.
-            let said = setbacks.ended(&taken_over(), Duration::from_secs(30 * time));
+            let said = setbacks.ended(&taken_over(), Duration::from_secs(30 * time, false));
             assert_eq!(said.is_some(), time == 0, "{time}: {said:?}");
             assert!(
                 said.is_none_or(|said| said.contains("another client") && said.contains("mqtt-ota-LAMP"))
@@ -209,7 +212,7 @@ mod tests {
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
         // It is at peace.
-        assert!(setbacks.ended(&closed(), UNDISPUTED + STABLE).is_some());
+        assert!(setbacks.ended(&closed(), UNDISPUTED + STABLE, false).is_some());
         assert_eq!(setbacks.pause(None), FIRST_PAUSE);
     }
 
@@ -219,7 +222,7 @@ mod tests {
         let mut said = Vec::new();
         let mut last = Duration::ZERO;
         for _ in 0..20 {
-            said.extend(setbacks.ended(&closed(), Duration::from_secs(1)));
+            said.extend(setbacks.ended(&closed(), Duration::from_secs(1, false)));
             last = setbacks.pause(None);
         }
         assert_eq!(said.len(), 2, "{said:?}");
@@ -232,7 +235,7 @@ mod tests {
         let mut setbacks = setbacks();
         let away = ConnectError::Timeout { broker: "mqtt://h".to_owned() };
         for _ in 0..9 {
-            let said = setbacks.ended(&closed(), Duration::from_secs(1));
+            let said = setbacks.ended(&closed(), Duration::from_secs(1, false));
             assert!(said.is_none_or(|said| !said.contains("client id")));
             setbacks.refused(&away);
             assert!(setbacks.pause(Some(&away)) <= LONGEST_PAUSE);
@@ -243,7 +246,7 @@ mod tests {
     fn a_login_that_is_refused_is_said_once_and_tried_again_seldom() {
         let mut setbacks = setbacks();
         let refused = ConnectError::NotAuthorised { broker: "mqtt://h".to_owned(), user: None };
-        setbacks.ended(&closed(), STABLE * 2);
+        setbacks.ended(&closed(), STABLE * 2, false);
         let mut said = Vec::new();
         let mut last = Duration::ZERO;
         for _ in 0..20 {
