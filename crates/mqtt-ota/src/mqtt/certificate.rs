@@ -206,9 +206,8 @@ impl fmt::Display for Names<'_> {
         /// More are not worth a line.
         const SHOWN: usize = 8;
         if self.0.is_empty() {
-            return f.write_str(
-                "names no host: it has no subjectAltName, and a common name alone does not count",
-            );
+            return f
+                .write_str("it names no host in a subjectAltName, and a common name alone does not count");
         }
         f.write_str("it is for ")?;
         for (index, name) in self.0.iter().take(SHOWN).enumerate() {

@@ -203,7 +203,7 @@ mod tests {
         let mut pauses = Vec::new();
         for time in 0..12 {
             // The other one pauses as well.
-            let said = setbacks.ended(&taken_over(), Duration::from_secs(30 * time, false));
+            let said = setbacks.ended(&taken_over(), Duration::from_secs(30 * time), false);
             assert_eq!(said.is_some(), time == 0, "{time}: {said:?}");
             assert!(
                 said.is_none_or(|said| said.contains("another client") && said.contains("mqtt-ota-LAMP"))
@@ -222,7 +222,7 @@ mod tests {
         let mut said = Vec::new();
         let mut last = Duration::ZERO;
         for _ in 0..20 {
-            said.extend(setbacks.ended(&closed(), Duration::from_secs(1, false)));
+            said.extend(setbacks.ended(&closed(), Duration::from_secs(1), false));
             last = setbacks.pause(None);
         }
         assert_eq!(said.len(), 2, "{said:?}");
@@ -235,7 +235,7 @@ mod tests {
         let mut setbacks = setbacks();
         let away = ConnectError::Timeout { broker: "mqtt://h".to_owned() };
         for _ in 0..9 {
-            let said = setbacks.ended(&closed(), Duration::from_secs(1, false));
+            let said = setbacks.ended(&closed(), Duration::from_secs(1), false);
             assert!(said.is_none_or(|said| !said.contains("client id")));
             setbacks.refused(&away);
             assert!(setbacks.pause(Some(&away)) <= LONGEST_PAUSE);
