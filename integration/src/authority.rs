@@ -1,14 +1,34 @@
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use tempfile::TempDir;
+
+use crate::process::{Process, captured};
 
 /// A certificate authority that nobody trusts yet, and a certificate by it for `localhost` and
 /// `127.0.0.1`.
 #[derive(Debug)]
 pub struct Authority {
     folder: TempDir,
+    ca: CertificateParams,
+    ca_key: KeyPair,
+}
+
+/// What is wrong with a server's certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flaw {
+    /// X.509 version 1, as `openssl x509 -req` makes it without an extensions file.
+    Version1,
+    /// Signed by itself, and an authority's, as `openssl req -x509` makes it.
+    SelfSigned,
+    /// Not valid any more.
+    Expired,
+    /// Not valid yet.
+    Early,
+    /// For `iot.lan`.
+    OtherName,
 }
 
 impl Authority {
@@ -20,17 +40,33 @@ impl Authority {
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         ca.distinguished_name.push(DnType::CommonName, "mqtt-ota test authority");
         let ca_certificate = ca.self_signed(&ca_key).expect("a certificate");
-
-        let key = KeyPair::generate().expect("a key");
-        let mut server =
-            CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).expect("names");
-        server.distinguished_name.push(DnType::CommonName, "localhost");
-        let certificate = server.signed_by(&key, &Issuer::from_params(&ca, &ca_key)).expect("a certificate");
-
-        let authority = Self { folder };
+        let authority = Self { folder, ca, ca_key };
         fs::write(authority.ca_file(), ca_certificate.pem()).expect("a file is written");
-        fs::write(authority.certificate_file(), certificate.pem()).expect("a file is written");
-        fs::write(authority.key_file(), key.serialize_pem()).expect("a file is written");
+        authority.issue(&server(&["localhost", "127.0.0.1"]), "server");
+        authority
+    }
+
+    /// The same, with something wrong with the server's certificate.
+    pub fn with(flaw: Flaw) -> Self {
+        let authority = Self::new();
+        let mut params = server(&["localhost", "127.0.0.1"]);
+        match flaw {
+            Flaw::Version1 => {
+                authority.issue_version_1();
+                return authority;
+            }
+            Flaw::SelfSigned => {
+                params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+                let key = KeyPair::generate().expect("a key");
+                let certificate = params.self_signed(&key).expect("a certificate");
+                authority.write("server", &certificate, &key);
+                return authority;
+            }
+            Flaw::Expired => params.not_after = date_time_ymd(2024, 1, 1),
+            Flaw::Early => params.not_before = date_time_ymd(4000, 1, 1),
+            Flaw::OtherName => params = server(&["iot.lan"]),
+        }
+        authority.issue(&params, "server");
         authority
     }
 
@@ -39,7 +75,16 @@ impl Authority {
         self.folder().join("ca.pem")
     }
 
-    pub(crate) fn certificate_file(&self) -> PathBuf {
+    /// A certificate for a client of this name, and its key, which only its owner may read.
+    pub fn client(&self, name: &str) -> (PathBuf, PathBuf) {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        self.issue(&params, name);
+        (self.folder().join(format!("{name}.pem")), self.folder().join(format!("{name}.key")))
+    }
+
+    /// The server's certificate.
+    pub fn certificate_file(&self) -> PathBuf {
         self.folder().join("server.pem")
     }
 
@@ -50,6 +95,45 @@ impl Authority {
     fn folder(&self) -> &Path {
         self.folder.path()
     }
+
+    fn issue(&self, params: &CertificateParams, name: &str) {
+        let key = KeyPair::generate().expect("a key");
+        let issuer = Issuer::from_params(&self.ca, &self.ca_key);
+        let certificate = params.signed_by(&key, &issuer).expect("a certificate");
+        self.write(name, &certificate, &key);
+    }
+
+    fn write(&self, name: &str, certificate: &rcgen::Certificate, key: &KeyPair) {
+        let key_file = self.folder().join(format!("{name}.key"));
+        fs::write(self.folder().join(format!("{name}.pem")), certificate.pem()).expect("a file is written");
+        fs::write(&key_file, key.serialize_pem()).expect("a file is written");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            fs::set_permissions(key_file, fs::Permissions::from_mode(0o600)).expect("a mode is set");
+        }
+    }
+
+    /// With the commands of Mosquitto's manual page `mosquitto-tls`.
+    fn issue_version_1(&self) {
+        fs::write(self.folder().join("ca.key"), self.ca_key.serialize_pem()).expect("a file is written");
+        let request = ["req", "-new", "-key", "server.key", "-subj", "/CN=localhost", "-out", "server.csr"];
+        let sign = ["x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key"];
+        let sign = [&sign[..], &["-CAcreateserial", "-out", "server.pem", "-days", "30"]].concat();
+        for args in [&request[..], &sign] {
+            let mut command = Command::new("openssl");
+            command.args(args).current_dir(self.folder());
+            captured(&mut command);
+            Process::start("openssl", command).wait().assert_status(0);
+        }
+    }
+}
+
+fn server(names: &[&str]) -> CertificateParams {
+    let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names).expect("names");
+    params.distinguished_name.push(DnType::CommonName, "localhost");
+    params
 }
 
 impl Default for Authority {

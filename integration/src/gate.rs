@@ -26,6 +26,8 @@ pub enum Passes {
     Mqtt311,
     /// MQTT 3.1.1 only; a connection that speaks MQTT 5 is closed without an answer, as some brokers do.
     Mqtt311OrSilence,
+    /// MQTT 3.1.1 only; a connection that speaks MQTT 5 is held and never answered, as amqtt does.
+    Mqtt311OrNoAnswer,
     /// Everybody, but the first announcement that the broker has kept of each device is lost, as Mosquitto drops them
     /// where a network is too slow for all of them at once.
     AllButAnnouncements,
@@ -101,11 +103,14 @@ async fn serve(listener: TcpListener, broker: SocketAddr, passes: Passes) {
 
 async fn relay(mut client: TcpStream, broker: SocketAddr, passes: Passes) -> io::Result<()> {
     let mut first = Vec::new();
-    if matches!(passes, Passes::Mqtt311 | Passes::Mqtt311OrSilence) {
+    if matches!(passes, Passes::Mqtt311 | Passes::Mqtt311OrSilence | Passes::Mqtt311OrNoAnswer) {
         let (packet, level) = read_connect(&mut client).await?;
         if level >= LEVEL_5 {
-            if passes == Passes::Mqtt311 {
-                client.write_all(&UNACCEPTABLE_VERSION).await?;
+            match passes {
+                Passes::Mqtt311 => client.write_all(&UNACCEPTABLE_VERSION).await?,
+                // Until it gives up.
+                Passes::Mqtt311OrNoAnswer => drop(client.read_u8().await?),
+                _ => {}
             }
             return client.shutdown().await;
         }

@@ -9,6 +9,7 @@
 //! | [`Mosquitto`] | the real broker, on a free port, with a password, TLS or more settings |
 //! | [`EmbeddedBroker`] | `mqtt-ota broker` |
 //! | [`Gate`] | a way to a broker that speaks MQTT 3.1.1 only, or that a test can cut |
+//! | [`PlayedBroker`] | a broker that a test plays, packet by packet |
 //! | [`Chaos`] | a link between a device and a sender that breaks at random offsets |
 //! | [`MqttOta`] | the real `mqtt-ota` binary with an environment of its own |
 //! | [`Application`] | a program that uses the library |
@@ -56,6 +57,7 @@ mod offer;
 mod open_files;
 mod original;
 mod original_sender;
+mod played;
 mod port;
 mod process;
 mod raw_device;
@@ -67,7 +69,7 @@ mod tier;
 mod transcript;
 
 pub use application::{Application, Sending};
-pub use authority::Authority;
+pub use authority::{Authority, Flaw};
 pub use board::{Board, FileSystem};
 pub use chaos::Chaos;
 pub use client::{Client, Message};
@@ -87,6 +89,7 @@ pub use offer::RawOffer;
 pub use open_files::raise_open_files;
 pub use original::{OriginalDevice, Step};
 pub use original_sender::OriginalSender;
+pub use played::{PlayedBroker, PlayedClient, connack};
 pub use port::{SilentPort, TakenPort, free_port};
 pub use process::{Finished, Process};
 pub use raw_device::{RawDevice, sha1_hex};

@@ -21,6 +21,8 @@ const TRIES: usize = 5;
 /// What a [`Mosquitto`] is to ask for and to offer.
 #[derive(Debug, Default)]
 pub struct Settings {
+    /// It wants a client certificate by the authority of `tls`, whose common name is the user.
+    pub wants_client_certificate: bool,
     /// The one user and password that it lets in. None: everybody.
     pub login: Option<(&'static str, &'static str)>,
     /// A second listener, with TLS and a certificate by this authority.
@@ -164,6 +166,14 @@ impl Mosquitto {
                 authority.certificate_file().display(),
                 authority.key_file().display(),
             );
+            if self.settings.wants_client_certificate {
+                let ca = authority.ca_file();
+                let _ = writeln!(
+                    text,
+                    "cafile {}\nrequire_certificate true\nuse_identity_as_username true",
+                    ca.display()
+                );
+            }
         }
         text
     }

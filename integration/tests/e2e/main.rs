@@ -43,8 +43,10 @@ mod output;
 mod power_loss;
 mod power_loss_set;
 mod receiver_sets;
+mod refusals;
 mod sets;
 #[cfg(unix)]
 mod systemd;
+mod tls;
 mod trials;
 mod vectors;

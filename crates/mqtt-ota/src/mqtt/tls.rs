@@ -139,8 +139,12 @@ pub(super) fn explain(broker: &Broker, trace: &Trace, error: io::Error) -> Resul
             };
             Ok(ConnectError::Certificate { broker: url, seen: seen.fingerprint, problem })
         }
-        Some(Error::AlertReceived(_)) if trace.is_asked() => {
-            Ok(ConnectError::ClientCertificate { broker: url, shown, source: error })
+        Some(Error::AlertReceived(alert)) => {
+            let said = io::Error::new(error.kind(), format!("TLS alert: {}", words(&format!("{alert:?}"))));
+            Ok(match trace.is_asked() {
+                true => ConnectError::ClientCertificate { broker: url, shown, source: said },
+                false => ConnectError::Tls { broker: url, source: said.into() },
+            })
         }
         Some(_) => Ok(ConnectError::Tls { broker: url, source: error.into() }),
         // The alert may be lost with the connection: whoever closes while there is more to read resets it.
@@ -151,8 +155,44 @@ pub(super) fn explain(broker: &Broker, trace: &Trace, error: io::Error) -> Resul
     }
 }
 
+/// `CertificateRequired` as words; an abbreviation stays one.
+fn words(name: &str) -> String {
+    let mut words = String::new();
+    let mut letters = name.chars().peekable();
+    let mut before = None;
+    while let Some(letter) = letters.next() {
+        let is_start =
+            letter.is_ascii_uppercase() && before.is_some_and(|before: char| before.is_ascii_lowercase());
+        let is_abbreviated =
+            letter.is_ascii_uppercase() && letters.peek().is_none_or(|next| next.is_ascii_uppercase());
+        if is_start {
+            words.push(' ');
+        }
+        words.push(if is_abbreviated { letter } else { letter.to_ascii_lowercase() });
+        before = Some(letter);
+    }
+    words
+}
+
 /// Whether the other side has ended the connection.
 pub(super) fn is_closed(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     matches!(error.kind(), UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alert_is_told_in_words() {
+        for (name, said) in [
+            ("CertificateRequired", "certificate required"),
+            ("HandshakeFailure", "handshake failure"),
+            ("UnknownCA", "unknown CA"),
+            ("Unknown(200)", "unknown(200)"),
+        ] {
+            assert_eq!(words(name), said);
+        }
+    }
 }
