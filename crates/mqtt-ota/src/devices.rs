@@ -179,7 +179,7 @@ impl Sender {
         while retained.len() < topics.len()
             && let Ok(Some(incoming)) = timeout_at(whole_at, subscription.next()).await
         {
-            let Incoming::Message(message) = incoming else { return Err(LinkError::Lost.into()) };
+            let message = incoming.message()?;
             if message.retained && !message.payload.is_empty() && !retained.contains(&message.topic) {
                 retained.push(message.topic);
             }
@@ -230,11 +230,13 @@ impl Census {
                 filters.push(name.announcement_topic());
             }
             match Self::open(sender, &filters).await {
-                Err(LinkError::SubscribeRefused { topic }) if remembers && topic.ends_with("/OTA/keeper") => {
+                Err(LinkError::SubscribeRefused { topic, .. })
+                    if remembers && topic.ends_with("/OTA/keeper") =>
+                {
                     tracing::debug!(topic, "what keepers remember may not be read");
                     remembers = false;
                 }
-                Err(LinkError::SubscribeRefused { topic })
+                Err(LinkError::SubscribeRefused { topic, .. })
                     if topic == DeviceName::ANNOUNCEMENTS && !options.names.is_empty() =>
                 {
                     tracing::warn!(topic, "the broker does not allow to list all devices");
@@ -270,11 +272,9 @@ impl Census {
     }
 
     /// Takes in one message. Returns whether the broker had retained it.
-    fn hear(&mut self, incoming: Incoming) -> Result<bool, LinkError> {
+    fn hear(&mut self, incoming: Incoming<Message>) -> Result<bool, LinkError> {
         // A list that breaks off is no shorter list.
-        let Incoming::Message(Message { topic, payload, retained }) = incoming else {
-            return Err(LinkError::Lost);
-        };
+        let Message { topic, payload, retained } = incoming.message()?;
         let Some((name, last)) = DeviceName::from_topic(&topic) else { return Ok(retained) };
         if self.found.len() >= FLEET && !self.found.contains_key(&name) {
             return Ok(retained);
@@ -354,7 +354,7 @@ impl Census {
             Ok(Ack::Accepted) => {}
             Ok(Ack::NoSubscribers) => self.settle(name, Presence::Unreachable),
             Err(LinkError::PublishRefused { topic, reason }) => {
-                tracing::warn!(topic, reason, "the broker does not allow to ask whether a device is there");
+                tracing::warn!(topic, %reason, "the broker does not allow to ask whether a device is there");
                 self.settle(name, Presence::Unknown);
             }
             Err(error) => return Err(error),
@@ -382,8 +382,7 @@ mod tests {
     const GUARD: Duration = Duration::from_secs(30);
 
     async fn connect(broker: crate::Broker) -> Sender {
-        let config = Config { protocol: Some(Protocol::V311), ..Config::default() };
-        Sender::connect(broker, config).await.unwrap()
+        Sender::connect(broker.with_protocol(Protocol::V311), Config::default()).await.unwrap()
     }
 
     #[tokio::test]

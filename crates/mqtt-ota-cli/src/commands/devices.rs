@@ -68,9 +68,9 @@ async fn survey_and_tell(
 fn unheard(error: SendError) -> Problem {
     let hint = match &error {
         SendError::Broker(LinkError::Lost) => "ask again once the broker is back".to_owned(),
-        SendError::Broker(LinkError::SubscribeRefused { topic }) => format!(
-            "the broker's access list has to let this user read {topic}; or name the devices: mqtt-ota devices NAME"
-        ),
+        SendError::Broker(refused @ (LinkError::SubscribeRefused { .. } | LinkError::NoWildcards { .. })) => {
+            format!("{}; or name the devices: mqtt-ota devices NAME", refused.hint().unwrap_or_default())
+        }
         _ => return error.into(),
     };
     Problem::from(error).hint(hint)

@@ -4,6 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::LinkError;
+
 /// What comes in: messages, and what becomes of the connection that they come over.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Incoming<T> {
@@ -14,6 +16,17 @@ pub(crate) enum Incoming<T> {
     Lost,
     /// It is back.
     Reconnected,
+}
+
+impl<T> Incoming<T> {
+    /// The message, for who cannot go on without what is missing.
+    pub(crate) fn message(self) -> Result<T, LinkError> {
+        match self {
+            Self::Message(message) => Ok(message),
+            Self::Missed(_) => Err(LinkError::Overrun),
+            Self::Lost | Self::Reconnected => Err(LinkError::Lost),
+        }
+    }
 }
 
 /// Makes a queue for one reader. It holds `limit` messages; those that come on top are dropped and counted. What
