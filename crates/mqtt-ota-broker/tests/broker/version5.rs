@@ -340,3 +340,52 @@ async fn a_version_that_nobody_knows_is_refused_in_the_words_of_mqtt_5() {
     timeout(GUARD, socket.read_to_end(&mut answer)).await.unwrap().unwrap();
     assert_eq!(answer, [0x20, 3, 0, 0x84, 0]);
 }
+
+#[tokio::test]
+async fn what_is_above_a_limit_is_refused_with_the_reason_and_comes_back_with_the_client() {
+    let broker = broker().await;
+    let refused = Peer5::with(Peer5::options(&broker, &"x".repeat(257))).await.err();
+    let reason = ConnectReturnCode::ClientIdentifierNotValid;
+    assert!(
+        matches!(refused, Some(ConnectionError::ConnectionRefused(code)) if code == reason),
+        "{refused:?}"
+    );
+    for _ in 0..2 {
+        let mut peer = Peer5::connect(&broker, "greedy").await;
+        for part in 0..32 {
+            let filters: Vec<_> = (0..128).map(|n| filter(&format!("{part}/{n}"))).collect();
+            peer.client.try_subscribe_many(filters).unwrap();
+            let granted = loop {
+                if let Packet::SubAck(ack) = peer.next().await {
+                    break ack.return_codes;
+                }
+            };
+            assert_eq!(granted, [SubscribeReasonCode::Success(QoS::AtLeastOnce); 128]);
+        }
+        let one_more = peer.subscribe(filter("one/more")).await;
+        assert_eq!(one_more.return_codes, [SubscribeReasonCode::QuotaExceeded]);
+        peer.leave().await;
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_retained_is_answered_as_such_and_delivered() {
+    let broker = broker().await;
+    let mut peer = Peer5::connect(&broker, "desk").await;
+    let long = "x".repeat(60_000);
+    let mut kept = 0;
+    while peer.publish(&format!("kept/{kept}"), true, &long, plain()).await.reason
+        == PubAckReason::NoMatchingSubscribers
+    {
+        kept += 1;
+        assert!(kept < 1_000, "no bound");
+    }
+    assert_eq!(kept, 32 * 1024 * 1024 / 60_200);
+    let mut listener = Peer::connect(&broker, "listener").await;
+    listener.subscribe("more").await;
+    assert_eq!(peer.publish("more", true, &long, plain()).await.reason, PubAckReason::QuotaExceeded);
+    assert_eq!(listener.message().await.payload.len(), long.len());
+    // What is ended makes room again.
+    peer.publish("kept/0", true, "", plain()).await;
+    assert_eq!(peer.publish("more", true, &long, plain()).await.reason, PubAckReason::Success);
+}
