@@ -17,6 +17,7 @@ import asyncio
 import mqtt_ota
 
 _PAUSE = 5  # ms between two looks at a socket that is not ready
+_IDLE = 250  # ms between two looks whether it is time to announce
 _TIMEOUT = 15  # s for one message to the broker
 
 try:
@@ -42,6 +43,17 @@ class Ota(mqtt_ota.Ota):
         await self.client.subscribe(self.topic, 1)
         await self.announce()
 
+    async def announce(self):
+        await self.publish(self.topic + b"/device", self._announcement(), True)
+        if self._due(True):
+            await self.announce()
+        elif mqtt_ota._boot and mqtt_ota._boot.confirm_after:
+            self._later = asyncio.create_task(self._confirm())
+
+    async def _confirm(self):
+        await asyncio.sleep(mqtt_ota._boot.confirm_after)
+        await self._tell(mqtt_ota.NEXT)
+
     def publish(self, topic, message, retain):
         return self.client.publish(topic, message, retain, 1)
 
@@ -55,25 +67,33 @@ class Ota(mqtt_ota.Ota):
 
     async def _take(self):
         try:
-            while self._noted:
+            while self._noted or self._asked:
+                await self._tell(mqtt_ota.NEXT)
+                if not self._noted:
+                    await _sleep_ms(_IDLE)
+                    continue
                 steps = self.steps()
                 try:
                     for step in steps:
                         if step == mqtt_ota.WAIT:
                             await _sleep_ms(_PAUSE)
-                        elif step:
-                            await self._report(step)
+                            step = mqtt_ota.NEXT
                         else:
                             await _sleep_ms(0)
+                        if step or self._asked:
+                            await self._tell(step)
                 finally:
                     steps.close()
         finally:
             self._busy = False
 
-    async def _report(self, status):
+    async def _tell(self, status):
         # mqtt_as waits for a lost broker for as long as it takes; an installed file does not.
         try:
-            status = self.publish(self.topic + b"/status", status.encode(), False)
-            await asyncio.wait_for(status, _TIMEOUT)
+            if status:
+                status = self.publish(self.topic + b"/status", status.encode(), False)
+                await asyncio.wait_for(status, _TIMEOUT)
+            if self._due():
+                await asyncio.wait_for(self.announce(), _TIMEOUT)
         except (OSError, asyncio.TimeoutError):
-            pass  # the sender hears nothing, and offers again
+            pass  # the sender hears nothing, and offers again; the next connection is announced

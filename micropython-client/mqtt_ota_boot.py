@@ -16,7 +16,7 @@ In the client's folder, `.mqtt-ota`, N being the number of a file's line in the 
     trial    of one that is in place, and not confirmed; `boots` has one byte for each boot since
     last     of one that is confirmed, and whose copies are still kept
     undo     of one that is being taken back
-    back     of the last one that was taken back; `error` says why, if anybody knows
+    back     of the last one that was taken back; `error` says why
     drop     of one whose copies are being removed
     set      the manifest of what is installed; `was`, if a file was changed by itself since
 
@@ -32,7 +32,9 @@ _LIMIT = 200  # bytes of an error at most, as they have to fit into an announcem
 _TRIAL = 3  # where a journal does not tell
 
 root = ""
-confirms = True  # the client by itself, when it announces itself; or else the application calls confirm()
+confirms = True  # the client by itself, once it has announced itself; or else the application calls confirm()
+confirm_after = 0  # seconds that the application has to run before that
+_announced = False  # the broker knows of this boot
 _timer = None  # resets a board that does not confirm
 _tried = False  # the set on trial was there when the board booted
 
@@ -124,7 +126,8 @@ def finish():
                         _remove(path, 0)
                     elif there(number):
                         place(number, path)
-    except OSError:
+    except OSError as problem:
+        note("not put in place: %s" % problem)
         os.rename(state("commit"), state("undo"))
         undo()
         return False
@@ -183,21 +186,27 @@ def confirm():
     return True
 
 
+def settle(announced, ms):
+    """Confirms the set on trial, once the client has announced itself and has run for so long. True if it just has."""
+    global _announced
+    _announced = announced or _announced
+    return _tried and confirms and _announced and ms >= confirm_after * 1000 and confirm()
+
+
 def announcement():
     """What the client adds to its announcement: the hash of the set, and what became of the last one."""
-    if confirms:
-        confirm()
     text = "set=%s|" % _hash()
     if there("trial"):
         text += "boots=%d|" % _boots()
     back = head("back")[0]
     if back:
-        text += "rolled-back=%s|" % back
+        why = "not known: it could not be noted"
         try:
             with open(state("error"), "rb") as file:
-                text += "error=%s|" % str(file.read(_LIMIT), "utf-8")
+                why = str(file.read(_LIMIT), "utf-8")
         except (OSError, ValueError):
             pass
+        text += "rolled-back=%s|error=%s|" % (back, why)
     return text
 
 
@@ -238,15 +247,20 @@ def _hash():
 def error(text):
     """Notes why the set on trial does not work."""
     if there("trial"):
-        text = bytearray(text.encode()[:_LIMIT])
-        for at, c in enumerate(text):
-            if not 32 <= c < 127 or c == 124:  # what would end the field
-                text[at] = 32
-        try:
-            with open(state("error"), "wb") as file:
-                file.write(text)
-        except OSError:
-            pass  # a full disk does not keep a board from its reset
+        note(text)
+
+
+def note(text):
+    """Notes why a set is taken back."""
+    text = bytearray(text.encode()[:_LIMIT])
+    for at, c in enumerate(text):
+        if not 32 <= c < 127 or c == 124:  # what would end the field
+            text[at] = 32
+    try:
+        with open(state("error"), "wb") as file:
+            file.write(text)
+    except OSError:
+        pass  # a full disk does not keep a board from its reset
 
 
 def run(name):
@@ -305,6 +319,8 @@ def _recover():
         except OSError:
             pass  # where nothing can be counted, the board must not be left to it for ever
         if count >= most:
+            if not there("error"):
+                note("not confirmed in %d boots" % most)
             os.rename(state("trial"), state("undo"))
             undo()
             return True

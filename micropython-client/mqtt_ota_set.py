@@ -62,7 +62,7 @@ def steps(ota, fields, what):
             return "installed|", "unchanged", reboot
         raise Failed("busy a set is on trial")
     _hasher(digest)
-    boot.quietly(os.mkdir, ota.root + mqtt_ota._STATE)
+    mqtt_ota.folder(ota.root + mqtt_ota._STATE)
     link = _Link(ota, host, port, id)
     if is_set:
         work = _Set(ota, link, digest, options, dry).steps(fields[3], size, what)
@@ -117,6 +117,7 @@ def _size(path):
 def _roll_back(digest):
     for name in ("trial", "last"):
         if boot.head(name)[0] == digest:
+            boot.note("on request")
             os.rename(boot.state(name), boot.state("undo"))
             boot.undo()
             return
@@ -172,6 +173,8 @@ class _Link:
                 poller.register(sock, select.POLLOUT)
                 ota._wait = getattr(poller, "ipoll", poller.poll)
                 while not poller.poll(0):
+                    if ota._newer:
+                        raise OSError("a newer offer")
                     if ticks_diff(ticks_ms(), since) > _TIMEOUT:
                         raise OSError("timeout")
                     yield WAIT
@@ -209,11 +212,11 @@ class _Link:
             except Failed:
                 self.close()
                 attempts = 0 if offset - start > _LITTLE else attempts + 1
-                if attempts >= _ATTEMPTS:
+                if attempts >= _ATTEMPTS or self.ota._newer:
                     raise
                 self.ota._wait = sleep_ms
                 since = ticks_ms()
-                while ticks_diff(ticks_ms(), since) < _PAUSE:
+                while ticks_diff(ticks_ms(), since) < _PAUSE and not self.ota._newer:
                     yield WAIT
         if self.next == item:
             self.next = item + 1 if item < self.last else -1
@@ -288,7 +291,7 @@ def _file(ota, link, name, digest, size, what):
     if size > ota.limit:
         raise Failed("no-space over %d bytes" % ota.limit)
     _clear(ota, name)
-    yield "receiving|" + what + "|" + link.id
+    yield "receiving|" + what + "|" + (ota._id or link.id)
     yield from _resume(ota, link, digest, size)
     if hasattr(os, "sync"):
         os.sync()
@@ -343,7 +346,7 @@ class _Set:
         self.need = 0  # blocks
 
     def steps(self, text, size, what):
-        yield "receiving|" + what + "|" + self.link.id
+        yield "receiving|" + what + "|" + (self.ota._id or self.link.id)
         for name in ("0", "set"):
             if (yield from self._is(name, self.digest)):
                 yield from self._validate(name)

@@ -91,6 +91,11 @@ impl Client {
         self.messages.recv_timeout(GUARD).expect("a message comes")
     }
 
+    /// Waits for so long; returns the message that has come meanwhile, if any has.
+    pub fn hears_nothing_for(&self, time: Duration) -> Option<Message> {
+        self.messages.recv_timeout(time).ok()
+    }
+
     /// The messages that have come and were not asked for.
     pub fn pending(&self) -> Vec<Message> {
         self.messages.try_iter().collect()

@@ -57,6 +57,23 @@ impl DemoDevice {
         Self::start(interpreter, command, "is ready")
     }
 
+    /// Runs an application, one of those below `micropython/apps`, on MicroPython; it imports from `modules` and from
+    /// umqtt's folder, and says that it is ready.
+    pub fn boot_application<'a>(
+        application: &str,
+        modules: &Path,
+        arguments: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        // Another version of umqtt is tried by naming the folder that umqtt's is in.
+        let umqtt =
+            std::env::var_os("UMQTT_LIB").map_or_else(|| here.join(".cache/micropython/lib"), PathBuf::from);
+        let mut command = Command::new(Interpreter::MicroPython.program());
+        command.arg(here.join("micropython/apps").join(application)).args(arguments);
+        command.env("MICROPYPATH", format!(".frozen:{}:{}", modules.display(), umqtt.display()));
+        Self::start(Interpreter::MicroPython, command, "is ready")
+    }
+
     fn start(interpreter: Interpreter, mut command: Command, ready: &str) -> Self {
         captured(&mut command);
         let process = Process::start(format!("a device on {interpreter:?}"), command);

@@ -33,6 +33,7 @@ mod hostile;
 mod in_process;
 #[cfg(unix)]
 mod interrupts;
+mod keepalive;
 mod keeper;
 mod keeper_fleet;
 mod keeper_orders;

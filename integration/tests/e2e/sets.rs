@@ -274,7 +274,7 @@ fn strangers_get_nothing_use_nothing_up_and_do_not_keep_the_device_out() {
     let offer = device.offer();
     let fields: Vec<_> = offer.text.split('|').collect();
     assert_eq!(fields[2], "set");
-    assert_eq!(&fields[7..], ["set=1", "delete=set", "trial=7"]);
+    assert_eq!(&fields[7..], ["answers=1", "set=1", "delete=set", "trial=7"]);
     let size: usize = fields[6].strip_prefix("size=").unwrap().parse().unwrap();
     device.report("receiving", &offer, &id(&offer));
 
