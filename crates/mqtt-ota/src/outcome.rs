@@ -116,7 +116,13 @@ impl Outcome {
             Self::Failed { reason: Reason::BadName, .. } => {
                 "give it another name on the device (--as on the command line)".into()
             }
+            Self::Failed { reason: Reason::NoSpace, text } if text.starts_with("over ") => {
+                "that is the device's own limit: raise it there (`limit` of the MicroPython client)".into()
+            }
             Self::Failed { reason: Reason::NoSpace, .. } => "delete something on the device first".into(),
+            Self::Failed { reason: Reason::Write, text } if text.ends_with("read-only") => {
+                "nothing can be written on the device: mount its file system to be written to, and look why it was not".into()
+            }
             // Whoever was sent everything may have installed it.
             Self::Interrupted { sent, total, .. } if sent >= total => return Self::Silent.hint(),
             Self::Failed { reason: Reason::HashMismatch, .. } | Self::Interrupted { .. } => {

@@ -1,6 +1,7 @@
 //! The device's side in Rust: for Linux boards, and for tests.
 
 mod about;
+mod announcer;
 mod config;
 mod device;
 mod disk;
@@ -10,6 +11,8 @@ mod failure;
 mod fetch;
 mod install;
 mod journal;
+mod noted;
+mod owner;
 mod place;
 mod plan;
 mod recovery;

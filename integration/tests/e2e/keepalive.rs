@@ -43,7 +43,8 @@ fn a_device_that_is_left_idle_stays_connected_whatever_its_keepalive() {
     let listener = Client::connect(&broker, "listener");
     listener.subscribe("+/OTA/device");
     let plain = DEVICES.map(|(client, receive)| Idle::boot(&broker, client, receive, keepalive, false));
-    let tls = ["check_msg", "wait_msg"].map(|receive| Idle::boot(&broker, "simple", receive, keepalive, true));
+    let tls =
+        ["check_msg", "wait_msg"].map(|receive| Idle::boot(&broker, "simple", receive, keepalive, true));
     let devices: Vec<_> = plain.into_iter().chain(tls).collect();
     for _ in &devices {
         listener.next();

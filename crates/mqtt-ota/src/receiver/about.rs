@@ -2,10 +2,13 @@ use std::io;
 
 use super::disk::Disk;
 use super::store::{Store, each_chunk, name};
-use crate::wire::{Algorithm, Announcement, Digest, Hasher, InstalledSet};
+use crate::wire::{Algorithm, Announcement, Digest, Hasher, InstalledSet, STATE_FOLDER};
 
 /// The longest error that is kept, in characters: an announcement has 1024 bytes.
 const MAX_ERROR: usize = 200;
+
+/// Why a set was taken back, where that could not be noted.
+const UNKNOWN: &str = "not known: it could not be noted";
 
 impl<D: Disk> Store<D> {
     /// Says in an announcement what is installed, and what became of the last set.
@@ -15,7 +18,10 @@ impl<D: Disk> Store<D> {
         announcement.boots = self.there(name::TRIAL).then(|| self.boots());
         let back = self.journal(name::BACK).ok().flatten();
         announcement.rolled_back = back.map(|journal| journal.digest);
-        announcement.error = announcement.rolled_back.and_then(|_| self.error());
+        announcement.error =
+            announcement.rolled_back.map(|_| self.error().unwrap_or_else(|| UNKNOWN.to_owned()));
+        // The client's own folder is there under another name only where case makes no difference.
+        announcement.folds_case = self.root.join(STATE_FOLDER.to_uppercase()).symlink_metadata().is_ok();
     }
 
     /// The set that is installed.

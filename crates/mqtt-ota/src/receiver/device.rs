@@ -2,19 +2,20 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
+use super::announcer::Announcer;
 use super::failure::Failure;
 use super::fetch::fetch;
 use super::install::Root;
+use super::noted::{Noted, Requests, are_of_one_file};
 use super::recovery::Recovery;
 use super::store::Store;
 use super::{ReceiverConfig, ReceiverEvent};
-use crate::address::route_to;
 use crate::mqtt::{Incoming, Lasting, Link, LinkError, Subscription};
 use crate::wire::{
-    Algorithm, Announcement, DeviceName, DevicePath, Digest, ExtendedOffer, ExtendedOfferError, Offer,
-    OfferError, OfferId, Reason, State, Status,
+    Announcement, DeviceName, DevicePath, Digest, ExtendedOffer, ExtendedOfferError, Offer, OfferError,
+    OfferId, Reason, State, Status,
 };
 
 /// What stands for the file's name in a status about a set.
@@ -30,7 +31,7 @@ pub(super) enum Command {
 
 /// The task behind a [`Receiver`](super::Receiver).
 pub(super) struct Device {
-    link: Link,
+    link: Arc<Link>,
     name: DeviceName,
     pub(super) root: Root,
     pub(super) config: ReceiverConfig,
@@ -41,6 +42,8 @@ pub(super) struct Device {
     pub(super) reboot_due: bool,
     /// The file that was installed last.
     pub(super) last: Option<(DevicePath, Digest)>,
+    /// Whether there is a newer offer of the file that is being received.
+    pub(super) newer: watch::Receiver<bool>,
 }
 
 impl Device {
@@ -51,7 +54,8 @@ impl Device {
         config: ReceiverConfig,
         events: mpsc::Sender<ReceiverEvent>,
     ) -> Self {
-        Self { link, name, root, config, events, busy: Arc::default(), reboot_due: false, last: None }
+        let (link, busy, newer) = (Arc::new(link), Arc::default(), watch::channel(false).1);
+        Self { link, name, root, config, events, busy, reboot_due: false, last: None, newer }
     }
 
     pub(super) async fn run(
@@ -61,7 +65,14 @@ impl Device {
         mut commands: mpsc::Receiver<Command>,
     ) {
         self.recovered(recovery).await;
+        let (mut noted, mut requests) = (Noted::default(), Requests::default());
         loop {
+            if let Some(message) = noted.next() {
+                if !self.take_listening(&message, &mut offers, &mut noted, &mut requests).await {
+                    return;
+                }
+                continue;
+            }
             tokio::select! {
                 Some(command) = commands.recv() => match command {
                     Command::Rebooted => self.booted().await,
@@ -74,26 +85,84 @@ impl Device {
                     None => return,
                     // Whoever offered what was missed offers it again.
                     Some(Incoming::Lost | Incoming::Missed(_)) => {}
-                    Some(Incoming::Reconnected) => {
-                        if let Err(error) = self.online().await {
-                            tracing::warn!(%error, "the device could not be announced");
-                        }
+                    Some(Incoming::Reconnected) => self.back_online().await,
+                    Some(Incoming::Message(message)) => {
+                        hear(message.payload, &mut noted, &mut requests);
                     }
-                    Some(Incoming::Message(message)) => self.take(&message.payload).await,
                 },
+                () = requests.due() => {
+                    // Where the broker does not take it, the next connection is announced.
+                    let _ = self.announcer().announce().await;
+                    requests.answered();
+                }
             }
         }
+    }
+
+    /// Takes an offer and hears meanwhile what else comes. False if the connection has ended for good.
+    async fn take_listening(
+        &mut self,
+        message: &Bytes,
+        offers: &mut Subscription,
+        noted: &mut Noted,
+        requests: &mut Requests,
+    ) -> bool {
+        let announcer = self.announcer();
+        let (newer, is_newer) = watch::channel(false);
+        self.newer = is_newer;
+        let (mut is_back, mut is_over) = (false, false);
+        let listening = async {
+            loop {
+                tokio::select! {
+                    incoming = offers.next(), if !is_over => match incoming {
+                        None => is_over = true,
+                        Some(Incoming::Lost | Incoming::Missed(_)) => {}
+                        Some(Incoming::Reconnected) => is_back = true,
+                        Some(Incoming::Message(heard)) => {
+                            if heard.payload != message && are_of_one_file(&heard.payload, message) {
+                                newer.send_replace(true);
+                            }
+                            hear(heard.payload, noted, requests);
+                        }
+                    },
+                    () = requests.due() => {
+                        let _ = announcer.announce().await;
+                        requests.answered();
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            () = self.take(message) => {}
+            () = listening => {}
+        }
+        if is_back {
+            self.back_online().await;
+        }
+        !is_over
+    }
+
+    fn announcer(&self) -> Announcer {
+        Announcer { link: Arc::clone(&self.link), name: self.name.clone(), root: self.root.clone() }
     }
 
     /// Waits for what cannot be broken off, and says goodbye.
     pub(super) async fn close(self) {
         drop(self.busy.lock().await);
-        self.link.close().await;
+        if let Some(link) = Arc::into_inner(self.link) {
+            link.close().await;
+        }
+    }
+
+    async fn back_online(&mut self) {
+        if let Err(error) = self.online().await {
+            tracing::warn!(%error, "the device could not be announced");
+        }
     }
 
     /// Announces the device, and confirms a set that has come so far.
     pub(super) async fn online(&mut self) -> Result<(), LinkError> {
-        let announcement = self.announce().await?;
+        let announcement = self.announcer().announce().await?;
         let has_booted = announcement.boots.is_some_and(|boots| boots > 0);
         self.tell(ReceiverEvent::Online(announcement)).await;
         if has_booted
@@ -103,26 +172,6 @@ impl Device {
             tracing::warn!(%error, "the set on trial cannot be confirmed");
         }
         Ok(())
-    }
-
-    /// Publishes the announcement, retained.
-    async fn announce(&self) -> Result<Announcement, LinkError> {
-        let mut announcement = Announcement::new();
-        announcement.client = Some(concat!("mqtt-ota ", env!("CARGO_PKG_VERSION")).to_owned());
-        announcement.system = Some(format!("{} {}", std::env::consts::OS, std::env::consts::ARCH));
-        // The local address that faces the broker: where the network is in which senders are.
-        announcement.address = self.link.peer().and_then(|broker| route_to(broker).ok());
-        announcement.algorithms = Algorithm::ALL.to_vec();
-        let mut described = announcement.clone();
-        let description = self.root.with(move |store| {
-            store.describe(&mut described);
-            Ok::<_, io::Error>(described)
-        });
-        let announcement = description.await.unwrap_or(announcement);
-        let topic = self.name.announcement_topic();
-        let publish = || self.link.publish_retained_if_possible(&topic, announcement.to_string());
-        self.link.patiently(publish).await?;
-        Ok(announcement)
     }
 
     /// Takes one offer from its message to its status. Nothing that it says can end the receiver.
@@ -209,7 +258,8 @@ impl Device {
         let install = async {
             self.tell(ReceiverEvent::Receiving(offer.clone())).await;
             let incoming = self.root.incoming().await?;
-            let (incoming, bytes) = fetch(offer, incoming, &self.config, &self.events).await?;
+            let newer = self.newer.clone();
+            let (incoming, bytes) = fetch(offer, incoming, &self.config, &self.events, newer).await?;
             place.install(incoming).await?;
             Ok(Some(bytes))
         };
@@ -219,10 +269,14 @@ impl Device {
         installed
     }
 
-    /// Says why an offer failed; `status` has no detail yet.
+    /// Says why an offer failed; `status` has no detail yet. Where a newer offer of the file has come, that one is
+    /// answered instead.
     pub(super) async fn failed(&self, status: Status, failure: Failure) {
         let Failure { reason, text } = failure;
         let path = status.path.clone();
+        if *self.newer.borrow() {
+            return;
+        }
         self.publish(Status { detail: format!("{reason} {text}"), ..status }).await;
         self.tell(ReceiverEvent::Failed { path, reason, text }).await;
     }
@@ -267,7 +321,7 @@ impl Device {
         self.say(State::Running, SET, digest, "").await;
         self.tell(ReceiverEvent::Confirmed { digest }).await;
         // Where the broker does not take it, the next connection announces it.
-        let _ = self.announce().await;
+        let _ = self.announcer().announce().await;
         Ok(true)
     }
 
@@ -289,4 +343,9 @@ impl Device {
     pub(super) async fn tell(&self, event: ReceiverEvent) {
         let _ = self.events.send(event).await;
     }
+}
+
+/// Notes an offer, or a request to announce.
+fn hear(message: Bytes, noted: &mut Noted, requests: &mut Requests) {
+    if Announcement::is_request(&message) { requests.add() } else { noted.note(message) }
 }

@@ -4,6 +4,8 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::thread::{self, JoinHandle};
 
+use super::owner;
+
 /// The calls that change the disk. A set goes through no others, so that a test can end the power at each
 /// of them.
 pub(super) trait Disk: Send + Sync + 'static {
@@ -31,7 +33,7 @@ pub(super) trait Disk: Send + Sync + 'static {
     fn make_folder(&self, path: &Path) -> io::Result<()>;
     /// Removes an empty folder.
     fn remove_folder(&self, path: &Path) -> io::Result<()>;
-    /// Gives a file the permissions of another.
+    /// Gives a file the owner and the permissions of another, or the owner of a folder.
     fn dress(&self, path: &Path, like: &Path) -> io::Result<()>;
     /// The space that is left, in bytes, where the system tells it.
     fn free(&self, path: &Path) -> Option<u64>;
@@ -133,7 +135,11 @@ impl Disk for SystemDisk {
     }
 
     fn make_folder(&self, path: &Path) -> io::Result<()> {
-        fs::create_dir(path)
+        fs::create_dir(path)?;
+        match path.parent() {
+            Some(above) => owner::give(path, &fs::metadata(above)?),
+            None => Ok(()),
+        }
     }
 
     fn remove_folder(&self, path: &Path) -> io::Result<()> {
@@ -141,7 +147,10 @@ impl Disk for SystemDisk {
     }
 
     fn dress(&self, path: &Path, like: &Path) -> io::Result<()> {
-        fs::set_permissions(path, fs::metadata(like)?.permissions())
+        let like = fs::metadata(like)?;
+        owner::give(path, &like)?;
+        // Another owner takes away some of them, so they come last.
+        if like.is_file() { fs::set_permissions(path, like.permissions()) } else { Ok(()) }
     }
 
     fn free(&self, path: &Path) -> Option<u64> {

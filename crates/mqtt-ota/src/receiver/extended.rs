@@ -5,6 +5,7 @@ use super::ReceiverEvent;
 use super::device::Device;
 use super::disk::SystemDisk;
 use super::failure::Failure;
+use super::recovery::ON_REQUEST;
 use super::set::{Changes, OfferedSet, Taken};
 use super::single::Single;
 use super::store::{Store, name};
@@ -32,8 +33,7 @@ impl Device {
     async fn take_file(&mut self, offer: &ExtendedOffer, path: &DevicePath) -> Result<(), Failure> {
         let (digest, size) = (offer.digest, offer.size);
         if size > self.config.max_size {
-            let text = format!("more than the {} bytes that are allowed", self.config.max_size);
-            return Err(Failure::new(Reason::NoSpace, text));
+            return Err(Failure::over(self.config.max_size));
         }
         let wanted = path.clone();
         if self.root.with(move |store| store.has(&Single { path: &wanted, digest, size })).await? {
@@ -92,7 +92,7 @@ impl Device {
             // The announcement that follows the reboot says so.
             self.reboot_due = true;
             self.last = None;
-            self.tell(ReceiverEvent::RolledBack { digest, text: String::new() }).await;
+            self.tell(ReceiverEvent::RolledBack { digest, text: ON_REQUEST.to_owned() }).await;
         } else if was_before {
             let _ = self.online().await;
         } else {
@@ -116,6 +116,7 @@ impl Device {
             connect_timeout: self.config.connect_timeout,
             idle_timeout: self.config.idle_timeout,
             pause: self.config.retry_pause,
+            newer: self.newer.clone(),
         });
         let mut items = Items::new(supply, self.config.attempts);
         let guard = Arc::clone(&self.busy).lock_owned().await;

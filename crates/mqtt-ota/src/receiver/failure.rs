@@ -14,11 +14,19 @@ impl Failure {
         Self { reason, text: text.into() }
     }
 
+    /// A file that is longer than the receiver allows, in bytes.
+    pub(super) fn over(limit: u64) -> Self {
+        Self::new(Reason::NoSpace, format!("over {limit} bytes"))
+    }
+
     /// An error of the disk.
     pub(super) fn write(error: &io::Error) -> Self {
         let reason = match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
                 Reason::NoSpace
+            }
+            io::ErrorKind::ReadOnlyFilesystem => {
+                return Self::new(Reason::Write, "the file system is read-only");
             }
             _ => Reason::Write,
         };

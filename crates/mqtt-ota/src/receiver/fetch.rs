@@ -5,13 +5,13 @@ use std::time::Duration;
 use tempfile::NamedTempFile;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::failure::Failure;
 use super::{ReceiverConfig, ReceiverEvent};
-use crate::wire::{Hasher, Offer, Reason};
+use crate::wire::{Hasher, Host, Offer, Reason};
 
 /// How much is received before it is written, in bytes.
 const CHUNK: usize = 128 * 1024;
@@ -29,17 +29,9 @@ pub(super) async fn fetch(
     incoming: NamedTempFile,
     config: &ReceiverConfig,
     events: &mpsc::Sender<ReceiverEvent>,
+    newer: watch::Receiver<bool>,
 ) -> Result<(NamedTempFile, u64), Failure> {
-    let address = format!("{}:{}", offer.host, offer.port);
-    let connect = TcpStream::connect((offer.host.as_str(), offer.port.get()));
-    let mut stream = match timeout(config.connect_timeout, connect).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return Err(Failure::new(Reason::Connect, format!("{address}: {error}"))),
-        Err(_) => {
-            let text = format!("{address}: no answer in {:?}", config.connect_timeout);
-            return Err(Failure::new(Reason::Connect, text));
-        }
-    };
+    let mut stream = connect(&offer.host, offer.port.get(), config.connect_timeout, newer).await?;
     // The chunks go round: one is received and hashed while another is written.
     let (full, to_write) = mpsc::channel(CHUNKS);
     let (spare, mut empty) = mpsc::channel(CHUNKS);
@@ -55,8 +47,7 @@ pub(super) async fn fetch(
         received += filled as u64;
         hasher.update(chunk.get(..filled).unwrap_or_default());
         if received > config.max_size {
-            let text = format!("more than the {} bytes that are allowed", config.max_size);
-            return Err(Failure::new(Reason::NoSpace, text));
+            return Err(Failure::over(config.max_size));
         }
         let _ = events.try_send(ReceiverEvent::Progress { received });
         if filled == 0 || full.send((chunk, filled)).await.is_err() {
@@ -71,6 +62,23 @@ pub(super) async fn fetch(
         Ok((file, received))
     } else {
         Err(Failure::new(Reason::HashMismatch, format!("{digest} after {received} bytes")))
+    }
+}
+
+/// Connects to a sender. A newer offer of the same file ends the waiting.
+pub(super) async fn connect(
+    host: &Host,
+    port: u16,
+    limit: Duration,
+    mut newer: watch::Receiver<bool>,
+) -> Result<TcpStream, Failure> {
+    let refused = |text: String| Failure::new(Reason::Connect, format!("{host}:{port}: {text}"));
+    tokio::select! {
+        connected = timeout(limit, TcpStream::connect((host.as_str(), port))) => match connected {
+            Ok(stream) => stream.map_err(|error| refused(error.to_string())),
+            Err(_) => Err(refused(format!("no answer in {limit:?}"))),
+        },
+        Ok(_) = newer.wait_for(|is_newer| *is_newer) => Err(refused("a newer offer has come".to_owned())),
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::task::spawn_blocking;
 
 use super::disk::{Disk, SystemDisk};
 use super::failure::Failure;
+use super::owner;
 use super::recovery::Recovery;
 use super::store::Store;
 use crate::wire::{DevicePath, Digest, Reason, STATE_FOLDER};
@@ -99,9 +100,12 @@ impl Place {
         let Self { root, target } = self;
         root.with(move |store| {
             incoming.as_file().sync_all()?;
-            #[cfg(unix)]
             if let Ok(old) = fs::metadata(&target) {
+                owner::give_open(incoming.as_file(), &old)?;
+                #[cfg(unix)]
                 incoming.as_file().set_permissions(old.permissions())?;
+            } else if let Some(folder) = target.parent() {
+                owner::give_open(incoming.as_file(), &fs::metadata(folder)?)?;
             }
             store.alter()?;
             incoming.persist(&target).map_err(|error| error.error)?;

@@ -4,8 +4,8 @@ use std::path::{Component, Path, PathBuf};
 use super::failure::Failure;
 use crate::wire::{DevicePath, Reason, STATE_FOLDER};
 
-/// Where a file belongs below `root`, which is canonical, with all links in its folder followed. It must lie
-/// below the root then, and not in the client's own folder. Nothing is made.
+/// Where a file belongs below `root`, which is canonical, with all links followed: a file's own, too, so that a link
+/// stays one. It must lie below the root then, and not in the client's own folder. Nothing is made.
 pub(super) fn locate(root: &Path, path: &DevicePath) -> Result<PathBuf, Failure> {
     let refused = |text: &str| Err(Failure::new(Reason::BadName, format!("{path}: {text}")));
     let mut target = root.to_owned();
@@ -17,8 +17,9 @@ pub(super) fn locate(root: &Path, path: &DevicePath) -> Result<PathBuf, Failure>
             _ => return refused("this system does not take the name"),
         }
     }
+    let is_link = target.symlink_metadata().is_ok_and(|there| there.is_symlink());
     // The part of the way that exists is looked at before anything is made.
-    let folder = target.parent().unwrap_or(root);
+    let folder = if is_link { &*target } else { target.parent().unwrap_or(root) };
     let existing = folder.ancestors().find(|folder| folder.symlink_metadata().is_ok()).unwrap_or(root);
     let real = match existing.canonicalize() {
         Ok(real) => real,
@@ -30,6 +31,9 @@ pub(super) fn locate(root: &Path, path: &DevicePath) -> Result<PathBuf, Failure>
     }
     if root.join(STATE_FOLDER).canonicalize().is_ok_and(|state| real.starts_with(state)) {
         return refused("a link leads into the folder of the client");
+    }
+    if is_link {
+        return Ok(real);
     }
     if !real.is_dir() {
         return refused("what would be its folder is a file");

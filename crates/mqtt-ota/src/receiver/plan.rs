@@ -54,7 +54,7 @@ impl<D: Disk> Store<D> {
             let place = self.locate(&line.path)?;
             let refused = |reason, text: &str| Err(Failure::new(reason, format!("{}: {text}", line.path)));
             if line.size > max_size {
-                return refused(Reason::NoSpace, &format!("more than the {max_size} bytes that are allowed"));
+                return Err(Failure::over(max_size));
             }
             if !self.holds(&place, line.digest) {
                 match place.symlink_metadata() {
@@ -79,7 +79,10 @@ impl<D: Disk> Store<D> {
         for path in self.unwanted(delete)? {
             // What cannot be located is no file of this device.
             let Ok(place) = self.locate(&path) else { continue };
-            if let Ok(old) = place.symlink_metadata()
+            // A link is not the set's, whatever it leads to.
+            let is_link = self.target(&path).symlink_metadata().is_ok_and(|there| there.is_symlink());
+            if !is_link
+                && let Ok(old) = place.symlink_metadata()
                 && old.is_file()
                 && !places.contains(&place)
             {

@@ -6,6 +6,9 @@ use super::journal::{Journal, Kind, Subject};
 use super::store::{Store, name};
 use crate::wire::Digest;
 
+/// Why a set is taken back that an offer says so of.
+pub(super) const ON_REQUEST: &str = "on request";
+
 /// What was left to be done with a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Recovery {
@@ -23,13 +26,12 @@ impl<D: Disk> Store<D> {
     /// that was not confirmed in its boots is taken back, and nothing is left lying about.
     pub(super) fn boot(&self) -> io::Result<Recovery> {
         let mut recovery = self.recover()?;
-        if let Some(journal) = self.journal(name::TRIAL)? {
-            // The first boot is the one that the trial is for.
-            if self.count_boot()? >= u64::from(journal.trial.boots()).max(2) {
-                self.rename(name::TRIAL, name::UNDO)?;
-                self.undo()?;
-                recovery = Recovery::Undone(journal.digest);
-            }
+        if let Some(journal) = self.journal(name::TRIAL)?
+            && self.count_boot()? >= most_boots(&journal)
+        {
+            self.rename(name::TRIAL, name::UNDO)?;
+            self.undo()?;
+            recovery = Recovery::Undone(journal.digest);
         }
         self.sweep()?;
         Ok(recovery)
@@ -64,7 +66,7 @@ impl<D: Disk> Store<D> {
             return Ok(Recovery::Finished);
         }
         tracing::warn!(%error, "a set cannot be put in place, and is taken back");
-        self.note(&error.to_string())?;
+        self.note(&format!("not put in place: {error}"))?;
         self.rename(name::COMMIT, name::UNDO)?;
         self.undo()?;
         Ok(Recovery::Undone(journal.digest))
@@ -104,6 +106,10 @@ impl<D: Disk> Store<D> {
     /// Puts the files back that were there before the set.
     pub(super) fn undo(&self) -> io::Result<()> {
         let Some(journal) = self.journal(name::UNDO)? else { return Ok(()) };
+        // Whoever takes a set back for another reason has noted that.
+        if !self.there(name::ERROR) {
+            self.note(&format!("not confirmed in {} boots", most_boots(&journal)))?;
+        }
         // A file that was changed by itself since does not become part of the set before.
         let altered = self.there(name::WAS) && !self.there(name::SET);
         let mut folders = BTreeSet::new();
@@ -159,6 +165,7 @@ impl<D: Disk> Store<D> {
     pub(super) fn take_back(&self, digest: Digest) -> io::Result<bool> {
         for from in [name::TRIAL, name::LAST] {
             if self.journal(from)?.is_some_and(|journal| journal.digest == digest) {
+                self.note(ON_REQUEST)?;
                 self.rename(from, name::UNDO)?;
                 self.undo()?;
                 self.sweep()?;
@@ -181,4 +188,9 @@ impl<D: Disk> Store<D> {
         self.sync()?;
         journal.lines.iter().try_for_each(|line| self.forget(&line.copy()))
     }
+}
+
+/// In which boot a set is taken back that was not confirmed. The first one is what the trial is for.
+fn most_boots(journal: &Journal) -> u64 {
+    u64::from(journal.trial.boots()).max(2)
 }

@@ -205,7 +205,7 @@ impl<D: Disk> Store<D> {
                 last: differing.item + count,
                 behind: length,
             };
-            let like = self.target(&line.path);
+            let like = self.locate(&line.path)?;
             let (name, called) = (differing.item.to_string(), line.path.as_str());
             let item = Item { name: &name, digest: line.digest, want, like: &like, called };
             syncs.add(self.fetch(items, &item, received)?)?;

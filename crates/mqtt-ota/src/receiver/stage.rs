@@ -16,7 +16,7 @@ pub(super) struct Item<'a> {
     pub(super) digest: Digest,
     /// The offset counts for nothing.
     pub(super) want: Want,
-    /// Which file's permissions it takes over, if that is there.
+    /// Which file's owner and permissions it takes over, if that is there.
     pub(super) like: &'a Path,
     /// What the user calls it.
     pub(super) called: &'a str,
@@ -76,8 +76,9 @@ impl<D: Disk> Store<D> {
             Ok(())
         })?;
         syncing.end()?;
-        if item.like.is_file() {
-            self.disk.dress(&path, item.like)?;
+        // A new file takes over its folder's owner.
+        if let Some(like) = item.like.ancestors().find(|like| like.exists()) {
+            self.disk.dress(&path, like)?;
         }
         Ok((hasher.finish(), self.disk.begin_sync(&file)?))
     }

@@ -90,16 +90,17 @@ impl<D: Disk> Store<D> {
     pub(super) fn place(&self, subject: &Subject) -> PathBuf {
         match subject {
             Subject::Manifest => self.state(name::SET),
-            Subject::File(path) => self.target(path),
+            // Nobody has made a link of it that leads elsewhere since it was located.
+            Subject::File(path) => self.locate(path).unwrap_or_else(|_| self.target(path)),
         }
     }
 
-    /// Where a file of the device is. It has been located before.
+    /// Where a file of the device is, no links followed.
     pub(super) fn target(&self, path: &DevicePath) -> PathBuf {
         path.parts().fold(self.root.clone(), |place, part| place.join(part))
     }
 
-    /// Where a file of the device is, all links followed but one in its own place.
+    /// Where a file of the device is, all links followed.
     pub(super) fn locate(&self, path: &DevicePath) -> Result<PathBuf, Failure> {
         locate(&self.root, path)
     }

@@ -5,10 +5,11 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
 use super::failure::Failure;
+use super::fetch::connect;
 use super::supply::{Broken, Supply};
 use crate::wire::{Ask, Host, OfferId, Reason, Request};
 
@@ -37,6 +38,8 @@ pub(super) struct Sender {
     pub(super) idle_timeout: Duration,
     /// Before a connection, where the one before it broke.
     pub(super) pause: Duration,
+    /// Whether there is a newer offer of the file: then this one is not waited for.
+    pub(super) newer: watch::Receiver<bool>,
 }
 
 /// The half of the connection that has the socket.
@@ -207,10 +210,14 @@ impl Sender {
                 let stream = match stream {
                     Some(stream) => stream,
                     None => {
+                        let mut newer = self.newer.clone();
                         if is_broken {
-                            sleep(self.pause).await;
+                            tokio::select! {
+                                () = sleep(self.pause) => {}
+                                Ok(_) = newer.wait_for(|is_newer| *is_newer) => {}
+                            }
                         }
-                        stream.insert(self.connect().await?)
+                        stream.insert(connect(&self.host, self.port, self.connect_timeout, newer).await?)
                     }
                 };
                 let line = format!("{}\n", Request { id: self.id, ask: ask.clone() });
@@ -227,16 +234,6 @@ impl Sender {
             }
         }
         Ok(())
-    }
-
-    async fn connect(&self) -> Result<TcpStream, Failure> {
-        let address = format!("{}:{}", self.host, self.port);
-        let refused = |text: String| Failure::new(Reason::Connect, format!("{address}: {text}"));
-        let connect = TcpStream::connect((self.host.as_str(), self.port));
-        match timeout(self.connect_timeout, connect).await {
-            Ok(stream) => stream.map_err(|error| refused(error.to_string())),
-            Err(_) => Err(refused(format!("no answer in {:?}", self.connect_timeout))),
-        }
     }
 
     async fn receive(

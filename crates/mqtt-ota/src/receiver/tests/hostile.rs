@@ -52,7 +52,7 @@ fn a_manifest_that_breaks_a_rule_is_refused_before_any_file() {
         (line("a") + &line("a/b"), Reason::BadOffer, "folder"),
         (line("a").trim_end().to_owned(), Reason::BadOffer, "end"),
         (format!("{x} 99999999999999999999 a\n"), Reason::BadOffer, "size"),
-        (format!("{x} 18446744073709551615 a\n"), Reason::NoSpace, "allowed"),
+        (format!("{x} 18446744073709551615 a\n"), Reason::NoSpace, "over "),
         ("<html>\n".to_owned(), Reason::BadOffer, "HASH SIZE PATH"),
         (format!("{} 1 a\n", Digest::of(Algorithm::Sha1, b"x")), Reason::BadOffer, "another function"),
     ] {
@@ -94,7 +94,7 @@ fn a_link_leads_neither_out_of_the_root_nor_into_the_folder_of_the_client() {
         ("out/new/x", "leaves the root"),
         ("state/commit", "folder of the client"),
         ("dangling/x", "leads nowhere"),
-        ("file", "no file"),
+        ("file", "leaves the root"),
     ] {
         let failure = offer(&store, line(path).as_bytes(), Algorithm::Sha256).unwrap_err();
         assert_eq!(failure.reason, Reason::BadName, "{path}: {}", failure.text);

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::memory::bytes;
@@ -20,6 +21,7 @@ fn sender(port: u16) -> Sender {
         connect_timeout: Duration::from_secs(5),
         idle_timeout: Duration::from_secs(5),
         pause: Duration::ZERO,
+        newer: watch::channel(false).1,
     }
 }
 
