@@ -290,7 +290,7 @@ def boot(folder="", patience=120, reset=None):
     _tried = False
     try:
         changed = _recover()
-        if not reset and (changed or _tried):
+        if not reset and (changed or _tried and patience):
             from machine import reset
         if changed:
             # What of boot.py follows this call, and this module, may be of the other set.

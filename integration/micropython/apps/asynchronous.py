@@ -2,6 +2,11 @@
 import asyncio
 import sys
 
+if len(sys.argv) == 2:
+    import mqtt_ota_boot
+
+    mqtt_ota_boot.boot(sys.argv[1], 0)
+
 import mqtt_ota_asyncio
 from mqtt_as import MQTTClient, config
 from settings import HOST, NAME, PORT

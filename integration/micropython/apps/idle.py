@@ -1,7 +1,12 @@
-# An application that has nothing to say: idle.py FOLDER NAME HOST PORT CLIENT KEEPALIVE LOOP [tls]. CLIENT is simple or
+# An application that has nothing to say: idle.py FOLDER NAME HOST PORT CLIENT KEEPALIVE LOOP [tls] [sets]. CLIENT is simple or
 # robust, LOOP the method that it calls over and over.
 import sys
 import time
+
+if "sets" in sys.argv:
+    import mqtt_ota_boot
+
+    mqtt_ota_boot.boot(sys.argv[1], 0)
 
 import mqtt_ota
 

@@ -24,6 +24,7 @@ mod companion;
 mod deliveries;
 mod demo;
 mod demo_device;
+mod device_answers;
 mod device_memory;
 mod devices;
 mod examples;

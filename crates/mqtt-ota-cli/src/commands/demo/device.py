@@ -13,6 +13,7 @@ import time
 import mqtt_ota
 
 KEEPALIVE = 60  # seconds; the broker is pinged three times as often
+PAUSE = 1000  # ms between two calls of the client's poll, where nothing comes
 TIMEOUT = 10  # seconds for what the broker is to answer
 MAX_PACKET = 1280  # bytes; what is longer is cut off
 
@@ -84,14 +85,15 @@ class Mqtt:
         self.wait(0x40)
 
     def alive(self):
+        if self.poll.poll(0):
+            self.receive()
         if not 0 <= time.time() - self.pinged < KEEPALIVE // 3:
             self.pinged = time.time()
             self.send(0xC0)  # the answer comes when it comes
 
     def check(self):
         """Takes the next message, or waits a while for one."""
-        if self.poll.poll(KEEPALIVE * 1000 // 3):
-            self.receive()
+        self.poll.poll(PAUSE)
         self.alive()
 
 
