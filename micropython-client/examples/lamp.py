@@ -12,7 +12,7 @@ from settings import HOST, NAME, PASSWORD, PORT, USER
 LAMP = 5  # GPIO of the relay
 BUTTON = 0  # GPIO that the button connects to ground
 BOUNCE = 200  # ms in which the button's contacts may still move
-KEEPALIVE = 60  # s; the broker is pinged twice as often
+KEEPALIVE = 60  # s; check_msg pings the broker twice as often
 RETRY = 5  # s between two attempts to connect
 PAUSE = 20  # ms between two looks for a message
 
@@ -53,16 +53,12 @@ def run():
     ota.start()
     print(NAME, "is ready")
     changed = True
-    pinged = time.ticks_ms()
     while True:
         wifi.connect()
         client.check_msg()
         if changed:
             changed = False
             client.publish(STATE, b"on" if lamp() else b"off", True, 1)
-        if time.ticks_diff(time.ticks_ms(), pinged) > KEEPALIVE * 500:
-            pinged = time.ticks_ms()
-            client.ping()
         time.sleep_ms(PAUSE)
 
 
