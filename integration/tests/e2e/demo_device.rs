@@ -95,7 +95,10 @@ fn a_file_is_installed_and_runs_after_the_boot(bench: &Bench) {
     assert_eq!(bench.hears(), format!("installed|main.py|{hash}|"));
     let announcement = bench.hears();
     assert!(announcement.starts_with("v=1|client=mqtt_ota 0.1.0|sys=linux "), "{announcement}");
-    assert!(announcement.contains("|free=") && announcement.ends_with("|hash=sha1,sha256|ask=1"), "{announcement}");
+    assert!(
+        announcement.contains("|free=") && announcement.ends_with("|hash=sha1,sha256|ask=1"),
+        "{announcement}"
+    );
     assert_eq!(fs::read(bench.disk("main.py")).unwrap(), file);
     let booted_again = |steps: &str| (steps.matches("booted").count() == 2).then_some(());
     bench.device.process().stdout().wait_until("a second boot", booted_again);
