@@ -1,5 +1,9 @@
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
 
 use crate::runtime::GUARD;
 
@@ -18,6 +22,40 @@ impl Link {
     pub fn to(host: &str, port: u16) -> Self {
         let stream =
             TcpStream::connect((host, port)).unwrap_or_else(|error| panic!("{host}:{port}: {error}"));
+        Self::of(stream)
+    }
+
+    /// Connects from another address of this machine.
+    ///
+    /// # Panics
+    ///
+    /// When nobody listens there, or `from` is none of this machine's addresses.
+    pub fn from(from: IpAddr, host: &str, port: u16) -> Self {
+        Self::by(host, port, |socket| socket.bind(&SocketAddr::new(from, 0).into()))
+    }
+
+    /// Connects as a board does, whose system takes a few kilobytes and no more until they are read.
+    ///
+    /// # Panics
+    ///
+    /// When nobody listens there.
+    pub fn narrow(host: &str, port: u16) -> Self {
+        Self::by(host, port, |socket| socket.set_recv_buffer_size(4096))
+    }
+
+    fn by(host: &str, port: u16, prepare: impl FnOnce(&Socket) -> io::Result<()>) -> Self {
+        let connect = || {
+            let to = SocketAddr::new(host.parse().map_err(io::Error::other)?, port);
+            let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+            prepare(&socket)?;
+            socket.connect(&to.into())?;
+            Ok(socket)
+        };
+        let socket = connect().unwrap_or_else(|error: io::Error| panic!("{host}:{port}: {error}"));
+        Self::of(socket.into())
+    }
+
+    fn of(stream: TcpStream) -> Self {
         // A device that hangs would hang the test.
         stream.set_read_timeout(Some(GUARD)).unwrap();
         stream.set_write_timeout(Some(GUARD)).unwrap();
@@ -37,6 +75,16 @@ impl Link {
     pub fn read_to_end(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         self.stream.read_to_end(&mut bytes).unwrap_or_else(|error| panic!("the stream broke: {error}"));
+        bytes
+    }
+
+    /// Reads `count` bytes, a piece at a time with a pause before each: the link's rate is what is tested.
+    pub fn read_slowly(&mut self, count: usize, piece: usize, pause: Duration) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while bytes.len() < count {
+            thread::sleep(pause);
+            bytes.extend(self.read(piece.min(count - bytes.len())));
+        }
         bytes
     }
 

@@ -44,6 +44,26 @@ impl RawOffer {
         Link::to(&self.host, self.port)
     }
 
+    /// Connects as the offer says, from another address of this machine.
+    pub fn connect_from(&self, last: u8) -> Link {
+        Link::from([127, 0, 0, last].into(), &self.host, self.port)
+    }
+
+    /// Connects as the offer says, with little room for what comes.
+    pub fn connect_narrowly(&self) -> Link {
+        Link::narrow(&self.host, self.port)
+    }
+
+    /// The id of an extended offer.
+    ///
+    /// # Panics
+    ///
+    /// When it has none.
+    pub fn id(&self) -> &str {
+        let id = self.text.split('|').find_map(|field| field.strip_prefix("id="));
+        id.unwrap_or_else(|| panic!("a plain offer: {self:?}"))
+    }
+
     /// Whether nobody takes connections there any more.
     pub fn is_withdrawn(&self) -> bool {
         TcpStream::connect((self.host.as_str(), self.port)).is_err()

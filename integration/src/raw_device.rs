@@ -29,7 +29,7 @@ impl RawDevice {
 
     /// Announces a device on this machine that knows SHA-1 and nothing else.
     pub fn announce(&self) -> &Self {
-        self.announce_as("v=1|client=raw 0|sys=test 0|addr=127.0.0.1|free=1000000|hash=sha1")
+        self.announce_as("v=1|client=raw 0|sys=test 0|addr=127.0.0.1|free=100000000|hash=sha1")
     }
 
     /// Announces itself as after a boot that followed the installation of `offer`.
@@ -53,6 +53,17 @@ impl RawDevice {
         RawOffer::of(&message).unwrap_or_else(|| panic!("not an offer: {message:?}"))
     }
 
+    /// Waits for the next message on its topic, which has to be no offer.
+    ///
+    /// # Panics
+    ///
+    /// When none comes, or an offer does.
+    pub fn request(&self) -> String {
+        let message = self.client.next();
+        assert!(RawOffer::of(&message).is_none(), "an offer: {message:?}");
+        message.text()
+    }
+
     /// Asserts that nothing has come since the last offer, and that the broker has nothing more.
     #[track_caller]
     pub fn assert_no_offer(&self) -> &Self {
@@ -66,6 +77,11 @@ impl RawDevice {
     /// Publishes a status with the file and the hash of `offer`.
     pub fn report(&self, state: &str, offer: &RawOffer, detail: &str) -> &Self {
         self.say(format!("{state}|{}|{}|{detail}", offer.file, offer.hash))
+    }
+
+    /// Takes `offer`, and fails with `detail`.
+    pub fn fail(&self, offer: &RawOffer, detail: &str) -> &Self {
+        self.report("receiving", offer, "").report("failed", offer, detail)
     }
 
     /// Publishes anything at all as a status.

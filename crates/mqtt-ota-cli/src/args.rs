@@ -12,11 +12,11 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use mqtt_ota::Trial;
 
+pub(crate) use options::{
+    Absence, BootTimeout, Connection, Groups, Keeping, Parallel, Reboot, Retrying, Serving, Waiting,
+};
 #[cfg(feature = "broker")]
 pub(crate) use options::{Announcements, Login};
-pub(crate) use options::{
-    BootTimeout, Connection, Groups, Keeping, Parallel, Reboot, Retrying, Serving, Waiting,
-};
 
 use crate::printer::Verbosity;
 use crate::settings::duration;
@@ -246,6 +246,8 @@ pub(crate) struct Rollback {
     pub(crate) parallel: Parallel,
     #[command(flatten)]
     pub(crate) groups: Groups,
+    #[command(flatten)]
+    pub(crate) absence: Absence,
     #[command(flatten)]
     pub(crate) boot: BootTimeout,
 }

@@ -2,7 +2,7 @@
 
 mod record;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,9 @@ use crate::units::{count, short, size, time};
 /// The shortest time between two `progress` objects of one file.
 const PROGRESS_PAUSE: Duration = Duration::from_millis(100);
 
+/// Lost connections of which each has a line of its own; further ones of the same file are counted.
+const LOST_CONNECTIONS: usize = 10;
+
 /// One file on its way to one device.
 pub(crate) struct Track {
     pub(crate) printer: Arc<Printer>,
@@ -35,6 +38,8 @@ pub(crate) struct Track {
     heard: AtomicBool,
     /// Whether another device was meant; a hint that takes the place of the outcome's.
     question: OnceLock<String>,
+    /// Connections that broke.
+    dropped: AtomicUsize,
 }
 
 impl Track {
@@ -54,6 +59,7 @@ impl Track {
             label,
             bytes,
             last_progress: Mutex::default(),
+            dropped: AtomicUsize::new(0),
             heard: AtomicBool::new(false),
             question: OnceLock::new(),
         }
@@ -162,6 +168,27 @@ impl Track {
             Event::Dropped { peer, sent, cause } => {
                 self.bar.waiting(&format!("{}: waiting for the device", self.label));
                 let what = format!("{peer} was served {} and no more: {cause}", size(*sent));
+                let line = self.about().plain(what);
+                // Each has a line with -v; without it, a link that breaks all the time does not fill the screen.
+                match self.dropped.fetch_add(1, Ordering::Relaxed) {
+                    0..LOST_CONNECTIONS => self.printer.note(&line),
+                    _ => self.printer.step(&line),
+                }
+            }
+            Event::TurnedAway { count: 1, last, cause } => {
+                self.printer
+                    .note(&self.about().plain(format!("{last} connected, which is not the device: {cause}")));
+            }
+            Event::TurnedAway { count, last, cause } => {
+                let what = format!("{count} connections were not the device's; the last was {last}: {cause}");
+                self.printer.note(&self.about().plain(what));
+            }
+            Event::WaitingForDevice { limit } => {
+                self.bar.waiting(&format!("{}: waiting for the device to be back", self.label));
+                let what = format!(
+                    "the device is not on the broker now, but was: waiting up to {} for it (--connect-timeout)",
+                    time(*limit)
+                );
                 self.printer.note(&self.about().plain(what));
             }
             Event::Delivered { peer } => {
@@ -184,8 +211,17 @@ impl Track {
         }
     }
 
+    /// Tells of the lost connections that had no line.
+    fn count_dropped(&self) {
+        let more = self.dropped.load(Ordering::Relaxed).saturating_sub(LOST_CONNECTIONS);
+        if more > 0 && !self.printer.json() {
+            self.printer.note(&self.about().plain(format!("and {} more broke", count(more, "connection"))));
+        }
+    }
+
     /// Shows what it came to. `ok`: whether this counts as done.
     pub(crate) fn done(&self, result: &Result<Report, SendError>, ok: bool, rebooting: bool) {
+        self.count_dropped();
         if self.printer.json() {
             self.record(Some(match result {
                 Ok(report) => Step::result(report, self.bytes, ok).hinting(self.hint(&report.outcome)),
@@ -204,6 +240,7 @@ impl Track {
 
     /// The same of a set.
     pub(crate) fn set_done(&self, result: &Result<SyncReport, SendError>, ok: bool, rebooting: bool) {
+        self.count_dropped();
         if self.printer.json() {
             self.record(Some(match result {
                 Ok(report) => Step::set_result(report, ok).hinting(self.hint(&report.report.outcome)),
@@ -309,9 +346,10 @@ impl Track {
             }
             Outcome::TakenBack => after_boot(line.good("taken back"), report, false),
             Outcome::Unchanged => line.good("unchanged").plain(": the device already has this file"),
-            Outcome::Unconfirmed => line
-                .doubtful("delivered, unconfirmed")
-                .plain(format!(" {took}: this device does not say what it did with it")),
+            Outcome::Unconfirmed => line.doubtful("delivered, unconfirmed").plain(format!(
+                " {took}: it announces nothing, or this user may not read {0}/OTA/device and {0}/OTA/status",
+                self.device
+            )),
             other => line.plain(other),
         }
     }

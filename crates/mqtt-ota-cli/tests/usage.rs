@@ -43,7 +43,7 @@ fn an_option_that_has_no_effect_is_a_usage_error() {
     for (line, used) in [
         ("send main.py --to A", [BROKER, send, "no-reboot wait-boot require-confirmation"].join(" ")),
         ("sync . --to A", [BROKER, send, "no-reboot wait-boot delete delete-all dry-run trial"].join(" ")),
-        ("rollback --to A", [BROKER, "parallel groups boot-timeout"].join(" ")),
+        ("rollback --to A", [BROKER, "parallel groups connect-timeout boot-timeout"].join(" ")),
         ("devices", [BROKER, "groups"].join(" ")),
         ("status .", BROKER.to_owned()),
         ("receive --as A --root .", BROKER.to_owned()),

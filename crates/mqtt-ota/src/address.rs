@@ -23,6 +23,19 @@ pub struct Advertised {
     pub why: Why,
 }
 
+impl Advertised {
+    /// Whether a device's words on a failed connection, which begin with what it tried, are about this; None where they
+    /// begin with no address.
+    pub(crate) fn is_named_in(&self, words: &str) -> Option<bool> {
+        let tried = words.split_whitespace().next()?;
+        let tried = tried.strip_suffix(':').unwrap_or(tried);
+        let (host, port) = tried.rsplit_once(':')?;
+        let port: NonZeroU16 = port.parse().ok()?;
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        Some(port == self.port && host == self.host.as_str())
+    }
+}
+
 impl fmt::Display for Advertised {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_host_port(f, &self.host, self.port.get())
@@ -119,6 +132,28 @@ mod tests {
             IpAddr::V4(_) => ip("10.0.2.15"),
             IpAddr::V6(_) => return Err(io::ErrorKind::NetworkUnreachable.into()),
         })
+    }
+
+    #[test]
+    fn what_a_device_says_that_it_tried_is_this_address_or_another_or_none() {
+        let offered = |host: &str| {
+            let port = 4000.try_into().unwrap();
+            Advertised { host: host.parse().unwrap(), port, why: Why::DefaultRoute }
+        };
+        for (host, words, expected) in [
+            ("192.168.1.10", "192.168.1.10:4000 ECONNREFUSED", Some(true)),
+            ("192.168.1.10", "192.168.1.10:4000: no answer in 10s", Some(true)),
+            ("192.168.1.10", "192.168.1.10:4001 ECONNREFUSED", Some(false)),
+            ("192.168.1.10", "192.168.1.1:4000 ECONNREFUSED", Some(false)),
+            ("fd00::1", "fd00::1:4000 [Errno 113]", Some(true)),
+            ("fd00::1", "[fd00::1]:4000 [Errno 113]", Some(true)),
+            ("nas.lan", "nas.lan:4000 -2", Some(true)),
+            ("nas.lan", "the network is unreachable", None),
+            ("nas.lan", "error: -2", None),
+            ("nas.lan", "", None),
+        ] {
+            assert_eq!(offered(host).is_named_in(words), expected, "{words}");
+        }
     }
 
     #[test]

@@ -1,23 +1,28 @@
+use std::collections::HashSet;
 use std::mem::replace;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::address::Advertised;
 use crate::error::SendError;
-use crate::event::Event;
-use crate::exchange::{Exchange, Input, Patience};
+use crate::event::{Event, Strangers};
+use crate::exchange::{Exchange, Input, Patience, Terms};
 use crate::feed::{Feed, Heard};
 use crate::mqtt::{Ack, Lasting, Link};
 use crate::options::SendOptions;
 use crate::outcome::Outcome;
 use crate::payload::Payload;
-use crate::serve::{ServeEvent, Server};
+use crate::serve::{Known, ServeEvent, Server, Serving};
 use crate::stream::Wanted;
 use crate::wire::{DeviceName, Offer, State};
+
+/// How often an offer is published again to a device that is not subscribed, and is waited for.
+pub(crate) const OFFER_AGAIN: Duration = Duration::from_secs(1);
 
 /// One offer, published and served: the sockets and the clock around an [`Exchange`].
 pub(crate) struct Attempt<'a> {
@@ -27,6 +32,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) offer: &'a Offer,
     pub(crate) advertised: &'a Advertised,
     pub(crate) options: &'a SendOptions,
+    /// How long the device is waited for where it is not subscribed.
+    pub(crate) waits: Option<Duration>,
 }
 
 /// What became of it, and who took the file.
@@ -35,23 +42,28 @@ pub(crate) struct Delivery {
     pub(crate) peer: Option<SocketAddr>,
     /// When somebody had been sent everything.
     pub(crate) taken: Option<Instant>,
-    /// Bytes that were handed to the system for clients.
+    /// Bytes that clients took.
     pub(crate) sent: u64,
     /// How far the device got, with what it had already.
     pub(crate) position: u64,
     /// What a device that was offered a set asked for, or would ask for.
     pub(crate) wanted: Wanted,
+    /// Whether anything was heard of the device.
+    pub(crate) met: bool,
 }
 
 /// Who took what.
 #[derive(Default)]
 struct Taken {
-    /// The last who was sent everything, and when.
+    /// Those who are served and may be the device.
+    devices: HashSet<SocketAddr>,
+    /// The last of them who was sent everything, and when.
     whole: Option<(SocketAddr, Instant)>,
     /// The one who then closed in turn.
     closed: Option<SocketAddr>,
     /// Bytes for all who came and went.
     sent: u64,
+    strangers: Strangers,
 }
 
 impl Attempt<'_> {
@@ -61,25 +73,28 @@ impl Attempt<'_> {
     pub(crate) async fn run(&self, server: Server, feed: &mut Feed) -> Result<Delivery, SendError> {
         let Self { payload, offer, options, .. } = *self;
         let (topic, message) = (self.device.offer_topic(), Bytes::from(offer.to_string()));
-        let file = (offer.path.clone(), offer.digest, payload.len());
-        let mut exchange =
-            Exchange::new(file, topic.clone(), self.advertised.clone(), feed.announcement.is_some());
+        let mut exchange = Exchange::new(self.terms(topic.clone(), feed));
 
         let (last_call, called) = oneshot::channel::<()>();
         let mut last_call = Some(last_call);
         let (events, mut served) = Server::events();
-        let mut serving =
-            pin!(server.run(payload.clone(), offer.digest, options.idle_timeout, events, called));
-        // One that nobody waits for any more is of no use to a device that wakes.
+        let known =
+            Known { address: feed.device_address(), receiving: None, reports: feed.announcement.is_some() };
+        let (known, device) = watch::channel(known);
+        let (payload_served, idle) = (payload.clone(), options.idle_timeout);
+        let serving = Serving { payload: payload_served, digest: offer.digest, idle, device, events };
+        let mut serving = pin!(server.run(serving, called));
+        // Expires when the sender stops waiting: a device that wakes later must not act on it.
         let lasting = Lasting::For(options.connect_timeout);
         let publish = || self.link.patiently(|| self.link.publish(&topic, message.clone(), lasting));
         let mut publishing = pin!(publish());
         let (mut is_serving, mut is_published, mut is_heard, mut is_receiving) = (true, false, true, false);
-        let (mut connect_by, mut confirm_by) = (None, None);
+        let (mut connect_by, mut confirm_by, mut again_at) = (None, None, None);
         let mut taken = Taken::default();
         let outcome = loop {
             let input = tokio::select! {
-                () = &mut serving, if is_serving => {
+                // Nobody is served what the device has no room for.
+                () = &mut serving, if is_serving && self.lacks(feed).is_none() => {
                     is_serving = false;
                     continue;
                 }
@@ -98,54 +113,77 @@ impl Attempt<'_> {
                     connect_by.get_or_insert_with(|| Instant::now() + options.connect_timeout);
                     match acknowledged {
                         // Whoever came knows the offer, whether or not the broker could still say so.
-                        Err(_) if exchange.patience() != Patience::Connection => {
-                            Input::Acknowledged(Ack::Accepted)
-                        }
+                        Err(_) if exchange.has_met() => Input::Acknowledged(Ack::Accepted),
                         answer => Input::Acknowledged(answer?),
                     }
                 }
                 Some(heard) = feed.next() => match heard {
-                    Heard::Announced { anew: false } => Input::Announced,
-                    Heard::Announced { anew: true } => {
+                    Heard::Announced { anew } => {
+                        let address = feed.device_address();
+                        known.send_modify(|known| (known.address, known.reports) = (address, true));
+                        exchange.know(address, self.lacks(feed));
                         // A device that was away when the offer was published has not got it.
-                        if is_published && exchange.patience() == Patience::Connection {
+                        if anew && is_published && !exchange.is_served() {
                             is_published = false;
                             publishing.set(publish());
                         }
-                        Input::AnnouncedAnew
+                        if anew { Input::AnnouncedAnew } else { Input::Announced }
                     }
                     Heard::Status(status) => {
-                        let takes_it =
-                            status.state == State::Receiving && status.answers(&offer.path, &offer.digest);
+                        let takes_it = status.state == State::Receiving && exchange.is_answered_by(&status);
                         if takes_it && !replace(&mut is_receiving, true) {
                             options.tell(Event::Receiving);
                             connect_by = Some(Instant::now() + options.connect_timeout);
+                            known.send_modify(|known| {
+                                (known.receiving, known.reports) = (Some(Instant::now()), true)
+                            });
                         }
                         Input::Status(status)
                     }
                     // The offer may be lost, and it does no harm twice.
-                    Heard::Reconnected if is_published && exchange.patience() == Patience::Connection => {
+                    Heard::Reconnected if is_published && !exchange.is_served() => {
                         is_published = false;
                         publishing.set(publish());
                         continue;
                     }
                     Heard::Reconnected => continue,
                 },
-                () = at(confirm_by), if confirm_by.is_some() => Input::Expired,
+                () = at(again_at), if again_at.is_some() => {
+                    again_at = None;
+                    if is_published {
+                        is_published = false;
+                        publishing.set(publish());
+                    }
+                    continue;
+                }
+                () = at(confirm_by), if confirm_by.is_some() => {
+                    (confirm_by, last_call) = (None, None);
+                    Input::Expired
+                }
                 () = at(connect_by), if connect_by.is_some() && confirm_by.is_none() => {
-                    connect_by = None;
-                    last_call = None;
+                    (connect_by, last_call) = (None, None);
                     Input::Expired
                 }
             };
+            let (was_absent, was_taken) = (exchange.is_absent(), exchange.is_delivered());
             if let Some(outcome) = exchange.step(input) {
                 break outcome;
+            }
+            if exchange.is_absent() && is_published && again_at.is_none() {
+                again_at = Some(Instant::now() + OFFER_AGAIN);
+                if !was_absent {
+                    options.tell(Event::WaitingForDevice { limit: options.connect_timeout });
+                }
+            }
+            if exchange.is_delivered() && !was_taken {
+                confirm_by = None;
             }
             if confirm_by.is_none() && exchange.patience() == Patience::Confirmation {
                 confirm_by = Some(Instant::now() + options.confirm_timeout);
             }
         };
         drop(last_call);
+        taken.strangers.tell(options);
         if let (Outcome::Installed, None, Some((peer, _))) = (&outcome, taken.closed, taken.whole) {
             // The device's word was faster than the end of its connection.
             taken.closed = Some(peer);
@@ -160,29 +198,69 @@ impl Attempt<'_> {
             // A plain stream begins at its beginning each time.
             position: 0,
             wanted: Wanted::default(),
+            met: exchange.has_met(),
         })
     }
 
+    fn terms(&self, topic: String, feed: &Feed) -> Terms {
+        Terms {
+            path: self.offer.path.clone(),
+            digest: self.offer.digest,
+            total: self.payload.len(),
+            topic,
+            advertised: self.advertised.clone(),
+            reports: feed.announcement.is_some(),
+            device: feed.device_address(),
+            waits: self.waits,
+            lacks: self.lacks(feed),
+        }
+    }
+
+    /// The free space that the device has announced, in bytes, where the file does not fit into it. The old file stays
+    /// beside the new one until that is whole.
+    fn lacks(&self, feed: &Feed) -> Option<u64> {
+        let free = feed.announcement.as_ref()?.free?;
+        (free < self.payload.len()).then_some(free)
+    }
+
     fn served(&self, event: ServeEvent, taken: &mut Taken) -> Result<Option<Input>, SendError> {
+        let total = self.payload.len();
         let (event, input) = match event {
-            ServeEvent::Connected { peer } => (Event::Connected { peer }, Some(Input::Connected)),
-            ServeEvent::Progress { peer, sent, at } => {
-                let total = self.payload.len();
-                if sent == total {
+            ServeEvent::Connected { peer, is_device } => {
+                if is_device {
+                    taken.devices.insert(peer);
+                }
+                (Event::Connected { peer }, Some(Input::Connected { peer, is_device }))
+            }
+            ServeEvent::Progress { peer, .. } if !taken.devices.contains(&peer) => return Ok(None),
+            ServeEvent::Progress { peer, sent } => (Event::Progress { peer, sent, total }, None),
+            ServeEvent::Written { peer, at } => {
+                if taken.devices.contains(&peer) {
                     taken.whole = Some((peer, at));
                 }
-                (Event::Progress { peer, sent, total }, None)
+                return Ok(None);
+            }
+            ServeEvent::TurnedAway { peer, cause } => {
+                taken.strangers.add(peer, cause);
+                return Ok(None);
             }
             ServeEvent::Dropped { peer, sent, cause } => {
                 taken.sent += sent;
-                (Event::Dropped { peer, sent, cause: cause.clone() }, Some(Input::Dropped { sent, cause }))
+                let input = Input::Dropped { peer, sent, cause: cause.clone() };
+                if !taken.devices.remove(&peer) {
+                    taken.strangers.add(peer, cause);
+                    return Ok(Some(input));
+                }
+                (Event::Dropped { peer, sent, cause }, Some(input))
             }
             ServeEvent::Delivered { peer } => {
-                taken.closed = Some(peer);
-                taken.sent += self.payload.len();
-                // An empty file makes no progress.
-                taken.whole.get_or_insert((peer, Instant::now()));
-                (Event::Delivered { peer }, Some(Input::Delivered))
+                taken.sent += total;
+                if taken.devices.remove(&peer) {
+                    taken.closed = Some(peer);
+                    // An empty file makes no progress.
+                    taken.whole.get_or_insert((peer, Instant::now()));
+                }
+                (Event::Delivered { peer }, Some(Input::Delivered { peer }))
             }
             ServeEvent::Spoilt(error) => return Err(error.into()),
         };

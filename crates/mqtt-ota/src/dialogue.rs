@@ -8,7 +8,7 @@ use crate::address::Advertised;
 use crate::mqtt::Ack;
 use crate::outcome::Outcome;
 use crate::serve::DropCause;
-use crate::wire::{Announcement, DevicePath, Digest, InstalledSet, State, Status};
+use crate::wire::{Announcement, DevicePath, Digest, InstalledSet, OfferId, Reason, State, Status};
 
 /// How often a device may start anew without having got any further. One that crashes whenever it takes the
 /// offer would do so for ever.
@@ -23,6 +23,11 @@ pub(crate) struct Subject {
     pub(crate) total: u64,
     pub(crate) is_set: bool,
     pub(crate) dry_run: bool,
+    pub(crate) id: OfferId,
+    /// The ids of the earlier offers of this delivery.
+    pub(crate) earlier: Vec<OfferId>,
+    /// How long a device is waited for that is not subscribed; None where that is said at once.
+    pub(crate) waits: Option<Duration>,
 }
 
 /// What was heard.
@@ -76,7 +81,11 @@ pub(crate) struct Dialogue {
     was_there: bool,
     was_rolled_back: bool,
     acknowledged: bool,
+    /// The broker said last that nobody is subscribed.
+    absent: bool,
     receiving: bool,
+    /// The offer that the device has said last it takes, which may be another one.
+    takes: Option<OfferId>,
     /// The most that was asked for.
     asked: Option<Asked>,
     /// All that was asked for last was sent.
@@ -105,7 +114,9 @@ impl Dialogue {
             topic,
             advertised,
             acknowledged: false,
+            absent: false,
             receiving: false,
+            takes: None,
             asked: None,
             served: false,
             position: 0,
@@ -122,8 +133,11 @@ impl Dialogue {
                 // A further one, of an offer that was published again, tells less: the device may need longer to
                 // be back at the broker than we did.
                 let is_first = !replace(&mut self.acknowledged, true);
-                let nobody = ack == Ack::NoSubscribers && is_first && self.patience() == Patience::Contact;
-                return nobody.then(|| Outcome::NotSubscribed { topic: self.topic.clone() });
+                let nobody = ack == Ack::NoSubscribers && self.patience() == Patience::Contact;
+                self.absent = nobody && (is_first || self.absent);
+                if self.absent && self.subject.waits.is_none() {
+                    return Some(self.not_subscribed());
+                }
             }
             Input::AnnouncedAnew(announcement) => {
                 match self.patience() {
@@ -133,10 +147,15 @@ impl Dialogue {
                 let outcome = self.announced(announcement);
                 return outcome.or_else(|| (self.restarts > RESTARTS).then(|| self.expired(waited)));
             }
-            Input::Status(status) if status.answers(&self.subject.path, &self.subject.digest) => {
-                return self.said(status);
+            Input::Status(status) => {
+                let is_answer = self.is_answered_by(&status);
+                if status.state == State::Receiving && status.offer.is_some() {
+                    self.takes = status.offer;
+                }
+                if is_answer {
+                    return self.said(status);
+                }
             }
-            Input::Status(_) => {}
             Input::Asked(what) => {
                 self.asked = self.asked.max(Some(what));
                 self.served = false;
@@ -170,6 +189,39 @@ impl Dialogue {
             Patience::Silence => self.restarts,
         };
         count < RESTARTS
+    }
+
+    /// Whether the broker says that the device is not there, and it is waited for.
+    pub(crate) fn is_absent(&self) -> bool {
+        self.absent && self.patience() == Patience::Contact
+    }
+
+    /// The connection to the broker was lost: what the device has said meanwhile is not known.
+    pub(crate) fn missed_something(&mut self) {
+        self.takes = None;
+    }
+
+    /// Whether a status is about this offer, or an earlier one of this delivery. What became of the file counts in either
+    /// case. A failure is that of one offer: one of an earlier offer comes before the device has begun with this one.
+    pub(crate) fn is_answered_by(&self, status: &Status) -> bool {
+        let Subject { path, digest, id, earlier, .. } = &self.subject;
+        if !status.answers(path, digest) {
+            return false;
+        }
+        let has_failed = status.state == State::Failed;
+        match status.offer {
+            Some(offer) => offer == *id || !has_failed && earlier.contains(&offer),
+            None if !has_failed => true,
+            // Version 0.1 names the offer only when it takes it.
+            None if self.takes.is_some_and(|takes| takes != *id) => false,
+            None => match status.reason() {
+                (Reason::Connect, text) => self.advertised.is_named_in(text) != Some(false),
+                (Reason::Timeout | Reason::Short | Reason::HashMismatch, _) => {
+                    self.patience() == Patience::Silence
+                }
+                _ => true,
+            },
+        }
     }
 
     /// How far the device got, in bytes of all files.
@@ -210,7 +262,14 @@ impl Dialogue {
         if unchanged && self.asked < Some(Asked::Files) { Outcome::Unchanged } else { Outcome::Installed }
     }
 
+    fn not_subscribed(&self) -> Outcome {
+        Outcome::NotSubscribed { topic: self.topic.clone(), waited: self.subject.waits }
+    }
+
     fn expired(&mut self, waited: Duration) -> Outcome {
+        if self.is_absent() {
+            return self.not_subscribed();
+        }
         if self.asked.is_none() {
             return Outcome::NobodyConnected {
                 advertised: self.advertised.clone(),
@@ -236,11 +295,15 @@ impl Dialogue {
 mod tests {
     use super::*;
     use crate::address::Why;
-    use crate::wire::{Algorithm, Reason};
+    use crate::wire::Algorithm;
     use proptest::prelude::*;
 
     fn digest() -> Digest {
         Digest::of(Algorithm::Sha1, b"manifest")
+    }
+
+    fn id(number: u8) -> OfferId {
+        OfferId::from_bytes([number; 8])
     }
 
     fn dialogue(dry_run: bool, before: &str) -> Dialogue {
@@ -250,7 +313,9 @@ mod tests {
             why: Why::DefaultRoute,
         };
         let path = "set".parse().unwrap();
-        let subject = Subject { path, digest: digest(), total: 9, is_set: true, dry_run };
+        let (id, earlier) = (id(1), vec![id(0)]);
+        let subject =
+            Subject { path, digest: digest(), total: 9, is_set: true, dry_run, id, earlier, waits: None };
         let before = Announcement::parse(before.as_bytes()).unwrap();
         Dialogue::new(subject, "L/OTA".to_owned(), advertised, Some(&before))
     }
@@ -397,7 +462,7 @@ mod tests {
     #[test]
     fn nobody_there_is_not_subscribed_unless_somebody_has_come_already() {
         let nobody = || Acknowledged(Ack::NoSubscribers);
-        assert_eq!(run([nobody()]), Some(Outcome::NotSubscribed { topic: "L/OTA".to_owned() }));
+        assert_eq!(run([nobody()]), Some(Outcome::NotSubscribed { topic: "L/OTA".to_owned(), waited: None }));
         assert_eq!(run([MANIFEST, nobody()]), None);
         assert_eq!(run([ACK, nobody()]), None);
     }
@@ -457,5 +522,87 @@ mod tests {
         let other = Digest::of(Algorithm::Sha1, b"other");
         let other = Status::new(State::Installed, &"set".parse().unwrap(), &other, "");
         assert_eq!(run([ACK, MANIFEST, Input::Status(other)]), None);
+    }
+
+    /// The offer before this one in the same delivery; and one of somebody else.
+    const EARLIER: u8 = 0;
+    const OURS: u8 = 1;
+    const STRANGE: u8 = 9;
+
+    fn answer(state: State, detail: &str, offer: u8) -> Input {
+        let status = Status::new(state, &"set".parse().unwrap(), &digest(), detail);
+        Input::Status(status.answering(Some(id(offer))))
+    }
+
+    #[test]
+    fn a_status_that_names_another_offer_of_the_same_file_changes_nothing() {
+        for state in [State::Receiving, State::Failed, State::Installed, State::Planned] {
+            assert_eq!(run([ACK, answer(state, "busy", STRANGE)]), None, "{state:?}");
+        }
+        let silent = [ACK, answer(State::Receiving, "", STRANGE), Expired];
+        assert!(matches!(run(silent), Some(Outcome::NobodyConnected { receiving: false, .. })));
+        let failed = [
+            ACK,
+            answer(State::Failed, "connect 10.0.0.1:4 EIO", STRANGE),
+            answer(State::Failed, "busy", OURS),
+        ];
+        assert!(matches!(run(failed), Some(Outcome::Failed { reason: Reason::Busy, .. })));
+    }
+
+    #[test]
+    fn an_earlier_offer_of_the_delivery_may_have_installed_it_but_its_failure_is_not_this_one_s() {
+        assert_eq!(run([ACK, answer(State::Installed, "", EARLIER)]), Some(Outcome::Installed));
+        assert_eq!(run([ACK, answer(State::Failed, "connect 192.168.1.10:4000 EIO", EARLIER)]), None);
+        let failed = [ACK, answer(State::Failed, "busy", EARLIER), answer(State::Failed, "timeout", OURS)];
+        assert!(matches!(run(failed), Some(Outcome::Failed { reason: Reason::Timeout, .. })));
+    }
+
+    #[test]
+    fn what_a_device_of_version_0_1_failed_with_is_told_by_what_it_took_and_by_the_address() {
+        let failed = |detail: &str| status(State::Failed, detail);
+        let ours = "connect 192.168.1.10:4000 ECONNREFUSED";
+        for (inputs, is_answer) in [
+            (vec![failed(ours)], true),
+            (vec![failed("connect 192.168.1.10:3999 ECONNREFUSED")], false),
+            (vec![answer(State::Receiving, "", STRANGE), failed(ours)], false),
+            (vec![answer(State::Receiving, "", STRANGE), failed("no-space")], false),
+            (vec![answer(State::Receiving, "", EARLIER), failed(ours)], false),
+            (
+                vec![answer(State::Receiving, "", STRANGE), answer(State::Receiving, "", OURS), failed(ours)],
+                true,
+            ),
+            (vec![failed("timeout after 0 bytes")], false),
+            (vec![MANIFEST, failed("timeout after 0 bytes")], true),
+            (vec![failed("no-space 9 bytes needed")], true),
+        ] {
+            let said = format!("{inputs:?}");
+            assert_eq!(run([ACK].into_iter().chain(inputs)).is_some(), is_answer, "{said}");
+        }
+        let mut dialogue = dialogue(false, BEFORE);
+        assert_eq!(dialogue.step(answer(State::Receiving, "", STRANGE), WAITED), None);
+        dialogue.missed_something();
+        assert!(dialogue.step(failed(ours), WAITED).is_some(), "what it took since was perhaps not heard");
+    }
+
+    #[test]
+    fn a_device_that_is_not_subscribed_now_is_waited_for_and_then_named() {
+        let nobody = || Acknowledged(Ack::NoSubscribers);
+        let waiting = || {
+            let mut dialogue = dialogue(false, BEFORE);
+            dialogue.subject.waits = Some(WAITED);
+            assert_eq!(dialogue.step(nobody(), WAITED), None);
+            assert!(dialogue.is_absent());
+            dialogue
+        };
+        let mut dialogue = waiting();
+        assert_eq!(dialogue.step(nobody(), WAITED), None);
+        let outcome = Outcome::NotSubscribed { topic: "L/OTA".to_owned(), waited: Some(WAITED) };
+        assert_eq!(dialogue.step(Expired, WAITED), Some(outcome));
+        for back in [ACK, MANIFEST, answer(State::Receiving, "", OURS)] {
+            let mut dialogue = waiting();
+            assert_eq!(dialogue.step(back, WAITED), None);
+            assert!(!dialogue.is_absent());
+            assert!(!matches!(dialogue.step(Expired, WAITED), Some(Outcome::NotSubscribed { .. })));
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::address::Advertised;
+use crate::options::SendOptions;
 use crate::outcome::Outcome;
 use crate::serve::DropCause;
 use crate::wire::{Announcement, AnyOffer, DevicePath};
@@ -46,7 +47,7 @@ pub enum Event {
         /// Where the first begins, in bytes: what comes before, it has.
         offset: u64,
     },
-    /// Bytes were handed to the system for this client.
+    /// This client has taken bytes, as far as the system can tell.
     Progress {
         /// Who takes them.
         peer: SocketAddr,
@@ -59,12 +60,27 @@ pub enum Event {
     Dropped {
         /// Who.
         peer: SocketAddr,
-        /// Bytes sent until then.
+        /// Bytes that it took until then.
         sent: u64,
         /// How it ended.
         cause: DropCause,
     },
-    /// Somebody took the whole file; the port is closed.
+    /// Connections of others than the device were turned away: scans, or whatever else looks at ports. Told once, when
+    /// the offer ends.
+    TurnedAway {
+        /// How many.
+        count: u64,
+        /// The last of them.
+        last: SocketAddr,
+        /// How that one ended.
+        cause: DropCause,
+    },
+    /// Nobody is subscribed to the device's topic; a device that has announced itself, or was here before, is waited for.
+    WaitingForDevice {
+        /// For how long.
+        limit: Duration,
+    },
+    /// Somebody took the whole file. The port is closed, unless the device will say itself that it has the file.
     Delivered {
         /// Who.
         peer: SocketAddr,
@@ -84,6 +100,30 @@ pub enum Event {
     Installed,
     /// The device reboots; its next announcement is waited for.
     WaitingForBoot,
+}
+
+/// Connections of others than the device, counted: there may be thousands.
+#[derive(Debug, Default)]
+pub(crate) struct Strangers {
+    count: u64,
+    last: Option<(SocketAddr, DropCause)>,
+}
+
+impl Strangers {
+    /// One more was turned away.
+    pub(crate) fn add(&mut self, peer: SocketAddr, cause: DropCause) {
+        tracing::trace!(%peer, %cause, "a stranger was turned away");
+        self.count += 1;
+        self.last = Some((peer, cause));
+    }
+
+    /// Tells of all of them.
+    pub(crate) fn tell(self, options: &SendOptions) {
+        let Self { count, last } = self;
+        if let Some((last, cause)) = last {
+            options.tell(Event::TurnedAway { count, last, cause });
+        }
+    }
 }
 
 /// Who is told what happens. Cloning is cheap.

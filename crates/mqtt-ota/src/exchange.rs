@@ -1,13 +1,16 @@
 //! One offer's life as its sender sees it: what was heard goes in, what it means comes out. No clock and no
 //! socket, so that every order of events can be tried.
 
+use std::collections::HashMap;
 use std::mem::replace;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use crate::address::Advertised;
 use crate::mqtt::Ack;
 use crate::outcome::Outcome;
 use crate::serve::DropCause;
-use crate::wire::{DevicePath, Digest, State, Status};
+use crate::wire::{DevicePath, Digest, Reason, State, Status};
 
 /// What was heard.
 #[derive(Debug, Clone)]
@@ -20,12 +23,19 @@ pub(crate) enum Input {
     AnnouncedAnew,
     /// The device says something, perhaps of another offer.
     Status(Status),
-    Connected,
+    /// A client is served; whether it may be the device, by its address.
+    Connected {
+        peer: SocketAddr,
+        is_device: bool,
+    },
     Dropped {
+        peer: SocketAddr,
         sent: u64,
         cause: DropCause,
     },
-    Delivered,
+    Delivered {
+        peer: SocketAddr,
+    },
     /// The port is closed, and nobody is connected.
     Closed,
     /// The time of [`Exchange::patience`] is over.
@@ -43,41 +53,58 @@ pub(crate) enum Patience {
     Confirmation,
 }
 
+/// What is offered, and to whom.
+#[derive(Debug, Clone)]
+pub(crate) struct Terms {
+    pub(crate) path: DevicePath,
+    pub(crate) digest: Digest,
+    /// The file's length in bytes.
+    pub(crate) total: u64,
+    pub(crate) topic: String,
+    pub(crate) advertised: Advertised,
+    /// The device will say what it does.
+    pub(crate) reports: bool,
+    /// The address that the device has announced.
+    pub(crate) device: Option<IpAddr>,
+    /// How long a device is waited for that is not subscribed; None where nothing shows that there is one.
+    pub(crate) waits: Option<Duration>,
+    /// The free space that the device has announced, in bytes, where that is too little.
+    pub(crate) lacks: Option<u64>,
+}
+
 /// The state of one offer.
 #[derive(Debug)]
 pub(crate) struct Exchange {
-    path: DevicePath,
-    digest: Digest,
-    topic: String,
-    advertised: Advertised,
-    total: u64,
-    /// The device will say what it does.
-    reports: bool,
+    terms: Terms,
     acknowledged: bool,
+    /// The broker said last that nobody is subscribed.
+    absent: bool,
     receiving: bool,
-    connected: usize,
+    /// Who is served, and whether it may be the device.
+    clients: HashMap<SocketAddr, bool>,
+    /// Somebody who may be the device has been served.
+    has_come: bool,
+    /// The device has taken the file, as far as can be told.
     delivered: bool,
+    /// So has a client from the announced address.
+    is_home: bool,
+    /// Only a client from another address has.
+    taker: Option<SocketAddr>,
     dropped: Option<(u64, DropCause)>,
 }
 
 impl Exchange {
-    pub(crate) fn new(
-        (path, digest, total): (DevicePath, Digest, u64),
-        topic: String,
-        advertised: Advertised,
-        reports: bool,
-    ) -> Self {
+    pub(crate) fn new(terms: Terms) -> Self {
         Self {
-            path,
-            digest,
-            topic,
-            advertised,
-            total,
-            reports,
+            terms,
             acknowledged: false,
+            absent: false,
             receiving: false,
-            connected: 0,
+            clients: HashMap::new(),
+            has_come: false,
             delivered: false,
+            is_home: false,
+            taker: None,
             dropped: None,
         }
     }
@@ -89,24 +116,31 @@ impl Exchange {
                 // A further one, of an offer that may have been lost with the broker, tells less: the device may
                 // need longer to be back there than we did.
                 let is_first = !replace(&mut self.acknowledged, true);
-                let came = self.delivered || self.connected > 0 || self.receiving;
-                if ack == Ack::NoSubscribers && is_first && !came {
-                    return Some(Outcome::NotSubscribed { topic: self.topic.clone() });
+                let came = self.delivered || self.has_come || self.receiving;
+                self.absent = ack == Ack::NoSubscribers && !came && (is_first || self.absent);
+                if self.absent && self.terms.waits.is_none() {
+                    return Some(self.not_subscribed());
                 }
             }
-            Input::Announced => self.reports = true,
+            Input::Announced => self.terms.reports = true,
             Input::AnnouncedAnew => {
-                self.reports = true;
+                self.terms.reports = true;
                 // A device that dropped the transfer and starts anew does not come back for it.
                 if self.patience() == Patience::Connection && self.dropped.is_some() {
                     return self.expired();
                 }
             }
-            Input::Status(status) if status.answers(&self.path, &self.digest) => {
-                self.reports = true;
+            Input::Status(status) if self.is_answered_by(&status) => {
+                self.terms.reports = true;
+                self.absent = false;
                 match status.state {
-                    State::Receiving => self.receiving = true,
-                    State::Installed if status.detail == Status::UNCHANGED && !self.delivered => {
+                    State::Receiving => {
+                        self.receiving = true;
+                        // It does not have the file, then.
+                        let needed = self.terms.total;
+                        return self.terms.lacks.map(|free| Outcome::NoRoom { needed, free });
+                    }
+                    State::Installed if status.detail == Status::UNCHANGED && !self.is_taken() => {
                         return Some(Outcome::Unchanged);
                     }
                     State::Installed => return Some(Outcome::Installed),
@@ -118,49 +152,117 @@ impl Exchange {
                 }
             }
             Input::Status(_) => {}
-            Input::Connected => self.connected += 1,
-            Input::Dropped { sent, cause } => {
-                self.connected = self.connected.saturating_sub(1);
+            Input::Connected { peer, is_device } => {
+                self.clients.insert(peer, is_device);
+                self.has_come |= is_device;
+                self.absent &= !is_device;
+            }
+            Input::Dropped { peer, sent, cause } => {
+                let is_device = self.clients.remove(&peer).unwrap_or_default();
                 // The one that got furthest was the device rather than a port scan.
-                if self.dropped.as_ref().is_none_or(|(before, _)| sent >= *before) {
+                if is_device && self.dropped.as_ref().is_none_or(|(before, _)| sent >= *before) {
                     self.dropped = Some((sent, cause));
                 }
             }
-            Input::Delivered => self.delivered = true,
-            Input::Closed if self.delivered => {}
+            Input::Delivered { peer } => {
+                let is_device = self.clients.remove(&peer).unwrap_or_default();
+                self.delivered |= is_device;
+                let address = peer.ip().to_canonical();
+                if self.terms.device.is_none_or(|device| device.to_canonical() == address) {
+                    (self.is_home, self.taker) = (true, None);
+                } else if !self.is_home {
+                    self.taker = Some(peer);
+                }
+            }
+            Input::Closed if self.is_taken() => {}
             Input::Closed => {
-                self.connected = 0;
+                self.clients.clear();
                 return self.expired();
             }
             Input::Expired => return self.expired(),
         }
-        (self.delivered && self.acknowledged && !self.reports).then_some(Outcome::Unconfirmed)
+        (self.delivered && self.acknowledged && !self.terms.reports).then_some(Outcome::Unconfirmed)
     }
 
     /// What is being waited for.
     pub(crate) fn patience(&self) -> Patience {
+        let is_served = |who: bool| self.clients.values().any(|is_device| *is_device == who);
         match self {
             Self { delivered: true, .. } => Patience::Confirmation,
-            Self { connected: 1.., .. } => Patience::Transfer,
+            _ if is_served(true) => Patience::Transfer,
+            Self { taker: Some(_), .. } => Patience::Confirmation,
+            _ if is_served(false) => Patience::Transfer,
             _ => Patience::Connection,
         }
     }
 
+    /// Whether the device is served, or has been to the end, as far as can be told.
+    pub(crate) fn is_served(&self) -> bool {
+        self.delivered || self.clients.values().any(|is_device| *is_device)
+    }
+
+    /// Whether the device has taken the file, as far as can be told.
+    pub(crate) fn is_delivered(&self) -> bool {
+        self.delivered
+    }
+
+    /// Whether the broker says that the device is not there, and it is waited for.
+    pub(crate) fn is_absent(&self) -> bool {
+        self.absent
+    }
+
+    /// Whether anything was heard of the device.
+    pub(crate) fn has_met(&self) -> bool {
+        self.receiving || self.has_come
+    }
+
+    /// Notes what the device has announced since.
+    pub(crate) fn know(&mut self, device: Option<IpAddr>, lacks: Option<u64>) {
+        (self.terms.device, self.terms.lacks) = (device, lacks);
+    }
+
+    /// Whether a status is about this offer. It names the file and the hash alone, so a failure may be that of an
+    /// earlier offer of the same file: to another address, or of a stream where we have served nobody.
+    pub(crate) fn is_answered_by(&self, status: &Status) -> bool {
+        let Terms { path, digest, advertised, .. } = &self.terms;
+        if !status.answers(path, digest) {
+            return false;
+        }
+        if status.state != State::Failed {
+            return true;
+        }
+        match status.reason() {
+            (Reason::Connect, text) => advertised.is_named_in(text) != Some(false),
+            (Reason::Timeout | Reason::Short | Reason::HashMismatch, _) => self.has_met(),
+            _ => true,
+        }
+    }
+
+    fn is_taken(&self) -> bool {
+        self.delivered || self.taker.is_some()
+    }
+
+    fn not_subscribed(&self) -> Outcome {
+        Outcome::NotSubscribed { topic: self.terms.topic.clone(), waited: self.terms.waits }
+    }
+
     fn expired(&mut self) -> Option<Outcome> {
+        let (advertised, total) = (self.terms.advertised.clone(), self.terms.total);
         match (self.patience(), self.dropped.take()) {
             (Patience::Transfer, dropped) => {
                 self.dropped = dropped;
                 None
             }
-            (Patience::Confirmation, _) if self.reports => Some(Outcome::Silent),
-            (Patience::Confirmation, _) => Some(Outcome::Unconfirmed),
-            (Patience::Connection, Some((sent, cause))) => {
-                Some(Outcome::Interrupted { sent, total: self.total, cause })
-            }
-            (Patience::Connection, None) => Some(Outcome::NobodyConnected {
-                advertised: self.advertised.clone(),
-                receiving: self.receiving,
+            (Patience::Confirmation, _) if !self.terms.reports => Some(Outcome::Unconfirmed),
+            (Patience::Confirmation, _) => Some(match (self.taker, self.terms.device) {
+                (Some(peer), Some(device)) => Outcome::TakenByAnother { peer, device },
+                _ => Outcome::Silent,
             }),
+            (Patience::Connection, Some((sent, cause))) => Some(Outcome::Interrupted { sent, total, cause }),
+            (Patience::Connection, None) if self.absent => Some(self.not_subscribed()),
+            (Patience::Connection, None) => {
+                Some(Outcome::NobodyConnected { advertised, receiving: self.receiving })
+            }
         }
     }
 }
@@ -169,7 +271,8 @@ impl Exchange {
 mod tests {
     use super::*;
     use crate::address::Why;
-    use crate::wire::{Algorithm, Reason};
+    use crate::wire::Algorithm;
+    use proptest::prelude::*;
 
     fn exchange(reports: bool) -> Exchange {
         let advertised = Advertised {
@@ -177,8 +280,17 @@ mod tests {
             port: 4000.try_into().unwrap(),
             why: Why::DefaultRoute,
         };
-        let file = ("main.py".parse().unwrap(), Digest::of(Algorithm::Sha1, b"x"), 9);
-        Exchange::new(file, "L/OTA".to_owned(), advertised, reports)
+        Exchange::new(Terms {
+            path: "main.py".parse().unwrap(),
+            digest: Digest::of(Algorithm::Sha1, b"x"),
+            total: 9,
+            topic: "L/OTA".to_owned(),
+            advertised,
+            reports,
+            device: None,
+            waits: None,
+            lacks: None,
+        })
     }
 
     fn status(state: State, detail: &str) -> Input {
@@ -188,7 +300,10 @@ mod tests {
 
     /// The outcome of the last input; none of the others may have had one.
     fn run(reports: bool, inputs: impl IntoIterator<Item = Input>) -> Option<Outcome> {
-        let mut exchange = exchange(reports);
+        run_in(exchange(reports), inputs)
+    }
+
+    fn run_in(mut exchange: Exchange, inputs: impl IntoIterator<Item = Input>) -> Option<Outcome> {
         let mut last = None;
         for input in inputs {
             assert_eq!(last, None, "ended before {input:?}");
@@ -197,35 +312,49 @@ mod tests {
         last
     }
 
-    use Input::{Acknowledged, Announced, Connected, Delivered, Expired};
+    use Input::{Acknowledged, Announced, Expired};
     const ACK: Input = Acknowledged(Ack::Accepted);
+    const NOBODY: Input = Acknowledged(Ack::NoSubscribers);
+
+    /// Whoever it is: no address was announced.
+    fn peer() -> SocketAddr {
+        "192.168.1.7:1".parse().unwrap()
+    }
 
     fn dropped(sent: u64) -> Input {
-        Input::Dropped { sent, cause: DropCause::Closed }
+        Input::Dropped { peer: peer(), sent, cause: DropCause::Closed }
+    }
+
+    fn connected() -> Input {
+        Input::Connected { peer: peer(), is_device: true }
+    }
+
+    fn delivered() -> Input {
+        Input::Delivered { peer: peer() }
     }
 
     #[test]
     fn a_device_that_reports_is_believed_and_nobody_else() {
         let receiving = || status(State::Receiving, "");
         let installed = || status(State::Installed, "");
-        let whole = [ACK, receiving(), Connected, Delivered, installed()];
+        let whole = [ACK, receiving(), connected(), delivered(), installed()];
         assert_eq!(run(true, whole), Some(Outcome::Installed));
-        assert_eq!(run(true, [ACK, Connected, Delivered]), None);
-        assert_eq!(run(true, [ACK, Connected, Delivered, Expired]), Some(Outcome::Silent));
+        assert_eq!(run(true, [ACK, connected(), delivered()]), None);
+        assert_eq!(run(true, [ACK, connected(), delivered(), Expired]), Some(Outcome::Silent));
         assert_eq!(run(true, [ACK, status(State::Installed, "unchanged")]), Some(Outcome::Unchanged));
     }
 
     #[test]
     fn the_status_may_overtake_the_end_of_the_stream_and_the_acknowledgement() {
-        assert_eq!(run(true, [Connected, status(State::Installed, "")]), Some(Outcome::Installed));
+        assert_eq!(run(true, [connected(), status(State::Installed, "")]), Some(Outcome::Installed));
     }
 
     #[test]
     fn a_device_that_announces_nothing_is_unconfirmed_as_soon_as_it_has_the_file() {
-        assert_eq!(run(false, [ACK, Connected, Delivered]), Some(Outcome::Unconfirmed));
-        assert_eq!(run(false, [Connected, Delivered]), None);
-        assert_eq!(run(false, [Connected, Delivered, ACK]), Some(Outcome::Unconfirmed));
-        assert_eq!(run(false, [Connected, Delivered, Announced, ACK]), None);
+        assert_eq!(run(false, [ACK, connected(), delivered()]), Some(Outcome::Unconfirmed));
+        assert_eq!(run(false, [connected(), delivered()]), None);
+        assert_eq!(run(false, [connected(), delivered(), ACK]), Some(Outcome::Unconfirmed));
+        assert_eq!(run(false, [connected(), delivered(), Announced, ACK]), None);
     }
 
     #[test]
@@ -233,21 +362,21 @@ mod tests {
         use Input::AnnouncedAnew;
         let cause = DropCause::Closed;
         let interrupted = Outcome::Interrupted { sent: 5, total: 9, cause };
-        assert_eq!(run(true, [ACK, Connected, dropped(5), AnnouncedAnew]), Some(interrupted));
-        assert_eq!(run(true, [ACK, AnnouncedAnew, Connected, AnnouncedAnew]), None);
-        assert_eq!(run(true, [ACK, Connected, Delivered, AnnouncedAnew]), None);
+        assert_eq!(run(true, [ACK, connected(), dropped(5), AnnouncedAnew]), Some(interrupted));
+        assert_eq!(run(true, [ACK, AnnouncedAnew, connected(), AnnouncedAnew]), None);
+        assert_eq!(run(true, [ACK, connected(), delivered(), AnnouncedAnew]), None);
     }
 
     #[test]
     fn a_status_is_as_good_as_an_announcement() {
-        assert_eq!(run(false, [ACK, status(State::Receiving, ""), Connected, Delivered]), None);
+        assert_eq!(run(false, [ACK, status(State::Receiving, ""), connected(), delivered()]), None);
     }
 
     #[test]
     fn a_status_of_another_offer_changes_nothing() {
         let other = Digest::of(Algorithm::Sha1, b"other");
         let other = Status::new(State::Installed, &"main.py".parse().unwrap(), &other, "");
-        assert_eq!(run(true, [ACK, Input::Status(other), Connected]), None);
+        assert_eq!(run(true, [ACK, Input::Status(other), connected()]), None);
     }
 
     #[test]
@@ -261,20 +390,19 @@ mod tests {
 
     #[test]
     fn nobody_there_is_not_subscribed_unless_somebody_has_come_already() {
-        let nobody = || Acknowledged(Ack::NoSubscribers);
         let topic = "L/OTA".to_owned();
-        assert_eq!(run(true, [nobody()]), Some(Outcome::NotSubscribed { topic }));
-        assert_eq!(run(true, [Connected, nobody()]), None);
+        assert_eq!(run(true, [NOBODY]), Some(Outcome::NotSubscribed { topic, waited: None }));
+        assert_eq!(run(true, [connected(), NOBODY]), None);
     }
 
     #[test]
     fn a_device_that_is_not_yet_back_at_a_broker_that_was_lost_is_waited_for() {
-        assert_eq!(run(true, [ACK, Acknowledged(Ack::NoSubscribers)]), None);
+        assert_eq!(run(true, [ACK, NOBODY]), None);
     }
 
     #[test]
     fn a_port_scan_before_the_device_does_not_use_the_offer_up() {
-        let end = [ACK, Connected, dropped(0), Connected, Delivered, status(State::Installed, "")];
+        let end = [ACK, connected(), dropped(0), connected(), delivered(), status(State::Installed, "")];
         assert_eq!(run(true, end), Some(Outcome::Installed));
     }
 
@@ -283,11 +411,11 @@ mod tests {
         assert!(matches!(run(true, [ACK, Expired]), Some(Outcome::NobodyConnected { receiving: false, .. })));
         let told = [ACK, status(State::Receiving, ""), Expired];
         assert!(matches!(run(true, told), Some(Outcome::NobodyConnected { receiving: true, .. })));
-        assert_eq!(run(true, [ACK, Connected, Expired]), None);
-        let scan_after = [ACK, Connected, dropped(5), Connected, dropped(0), Expired];
+        assert_eq!(run(true, [ACK, connected(), Expired]), None);
+        let scan_after = [ACK, connected(), dropped(5), connected(), dropped(0), Expired];
         let cause = DropCause::Closed;
-        assert_eq!(run(true, [ACK, Connected, Delivered, Input::Closed]), None);
-        assert!(run(true, [ACK, Connected, Input::Closed]).is_some());
+        assert_eq!(run(true, [ACK, connected(), delivered(), Input::Closed]), None);
+        assert!(run(true, [ACK, connected(), Input::Closed]).is_some());
         assert_eq!(run(true, scan_after), Some(Outcome::Interrupted { sent: 5, total: 9, cause }));
     }
 
@@ -296,15 +424,173 @@ mod tests {
         let mut exchange = exchange(true);
         assert_eq!(exchange.patience(), Patience::Connection);
         for (input, patience) in [
-            (Connected, Patience::Transfer),
-            (Connected, Patience::Transfer),
-            (dropped(1), Patience::Transfer),
+            (connected(), Patience::Transfer),
+            (another(true), Patience::Transfer),
+            (Input::Dropped { peer: stranger(), sent: 1, cause: DropCause::Closed }, Patience::Transfer),
             (dropped(1), Patience::Connection),
-            (Connected, Patience::Transfer),
-            (Delivered, Patience::Confirmation),
+            (connected(), Patience::Transfer),
+            (delivered(), Patience::Confirmation),
         ] {
             exchange.step(input);
             assert_eq!(exchange.patience(), patience);
+        }
+    }
+
+    /// A client that comes from another address than the announced one.
+    fn stranger() -> SocketAddr {
+        "192.168.1.66:1".parse().unwrap()
+    }
+
+    fn another(is_device: bool) -> Input {
+        Input::Connected { peer: stranger(), is_device }
+    }
+
+    /// An offer to a device that has announced its address, and exists therefore.
+    fn announced() -> Exchange {
+        let mut exchange = exchange(true);
+        exchange.terms.device = Some(peer().ip());
+        exchange.terms.waits = Some(Duration::from_secs(30));
+        exchange
+    }
+
+    fn taken_by_a_stranger() -> [Input; 3] {
+        [ACK, another(false), Input::Delivered { peer: stranger() }]
+    }
+
+    #[test]
+    fn a_stranger_who_took_the_file_is_named_and_not_the_device_blamed() {
+        let taken = Outcome::TakenByAnother { peer: stranger(), device: peer().ip() };
+        assert_eq!(
+            run_in(announced(), taken_by_a_stranger().into_iter().chain([Expired])),
+            Some(taken.clone())
+        );
+        // One that was taken for the device, as that has not come from its own address.
+        let behind_a_router = [ACK, another(true), Input::Delivered { peer: stranger() }, Expired];
+        assert_eq!(run_in(announced(), behind_a_router), Some(taken));
+        let both = taken_by_a_stranger().into_iter().chain([connected(), delivered(), Expired]);
+        assert_eq!(run_in(announced(), both), Some(Outcome::Silent));
+        let other_order =
+            [ACK, connected(), delivered(), another(false), Input::Delivered { peer: stranger() }];
+        assert_eq!(run_in(announced(), other_order.into_iter().chain([Expired])), Some(Outcome::Silent));
+    }
+
+    #[test]
+    fn after_a_stranger_took_the_file_the_device_may_still_come() {
+        let mut exchange = announced();
+        taken_by_a_stranger().into_iter().for_each(|input| assert_eq!(exchange.step(input), None));
+        assert_eq!(exchange.patience(), Patience::Confirmation);
+        assert_eq!(exchange.step(connected()), None);
+        assert_eq!(exchange.patience(), Patience::Transfer);
+        assert_eq!(exchange.step(Expired), None);
+        assert_eq!(exchange.step(delivered()), None);
+        assert_eq!(exchange.step(status(State::Installed, "")), Some(Outcome::Installed));
+    }
+
+    #[test]
+    fn strangers_are_no_contact() {
+        let scan =
+            [ACK, another(false), Input::Dropped { peer: stranger(), sent: 5, cause: DropCause::Closed }];
+        let outcome = run_in(announced(), scan.into_iter().chain([Expired]));
+        assert!(matches!(outcome, Some(Outcome::NobodyConnected { .. })), "{outcome:?}");
+    }
+
+    #[test]
+    fn a_device_that_exists_and_is_not_subscribed_is_waited_for_and_then_named() {
+        let outcome = run_in(announced(), [NOBODY, NOBODY, Expired]);
+        let waited = Some(Duration::from_secs(30));
+        assert_eq!(outcome, Some(Outcome::NotSubscribed { topic: "L/OTA".to_owned(), waited }));
+        let back = [NOBODY, NOBODY, ACK, connected(), delivered(), status(State::Installed, "")];
+        assert_eq!(run_in(announced(), back), Some(Outcome::Installed));
+        // One that was back, and does not come, does so for another reason.
+        let outcome = run_in(announced(), [NOBODY, ACK, Expired]);
+        assert!(matches!(outcome, Some(Outcome::NobodyConnected { .. })), "{outcome:?}");
+        let outcome = run_in(announced(), [NOBODY, status(State::Receiving, ""), Expired]);
+        assert!(matches!(outcome, Some(Outcome::NobodyConnected { .. })), "{outcome:?}");
+    }
+
+    #[test]
+    fn a_failure_of_an_earlier_offer_of_the_same_file_is_no_answer() {
+        let elsewhere = || status(State::Failed, "connect 192.168.1.10:3999 ECONNREFUSED");
+        assert_eq!(run(true, [ACK, elsewhere(), status(State::Receiving, ""), elsewhere()]), None);
+        let installed = [ACK, elsewhere(), connected(), delivered(), status(State::Installed, "")];
+        assert_eq!(run(true, installed), Some(Outcome::Installed));
+        for reason in ["timeout after 0 bytes", "short after 9 bytes: 104", "hash-mismatch 9 bytes"] {
+            let failed = || status(State::Failed, reason);
+            assert_eq!(run(true, [ACK, failed()]), None, "{reason}: nobody has come");
+            assert!(run(true, [ACK, connected(), failed()]).is_some(), "{reason}");
+            assert!(run(true, [ACK, status(State::Receiving, ""), failed()]).is_some(), "{reason}");
+            assert_eq!(
+                run_in(announced(), [ACK, another(false), failed()]),
+                None,
+                "{reason}: a stranger has"
+            );
+        }
+        for reason in ["no-space 9", "write EROFS", "bad-name", "low-battery", "connect the network is down"]
+        {
+            assert!(run(true, [ACK, status(State::Failed, reason)]).is_some(), "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_does_not_fit_is_refused_before_its_first_byte_unless_it_is_there_already() {
+        let full = || {
+            let mut exchange = announced();
+            exchange.terms.lacks = Some(5);
+            exchange
+        };
+        let no_room = Outcome::NoRoom { needed: 9, free: 5 };
+        assert_eq!(run_in(full(), [ACK, status(State::Receiving, "")]), Some(no_room));
+        let unchanged = status(State::Installed, "unchanged");
+        assert_eq!(run_in(full(), [ACK, unchanged]), Some(Outcome::Unchanged));
+        let mut emptied = full();
+        assert_eq!(emptied.step(ACK), None);
+        emptied.know(None, None);
+        assert_eq!(emptied.step(status(State::Receiving, "")), None);
+    }
+
+    fn any_input() -> impl Strategy<Value = Input> {
+        let state = prop_oneof![
+            Just(State::Receiving),
+            Just(State::Installed),
+            Just(State::Failed),
+            Just(State::Running)
+        ];
+        let peer = || prop_oneof![Just(peer()), Just(stranger())];
+        prop_oneof![
+            Just(ACK),
+            Just(NOBODY),
+            Just(Announced),
+            Just(Input::AnnouncedAnew),
+            Just(Expired),
+            Just(Input::Closed),
+            (state, "(unchanged|busy x|connect 1.1.1.1:1 x|timeout|)")
+                .prop_map(|(state, detail)| status(state, &detail)),
+            (peer(), any::<bool>()).prop_map(|(peer, is_device)| Input::Connected { peer, is_device }),
+            (peer(), 0u64..9).prop_map(|(peer, sent)| Input::Dropped {
+                peer,
+                sent,
+                cause: DropCause::Closed
+            }),
+            peer().prop_map(|peer| Input::Delivered { peer }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn property_only_the_device_s_word_makes_it_installed_and_no_stranger_ends_an_offer(
+            inputs in proptest::collection::vec(any_input(), 0..20)
+        ) {
+            let mut exchange = announced();
+            for input in inputs {
+                let said = format!("{input:?}");
+                let Some(outcome) = exchange.step(input) else { continue };
+                let is_word = said.starts_with("Status");
+                prop_assert!(!outcome.is_confirmed() || is_word && said.contains("Installed"), "{} {}", outcome, said);
+                let is_of_a_client = ["Connected", "Dropped", "Delivered"].iter().any(|start| said.starts_with(start));
+                prop_assert!(!is_of_a_client, "{} after {}", outcome, said);
+                prop_assert!(outcome != Outcome::Unconfirmed, "it reports");
+                break;
+            }
         }
     }
 }

@@ -1,3 +1,4 @@
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
@@ -6,7 +7,7 @@ use crate::mqtt::{BACKLOG, Inbox, Incoming, Link, LinkError, Message, Qos, Subsc
 use crate::wire::{Announcement, DeviceName, Status};
 
 /// How long a device's announcement may come after the broker has said that it sent everything it keeps:
-/// brokers with a distributed store do that.
+/// brokers with a distributed store do that. Only who can do nothing without one waits for it.
 const LATE_ANNOUNCEMENT: Duration = Duration::from_millis(50);
 
 /// Where it is heard.
@@ -56,7 +57,7 @@ pub(crate) enum Heard {
 }
 
 impl Feed {
-    /// Subscribes to what `device` says, and waits for what it has announced.
+    /// Subscribes to what `device` says, and hears what it has announced.
     ///
     /// # Errors
     /// The connection to the broker is lost, or it forbids to subscribe.
@@ -68,11 +69,26 @@ impl Feed {
         let subscription = link.subscribe(&filters, BACKLOG).await?;
         let mut feed = Self::new(Source::Own { subscription, announcement_topic, status_topic });
         feed.catch_up();
-        if feed.announcement.is_none() {
-            let late = async { while !matches!(feed.next().await, None | Some(Heard::Announced { .. })) {} };
-            let _ = timeout(LATE_ANNOUNCEMENT, late).await;
-        }
         Ok(feed)
+    }
+
+    /// Waits for an announcement that is late, where none has come.
+    pub(crate) async fn late_announcement(&mut self) {
+        if self.announcement.is_none() {
+            self.announcement_within(LATE_ANNOUNCEMENT).await;
+        }
+    }
+
+    /// Waits for the next announcement, for so long.
+    pub(crate) async fn announcement_within(&mut self, limit: Duration) {
+        let next = async { while !matches!(self.next().await, None | Some(Heard::Announced { .. })) {} };
+        let _ = timeout(limit, next).await;
+    }
+
+    /// Where the device says that it is.
+    pub(crate) fn device_address(&self) -> Option<IpAddr> {
+        let address = self.announcement.as_ref()?.address?;
+        (!address.is_unspecified() && !address.is_multicast()).then_some(address)
     }
 
     /// What a device says as far as somebody passes it on, who has heard this announcement of it.

@@ -20,6 +20,9 @@ pub struct SendOptions {
     pub retry_pause: Duration,
     /// How long to wait for a device to connect, from the broker's acknowledgement on. 30 s.
     pub connect_timeout: Duration,
+    /// Whether a device that is not subscribed is waited for as long, where it has announced itself or was here before:
+    /// it may be at its reboot. True. Needs MQTT 5; a broker of 3.1.1 does not tell, and every device is waited for.
+    pub wait_for_device: bool,
     /// How long a connected device may take nothing. Every byte that it takes renews it. 20 s.
     pub idle_timeout: Duration,
     /// How long to wait for a device's word once it has the whole file. 30 s.
@@ -63,6 +66,7 @@ impl Default for SendOptions {
             retries: 2,
             retry_pause: Duration::from_secs(2),
             connect_timeout: Duration::from_secs(30),
+            wait_for_device: true,
             idle_timeout: Duration::from_secs(20),
             confirm_timeout: Duration::from_secs(30),
             boot_timeout: Duration::from_secs(60),

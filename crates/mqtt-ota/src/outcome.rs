@@ -1,5 +1,5 @@
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::address::Advertised;
@@ -30,6 +30,9 @@ pub enum Outcome {
     NotSubscribed {
         /// The topic.
         topic: String,
+        /// How long a device was waited for that exists: it had announced itself, or was there before. `None` where
+        /// nothing showed that, and so nobody waited.
+        waited: Option<Duration>,
     },
     /// The offer was published, and nobody connected.
     NobodyConnected {
@@ -38,9 +41,25 @@ pub enum Outcome {
         /// Whether the device had said that it takes the offer.
         receiving: bool,
     },
+    /// The file does not fit: the device has announced less free space, and does not have the file already. Nothing was
+    /// sent.
+    NoRoom {
+        /// The file's length in bytes. The old file stays beside it until it is whole.
+        needed: u64,
+        /// Free space, in bytes, that the device has announced last.
+        free: u64,
+    },
+    /// A client took the whole file that has another address than the device has announced, and the device said nothing
+    /// of it.
+    TakenByAnother {
+        /// Who took it.
+        peer: SocketAddr,
+        /// The address that the device has announced.
+        device: IpAddr,
+    },
     /// A client connected and did not take the whole file.
     Interrupted {
-        /// Bytes that were sent to it.
+        /// Bytes that it took.
         sent: u64,
         /// The file's length in bytes.
         total: u64,
@@ -94,7 +113,7 @@ impl Outcome {
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Failed { reason, .. } => reason.may_pass(),
-            Self::Interrupted { .. } | Self::Silent => true,
+            Self::Interrupted { .. } | Self::Silent | Self::TakenByAnother { .. } => true,
             _ => false,
         }
     }
@@ -102,8 +121,17 @@ impl Outcome {
     /// What to try next, as a sentence.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::NotSubscribed { .. } => {
+            Self::NotSubscribed { waited: None, .. } => {
                 "is the device awake and on this broker, and is its name spelt exactly so, capitals included?".into()
+            }
+            Self::NotSubscribed { waited: Some(_), .. } => {
+                "the device has been on this broker: is it switched on and in reach? One that sleeps is waited for with a longer --connect-timeout".into()
+            }
+            Self::NoRoom { .. } => {
+                "delete something on the device, and let it announce itself again (a reboot does): the old file stays until the new one is whole".into()
+            }
+            Self::TakenByAnother { .. } => {
+                "something else connects to the sender's port, a port scan or a monitor: keep it away, or put the client on the device that takes extended offers (mqtt_ota_boot), which no stranger can take. If the device is behind a router that changes its address, ask it what it runs".into()
             }
             Self::NobodyConnected { advertised, receiving } => format!(
                 "the offer named {advertised}, {}; {}if the device cannot reach that, advertise another address and open the firewall for it (--advertise, --listen)",
@@ -116,12 +144,12 @@ impl Outcome {
             Self::Failed { reason: Reason::BadName, .. } => {
                 "give it another name on the device (--as on the command line)".into()
             }
-            Self::Failed { reason: Reason::NoSpace, text } if text.starts_with("over ") => {
+            Self::Failed { reason: Reason::NoSpace, text } if is_over_limit(text) => {
                 "that is the device's own limit: raise it there (`limit` of the MicroPython client)".into()
             }
             Self::Failed { reason: Reason::NoSpace, .. } => "delete something on the device first".into(),
-            Self::Failed { reason: Reason::Write, text } if text.ends_with("read-only") => {
-                "nothing can be written on the device: mount its file system to be written to, and look why it was not".into()
+            Self::Failed { reason: Reason::Write, text } if is_read_only(text) => {
+                "nothing can be written on the device: mount its file system to be written to (it is read-only, or another user's), and look why it was not".into()
             }
             // Whoever was sent everything may have installed it.
             Self::Interrupted { sent, total, .. } if sent >= total => return Self::Silent.hint(),
@@ -141,11 +169,12 @@ impl Outcome {
                 "send single files with `mqtt-ota send`, or put the client that knows sets on the device: mqtt_ota_boot in its boot.py".into()
             }
             Self::NoSets { announced: false } => {
-                "is its name spelt exactly so? `mqtt-ota devices` lists who has announced itself; others take single files only, with `mqtt-ota send`".into()
+                "is its name spelt exactly so? `mqtt-ota devices` lists who has announced itself; others take single files only, with `mqtt-ota send`. If it has, the broker's access list may keep DEVICE/OTA/device from this user".into()
             }
             Self::RolledBack { .. } => "the device's own words and its console say why; mend it, and send it again".into(),
             Self::Failed { reason: Reason::Unauthorised, .. } => "the device accepts signed offers only".into(),
-            Self::Silent => "ask the device what it runs, or send again: a file that is there already is not sent twice".into(),
+            Self::Silent => "ask the device what it runs, or send again: a file that is there already is not sent twice. If it says so every time, the broker's access list may keep DEVICE/OTA/status from this user".into(),
+            Self::Unconfirmed => "a client that announces itself confirms what it installs (micropython-client). If the device has one, the broker's access list may keep DEVICE/OTA/device and DEVICE/OTA/status from this user".into(),
             Self::NotBackOnline { link_lost: false } => "look at the device's console: the file is in place, and the device has not announced itself since".into(),
             Self::NotBackOnline { link_lost: true } => "the file is in place; ask the device, or look at its console, whether it runs".into(),
             _ => return None,
@@ -153,16 +182,38 @@ impl Outcome {
     }
 }
 
+/// Whether the device's words on `no-space` are about what it was told to take, and not about its disk.
+fn is_over_limit(text: &str) -> bool {
+    ["limit", "over ", "allowed"].iter().any(|word| text.contains(word))
+}
+
+/// Whether the device's words on `write` say that it may not.
+fn is_read_only(text: &str) -> bool {
+    ["read-only", "Read-only", "EROFS", "Errno 30]", "EACCES", "EPERM", "denied"]
+        .iter()
+        .any(|word| text.contains(word))
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Installed => f.write_str("installed"),
             Self::Unchanged => f.write_str("unchanged: the device already had this file"),
-            Self::Unconfirmed => f.write_str("delivered, unconfirmed: this device does not report"),
+            Self::Unconfirmed => f.write_str("delivered, unconfirmed: the device has announced nothing, or this user may not read it"),
             Self::Silent => f.write_str("delivered, but the device did not say what became of it"),
             Self::Failed { reason, text } if text.is_empty() => write!(f, "the device failed: {reason}"),
             Self::Failed { reason, text } => write!(f, "the device failed: {reason} ({text})"),
-            Self::NotSubscribed { topic } => write!(f, "no device is subscribed to {topic}"),
+            Self::NotSubscribed { topic, waited: None } => write!(f, "no device is subscribed to {topic}"),
+            Self::NotSubscribed { topic, waited: Some(waited) } => {
+                write!(f, "no device is subscribed to {topic}, and none was within {waited:?}")
+            }
+            Self::NoRoom { needed, free } => {
+                write!(f, "the file does not fit: {needed} bytes needed, {free} bytes free on the device")
+            }
+            Self::TakenByAnother { peer, device } => write!(
+                f,
+                "{peer} took the whole file, and the device, which announced the address {device}, did not say that it has it"
+            ),
             Self::NobodyConnected { advertised, .. } => write!(f, "nobody connected to {advertised}"),
             Self::Interrupted { sent, total, cause } => {
                 write!(f, "the transfer ended after {sent} of {total} bytes: {cause}")
@@ -201,8 +252,7 @@ pub struct Report {
     pub digest: Option<Digest>,
     /// The length in bytes of the file, or of all files of the set; 0 of a set that was to be taken back.
     pub bytes: u64,
-    /// Bytes that were handed to the system for clients: fewer where the device had some already, more where
-    /// some were lost.
+    /// Bytes that clients took: fewer than the file's where the device had some already, more where some were lost.
     pub sent: u64,
     /// How often it was offered.
     pub attempts: u32,

@@ -1,8 +1,9 @@
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
@@ -14,7 +15,7 @@ use crate::error::SendError;
 use crate::event::Event;
 use crate::feed::Feed;
 use crate::items::Items;
-use crate::mqtt::{ConnectError, Link, LinkConfig, Protocol};
+use crate::mqtt::{Ack, ConnectError, Lasting, Link, LinkConfig, Protocol};
 use crate::options::SendOptions;
 use crate::outcome::{Outcome, Report};
 use crate::payload::Payload;
@@ -24,6 +25,11 @@ use crate::sync::random_id;
 use crate::wire::{
     Announcement, AnyOffer, Content, DeviceName, DevicePath, Digest, ExtendedOffer, Host, Offer, Reason,
 };
+
+/// Ids of earlier offers of a delivery that a device may still answer.
+const IDS: usize = 16;
+/// How long a device may take to announce itself when it is asked to, before the old announcement counts.
+const ANSWERS: Duration = Duration::from_secs(1);
 
 /// How a sender connects and serves.
 #[derive(Debug, Clone, Default)]
@@ -153,7 +159,7 @@ impl Sender {
     ) -> Result<(Report, Wanted), SendError> {
         let Errand { device, path, digest, bytes, cargo } = errand;
         let (mut attempts, mut failures, mut sent, mut furthest) = (0, 0, 0, 0);
-        let mut first_taken = None;
+        let (mut first_taken, mut ids, mut has_met) = (None, Vec::new(), false);
         let mut all_wanted = Wanted::default();
         let (mut report, is_late) = loop {
             attempts += 1;
@@ -166,6 +172,7 @@ impl Sender {
                 Cargo::Plain(payload) => {
                     let _port = self.ports.own().await.map_err(|source| self.not_listening(source))?;
                     feed.catch_up();
+                    self.ask_for_room(device, payload, feed).await;
                     let (host, why) = self.host(feed);
                     let bound = Server::bind(&self.config.listen, host.address()).await;
                     let server = bound.map_err(|source| self.not_listening(source))?;
@@ -174,16 +181,18 @@ impl Sender {
                     let offer = Offer { host, port, path: path.clone(), digest, reboot };
                     offered(&advertised, server.local(), &|| AnyOffer::Plain(offer.clone()));
                     let (link, offer, at) = (&self.link, &offer, &advertised);
-                    let attempt = Attempt { link, device, payload, offer, advertised: at, options };
+                    let is_known = options.wait_for_device && (has_met || feed.announcement.is_some());
+                    let waits = is_known.then_some(options.connect_timeout);
+                    let attempt = Attempt { link, device, payload, offer, advertised: at, options, waits };
                     (attempt.run(server, feed).await?, advertised)
                 }
                 Cargo::Extended { items, content } => {
-                    let device_at = address(feed);
+                    let device_at = feed.device_address();
                     let (mut host, mut why) = self.host(feed);
                     let shared = self.ports.shared(host.address()).await;
                     let shared = shared.map_err(|source| self.not_listening(source))?;
                     feed.catch_up();
-                    if address(feed) != device_at {
+                    if feed.device_address() != device_at {
                         (host, why) = self.host(feed);
                     }
                     let advertised = self.advertised(host, why, shared.local())?;
@@ -194,11 +203,17 @@ impl Sender {
                         ExtendedOffer { host, port, content, digest, reboot, id, size, answers: true };
                     offered(&advertised, shared.local(), &|| AnyOffer::Extended(offer.clone()));
                     let (link, offer, at) = (&self.link, &offer, &advertised);
-                    let stream = Stream { link, device, items, offer, advertised: at, options };
-                    (stream.run(&shared, feed).await?, advertised)
+                    let earlier = &ids;
+                    let stream = Stream { link, device, items, offer, advertised: at, options, earlier };
+                    let delivery = stream.run(&shared, feed).await?;
+                    // A try that gets further may follow another without end; what is late is late by one or two.
+                    ids.push(id);
+                    ids.drain(..ids.len().saturating_sub(IDS));
+                    (delivery, advertised)
                 }
             };
-            let Delivery { mut outcome, peer, taken, position, wanted, .. } = delivery;
+            let Delivery { mut outcome, peer, taken, position, wanted, met, .. } = delivery;
+            has_met |= met;
             sent += delivery.sent;
             all_wanted.items.extend(wanted.items);
             all_wanted.deletions = wanted.deletions;
@@ -258,6 +273,19 @@ impl Sender {
         Ok((report, all_wanted))
     }
 
+    /// Asks a device to announce itself anew where it has announced too little free space for a file, and waits a moment
+    /// for it: files may have gone since. Only if it has said that it answers that.
+    async fn ask_for_room(&self, device: &DeviceName, payload: &Payload, feed: &mut Feed) {
+        let announcement = feed.announcement.as_ref().filter(|announcement| announcement.asks);
+        if announcement.and_then(|announcement| announcement.free).is_none_or(|free| free >= payload.len()) {
+            return;
+        }
+        let (topic, request) = (device.offer_topic(), Announcement::REQUEST);
+        if self.link.publish(&topic, request, Lasting::For(ANSWERS)).await == Ok(Ack::Accepted) {
+            feed.announcement_within(ANSWERS).await;
+        }
+    }
+
     /// Says goodbye to the broker. Dropping a sender closes the connection without one.
     pub async fn close(self) {
         self.link.close().await;
@@ -283,7 +311,9 @@ impl Sender {
     /// The host that an offer names, and why.
     fn host(&self, feed: &Feed) -> (Host, Why) {
         let Config { advertise, listen, .. } = &self.config;
-        choose(advertise.as_ref(), listen, address(feed), self.link.peer(), |to| self.routes.local(to))
+        choose(advertise.as_ref(), listen, feed.device_address(), self.link.peer(), |to| {
+            self.routes.local(to)
+        })
     }
 
     /// What an offer says about where the file is that is served at `local`.
@@ -297,9 +327,4 @@ impl Sender {
     fn not_listening(&self, source: io::Error) -> SendError {
         SendError::Listen { listen: self.config.listen.clone(), source }
     }
-}
-
-/// Where the device says that it is.
-fn address(feed: &Feed) -> Option<IpAddr> {
-    feed.announcement.as_ref().and_then(|announcement| announcement.address)
 }

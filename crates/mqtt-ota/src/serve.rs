@@ -1,10 +1,14 @@
 mod caller;
 mod client;
-mod parcel;
+mod confirmed;
+mod door;
+mod outflow;
+mod pace;
 mod ports;
 mod register;
 mod shared;
 
+use std::collections::HashMap;
 use std::future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -13,43 +17,61 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 pub(crate) use self::caller::Served;
 use self::client::Client;
 pub use self::client::DropCause;
+use self::door::Door;
+pub(crate) use self::door::Known;
+pub(crate) use self::outflow::Tally;
 pub(crate) use self::ports::Ports;
 pub(crate) use self::shared::{RangeEvent, SharedPort};
 use crate::address::Listen;
 use crate::payload::{Payload, PayloadError};
 use crate::wire::Digest;
 
-/// Clients served at once. A device is one; the others are port scans, or a device that lost its link and
-/// connects again before the old connection is known to be dead. One more takes the place of the one that
-/// has taken the least.
-const CLIENTS: usize = 8;
 /// The pause after a client that could not be accepted.
 const BREATHER: Duration = Duration::from_millis(50);
 /// Progress reports that wait to be read.
 const BACKLOG: usize = 64;
 
-/// A bound port that serves one file, once.
+/// A bound port that serves one file.
 pub(crate) struct Server {
     listener: TcpListener,
     local: SocketAddr,
 }
 
+/// What is served, and who is told.
+pub(crate) struct Serving {
+    pub(crate) payload: Payload,
+    pub(crate) digest: Digest,
+    /// How long a client may take nothing.
+    pub(crate) idle: Duration,
+    /// What is known of the device, now and later.
+    pub(crate) device: watch::Receiver<Known>,
+    pub(crate) events: mpsc::Sender<ServeEvent>,
+}
+
 /// What happens to the connections.
 #[derive(Debug)]
 pub(crate) enum ServeEvent {
+    /// A client is served from now on.
     Connected {
         peer: SocketAddr,
+        /// Whether it may be the device: others come from another address than the announced one.
+        is_device: bool,
     },
+    /// A client has taken so many bytes.
     Progress {
         peer: SocketAddr,
         sent: u64,
+    },
+    /// Everything was handed to the system for a client.
+    Written {
+        peer: SocketAddr,
         /// When: the device may be heard of before this is read.
         at: Instant,
     },
@@ -58,7 +80,12 @@ pub(crate) enum ServeEvent {
         sent: u64,
         cause: DropCause,
     },
-    /// The last event: a client took the whole file.
+    /// A client has gone that was sent nothing, as it had to wait.
+    TurnedAway {
+        peer: SocketAddr,
+        cause: DropCause,
+    },
+    /// A client took the whole file. The last event, unless the device reports.
     Delivered {
         peer: SocketAddr,
     },
@@ -66,11 +93,12 @@ pub(crate) enum ServeEvent {
     Spoilt(PayloadError),
 }
 
-/// One client's place among those that are served.
+/// What is kept of one client.
 struct Place {
-    client: tokio::task::Id,
     /// Bytes that it has taken.
     taken: Arc<AtomicU64>,
+    /// Told when it may be served, and whether it may be the device.
+    turn: Option<oneshot::Sender<bool>>,
     /// Dropped to send it away.
     _stay: oneshot::Sender<()>,
 }
@@ -87,55 +115,69 @@ impl Server {
         self.local
     }
 
-    /// Serves `payload` until one client has taken all of it. Clients that do not get that far are reported
-    /// and forgotten.
+    /// Serves the file until one client has taken all of it; where the device reports, on and on, since whoever took it
+    /// may be a stranger. Clients that do not get that far are reported and forgotten.
     ///
     /// The events end with `Delivered` or `Spoilt`, or after `last_call` with the last client; then the port
     /// is closed. Dropping the future closes it as well.
-    pub(crate) async fn run(
-        self,
-        payload: Payload,
-        digest: Digest,
-        idle: Duration,
-        events: mpsc::Sender<ServeEvent>,
-        last_call: impl Future,
-    ) {
-        let mut clients: JoinSet<Option<ServeEvent>> = JoinSet::new();
-        let mut places: Vec<Place> = Vec::new();
+    pub(crate) async fn run(self, serving: Serving, last_call: impl Future) {
+        let Serving { payload, digest, idle, mut device, events } = serving;
+        let mut clients: JoinSet<(u64, Option<ServeEvent>)> = JoinSet::new();
+        let mut numbers = HashMap::new();
+        let mut door = Door::new(*device.borrow_and_update());
         let mut listener = Some(self.listener);
         tokio::pin!(last_call);
         while listener.is_some() || !clients.is_empty() {
+            // Those who go are told so by what is dropped.
+            drop(door.open(
+                Instant::now(),
+                |place: &Place| place.taken.load(Ordering::Relaxed),
+                |place, is_device| {
+                    if let Some(turn) = place.turn.take() {
+                        let _ = turn.send(is_device);
+                    }
+                },
+            ));
             let accept = async {
                 match &listener {
                     Some(listener) => listener.accept().await,
                     None => future::pending().await,
                 }
             };
+            let next = door.next();
             tokio::select! {
-                _ = &mut last_call, if listener.is_some() => listener = None,
+                _ = &mut last_call, if listener.is_some() => {
+                    listener = None;
+                    door.close();
+                }
+                Ok(()) = device.changed() => door.know(*device.borrow_and_update()),
+                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
                 accepted = accept => {
                     // An error concerns that one client (it has gone again) or passes (no file handles).
                     let Ok((stream, peer)) = accepted else { sleep(BREATHER).await; continue };
-                    if places.len() >= CLIENTS {
-                        make_room(&mut places);
-                    }
-                    let (stay, sent_away) = oneshot::channel();
-                    let client = Client { peer, taken: Arc::default(), sent_away, events: events.clone() };
-                    let taken = Arc::clone(&client.taken);
-                    let serving = clients.spawn(client.serve(stream, payload.clone(), digest, idle));
-                    places.push(Place { client: serving.id(), taken, _stay: stay });
+                    let ((stay, sent_away), (called, turn)) = (oneshot::channel(), oneshot::channel());
+                    let taken = Arc::<AtomicU64>::default();
+                    let place = Place { taken: Arc::clone(&taken), turn: Some(called), _stay: stay };
+                    let (number, goes) = door.arrive(place, peer.ip(), Instant::now());
+                    drop(goes);
+                    let client = Client { peer, taken, turn, sent_away, events: events.clone() };
+                    let ended = client.serve(stream, payload.clone(), digest, idle);
+                    numbers.insert(clients.spawn(async move { (number, ended.await) }).id(), number);
                 }
                 Some(ended) = clients.join_next_with_id() => {
                     let (client, last) = match ended {
-                        Ok((client, last)) => (client, last),
+                        Ok((client, (_, last))) => (client, last),
                         Err(error) => (error.id(), None),
                     };
-                    places.retain(|place| place.client != client);
-                    if let Some(last) = last {
-                        drop(listener);
+                    numbers.remove(&client).into_iter().for_each(|number| door.leave(number));
+                    let Some(last) = last else { continue };
+                    if matches!(last, ServeEvent::Delivered { .. }) && door.known().reports {
                         let _ = events.send(last).await;
-                        return;
+                        continue;
                     }
+                    drop(listener);
+                    let _ = events.send(last).await;
+                    return;
                 }
             }
         }
@@ -147,16 +189,9 @@ impl Server {
     }
 }
 
-/// Sends the client away that has taken the least, of several the one that came first.
-fn make_room(places: &mut Vec<Place>) {
-    let least = places.iter().enumerate().min_by_key(|(_, place)| place.taken.load(Ordering::Relaxed));
-    if let Some((index, _)) = least {
-        places.remove(index);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::door::CLIENTS;
     use super::*;
     use crate::wire::Algorithm;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -167,19 +202,26 @@ mod tests {
     struct Running {
         address: SocketAddr,
         events: mpsc::Receiver<ServeEvent>,
+        known: watch::Sender<Known>,
         last_call: tokio::sync::oneshot::Sender<()>,
         task: tokio::task::JoinHandle<()>,
     }
 
     async fn running(bytes: Vec<u8>) -> Running {
+        running_for(bytes, Known::default()).await
+    }
+
+    async fn running_for(bytes: Vec<u8>, known: Known) -> Running {
         let payload = Payload::from_bytes("main.py", bytes);
         let digest = payload.digest(Algorithm::Sha1).await.unwrap();
         let server = Server::bind(&"127.0.0.1:0".parse().unwrap(), None).await.unwrap();
         let address = server.local();
         let (events, receiver) = Server::events();
         let (last_call, called) = tokio::sync::oneshot::channel();
-        let task = tokio::spawn(server.run(payload, digest, IDLE, events, called));
-        Running { address, events: receiver, last_call, task }
+        let (known, device) = watch::channel(known);
+        let serving = Serving { payload, digest, idle: IDLE, device, events };
+        let task = tokio::spawn(server.run(serving, called));
+        Running { address, events: receiver, known, last_call, task }
     }
 
     impl Running {
@@ -228,6 +270,94 @@ mod tests {
         drop(device);
         assert!(read == file);
         server.until(|event| matches!(event, ServeEvent::Delivered { .. })).await;
+    }
+
+    /// One that has announced where it is not.
+    fn elsewhere() -> Known {
+        Known { address: Some([192, 0, 2, 7].into()), receiving: None, reports: true }
+    }
+
+    #[tokio::test]
+    async fn an_offer_to_a_device_that_reports_stands_though_a_stranger_took_the_whole_file() {
+        let file = vec![3; 3891];
+        let here = Known { address: Some([127, 0, 0, 1].into()), ..elsewhere() };
+        let mut server = running_for(file.clone(), here).await;
+        for _ in 0..2 {
+            let mut read = Vec::new();
+            TcpStream::connect(server.address).await.unwrap().read_to_end(&mut read).await.unwrap();
+            assert!(read == file);
+            server.until(|event| matches!(event, ServeEvent::Delivered { .. })).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_from_another_address_waits_with_nothing_sent_to_it_and_may_not_speak() {
+        let mut server = running_for(vec![3; 3891], elsewhere()).await;
+        let mut scan = TcpStream::connect(server.address).await.unwrap();
+        scan.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+        let spoke =
+            |event: &ServeEvent| matches!(event, ServeEvent::TurnedAway { cause: DropCause::Spoke, .. });
+        server.until(spoke).await;
+        drop(TcpStream::connect(server.address).await.unwrap());
+        let closed =
+            |event: &ServeEvent| matches!(event, ServeEvent::TurnedAway { cause: DropCause::Closed, .. });
+        server.until(closed).await;
+        let begun = Instant::now();
+        let mut read = Vec::new();
+        TcpStream::connect(server.address).await.unwrap().read_to_end(&mut read).await.unwrap();
+        assert_eq!(read.len(), 3891);
+        assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_many_strangers_that_have_waited_as_many_are_served_as_there_are_places() {
+        let mut server = running_for(vec![3; 1_000_000], elsewhere()).await;
+        let mut strangers = Vec::new();
+        for _ in 0..20 {
+            strangers.push(TcpStream::connect(server.address).await.unwrap());
+        }
+        for _ in 0..CLIENTS {
+            server.until(|event| matches!(event, ServeEvent::Connected { is_device: false, .. })).await;
+        }
+        strangers[19].read_exact(&mut [0; 1000]).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_device_behind_a_router_is_served_soon_after_its_word() {
+        let mut server = running_for(vec![3; 3891], elsewhere()).await;
+        let mut device = TcpStream::connect(server.address).await.unwrap();
+        let begun = Instant::now();
+        server.known.send_modify(|known| known.receiving = Some(begun));
+        device.read_to_end(&mut Vec::new()).await.unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+        drop(device);
+        let served = |event: &ServeEvent| matches!(event, ServeEvent::Connected { is_device: true, .. });
+        server.until(served).await;
+        server.until(|event| matches!(event, ServeEvent::Delivered { .. })).await;
+    }
+
+    #[tokio::test]
+    async fn what_a_device_that_reads_nothing_was_sent_is_not_progress() {
+        let mut server = running(vec![3; 400_000]).await;
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let mut device = socket.connect(server.address).await.unwrap();
+        // What its system takes for it is little; the rest waits in ours.
+        device.read_exact(&mut [0; 1000]).await.unwrap();
+        let mut furthest = 0;
+        while let Ok(Some(event)) =
+            tokio::time::timeout(Duration::from_millis(300), server.events.recv()).await
+        {
+            if let ServeEvent::Progress { sent, .. } = event {
+                furthest = sent;
+            }
+        }
+        if cfg!(any(target_os = "linux", target_os = "android")) {
+            assert!((1000..20_000).contains(&furthest), "{furthest}");
+        }
+        let mut rest = Vec::new();
+        device.read_to_end(&mut rest).await.unwrap();
+        assert_eq!(rest.len(), 399_000);
     }
 
     #[tokio::test]

@@ -4,7 +4,6 @@ use std::mem::replace;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,17 +11,17 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::address::Advertised;
-use crate::attempt::Delivery;
+use crate::attempt::{Delivery, OFFER_AGAIN, at};
 use crate::dialogue::{Asked, Dialogue, Input, Patience, Subject};
 use crate::error::SendError;
-use crate::event::Event;
+use crate::event::{Event, Strangers};
 use crate::feed::{Feed, Heard};
 use crate::items::Items;
 use crate::mqtt::{Ack, Lasting, Link};
 use crate::options::SendOptions;
 use crate::outcome::Outcome;
-use crate::serve::{DropCause, RangeEvent, Served, SharedPort};
-use crate::wire::{Ask, Content, DeviceName, DevicePath, ExtendedOffer, State};
+use crate::serve::{DropCause, RangeEvent, Served, SharedPort, Tally};
+use crate::wire::{Ask, Content, DeviceName, DevicePath, ExtendedOffer, OfferId, State};
 
 /// The most deletions that are listed of a dry run.
 const DELETIONS: usize = 10_000;
@@ -41,6 +40,8 @@ pub(crate) struct Stream<'a> {
     pub(crate) offer: &'a ExtendedOffer,
     pub(crate) advertised: &'a Advertised,
     pub(crate) options: &'a SendOptions,
+    /// The ids of the earlier offers of this delivery.
+    pub(crate) earlier: &'a [OfferId],
 }
 
 /// What a device asked for, or said that it would.
@@ -59,9 +60,10 @@ struct Seen {
     peer: Option<SocketAddr>,
     /// The connections that asked for something, and are not closed; whether they have it all.
     open: HashMap<SocketAddr, bool>,
-    /// When the last item had been handed over.
+    /// When the device had taken the last item.
     taken: Option<Instant>,
-    sent: Arc<AtomicU64>,
+    tally: Arc<Tally>,
+    strangers: Strangers,
 }
 
 impl Stream<'_> {
@@ -75,31 +77,40 @@ impl Stream<'_> {
             Content::Set(terms) => (true, terms.dry_run),
             _ => (false, false),
         };
-        let path = offer.path();
-        let subject =
-            Subject { path: path.clone(), digest: offer.digest, total: items.total(), is_set, dry_run };
+        let subject = Subject {
+            path: offer.path(),
+            digest: offer.digest,
+            total: items.total(),
+            is_set,
+            dry_run,
+            id: offer.id,
+            earlier: self.earlier.to_vec(),
+            // It has announced itself, or it would not be offered this.
+            waits: options.wait_for_device.then_some(options.connect_timeout),
+        };
         let mut dialogue =
             Dialogue::new(subject, topic.clone(), self.advertised.clone(), feed.announcement.as_ref());
 
-        let sent = Arc::<AtomicU64>::default();
+        let tally = Arc::<Tally>::default();
         let mut seen = Seen {
             wanted: Wanted::default(),
             peer: None,
             open: HashMap::new(),
             taken: None,
-            sent: Arc::clone(&sent),
+            tally: Arc::clone(&tally),
+            strangers: Strangers::default(),
         };
         let (events, mut served) = RangeEvent::channel();
         let (id, idle) = (offer.id, options.idle_timeout);
-        let _offered = port.offer(Served { items: items.clone(), id, dry_run, idle, events, sent });
-        // One that nobody waits for any more is of no use to a device that wakes.
+        let _offered = port.offer(Served { items: items.clone(), id, dry_run, idle, events, tally });
+        // Expires when the sender stops waiting: a device that wakes later must not act on it.
         let lasting = Lasting::For(options.connect_timeout);
         let publish = || self.link.patiently(|| self.link.publish(&topic, message.clone(), lasting));
         let mut publishing = pin!(publish());
         let (mut is_published, mut is_receiving) = (false, false);
         // The device reports by itself what keeps it from connecting, once it has tried for long enough.
         let silence = options.connect_timeout + options.confirm_timeout;
-        let (mut deadline, mut timer) = (None, pin!(sleep(silence)));
+        let (mut deadline, mut timer, mut again_at) = (None, pin!(sleep(silence)), None);
         let outcome = loop {
             if let Some(deadline) = deadline.filter(|deadline| *deadline != timer.deadline()) {
                 timer.as_mut().reset(deadline);
@@ -136,7 +147,7 @@ impl Stream<'_> {
                         Input::AnnouncedAnew(announcement)
                     }
                     Heard::Status(status) => {
-                        if status.answers(&path, &offer.digest) {
+                        if dialogue.is_answered_by(&status) {
                             renew(&mut deadline, silence);
                             if status.state == State::Receiving && !replace(&mut is_receiving, true) {
                                 options.tell(Event::Receiving);
@@ -146,6 +157,7 @@ impl Stream<'_> {
                     }
                     // The offer may be lost, and it does no harm twice.
                     Heard::Reconnected => {
+                        dialogue.missed_something();
                         if is_published && dialogue.patience() == Patience::Contact {
                             is_published = false;
                             publishing.set(publish());
@@ -165,21 +177,40 @@ impl Stream<'_> {
                     }
                 }
                 () = &mut timer, if deadline.is_some() => Input::Expired,
+                () = at(again_at), if again_at.is_some() => {
+                    again_at = None;
+                    if is_published && dialogue.is_absent() {
+                        is_published = false;
+                        publishing.set(publish());
+                    }
+                    continue;
+                }
             };
+            let was_absent = dialogue.is_absent();
             if let Some(outcome) = dialogue.step(input, silence) {
                 break outcome;
+            }
+            if dialogue.is_absent() && is_published && again_at.is_none() {
+                again_at = Some(Instant::now() + OFFER_AGAIN);
+                if !was_absent {
+                    options.tell(Event::WaitingForDevice { limit: options.connect_timeout });
+                }
             }
         };
         if outcome == Outcome::Planned {
             self.hear_last_words(&mut served, &mut seen).await?;
         }
+        seen.strangers.tell(options);
+        // Who has the file has taken what is on its way to it, whether or not its system has confirmed that.
+        let sent = if outcome.is_confirmed() { seen.tally.with_pending() } else { seen.tally.taken() };
         Ok(Delivery {
             outcome,
             peer: seen.peer,
             taken: seen.taken,
-            sent: seen.sent.load(Ordering::Relaxed),
+            sent,
             position: dialogue.position(),
             wanted: seen.wanted,
+            met: dialogue.patience() == Patience::Silence,
         })
     }
 
@@ -190,7 +221,12 @@ impl Stream<'_> {
     ) -> Result<(), SendError> {
         let until = Instant::now() + LAST_WORDS;
         loop {
-            let quiet = if seen.open.is_empty() { Instant::now() + FIRST_WORDS } else { until };
+            let quiet = match seen.open.is_empty() {
+                // It has closed, as it does after its last line.
+                true if seen.peer.is_some() => return Ok(()),
+                true => Instant::now() + FIRST_WORDS,
+                false => until,
+            };
             tokio::select! {
                 Some(event) = served.recv() => drop(self.served(event, seen)?),
                 () = sleep_until(quiet) => return Ok(()),
@@ -235,11 +271,15 @@ impl Stream<'_> {
                         | DropCause::Broke(ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted)
                 );
                 let is_through = seen.open.remove(&peer) == Some(true) && has_closed;
-                let sent = if known { seen.sent.load(Ordering::Relaxed) } else { 0 };
+                if !known {
+                    seen.strangers.add(peer, cause);
+                    return Ok(None);
+                }
                 if !is_through {
+                    let sent = seen.tally.taken();
                     options.tell(Event::Dropped { peer, sent, cause: cause.clone() });
                 }
-                known.then_some(Input::Dropped(cause))
+                Some(Input::Dropped(cause))
             }
             RangeEvent::Spoilt(error) => return Err(error.into()),
         })

@@ -1,9 +1,11 @@
 //! What a sender does with sets.
 
+use std::mem::replace;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
+use crate::attempt::OFFER_AGAIN;
 use crate::error::SendError;
 use crate::event::{Event, Observer};
 use crate::feed::{Feed, Heard};
@@ -38,6 +40,9 @@ pub struct SyncOptions {
     pub retry_pause: Duration,
     /// How long to wait for a word of the device, from the broker's acknowledgement on. 30 s.
     pub connect_timeout: Duration,
+    /// Whether a device that is not subscribed is waited for as long: it may be at its reboot. True. Needs MQTT 5; a
+    /// broker of 3.1.1 does not tell, and every device is waited for.
+    pub wait_for_device: bool,
     /// How long a connected device may take nothing of what it asked for. 20 s.
     pub idle_timeout: Duration,
     /// How long, beyond the connect time-out, a device may say, ask and take nothing: it hashes and copies
@@ -66,6 +71,7 @@ impl SyncOptions {
             retries: self.retries,
             retry_pause: self.retry_pause,
             connect_timeout: self.connect_timeout,
+            wait_for_device: self.wait_for_device,
             idle_timeout: self.idle_timeout,
             confirm_timeout: self.confirm_timeout,
             boot_timeout: self.boot_timeout,
@@ -76,8 +82,16 @@ impl SyncOptions {
 
 impl Default for SyncOptions {
     fn default() -> Self {
-        let SendOptions { reboot, retries, retry_pause, connect_timeout, idle_timeout, boot_timeout, .. } =
-            SendOptions::default();
+        let SendOptions {
+            reboot,
+            retries,
+            retry_pause,
+            connect_timeout,
+            wait_for_device,
+            idle_timeout,
+            boot_timeout,
+            ..
+        } = SendOptions::default();
         Self {
             delete: Delete::Nothing,
             dry_run: false,
@@ -87,6 +101,7 @@ impl Default for SyncOptions {
             retries,
             retry_pause,
             connect_timeout,
+            wait_for_device,
             idle_timeout,
             confirm_timeout: Duration::from_secs(120),
             boot_timeout,
@@ -127,15 +142,18 @@ pub struct Plan {
 /// How a set is taken back.
 #[derive(Debug, Clone)]
 pub struct RollbackOptions {
+    /// How long to wait for a device that is not subscribed: it may be at its reboot. 30 s. Needs MQTT 5.
+    pub connect_timeout: Duration,
     /// How long to wait for a device to be back after its reboot. 60 s.
     pub boot_timeout: Duration,
-    /// Who is told what happens; None: nobody.
+    /// Observer that receives progress events. `None` disables them.
     pub observer: Option<Observer>,
 }
 
 impl Default for RollbackOptions {
     fn default() -> Self {
-        Self { boot_timeout: SendOptions::default().boot_timeout, observer: None }
+        let SendOptions { connect_timeout, boot_timeout, .. } = SendOptions::default();
+        Self { connect_timeout, boot_timeout, observer: None }
     }
 }
 
@@ -160,6 +178,7 @@ impl Sender {
         let turn = self.turn(device);
         let _turn = turn.lock().await;
         let mut feed = Feed::of(device, self.link()).await?;
+        feed.late_announcement().await;
         let algorithm = feed.announcement.as_ref().map(Announcement::set_algorithm).unwrap_or_default();
         let prepared = set.prepare(algorithm).await?;
         self.sync_over(&mut feed, &prepared, device, &options, started).await
@@ -220,6 +239,7 @@ impl Sender {
         let turn = self.turn(device);
         let _turn = turn.lock().await;
         let mut feed = Feed::of(device, self.link()).await?;
+        feed.late_announcement().await;
         let tell = |event: Event| {
             tracing::debug!(?event);
             if let Some(observer) = &options.observer {
@@ -241,26 +261,41 @@ impl Sender {
         report.attempts = 1;
         feed.catch_up();
         tell(Event::Offered { attempt: 1, offer: AnyOffer::Extended(offer.clone()) });
-        let message = offer.to_string();
-        let lasting = Lasting::For(options.boot_timeout);
+        let (message, lasting) = (offer.to_string(), Lasting::For(options.boot_timeout));
+        let limit = options.connect_timeout;
+        let give_up = Instant::now() + limit;
+        let mut is_told = false;
         let publish = || self.link().publish(&topic, message.clone(), lasting);
-        if self.link().patiently(publish).await? == Ack::NoSubscribers {
-            report.outcome = Outcome::NotSubscribed { topic };
-            return Ok(report);
+        while self.link().patiently(publish).await? == Ack::NoSubscribers {
+            if Instant::now() >= give_up {
+                report.outcome = Outcome::NotSubscribed { topic, waited: Some(limit) };
+                report.elapsed = started.elapsed();
+                return Ok(report);
+            }
+            if !replace(&mut is_told, true) {
+                tell(Event::WaitingForDevice { limit });
+            }
+            // It has announced itself, and does so again when it is back.
+            feed.announcement_within(OFFER_AGAIN.min(give_up - Instant::now())).await;
         }
         tell(Event::WaitingForBoot);
         let asked = Instant::now();
         let answered = async {
             while let Some(heard) = feed.next().await {
                 match heard {
-                    Heard::Status(status) if status.answers(&path, &digest) => match status.state {
-                        State::Failed => {
-                            let (reason, text) = status.reason();
-                            return Some((Outcome::Failed { reason, text: text.to_owned() }, None));
+                    Heard::Status(status)
+                        if status.answers(&path, &digest)
+                            && status.offer.is_none_or(|answered| answered == offer.id) =>
+                    {
+                        match status.state {
+                            State::Failed => {
+                                let (reason, text) = status.reason();
+                                return Some((Outcome::Failed { reason, text: text.to_owned() }, None));
+                            }
+                            State::Receiving => tell(Event::Receiving),
+                            _ => {}
                         }
-                        State::Receiving => tell(Event::Receiving),
-                        _ => {}
-                    },
+                    }
                     // One that has only lost its connection has the set still.
                     Heard::Announced { anew: true } => {
                         let Some(announcement) = feed.announcement.clone() else { continue };

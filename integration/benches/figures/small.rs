@@ -1,8 +1,12 @@
 use std::path::Path;
+use std::process::Command;
+
+use mqtt_ota_integration::{Endpoint as _, Mosquitto, OriginalDevice, Step, binary};
 
 use crate::content::write_random;
 use crate::paho;
 use crate::place::Place;
+use crate::run::Run;
 use crate::sample::Sample;
 use crate::stage::Stage;
 
@@ -21,6 +25,43 @@ pub(crate) fn measure() {
     }
     for place in Place::all(BYTES as u64) {
         measure_in(&place, python.as_deref().ok());
+    }
+    measure_original(python.as_deref().ok());
+}
+
+/// The same file to the firmware of 2018, which announces nothing and reports nothing: both senders end when the device
+/// has closed.
+fn measure_original(python: Option<&Path>) {
+    const DEVICE: &str = "HEATER";
+    let (source, root) = (Place::disk(), Place::disk());
+    let (file, broker) = (source.file("main.py"), Mosquitto::start());
+    let device = OriginalDevice::boot(&broker, DEVICE, root.path());
+    let home = tempfile::tempdir().expect("a temporary folder");
+    let (mut ours, mut theirs) = (Sample::default(), Sample::default());
+    let settle = || {
+        assert_eq!(device.next_step(), Step::Installed("main.py".to_owned()));
+        assert_eq!(device.next_step(), Step::Booted);
+    };
+    for _ in 0..RUNS {
+        write_random(&file, BYTES);
+        let mut command = Command::new(binary());
+        command.env_clear().env("HOME", home.path()).env("MQTT_OTA_BROKER", broker.url());
+        command.args(["send", "--to", DEVICE, "--advertise", "127.0.0.1"]).arg(&file);
+        ours.add(Run::of(command).time());
+        settle();
+        if let Some(python) = python {
+            let mut command = Command::new(python);
+            command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/bench/paho_sender.py"));
+            command.arg(broker.address().port().to_string()).arg(DEVICE).arg(&file);
+            theirs.add(Run::of(command).time());
+            settle();
+        }
+    }
+    println!("  a device that announces nothing");
+    println!("    mqtt-ota send       {ours}, until the device has closed");
+    if python.is_some() {
+        println!("    Python, paho-mqtt   {theirs}, until the device has closed");
+        println!("    ratio                    1/{:.1} (goal: at most 1/8)", theirs.over(ours.median()));
     }
 }
 

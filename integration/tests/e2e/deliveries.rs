@@ -339,5 +339,5 @@ fn devices_are_listed_as_a_table_or_as_json() {
     let lines = scene.command("devices").arg("--json").finish().assert_status(0).json_lines();
     let names: Vec<_> = lines.iter().map(|line| line["device"].as_str().unwrap()).collect();
     assert_eq!(names, ["HALL", "NIGHTLAMP"]);
-    assert_eq!(lines[1]["free"], 1_000_000);
+    assert_eq!(lines[1]["free"], 100_000_000);
 }

@@ -70,7 +70,7 @@ fn a_late_answer_to_one_attempt_is_none_to_the_next() {
     let options = SendOptions { retry_pause: Duration::from_millis(500), ..impatient() };
     let sending = application.send(&file(), "LAMP", options);
     let first = device.offer();
-    device.report("failed", &first, "short").report("failed", &first, "write");
+    device.fail(&first, "short").report("failed", &first, "write");
     device.install(&device.offer());
     assert_eq!(application.report(sending).outcome, Outcome::Installed);
 }
@@ -98,7 +98,7 @@ fn unchanged_after_a_broken_attempt_means_that_it_was_installed_by_it() {
     let device = RawDevice::join(&broker, "LAMP");
     device.announce();
     let sending = application.send(&file(), "LAMP", impatient());
-    device.report("failed", &device.offer(), "timeout");
+    device.fail(&device.offer(), "timeout");
     device.report("installed", &device.offer(), "unchanged");
     assert_eq!(application.report(sending).outcome, Outcome::Installed);
 }

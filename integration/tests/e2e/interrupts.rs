@@ -65,7 +65,7 @@ fn while_the_answer_is_waited_for() {
 #[test]
 fn while_the_next_try_is_waited_for() {
     interrupts_after(&["--retries", "1", "--retry-pause", "120s"], |sending, device, offer| {
-        device.report("failed", offer, "short");
+        device.fail(offer, "short");
         sending.stdout().wait_for("\"retrying\"");
     });
 }

@@ -207,7 +207,7 @@ fn what_passes_by_itself_is_offered_again_and_what_does_not_is_not() {
     device.announce();
     for reason in ["connect", "timeout", "short", "hash-mismatch"] {
         let sending = send(&application, "LAMP", impatient());
-        device.report("failed", &device.offer(), &format!("{reason} something"));
+        device.fail(&device.offer(), &format!("{reason} something"));
         device.install(&device.offer());
         let report = application.report(sending);
         assert_eq!((report.outcome, report.attempts), (Outcome::Installed, 2), "{reason}");
@@ -221,7 +221,7 @@ fn what_passes_by_itself_is_offered_again_and_what_does_not_is_not() {
     }
     let sending = send(&application, "LAMP", SendOptions { retries: 1, ..impatient() });
     for _ in 0..2 {
-        device.report("failed", &device.offer(), "short");
+        device.fail(&device.offer(), "short");
     }
     let report = application.report(sending);
     assert!(matches!(report.outcome, Outcome::Failed { reason: Reason::Short, .. }));

@@ -13,6 +13,7 @@
 )]
 
 mod announcements;
+mod answers;
 mod bad_devices;
 mod bad_files;
 mod broker_bounds;
@@ -47,8 +48,11 @@ mod power_loss_set;
 mod receiver_sets;
 mod refusals;
 mod sets;
+mod strangers;
 #[cfg(unix)]
 mod systemd;
 mod tls;
+mod transfers;
 mod trials;
 mod vectors;
+mod waiting;

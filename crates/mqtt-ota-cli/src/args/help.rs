@@ -61,6 +61,8 @@ Outcomes:
   failed            The device says why it did not install the file
   not-subscribed    The broker says that no such device is there (MQTT 5 only)
   nobody-connected  No device came for the file
+  no-room           The file does not fit into the space that the device announced
+  taken-by-another  Somebody else took the whole file, and the device said nothing
   interrupted       A device came and did not take the whole file
   not-back-online   With --wait-boot: installed, not heard to be back in time
   rolled-back       With --wait-boot: back with the old files, as it says
@@ -77,6 +79,8 @@ JSON:
     asked       peer path files offset (a device that can resume says where)
     progress    peer sent total (at most ten a second)
     dropped     peer sent cause
+    turned-away count last cause (connections of others than the device)
+    waiting-for-device  limit (it was on the broker and is not now)
     delivered   peer (of a plain offer; a device that resumes says when it is
                 done)
     retrying    attempt of after because

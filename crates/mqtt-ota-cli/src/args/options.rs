@@ -156,8 +156,8 @@ pub(crate) struct Retrying {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Patience")]
 pub(crate) struct Waiting {
-    /// How long a device may take to connect after the offer, such as 500ms, 30s or 2m [env:
-    /// MQTT_OTA_CONNECT_TIMEOUT] [default: 30s]
+    /// How long a device may take to connect after the offer, or to be back on the broker, such as 500ms, 30s or 2m
+    /// [env: MQTT_OTA_CONNECT_TIMEOUT] [default: 30s]
     #[arg(long, value_name = "TIME")]
     connect_timeout: Option<String>,
 
@@ -192,6 +192,16 @@ pub(crate) struct Reboot {
         help_heading = "Patience"
     )]
     boot_timeout: Option<String>,
+}
+
+/// How long a device may take that is at its reboot, for commands that send it no file.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Patience")]
+pub(crate) struct Absence {
+    /// How long a device may take to be on the broker, such as 500ms, 30s or 2m [env: MQTT_OTA_CONNECT_TIMEOUT]
+    /// [default: 30s]
+    #[arg(long, value_name = "TIME")]
+    connect_timeout: Option<String>,
 }
 
 /// How long a reboot may take, for commands that always wait for it.
@@ -279,6 +289,13 @@ impl Waiting {
 impl Reboot {
     pub(crate) fn add_to(&self, flags: Flags) -> Flags {
         flags.with_text("boot-timeout", &self.boot_timeout)
+    }
+}
+
+impl Absence {
+    pub(crate) fn add_to(&self, flags: Flags) -> Flags {
+        let Self { connect_timeout } = self;
+        flags.with_text("connect-timeout", connect_timeout)
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) fn run(args: &Rollback, config: Option<&Path>, printer: &Arc<Printer>
 
 fn take_back(args: &Rollback, config: Option<&Path>, printer: &Arc<Printer>) -> Result<Exit, Problem> {
     let flags = args.groups.add_to(args.parallel.add_to(args.connection.flags()));
-    let settings = super::settings(args.boot.add_to(flags), config)?;
+    let settings = super::settings(args.boot.add_to(args.absence.add_to(flags)), config)?;
     let devices = targets::resolve("--to", &args.to, &settings.groups)?;
     super::block_on(from_all(&settings, &devices, printer))
 }
@@ -79,6 +79,7 @@ async fn from_device(
     let track = Arc::new(track.called("the last set"));
     let observer = Arc::clone(&track);
     let options = RollbackOptions {
+        connect_timeout: settings.connect_timeout.value,
         boot_timeout: settings.boot_timeout.value,
         observer: Some(Observer::new(move |event| observer.event(&event))),
     };

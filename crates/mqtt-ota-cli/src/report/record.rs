@@ -30,6 +30,8 @@ pub(crate) enum Step {
     Asked { peer: String, path: String, files: usize, offset: u64 },
     Progress { peer: String, sent: u64, total: u64 },
     Dropped { peer: String, sent: u64, cause: String },
+    TurnedAway { count: u64, last: String, cause: String },
+    WaitingForDevice { limit: f64 },
     Delivered { peer: String },
     Retrying { attempt: u32, of: u32, after: f64, because: String },
     Installed,
@@ -148,6 +150,10 @@ impl Step {
             Event::Dropped { peer, sent, cause } => {
                 Self::Dropped { peer: peer.to_string(), sent: *sent, cause: cause.to_string() }
             }
+            Event::TurnedAway { count, last, cause } => {
+                Self::TurnedAway { count: *count, last: last.to_string(), cause: cause.to_string() }
+            }
+            Event::WaitingForDevice { limit } => Self::WaitingForDevice { limit: seconds(*limit) },
             Event::Delivered { peer } => Self::Delivered { peer: peer.to_string() },
             Event::Retrying { attempt, of, after, because } => Self::Retrying {
                 attempt: *attempt,
@@ -229,6 +235,8 @@ pub(crate) fn code(outcome: &Outcome) -> &'static str {
         Outcome::Failed { .. } => "failed",
         Outcome::NotSubscribed { .. } => "not-subscribed",
         Outcome::NobodyConnected { .. } => "nobody-connected",
+        Outcome::NoRoom { .. } => "no-room",
+        Outcome::TakenByAnother { .. } => "taken-by-another",
         Outcome::Interrupted { .. } => "interrupted",
         Outcome::NotBackOnline { .. } => "not-back-online",
         Outcome::RolledBack { .. } => "rolled-back",

@@ -64,6 +64,8 @@ impl Delivery {
             // Who fails is tried again after the others had their turn.
             retries: 0,
             connect_timeout,
+            // It is given its files when it announces itself, and others go first until then.
+            wait_for_device: false,
             idle_timeout,
             confirm_timeout,
             observer: self.observer.clone(),
@@ -121,6 +123,7 @@ impl Delivery {
             reboot,
             retries: 1,
             connect_timeout,
+            wait_for_device: false,
             idle_timeout,
             observer,
             ..SendOptions::default()

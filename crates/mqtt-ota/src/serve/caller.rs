@@ -1,7 +1,6 @@
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -12,7 +11,8 @@ use tokio::time::timeout;
 
 use super::DropCause;
 use super::client::End;
-use super::parcel::Parcel;
+use super::confirmed::Confirms;
+use super::outflow::{Outflow, Tally};
 use super::register::{Register, Stay};
 use super::shared::RangeEvent;
 use crate::items::Items;
@@ -28,8 +28,8 @@ pub(crate) struct Served {
     /// How long a client may take nothing.
     pub(crate) idle: Duration,
     pub(crate) events: mpsc::Sender<RangeEvent>,
-    /// Bytes that were handed to the system, for all clients.
-    pub(crate) sent: Arc<AtomicU64>,
+    /// Bytes for all clients.
+    pub(crate) tally: Arc<Tally>,
 }
 
 /// One client, as its own task sees it.
@@ -63,11 +63,13 @@ impl Caller {
             }
         };
         let _ = served.events.send(RangeEvent::Connected { peer }).await;
+        let (mut reader, mut writer) = stream.into_split();
         let ended = tokio::select! {
-            ended = answer(&mut stream, peer, &served, received, first) => ended,
+            ended = answer((&mut reader, &mut writer), peer, &served, received, first) => ended,
             _ = sent_away => Err(End::Dropped(DropCause::Crowded)),
         };
-        drop(stream);
+        writer.forget();
+        drop(reader);
         register.leave(place, served.id);
         let last = match ended {
             Err(End::Spoilt(error)) => RangeEvent::Spoilt(error),
@@ -83,13 +85,14 @@ enum Never {}
 
 /// Answers one request after the other, until the client goes or does what no device does. A client that has shown that
 /// it knows the offer may think as long as it likes: it hashes what it has.
-async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: &mut S,
+async fn answer<R: AsyncRead + Unpin, W: AsyncWrite + Confirms + Unpin>(
+    (reader, writer): (&mut R, &mut W),
     peer: SocketAddr,
     served: &Served,
     mut received: BytesMut,
     mut request: Request,
 ) -> Result<Never, End> {
+    let mut outflow = Outflow::new(writer, peer, served);
     loop {
         if request.id != served.id {
             return Err(End::Dropped(DropCause::Stranger));
@@ -108,10 +111,9 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
         let _ = served.events.send(RangeEvent::Asked { peer, ask: request.ask.clone() }).await;
         if let Ask::Range { first, last, offset } = request.ask {
             let last = last.unwrap_or_else(|| served.items.last());
-            send(stream, peer, served, first..=last, offset).await?;
-            let _ = served.events.send(RangeEvent::Sent { peer, last }).await;
+            send(&mut outflow, served, first..=last, offset).await?;
         }
-        request = next(stream, &mut received).await.map_err(End::Dropped)?;
+        request = outflow.during(next(reader, &mut received)).await?.map_err(End::Dropped)?;
     }
 }
 
@@ -144,14 +146,13 @@ async fn next<S: AsyncRead + Unpin>(stream: &mut S, received: &mut BytesMut) -> 
 }
 
 /// Sends the items, the first from an offset on.
-async fn send<S: AsyncWrite + Unpin>(
-    stream: &mut S,
-    peer: SocketAddr,
+async fn send<W: AsyncWrite + Confirms + Unpin>(
+    outflow: &mut Outflow<'_, W>,
     served: &Served,
     range: RangeInclusive<u32>,
     mut offset: u64,
 ) -> Result<(), End> {
-    let (mut parcel, mut spent) = (Parcel::default(), Vec::new());
+    let mut spent = Vec::new();
     // The next file is opened and read while one is sent, so that many small ones go like a large one.
     let start = |number: u32, offset| {
         served.items.get(number).map(|item| (number, item.payload.chunks(item.digest, offset)))
@@ -161,25 +162,25 @@ async fn send<S: AsyncWrite + Unpin>(
     while let Some((number, mut chunks)) = ahead.take() {
         ahead = if number < last { start(number + 1, 0) } else { None };
         let mut is_whole = false;
-        while let Some(chunk) = parcel.wait_for(chunks.next(spent), stream, peer, served).await? {
-            if parcel.has_no_room(&chunk) {
-                parcel.send(stream, peer, served).await?;
+        while let Some(chunk) = outflow.wait_for(chunks.next(spent)).await? {
+            if outflow.has_no_room(&chunk) {
+                outflow.send().await?;
             }
             offset += chunk.len() as u64;
-            spent = parcel.put(chunk);
+            spent = outflow.put(chunk);
             is_whole = !chunks.is_more();
-            parcel.mark(number, offset, is_whole);
-            if parcel.is_full() {
-                spent = parcel.send(stream, peer, served).await?;
+            outflow.mark(number, offset, is_whole);
+            if outflow.is_full() {
+                spent = outflow.send().await?;
             }
         }
         // Of one that is empty there is no chunk.
         if !is_whole {
-            parcel.mark(number, offset, true);
+            outflow.mark(number, offset, true);
         }
         (spent, offset) = (Vec::new(), 0);
     }
-    parcel.send(stream, peer, served).await.map(drop)
+    outflow.finish(last).await
 }
 
 #[cfg(test)]
@@ -207,15 +208,16 @@ mod tests {
         let files = [item("a", b"one"), item("b", b""), item("c", b"three")];
         let items = Items::set(item("set", b"manifest"), files);
         let id = ID.parse().unwrap();
-        let served = Served { items, id, dry_run, idle: IDLE, events, sent: Arc::default() };
-        let (mut ours, theirs) = duplex(8);
+        let served = Served { items, id, dry_run, idle: IDLE, events, tally: Arc::default() };
+        let (ours, theirs) = duplex(8);
+        let (mut reader, mut writer) = tokio::io::split(ours);
         let serving = async {
             let (peer, mut received) = ("192.0.2.1:1".parse().unwrap(), BytesMut::new());
-            let ended = match first(&mut ours, &mut received, IDLE).await {
-                Ok(first) => answer(&mut ours, peer, &served, received, first).await,
+            let ended = match first(&mut reader, &mut received, IDLE).await {
+                Ok(first) => answer((&mut reader, &mut writer), peer, &served, received, first).await,
                 Err(cause) => Err(End::Dropped(cause)),
             };
-            drop(ours);
+            drop((reader, writer));
             ended
         };
         let (ended, acted) = tokio::join!(serving, act(theirs));

@@ -8,18 +8,24 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::ServeEvent;
+use super::confirmed::Confirms;
+use super::pace::Pace;
 use crate::payload::{Payload, PayloadError};
 use crate::wire::{Digest, RequestError};
 
-/// Bytes that wait in the system to be sent to one client. Whether a client takes anything shows only when
-/// there is room again, so the time-out for a stalled one is in effect a least rate: this over the time-out.
-/// (Linux would let a fast reader's buffer grow to 4 MB, which takes an ESP8266 minutes.)
+/// Bytes that wait in the system to be sent to one client. (Linux would let a fast reader's buffer grow to 4 MB, which
+/// takes an ESP8266 minutes, and a sender that is interrupted would leave them all behind.)
+#[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) const SEND_BUFFER: usize = 64 * 1024;
-/// How long after its goodbye a client that never read may still be found out: its reset takes one round
-/// trip. Nobody waits for this who has the device's own word.
+/// The same, where the system does not tell what of it the client has confirmed: what it takes shows only when there is
+/// room again, so the time-out for a stalled one is in effect a least rate, this over the time-out.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) const SEND_BUFFER: usize = 8 * 1024;
+/// Where the system does not tell what a client has confirmed: how long after its goodbye one that never read may still
+/// be found out, since its reset takes one round trip. Nobody waits for this who has the device's own word.
 const SETTLE: Duration = Duration::from_millis(50);
 
 /// Why a client was served no longer.
@@ -60,13 +66,24 @@ pub(super) struct Client {
     pub(super) peer: SocketAddr,
     /// Bytes that it has taken.
     pub(super) taken: Arc<AtomicU64>,
+    /// Resolves when it may be served, and says whether it may be the device.
+    pub(super) turn: oneshot::Receiver<bool>,
     /// Resolves when others need the place.
     pub(super) sent_away: oneshot::Receiver<()>,
     pub(super) events: mpsc::Sender<ServeEvent>,
 }
 
+/// How far a client is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// It has taken so many bytes.
+    Taken(u64),
+    /// All of them were handed to the system.
+    Written,
+}
+
 impl Client {
-    /// Serves the file to it; yields what ends the offer, or nothing.
+    /// Serves the file to it, once it is its turn; yields what may end the offer, or nothing.
     pub(super) async fn serve(
         self,
         mut stream: TcpStream,
@@ -74,28 +91,49 @@ impl Client {
         digest: Digest,
         idle: Duration,
     ) -> Option<ServeEvent> {
-        let Self { peer, taken, sent_away, events } = self;
+        let Self { peer, taken, mut turn, mut sent_away, events } = self;
+        let waited = tokio::select! {
+            biased;
+            _ = &mut sent_away => Err(DropCause::Crowded),
+            Ok(is_device) = &mut turn => Ok(is_device),
+            cause = no_device(&mut stream) => Err(cause),
+        };
+        let is_device = match waited {
+            Ok(is_device) => is_device,
+            Err(cause) => {
+                drop(stream);
+                let _ = events.send(ServeEvent::TurnedAway { peer, cause }).await;
+                return None;
+            }
+        };
         // Until it was sent everything, a connection that ends here is reset: a plain stream that was cut
         // off would look like its end.
         let socket = SockRef::from(&stream).try_clone().ok();
         let reset = |on: bool| drop(socket.as_ref().map(|s| s.set_linger(on.then_some(Duration::ZERO))));
-        let total = payload.len();
-        reset(total > 0);
-        let _ = events.send(ServeEvent::Connected { peer }).await;
-        let report = |sent| {
-            if sent == total {
-                reset(false);
-            }
-            taken.store(sent, Ordering::Relaxed);
-            let _ = events.try_send(ServeEvent::Progress { peer, sent, at: Instant::now() });
+        reset(payload.len() > 0);
+        let _ = events.send(ServeEvent::Connected { peer, is_device }).await;
+        let report = |step| {
+            let event = match step {
+                Step::Taken(sent) => {
+                    taken.store(sent, Ordering::Relaxed);
+                    ServeEvent::Progress { peer, sent }
+                }
+                Step::Written => {
+                    reset(false);
+                    ServeEvent::Written { peer, at: Instant::now() }
+                }
+            };
+            let _ = events.try_send(event);
         };
         let ended = tokio::select! {
-            ended = stream_out(&mut stream, &payload, digest, idle, report) => ended,
+            ended = stream_out(&mut stream, &payload, digest, idle, &socket, report) => ended,
             _ = sent_away => Err(End::Dropped(DropCause::Crowded)),
         };
         let end = match ended {
             Ok(()) => {
-                sleep(SETTLE).await;
+                if socket.confirmed().is_none() {
+                    sleep(SETTLE).await;
+                }
                 match stream.take_error() {
                     Ok(None) => return Some(ServeEvent::Delivered { peer }),
                     Ok(Some(error)) | Err(error) => End::Dropped(DropCause::Broke(error.kind())),
@@ -126,58 +164,77 @@ impl From<io::Error> for End {
     }
 }
 
-/// Writes the whole payload, half-closes, and waits until the client closes in turn. Each of these must make
-/// progress within `idle`. A client that sends anything, or closes before it was sent the end, has not
-/// taken the file.
+/// Waits until a client does what no device does that has not been sent everything.
+async fn no_device(mut reader: impl AsyncRead + Unpin) -> DropCause {
+    let mut byte = [0];
+    match reader.read(&mut byte).await {
+        Ok(0) => DropCause::Closed,
+        Ok(_) => DropCause::Spoke,
+        Err(error) => DropCause::Broke(error.kind()),
+    }
+}
+
+/// Writes the whole payload, half-closes, and waits until the client closes in turn. It must take something within each
+/// `idle`. A client that sends anything, or closes before it has confirmed the end, has not taken the file.
 async fn stream_out<S: AsyncRead + AsyncWrite>(
     stream: S,
     payload: &Payload,
     digest: Digest,
     idle: Duration,
-    mut report: impl FnMut(u64),
+    socket: &impl Confirms,
+    report: impl Fn(Step),
 ) -> Result<(), End> {
-    let (mut reader, mut writer) = tokio::io::split(stream);
-    let listen = async {
-        let mut byte = [0];
-        match reader.read(&mut byte).await {
-            Ok(0) => End::Dropped(DropCause::Closed),
-            Ok(_) => End::Dropped(DropCause::Spoke),
-            Err(error) => error.into(),
+    let (reader, mut writer) = tokio::io::split(stream);
+    let mut listen = std::pin::pin!(no_device(reader));
+    let look = |pace: &mut Pace| {
+        if pace.look(socket.confirmed()) > 0 {
+            report(Step::Taken(pace.taken()));
         }
     };
-    tokio::pin!(listen);
     let send = async {
+        let mut pace = Pace::new(idle);
         let mut chunks = payload.chunks(digest, 0);
-        let (mut spent, mut sent) = (Vec::new(), 0);
+        let mut spent = Vec::new();
         while let Some(chunk) = chunks.next(spent).await.map_err(End::Spoilt)? {
             let mut rest = chunk.as_slice();
             while !rest.is_empty() {
-                let taken = within(idle, writer.write(rest)).await?;
-                rest = rest.get(taken..).unwrap_or_default();
-                sent += taken as u64;
-                report(sent);
+                pace.begin();
+                let mut writing = std::pin::pin!(writer.write(rest));
+                let written = loop {
+                    match pace.moment(&mut writing, false).await? {
+                        Some(written) => break written?,
+                        None => look(&mut pace),
+                    }
+                };
+                if written == 0 {
+                    return Err(End::Dropped(DropCause::Closed));
+                }
+                pace.wrote(written);
+                look(&mut pace);
+                rest = rest.get(written..).unwrap_or_default();
             }
             spent = chunk;
         }
-        within(idle, writer.shutdown()).await
+        writer.shutdown().await?;
+        report(Step::Written);
+        Ok(pace)
     };
-    tokio::select! {
+    let mut pace = tokio::select! {
         biased;
-        end = &mut listen => return Err(end),
+        cause = &mut listen => return Err(End::Dropped(cause)),
         sent = send => sent?,
-    }
-    match timeout(idle, listen).await {
-        Ok(End::Dropped(DropCause::Closed)) => Ok(()),
-        Ok(end) => Err(end),
-        Err(_) => Err(End::Dropped(DropCause::Stalled(idle))),
-    }
-}
-
-pub(super) async fn within<T>(idle: Duration, work: impl Future<Output = io::Result<T>>) -> Result<T, End> {
-    match timeout(idle, work).await {
-        Ok(done) => Ok(done?),
-        Err(_) => Err(End::Dropped(DropCause::Stalled(idle))),
-    }
+    };
+    pace.begin();
+    let cause = loop {
+        match pace.moment(&mut listen, false).await? {
+            Some(cause) => break cause,
+            None => look(&mut pace),
+        }
+    };
+    look(&mut pace);
+    // Whoever closes because it has read the end confirms it with that very packet.
+    let has_the_end = socket.confirmed().is_none_or(|confirmed| confirmed > payload.len());
+    if cause == DropCause::Closed && has_the_end { Ok(()) } else { Err(End::Dropped(cause)) }
 }
 
 #[cfg(test)]
@@ -196,10 +253,16 @@ mod tests {
         let payload = Payload::from_bytes("main.py", bytes);
         let digest = payload.digest(Algorithm::Sha1).await.unwrap();
         let (ours, theirs) = duplex(8);
-        let mut sent = 0;
-        let (served, acted) =
-            tokio::join!(stream_out(ours, &payload, digest, IDLE, |so_far| sent = so_far), act(theirs));
-        (served, acted, sent)
+        let sent = std::cell::Cell::new(0);
+        let report = |step| match step {
+            Step::Taken(so_far) => sent.set(so_far),
+            Step::Written => {}
+        };
+        let (served, acted) = tokio::join!(
+            stream_out(ours, &payload, digest, IDLE, &None::<socket2::Socket>, report),
+            act(theirs)
+        );
+        (served, acted, sent.get())
     }
 
     fn cause(served: Result<(), End>) -> DropCause {

@@ -24,13 +24,13 @@ pub(crate) enum RangeEvent {
         peer: SocketAddr,
         ask: Ask,
     },
-    /// Bytes were handed to the system for it. Some of these may be left out, but not an item's last.
+    /// It has taken bytes. Some of these may be left out, but not an item's last.
     Progress {
         peer: SocketAddr,
         item: u32,
         offset: u64,
     },
-    /// All that it asked for was handed to the system; the last item of it.
+    /// It has taken all that it asked for; the last item of it.
     Sent {
         peer: SocketAddr,
         last: u32,
@@ -137,7 +137,7 @@ mod tests {
     fn offer(port: &Arc<SharedPort>, items: Items, id: &str) -> (Offered, mpsc::Receiver<RangeEvent>) {
         let (events, receiver) = RangeEvent::channel();
         let (id, idle) = (id.parse().unwrap(), Duration::from_secs(5));
-        (port.offer(Served { items, id, dry_run: false, idle, events, sent: Arc::default() }), receiver)
+        (port.offer(Served { items, id, dry_run: false, idle, events, tally: Arc::default() }), receiver)
     }
 
     const ID: &str = "0123456789abcdef";

@@ -34,7 +34,8 @@ async fn waited(heard: &[fn(&Post<News>)]) -> Duration {
     let options = SendOptions { connect_timeout: CONNECT, ..SendOptions::default() };
     let link = Link::accepting();
     let (link, device, items, offer) = (&link, &device, &items, &offer);
-    let stream = Stream { link, device, items, offer, advertised: &advertised, options: &options };
+    let stream =
+        Stream { link, device, items, offer, advertised: &advertised, options: &options, earlier: &[] };
     let port = Ports::new(Listen::default(), false).shared(None).await.unwrap();
     let (says, news) = inbox(1);
     let mut feed = Feed::routed(news, None);
