@@ -116,7 +116,7 @@ const OPTIONS: &[(&str, &[&str])] = &[
     ("completions", &[]),
     ("man", &["dir"]),
 ];
-const BROKER: &str = "broker user password-file ca-file";
+const BROKER: &str = "broker user password-file protocol ca-file tls-fingerprint client-cert client-key";
 const SERVING: &str = "listen advertise";
 const DEVICES: &str = "parallel groups";
 const TRIES: &str = "retries retry-pause";

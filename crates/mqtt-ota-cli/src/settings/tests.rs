@@ -153,6 +153,8 @@ fn every_setting_can_be_a_variable() {
         let value = match name {
             "listen" => "8266",
             "advertise" | "broker" => "nas.lan",
+            "protocol" => "3.1.1",
+            "tls-fingerprint" => &"5A".repeat(32),
             _ => "7",
         };
         let settings = resolve(&[], &[(&variable, value)], &path).unwrap();
