@@ -326,6 +326,10 @@ pub(crate) struct Status {
     #[arg(value_name = "DIR")]
     pub(crate) folder: PathBuf,
 
+    /// The name of the folder's keeper, where `mqtt-ota keep` was given one [default: the folder's name]
+    #[arg(long, value_name = "NAME", value_parser = options::topic_level)]
+    pub(crate) name: Option<String>,
+
     /// Print the devices as JSON, one object a line
     #[arg(long)]
     pub(crate) json: bool,
@@ -422,6 +426,16 @@ impl Cli {
             return Err(command.error(ErrorKind::ArgumentConflict, message));
         }
         Ok(cli)
+    }
+
+    /// Whether it runs for days, so that a person wants to know when something happened.
+    pub(crate) fn is_service(&self) -> bool {
+        match &self.command {
+            Command::Keep(_) => true,
+            #[cfg(feature = "broker")]
+            Command::Broker(_) => true,
+            _ => false,
+        }
     }
 
     /// Whether standard output carries JSON.

@@ -12,8 +12,9 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::line::Line;
 use crate::printer::{Printer, Verbosity};
 
-/// Sends the libraries' log records to the printer.
-pub(crate) fn start(printer: &Arc<Printer>) {
+/// Sends the libraries' log records to the printer. `is_dated`: each with the local time, unless what is written goes to
+/// systemd's journal, which has its own.
+pub(crate) fn start(printer: &Arc<Printer>, is_dated: bool) {
     let level = match printer.verbosity() {
         Verbosity::Quiet => LevelFilter::ERROR,
         Verbosity::Normal => LevelFilter::WARN,
@@ -34,28 +35,55 @@ pub(crate) fn start(printer: &Arc<Printer>) {
         .without_time()
         .with_level(false)
         .with_target(printer.verbosity() >= Verbosity::Debug)
-        .with_writer(Lines(Arc::clone(printer)));
+        .with_writer(Lines { printer: Arc::clone(printer), is_dated: is_dated && !is_journal() });
     // Fails where there is a subscriber already; then that one has the records.
     let _ = tracing_subscriber::registry().with(targets).with(layer).try_init();
 }
 
-struct Lines(Arc<Printer>);
+struct Lines {
+    printer: Arc<Printer>,
+    is_dated: bool,
+}
 
 impl<'a> MakeWriter<'a> for Lines {
     type Writer = LineWriter<'a>;
 
     fn make_writer(&'a self) -> LineWriter<'a> {
-        LineWriter { printer: &self.0, level: Level::ERROR, record: Vec::new() }
+        self.line(Level::ERROR)
     }
 
     fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> LineWriter<'a> {
-        LineWriter { printer: &self.0, level: *metadata.level(), record: Vec::new() }
+        self.line(*metadata.level())
     }
+}
+
+impl Lines {
+    fn line(&self, level: Level) -> LineWriter<'_> {
+        LineWriter { printer: &self.printer, is_dated: self.is_dated, level, record: Vec::new() }
+    }
+}
+
+/// Whether standard error goes to systemd's journal: `JOURNAL_STREAM` names its device and inode.
+#[cfg(unix)]
+fn is_journal() -> bool {
+    use std::os::fd::AsFd as _;
+    use std::os::unix::fs::MetadataExt as _;
+
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
+    let file = io::stderr().as_fd().try_clone_to_owned().map(std::fs::File::from);
+    let metadata = file.and_then(|file| file.metadata());
+    metadata.is_ok_and(|metadata| stream == format!("{}:{}", metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+fn is_journal() -> bool {
+    false
 }
 
 /// Collects one record and hands it over whole.
 struct LineWriter<'a> {
     printer: &'a Printer,
+    is_dated: bool,
     level: Level,
     record: Vec<u8>,
 }
@@ -75,11 +103,17 @@ impl Drop for LineWriter<'_> {
     fn drop(&mut self) {
         let record = String::from_utf8_lossy(&self.record);
         let record = record.trim();
+        let line = Line::new();
+        let line = if self.is_dated {
+            line.faint(jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S ").to_string())
+        } else {
+            line
+        };
         let line = match self.level {
-            Level::ERROR => Line::new().bad("error:").plain(' ').plain(record),
-            Level::WARN => Line::new().doubtful("warning:").plain(' ').plain(record),
-            Level::INFO => Line::new().plain(record),
-            _ => Line::new().faint(record),
+            Level::ERROR => line.bad("error:").plain(' ').plain(record),
+            Level::WARN => line.doubtful("warning:").plain(' ').plain(record),
+            Level::INFO => line.plain(record),
+            _ => line.faint(record),
         };
         self.printer.log(&line);
     }

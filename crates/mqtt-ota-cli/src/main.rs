@@ -42,7 +42,7 @@ fn main() -> ExitCode {
         }
     };
     let printer = Arc::new(Printer::new(cli.general.color(), cli.general.verbosity(), cli.json()));
-    log::start(&printer);
+    log::start(&printer, cli.is_service());
     match commands::run(cli, &printer) {
         Ok(exit) => exit.into(),
         Err(problem) if problem.is_closed_output() => Exit::Done.into(),

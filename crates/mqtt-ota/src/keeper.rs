@@ -9,7 +9,8 @@
 //! - `duty`: what is to be done for one device; `rollout`: who may be given anything now, in its `window`. No
 //!   socket and no clock.
 //! - `delivery`: one device being given its files; `slots`: those that are; `queue`: those that wait for it.
-//! - `lease`: which keeper is at work, and `role`: how that is told.
+//! - `lease`: which keeper is at work, and `role`: how that is told; `others`: the same of keepers of other names.
+//! - `outbox`: what is to be retained at the broker.
 //! - `keeping`: all of it together.
 
 mod checkout;
@@ -17,6 +18,7 @@ mod delivery;
 mod device;
 mod duty;
 mod ear;
+mod echo;
 mod error;
 mod folders;
 mod keeping;
@@ -24,6 +26,7 @@ mod lease;
 mod lookout;
 mod memory;
 mod options;
+mod others;
 mod outbox;
 mod queue;
 mod role;
@@ -37,6 +40,7 @@ mod status;
 mod touched;
 mod watch;
 mod window;
+mod words;
 
 use std::convert::Infallible;
 use std::path::{self, Path, PathBuf};
@@ -76,12 +80,11 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Begins to watch `root`, which has one folder for each device in it, and to listen to the devices. What is put in
+    /// Begins to watch `root`, which has one folder for each device in it. What is put in
     /// its place later on, such as another target of a link, is followed.
     ///
     /// # Errors
-    /// The folder cannot be read or watched, or has a keeper on this machine already. The broker forbids to
-    /// subscribe.
+    /// The folder cannot be read or watched, or has a keeper on this machine already.
     ///
     /// Cancellation: nothing is left behind.
     pub async fn start(
@@ -96,7 +99,7 @@ impl Keeper {
         // What changes from here on is seen, so it is watched before it is looked at.
         let lookout = Lookout::start(&path, options.settle)?;
         let name = options.name.clone().unwrap_or_else(|| name_of(&path));
-        let outbox = Outbox::new(lease_topic(&name));
+        let outbox = Outbox::new(name);
         let lease = Lease::new(identity(&path), Instant::now());
         let keeping = Keeping::new(Arc::clone(&sender), options, lookout, lease, outbox.clone());
         Ok(Self { sender, keeping, outbox })
@@ -105,14 +108,15 @@ impl Keeper {
     /// Keeps the devices until the future is dropped.
     ///
     /// # Errors
-    /// The folder cannot be read at first. What goes wrong later on is waited out.
+    /// The folder cannot be read at first. The broker's access list forbids what a keeper cannot do without. What else
+    /// goes wrong is waited out.
     ///
     /// Cancellation: deliveries go on until the keeper is stopped or dropped; nothing new begins.
     pub async fn run(&mut self) -> Result<Infallible, KeeperError> {
         let Self { sender, keeping, outbox } = self;
         tokio::select! {
             kept = keeping.run() => kept,
-            never = outbox.write_down(sender.link()) => match never {},
+            refused = outbox.write_down(sender.link()) => refused.map_err(KeeperError::from),
         }
     }
 
@@ -138,17 +142,12 @@ impl Keeper {
     }
 }
 
-/// Where the keepers of this name say which of them is at work.
-fn lease_topic(name: &str) -> String {
-    format!("mqtt-ota/keeper/{name}")
-}
-
 /// What keepers of the folder at this path are called where nothing is said: as it is, or the link to it.
 fn name_of(path: &Path) -> String {
     let real = path.canonicalize().unwrap_or_default();
     // Where the path ends in `..`, that is no name.
     let name = path.file_name().or(real.file_name()).unwrap_or_default().to_string_lossy();
-    name.replace(|c: char| matches!(c, '/' | '+' | '#') || c.is_control(), "-")
+    name.replace(|c: char| matches!(c, '/' | '+' | '#' | '|') || c.is_control(), "-")
 }
 
 /// What is the same for a keeper of the folder at this path on this machine, whenever it is started and wherever a link

@@ -37,6 +37,8 @@ mod in_process;
 mod interrupts;
 mod keepalive;
 mod keeper;
+mod keeper_access;
+mod keeper_claims;
 mod keeper_fleet;
 mod keeper_orders;
 mod library;

@@ -296,9 +296,9 @@ way, and never counts against the device. A set that a device has taken back is
 never sent to it again. A device that takes single files only gets one after the
 other, main.py last, and reboots after that.
 
-Of keepers with one --name, each with its copy of DIR, one is at work: it alone
-decides who is given what, by its own options. The others take over when it is
-gone.
+Of keepers with one --name, each with its copy of DIR, one is at work, and the
+others take over when it is gone. A device that a keeper of another --name has
+is left to that one: stop it, or take the device out of one of the two folders.
 
 Examples:
   mqtt-ota keep devices --broker mqtt://iot.lan
@@ -309,7 +309,7 @@ As a service: mqtt-ota-keep.service, in docs/systemd of the sources (Type=notify
 
 Exit status:
   0    Stopped by a service manager (SIGTERM)
-  1    It could not start: no such folder, or no broker
+  1    It could not start: no such folder, no broker, or no rights there
   2    The command line or a setting is wrong
   130  Stopped with Ctrl-C. What is under way goes on at the next start";
 
@@ -326,6 +326,7 @@ STATE is one of:
   rolled back    It has taken the files back, until its folder changes
   held           Its device.toml says so
   unusable       Nothing can be sent from its folder
+  kept elsewhere A keeper of another name has it, and is at work
   unknown        It has never announced itself
 
 Examples:
@@ -333,8 +334,8 @@ Examples:
   mqtt-ota status devices --json | jq -r 'select(.state != \"in-step\") | .device'
 
 JSON:
-  An object a device: device state why since (seconds since 1970) wanted (the
-  hash of its folder) and, where it has announced itself, version client system
+  An object a device: device state why since (seconds since 1970) keeper wanted
+  (the hash of its folder) and, where it has announced itself, version client system
   address free hashes set boots rolled_back error.
 
 Exit status:

@@ -307,6 +307,6 @@ impl BootTimeout {
 }
 
 /// A keeper's name is a level of a topic, like a device's.
-fn topic_level(text: &str) -> Result<String, mqtt_ota::wire::NameError> {
+pub(super) fn topic_level(text: &str) -> Result<String, mqtt_ota::wire::NameError> {
     text.parse::<mqtt_ota::DeviceName>().map(|name| name.to_string())
 }

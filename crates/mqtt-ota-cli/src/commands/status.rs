@@ -21,10 +21,11 @@ use crate::units::{ago, short};
 /// Shows how the devices of a folder stand.
 pub(super) fn run(args: &Status, config: Option<&Path>, printer: &Printer) -> Result<Exit, Problem> {
     let settings = super::settings(args.connection.flags(), config)?;
-    super::block_on(show(&args.folder, &settings, printer))
+    super::block_on(show(args, &settings, printer))
 }
 
-async fn show(folder: &Path, settings: &Settings, printer: &Printer) -> Result<Exit, Problem> {
+async fn show(args: &Status, settings: &Settings, printer: &Printer) -> Result<Exit, Problem> {
+    let folder = args.folder.as_path();
     let broker = settings.broker()?;
     let mut interrupt = Interrupt::ctrl_c().map_err(Problem::no_signals)?;
     let asked = interrupt
@@ -32,7 +33,7 @@ async fn show(folder: &Path, settings: &Settings, printer: &Printer) -> Result<E
             let sender = Sender::connect(broker, Config::default())
                 .await
                 .map_err(|error| Problem::from(error).with_settings(settings))?;
-            let devices = keeper::status(&sender, folder).await?;
+            let devices = keeper::status(&sender, folder, args.name.as_deref()).await?;
             let questions = questions(&devices, &Neighbours::new(&sender, settings)).await;
             sender.close().await;
             Ok::<_, Problem>((devices, questions))
@@ -74,7 +75,7 @@ async fn questions(devices: &[DeviceStatus], neighbours: &Neighbours<'_>) -> Que
 }
 
 fn print(devices: &[DeviceStatus], questions: &Questions, printer: &Printer) {
-    let mut rows = vec![["DEVICE", "STATE", "SINCE", "SET", "FOLDER", "WHY"].map(str::to_owned)];
+    let mut rows = vec![["DEVICE", "STATE", "SINCE", "SET", "FOLDER", "KEEPER", "WHY"].map(str::to_owned)];
     for device in devices {
         let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
         let set = device.announcement.as_ref().and_then(|announcement| announcement.set?.digest());
@@ -84,10 +85,11 @@ fn print(devices: &[DeviceStatus], questions: &Questions, printer: &Printer) {
             or_dash(device.since.map(ago)),
             or_dash(set.map(short)),
             or_dash(device.wanted.map(short)),
+            or_dash(device.keeper.clone()),
             why(device, questions).unwrap_or_default(),
         ]);
     }
-    table::print(printer, rows, &["FOLDER", "SET", "SINCE"]);
+    table::print(printer, rows, &["KEEPER", "FOLDER", "SET", "SINCE"]);
 }
 
 fn state(device: &DeviceStatus) -> &'static str {
@@ -103,6 +105,7 @@ fn state(device: &DeviceStatus) -> &'static str {
         Standing::LeftAlone { .. } => "left-alone",
         Standing::RolledBack { .. } => "rolled-back",
         Standing::Held => "held",
+        Standing::KeptElsewhere { .. } => "kept-elsewhere",
         _ => "nothing",
     }
 }
@@ -116,6 +119,9 @@ fn why(device: &DeviceStatus, questions: &Questions) -> Option<String> {
         Standing::Failing { why, .. }
         | Standing::LeftAlone { why, .. }
         | Standing::RolledBack { why, .. } => Some(why.clone()).filter(|why| !why.is_empty()),
+        Standing::KeptElsewhere { keeper } => Some(format!(
+            "the keeper {keeper} keeps it with other files: stop that one, or take it out of one of the folders"
+        )),
         _ => questions.get(&device.device).cloned(),
     }
 }
@@ -126,6 +132,7 @@ struct Object<'a> {
     state: &'static str,
     why: Option<String>,
     since: Option<u64>,
+    keeper: Option<&'a str>,
     wanted: Option<String>,
     #[serde(flatten)]
     announced: Option<Announced>,
@@ -139,6 +146,7 @@ impl<'a> From<&'a DeviceStatus> for Object<'a> {
             state: state(device),
             why: None,
             since: since.map(|since| since.as_secs()),
+            keeper: device.keeper.as_deref(),
             wanted: device.wanted.map(|digest| digest.to_string()),
             announced: device.announcement.as_ref().map(Announced::from),
         }

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -13,7 +14,7 @@ use crate::options::SendOptions;
 use crate::outcome::{Outcome, Report};
 use crate::payload::Payload;
 use crate::sender::Sender;
-use crate::sync::SyncOptions;
+use crate::sync::{SyncOptions, SyncReport};
 use crate::wire::{Announcement, Delete, DeviceName, DevicePath, Digest, Reason};
 
 /// One device, and what it is to be given.
@@ -28,16 +29,40 @@ pub(super) struct Delivery {
     pub(super) observer: Option<Observer>,
 }
 
+/// What a delivery came to, where nothing hindered it.
+struct Given {
+    outcome: Outcome,
+    /// How far the device got with the set, in bytes.
+    position: u64,
+    /// How many files it did not have.
+    files: usize,
+    /// Bytes that were sent.
+    bytes: u64,
+}
+
 /// What a delivery came to.
 pub(super) struct Delivered {
     pub(super) end: End,
     /// How far the device got with the set, in bytes.
     pub(super) position: u64,
+    /// What was sent, where the device got it all.
+    pub(super) sent: Option<Sent>,
+}
+
+/// What a device was sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sent {
+    /// How many files it did not have.
+    pub(super) files: usize,
+    /// Bytes of them.
+    pub(super) bytes: u64,
+    /// From the offer to the device's word.
+    pub(super) elapsed: Duration,
 }
 
 impl Delivered {
     pub(super) fn of(set: Digest, result: Ended, position: u64) -> Self {
-        Self { end: End { set, result, advanced: false }, position }
+        Self { end: End { set, result, advanced: false }, position, sent: None }
     }
 }
 
@@ -47,15 +72,22 @@ impl Delivery {
     /// Cancellation: the device keeps what it has, or finishes with what it has taken whole.
     pub(super) async fn run(self, mut feed: Feed) -> Delivered {
         let understands = feed.announcement.as_ref().is_some_and(Announcement::understands_extended);
-        let given = if understands { self.whole(&mut feed).await } else { self.one_by_one(&mut feed).await };
-        let (result, position) = match given {
-            Ok((outcome, position)) => (ended(&outcome), position),
-            Err(error) => (Ended::Hindered { why: chain(&error) }, 0),
-        };
-        Delivered::of(self.set, result, position)
+        let begun = Instant::now();
+        let given =
+            if understands { self.whole(&mut feed, begun).await } else { self.one_by_one(&mut feed).await };
+        match given {
+            Ok(Given { outcome, position, files, bytes }) => {
+                let sent = Some(Sent { files, bytes, elapsed: begun.elapsed() });
+                Delivered { sent, ..Delivered::of(self.set, ended(&outcome), position) }
+            }
+            Err(error) => {
+                let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
+                Delivered::of(self.set, Ended::Hindered { why: chain(&error) + &hint }, 0)
+            }
+        }
     }
 
-    async fn whole(&self, feed: &mut Feed) -> Result<(Outcome, u64), SendError> {
+    async fn whole(&self, feed: &mut Feed, begun: Instant) -> Result<Given, SendError> {
         let KeeperOptions { connect_timeout, idle_timeout, confirm_timeout, .. } = *self.options;
         let settings = &self.folder.settings;
         let options = SyncOptions {
@@ -81,24 +113,25 @@ impl Delivery {
                 &anew
             }
         };
-        let begun = Instant::now();
         let synced = self.sender.sync_over(feed, prepared, &self.device, &options, begun).await?;
-        Ok((synced.report.outcome, synced.position))
+        let SyncReport { report, fetched, position, .. } = synced;
+        Ok(Given { outcome: report.outcome, position, files: fetched, bytes: report.sent })
     }
 
     /// What others import comes first, and the device reboots after the last file. A file that broke off begins
     /// anew: nothing is gained by how far it got.
-    async fn one_by_one(&self, feed: &mut Feed) -> Result<(Outcome, u64), SendError> {
+    async fn one_by_one(&self, feed: &mut Feed) -> Result<Given, SendError> {
         let mut files: Vec<_> = self.folder.set().payloads().collect();
         files.sort_by_key(|(path, _)| matches!(path.as_str(), "main.py" | "boot.py"));
         let last = files.len().saturating_sub(1);
-        let mut is_changed = false;
+        let (mut changed, mut bytes) = (0, 0);
         let mut all = None;
         for (index, (path, payload)) in files.into_iter().enumerate() {
             let mut report = self.one(feed, path, payload, index == last).await?;
-            is_changed |= report.outcome == Outcome::Installed;
+            changed += usize::from(report.outcome == Outcome::Installed);
+            bytes += report.sent;
             let is_over = !report.outcome.is_confirmed();
-            if is_changed && !is_over {
+            if changed > 0 && !is_over {
                 report.outcome = Outcome::Installed;
             }
             all = Some(report);
@@ -107,7 +140,7 @@ impl Delivery {
             }
         }
         let report = all.ok_or(SendError::Set(crate::set::SetError::Nothing))?;
-        Ok((report.outcome, 0))
+        Ok(Given { outcome: report.outcome, position: 0, files: changed, bytes })
     }
 
     async fn one(

@@ -3,11 +3,13 @@ use std::time::SystemTime;
 
 use tokio::time::Instant;
 
-use super::duty::{Duty, Input};
+use super::delivery::Sent;
+use super::duty::{Due, Duty, Ended, Input};
 use super::folders::Folder;
 use super::memory::{Memory, State, to_the_second};
 use super::standing::Standing;
-use crate::wire::{Algorithm, Announcement};
+use super::words::{count, short, size, time};
+use crate::wire::{Algorithm, Announcement, DeviceName, Digest};
 
 /// A device and what is known of it.
 #[derive(Debug)]
@@ -15,6 +17,10 @@ pub(super) struct Device {
     pub(super) duty: Duty,
     pub(super) folder: Option<Arc<Folder>>,
     pub(super) memory: Option<Memory>,
+    /// The keeper of another name that has it.
+    pub(super) elsewhere: Option<String>,
+    /// It was given its files, and was not heard of since.
+    pub(super) is_new: bool,
     /// It is to have something, and what cannot be told now: its folder is unusable, or not hashed yet.
     pub(super) is_unclear: bool,
     /// How far it ever got with the set that is wanted, in bytes.
@@ -31,6 +37,8 @@ impl Device {
             duty: Duty::new(limit),
             folder: None,
             memory: None,
+            elsewhere: None,
+            is_new: false,
             is_unclear: false,
             furthest: 0,
             is_failure: false,
@@ -51,18 +59,88 @@ impl Device {
         }
     }
 
-    /// What its announcement does not tell.
-    pub(super) fn to_remember(&self, standing: Standing) -> Option<Memory> {
+    /// How it stands.
+    pub(super) fn standing(&self) -> Standing {
+        match &self.elsewhere {
+            Some(keeper) => Standing::KeptElsewhere { keeper: keeper.clone() },
+            None => self.duty.standing(),
+        }
+    }
+
+    /// When it is to be given its files.
+    pub(super) fn due(&self, now: Instant) -> Due {
+        if self.elsewhere.is_some() { Due::Never } else { self.duty.due(now) }
+    }
+
+    /// Says how a delivery to it has ended, after its duty has heard of it. What is `known` was said before.
+    pub(super) fn tell_end(
+        &self,
+        name: &DeviceName,
+        set: Digest,
+        result: &Ended,
+        sent: Option<Sent>,
+        is_known: bool,
+        now: Instant,
+    ) {
+        let set = short(set);
+        match result {
+            Ended::Installed => {
+                let took = sent.map(|Sent { files, bytes, elapsed }| {
+                    format!(" ({} sent, {} in {})", count(files, "file"), size(bytes), time(elapsed))
+                });
+                tracing::info!("{name}: set {set} installed{}, rebooting", took.unwrap_or_default());
+            }
+            Ended::Unchanged => tracing::info!("{name}: set {set} unchanged: the device already has it"),
+            // The announcement that follows says so.
+            Ended::RolledBack { .. } if self.duty.taken_back().is_some() => {}
+            Ended::RolledBack { .. } => tracing::warn!("{name}: set {set} rolled back"),
+            Ended::GaveWay => tracing::debug!("{name}: another one that is awake goes first"),
+            Ended::NotThere | Ended::NobodyCame { .. } => {
+                tracing::info!("{name}: asleep or away; it is sent set {set} when it announces itself");
+            }
+            Ended::Busy => tracing::info!(
+                "{name}: another set is on trial there; set {set} follows when that is confirmed or taken back"
+            ),
+            Ended::Hindered { why } if is_known => tracing::debug!("{name}: set {set} still not sent: {why}"),
+            Ended::Hindered { why } => {
+                tracing::warn!("{name}: set {set} not sent: {why}; tried again, ever more slowly");
+            }
+            Ended::Failed { why, .. } => match self.due(now) {
+                Due::At(at) => {
+                    let pause = time(at.saturating_duration_since(now));
+                    tracing::warn!("{name}: set {set}: {why}; again in {pause}");
+                }
+                Due::Now => tracing::warn!("{name}: set {set}: {why}; again at once"),
+                Due::Never => {
+                    tracing::warn!("{name}: set {set}: {why}; left alone until its folder changes");
+                }
+            },
+        }
+    }
+
+    /// What the keeper of this name notes of it.
+    pub(super) fn to_remember(&self, keeper: &str, standing: Standing) -> Option<Memory> {
         let set = self.duty.wanted()?;
         let knows_sets = self.duty.announced()?.understands_extended();
-        let memory = match standing {
-            Standing::Asleep => Memory::now(State::Asleep, set, ""),
-            Standing::Failing { why, .. } => Memory::now(State::Failing, set, &why),
-            Standing::LeftAlone { why } => Memory::now(State::LeftAlone, set, &why),
-            Standing::InStep if !knows_sets => Memory::now(State::InStep, set, ""),
-            // What it says itself is said.
-            _ => return None,
+        let (state, why) = match standing {
+            Standing::Asleep => (State::Asleep, String::new()),
+            Standing::Failing { why } => (State::Failing, why),
+            Standing::LeftAlone { why } => (State::LeftAlone, why),
+            Standing::RolledBack { why } => (State::RolledBack, why),
+            Standing::InStep if knows_sets => (State::Kept, String::new()),
+            Standing::InStep => (State::InStep, String::new()),
+            // What passes is not worth another message.
+            _ => match self.memory.as_ref().filter(|memory| memory.keeper.as_deref() == Some(keeper)) {
+                Some(known) => return Some(known.clone()),
+                None => (State::Pending, String::new()),
+            },
         };
-        Some(Memory { heard: self.heard.map(to_the_second), ..memory })
+        let mut memory = Memory::now(keeper, state, set, &why);
+        let is_same = |known: &&Memory| (known.state, known.set) == (state, set);
+        if let Some(known) = self.memory.as_ref().filter(is_same) {
+            memory.since = known.since;
+        }
+        memory.heard = self.heard.map(to_the_second);
+        Some(memory)
     }
 }

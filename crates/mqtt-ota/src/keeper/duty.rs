@@ -13,6 +13,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 /// How long a device that has installed its files may take to be heard of, before it is offered them again.
 const LONGEST_BOOT: Duration = Duration::from_secs(300);
+/// How often in a row a set that somebody else has replaced is sent again at once.
+const REPLACED_AT_ONCE: u32 = 2;
 /// How soon after its announcement a device that does not come for what it is offered is not asleep: it cannot.
 const AWAKE: Duration = Duration::from_secs(5);
 
@@ -27,6 +29,8 @@ pub(super) enum Input {
         /// It did so now, and is awake.
         anew: bool,
     },
+    /// Somebody has taken its announcement back.
+    Withdrawn,
     /// The device has said that it takes an offer, or has taken it: what it reboots for is still to come.
     Taking,
     /// It was left alone with this set, by a keeper before this one.
@@ -142,6 +146,8 @@ pub(super) struct Duty {
     hindrance: Option<Hindrance>,
     /// When the delivery that is under way has begun.
     started_at: Option<Instant>,
+    /// How often in a row somebody else has replaced what it is to have, and when last.
+    replaced: Option<(u32, Instant)>,
 }
 
 impl Duty {
@@ -158,6 +164,7 @@ impl Duty {
             limit,
             hindrance: None,
             started_at: None,
+            replaced: None,
         }
     }
 
@@ -169,6 +176,11 @@ impl Duty {
     /// The device's last announcement.
     pub(super) fn announced(&self) -> Option<&Announcement> {
         self.announced.as_ref()
+    }
+
+    /// Whether it is to say next what became of a set.
+    pub(super) fn awaits_word(&self) -> bool {
+        matches!(self.phase, Phase::Rebooting { .. } | Phase::OnTrial { .. })
     }
 
     /// What hindered its last delivery on this side, if anything did.
@@ -188,12 +200,20 @@ impl Duty {
                 self.wanted = wanted;
                 self.failures = 0;
                 self.hindrance = None;
+                self.replaced = None;
                 if self.phase != Phase::Receiving {
                     self.phase = Phase::Idle;
                 }
             }
             Input::Wanted(_) => {}
             Input::Announced { announcement, anew } => self.hear(announcement, anew, now),
+            Input::Withdrawn => {
+                self.announced = None;
+                self.told = None;
+                if self.phase != Phase::Receiving {
+                    self.phase = Phase::Idle;
+                }
+            }
             Input::Taking => self.is_back = false,
             Input::Remembered { set, why } => {
                 if self.wanted == Some(set) && self.phase == Phase::Idle {
@@ -227,6 +247,8 @@ impl Duty {
         if set.is_some() && set == self.wanted {
             self.failures = 0;
         }
+        let had = self.announced.as_ref().and_then(|said| said.set?.digest());
+        let is_replaced = had.is_some() && had == self.wanted && set.is_some() && set != self.wanted;
         // One that knows no sets never says what it has, but when it was asked.
         if anew && announcement.understands_extended() {
             self.told = None;
@@ -253,6 +275,23 @@ impl Duty {
                 }
             }
             _ => {}
+        }
+        if is_replaced && self.wanted.is_some_and(|wanted| !self.has_taken_back(wanted)) {
+            self.be_replaced(now);
+        }
+    }
+
+    /// Somebody else has given it another set. Once in a while that is put right at once; two who do so for ever would
+    /// have it boot for ever.
+    fn be_replaced(&mut self, now: Instant) {
+        let is_soon =
+            |(_, at): &(u32, Instant)| now.saturating_duration_since(*at) < LONGEST_PAUSE + FIRST_PAUSE;
+        let count = self.replaced.filter(is_soon).map_or(1, |(count, _)| count.saturating_add(1));
+        self.replaced = Some((count, now));
+        if count > REPLACED_AT_ONCE && self.phase != Phase::Receiving {
+            let until = now + pause(count - REPLACED_AT_ONCE);
+            let why = format!("another sender has replaced its set {count} times in a row");
+            self.phase = Phase::Pausing { until, why, resumes: false };
         }
     }
 
@@ -296,7 +335,9 @@ impl Duty {
                     self.phase = Phase::Asleep;
                 }
             }
-            Ended::RolledBack { why } if is_current => self.phase = Phase::LeftAlone { why },
+            Ended::RolledBack { why } if is_current => {
+                self.phase = Phase::LeftAlone { why: why_taken_back(Some(&why)) };
+            }
             Ended::Failed { why, may_pass } if is_current => {
                 self.fail(why, may_pass, now);
                 let is_back = self.is_awake(now) && self.awake_at > started_at;
@@ -358,7 +399,7 @@ impl Duty {
             return if announced.boots.is_some() { Standing::Rebooting } else { Standing::InStep };
         }
         if self.has_taken_back(wanted) {
-            return Standing::RolledBack { why: announced.error.clone().unwrap_or_default() };
+            return Standing::RolledBack { why: why_taken_back(announced.error.as_deref()) };
         }
         match &self.phase {
             Phase::Rebooting { set, .. } if *set == wanted => Standing::Rebooting,
@@ -376,9 +417,24 @@ impl Duty {
         self.announced.as_ref().is_some_and(|said| !said.understands_extended())
     }
 
+    /// Why it has taken back what it is to have; None where it has not.
+    pub(super) fn taken_back(&self) -> Option<String> {
+        let announced = self
+            .announced
+            .as_ref()
+            .filter(|said| self.wanted.is_some() && said.rolled_back == self.wanted)?;
+        Some(why_taken_back(announced.error.as_deref()))
+    }
+
     fn has_taken_back(&self, set: Digest) -> bool {
         self.announced.as_ref().is_some_and(|announced| announced.rolled_back == Some(set))
     }
+}
+
+/// A device of 0.1 may have said nothing.
+fn why_taken_back(why: Option<&str>) -> String {
+    let why = why.filter(|why| !why.trim().is_empty());
+    why.unwrap_or("taken back by the device, which did not say why").to_owned()
 }
 
 /// How long to wait after that many times in a row.

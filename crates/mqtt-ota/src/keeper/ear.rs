@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use super::folders::Folders;
 use super::memory::Memory;
+use super::outbox::{LEASES, lease_topic};
 use crate::feed::{Feed, News};
 use crate::mqtt::{Incoming, Link, LinkError, Message, NotPosted, Post, Qos, Subscription, inbox};
 use crate::wire::{Announcement, DeviceName, State};
@@ -19,8 +20,8 @@ pub(super) struct Ear {
     folders: Arc<Folders>,
     /// Where what a device says is passed on to.
     routes: HashMap<DeviceName, Post<News>>,
-    /// Where the keepers of one name say which of them is at work, retained.
-    lease_topic: Option<String>,
+    /// What the keeper that hears is called, if one does.
+    keeper: Option<String>,
 }
 
 /// One thing that was heard.
@@ -28,12 +29,16 @@ pub(super) struct Ear {
 pub(super) enum Said {
     /// A device has announced itself; `anew`: it did so now, and is awake.
     Announced { device: DeviceName, announcement: Announcement, anew: bool },
+    /// Somebody has taken a device's announcement back.
+    Withdrawn { device: DeviceName },
     /// A device has said what it does with an offer; `takes`: that it takes it, or has taken it.
     Answered { device: DeviceName, takes: bool },
-    /// What a keeper before this one, or this one, remembers; None: nothing any more.
+    /// What a keeper has noted of a device; None: nothing any more.
     Remembered { device: DeviceName, memory: Option<Memory> },
-    /// Which keeper is at work; empty: none.
-    AtWork { keeper: String },
+    /// A keeper of this name has noted something of a device that has no folder.
+    Odd { device: DeviceName },
+    /// Of the keepers of this name, this one is at work; empty: none.
+    AtWork { keeper: String, id: String },
     /// More was said at once than there was room for, and some of it is missed.
     Missed,
     /// The connection to the broker is lost: what is said from here on is missed, but for what the broker keeps.
@@ -43,22 +48,33 @@ pub(super) enum Said {
 }
 
 impl Ear {
-    /// Subscribes to what all devices say. What the broker keeps comes first: what keepers remember, and then
-    /// the announcements, and then, where it is asked for, which keeper is at work: that has arrived when this returns.
+    /// Subscribes to what all devices say, and all keepers. What the broker keeps comes first: what keepers have noted,
+    /// and then the announcements, and then which keepers are at work. `keeper`: what the keeper that hears is called.
     pub(super) async fn open(
         link: &Link,
         folders: Arc<Folders>,
-        lease_topic: Option<String>,
+        keeper: Option<String>,
     ) -> Result<Self, LinkError> {
         let devices = [
             ("+/OTA/keeper", Qos::AtMostOnce),
             ("+/OTA/status", Qos::AtLeastOnce),
             (DeviceName::ANNOUNCEMENTS, Qos::AtMostOnce),
         ];
-        let lease = lease_topic.iter().map(|topic| (topic.as_str(), Qos::AtLeastOnce));
-        let filters: Vec<_> = devices.into_iter().chain(lease).collect();
-        let subscription = link.subscribe(&filters, FLEET).await?;
-        Ok(Self { subscription, folders, routes: HashMap::new(), lease_topic })
+        let leases = format!("{LEASES}+");
+        // Some brokers keep nothing for a filter with a wildcard.
+        let own = keeper.as_deref().map(lease_topic);
+        let keepers = [leases.as_str()].into_iter().chain(own.as_deref());
+        let keepers = keepers.map(|topic| (topic, Qos::AtLeastOnce));
+        let filters: Vec<_> = devices.into_iter().chain(keepers).collect();
+        let subscription = match link.subscribe(&filters, FLEET).await {
+            // Without them a keeper of another name is taken to be gone.
+            Err(LinkError::SubscribeRefused { topic, .. }) if topic == leases => {
+                let others: Vec<_> = filters.into_iter().filter(|(filter, _)| *filter != leases).collect();
+                link.subscribe(&others, FLEET).await?
+            }
+            subscribed => subscribed?,
+        };
+        Ok(Self { subscription, folders, routes: HashMap::new(), keeper })
     }
 
     /// Heeds those that have a folder now, and no others.
@@ -89,11 +105,14 @@ impl Ear {
 
     fn understand(&mut self, incoming: Incoming<Message>) -> Option<Said> {
         match incoming {
-            Incoming::Message(message) if self.lease_topic.as_ref() == Some(&message.topic) => {
-                // Only a name is compared with it.
-                Some(Said::AtWork { keeper: String::from_utf8_lossy(&message.payload).into_owned() })
-            }
-            Incoming::Message(message) => self.of_device(&message),
+            Incoming::Message(message) => match message.topic.strip_prefix(LEASES) {
+                Some(keeper) => {
+                    // Only an id is compared with it.
+                    let id = String::from_utf8_lossy(&message.payload).into_owned();
+                    Some(Said::AtWork { keeper: keeper.to_owned(), id })
+                }
+                None => self.of_device(&message),
+            },
             Incoming::Missed(_) => Some(Said::Missed),
             Incoming::Lost => {
                 self.each_route(Post::lost);
@@ -109,7 +128,9 @@ impl Ear {
     fn of_device(&mut self, message: &Message) -> Option<Said> {
         let (device, last) = DeviceName::from_topic(&message.topic)?;
         if !self.folders.devices.contains_key(&device) {
-            return None;
+            let keeper = self.keeper.as_ref().filter(|_| last == "keeper")?;
+            let is_own = Memory::parse(&message.payload)?.keeper.as_ref() == Some(keeper);
+            return is_own.then_some(Said::Odd { device });
         }
         match last {
             "status" => {
@@ -119,6 +140,7 @@ impl Ear {
                 self.pass(&device, || news);
                 Some(Said::Answered { device, takes })
             }
+            "device" if message.payload.is_empty() => Some(Said::Withdrawn { device }),
             "device" => {
                 let News::Announcement { announcement, retained } = News::announcement(message)? else {
                     return None;
@@ -157,7 +179,7 @@ mod tests {
     #[tokio::test]
     async fn whoever_takes_an_offer_or_has_taken_it_says_so_and_nobody_else() {
         let (broker, playing) = played(async |mut client| {
-            for _ in 0..3 {
+            for _ in 0..4 {
                 client.subscribed().await;
             }
             // One that has no folder.

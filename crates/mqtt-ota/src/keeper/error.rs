@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use super::folders::FolderError;
+use super::outbox::LEASES;
 use crate::mqtt::LinkError;
 
 /// Why devices cannot be kept.
@@ -27,15 +28,24 @@ pub enum KeeperError {
     /// The broker.
     #[error(transparent)]
     Broker(#[from] LinkError),
+    /// The broker takes what this keeper says of itself, and does not pass it on.
+    #[error("the broker does not pass on what this keeper says on {topic}")]
+    Unheard {
+        /// Where keepers say which of them is at work.
+        topic: String,
+    },
 }
 
 impl KeeperError {
     /// What to try next, as a sentence.
     pub fn hint(&self) -> Option<String> {
-        if let Self::Broker(error) = self {
-            return error.hint();
+        match self {
+            Self::Unheard { topic } | Self::Broker(LinkError::PublishRefused { topic, .. }) => Some(format!(
+                "the broker's access list has to let this user read and write {topic} (in Mosquitto: `topic readwrite {LEASES}+`)"
+            )),
+            Self::Broker(error) => error.hint(),
+            other => other.plain_hint().map(str::to_owned),
         }
-        self.plain_hint().map(str::to_owned)
     }
 
     fn plain_hint(&self) -> Option<&'static str> {
@@ -49,7 +59,7 @@ impl KeeperError {
             Self::Watch { .. } => {
                 "the system may allow more folders to be watched: on Linux, see fs.inotify.max_user_watches"
             }
-            Self::Folder(_) | Self::Broker(_) => return None,
+            Self::Folder(_) | Self::Broker(_) | Self::Unheard { .. } => return None,
         })
     }
 }

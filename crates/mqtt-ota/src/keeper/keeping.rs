@@ -1,3 +1,4 @@
+mod claiming;
 mod giving;
 mod hearing;
 mod looking;
@@ -15,21 +16,24 @@ use super::delivery::Delivered;
 use super::device::Device;
 use super::duty::{Due, Ended, Input};
 use super::ear::{Ear, Said};
+use super::echo::Echo;
 use super::error::KeeperError;
 use super::folders::Folders;
 use super::lease::Lease;
 use super::lookout::{Lookout, Sight};
 use super::options::KeeperOptions;
+use super::others::Others;
 use super::outbox::Outbox;
 use super::queue::Queue;
 use super::role::{Role, Roles};
 use super::roll_call::RollCall;
 use super::rollout::Gate;
 use super::slots::Slots;
+use super::standing::Standing;
 use super::window::Window;
 use crate::mqtt::LinkError;
 use crate::sender::Sender;
-use crate::wire::{Algorithm, DeviceName};
+use crate::wire::{Algorithm, Announcement, DeviceName};
 
 /// A keeper at work.
 pub(super) struct Keeping {
@@ -52,6 +56,14 @@ pub(super) struct Keeping {
     room_at: Option<Instant>,
     outbox: Outbox,
     lease: Lease,
+    others: Others,
+    /// Devices without a folder that a keeper of this name has claimed, while this one is not at work.
+    odd: BTreeSet<DeviceName>,
+    echo: Echo,
+    /// When something was last heard.
+    heard_at: Instant,
+    /// When it was last said that messages were missed.
+    missed_at: Option<Instant>,
     roll_call: RollCall,
     role: watch::Sender<Option<Role>>,
     /// Those that go first.
@@ -85,6 +97,11 @@ impl Keeping {
             room_at: None,
             outbox,
             lease,
+            others: Others::default(),
+            odd: BTreeSet::new(),
+            echo: Echo::default(),
+            heard_at: Instant::now(),
+            missed_at: None,
             roll_call: RollCall::default(),
             role: watch::Sender::new(None),
             canaries: BTreeSet::new(),
@@ -119,8 +136,8 @@ impl Keeping {
             }
         }
         if self.ear.is_none() {
-            let lease_topic = Some(self.outbox.lease_topic().to_owned());
-            let opening = Ear::open(self.sender.link(), Arc::clone(&self.folders), lease_topic);
+            let keeper = Some(self.outbox.keeper().to_owned());
+            let opening = Ear::open(self.sender.link(), Arc::clone(&self.folders), keeper);
             self.ear = Some(opening.await?);
             self.roll_call.begin_anew();
         }
@@ -128,9 +145,17 @@ impl Keeping {
         loop {
             self.tell_role();
             self.begin();
+            self.outbox.set_busy(self.slots.len() > 0);
             let tick = self.options.window.map(|_| Instant::now() + Window::TICK);
-            let times =
-                self.queue.next().into_iter().chain(tick).chain(self.room_at).chain(self.roll_call.at());
+            let times = self
+                .queue
+                .next()
+                .into_iter()
+                .chain(tick)
+                .chain(self.room_at)
+                .chain(self.others.next())
+                .chain(self.echo.at())
+                .chain(self.roll_call.at());
             let next = times.fold(self.lease.next(), Instant::min);
             if timer.deadline() != next {
                 timer.as_mut().reset(next);
@@ -141,8 +166,10 @@ impl Keeping {
                     // Another keeper may have said in time that it is at work.
                     self.hear_all();
                     self.claim();
+                    self.check_that_it_is_heard()?;
+                    self.take_over();
                     if self.roll_call.is_due() {
-                        self.call_the_roll();
+                        self.call_the_roll(true);
                     }
                     while let Some(device) = self.queue.take_expired(Instant::now()) {
                         self.consider(&device, false);
@@ -168,10 +195,10 @@ impl Keeping {
         match role {
             Role::AtWork => {}
             Role::StandingBy => {
-                let name = self.outbox.lease_topic().rsplit('/').next().unwrap_or_default();
                 tracing::info!(
-                    name,
-                    "standing by for another keeper of this name; if that keeps another folder, give one of them another name"
+                    "standing by for another keeper of the name {}; if that keeps another folder, give one of them \
+                     another name (--name)",
+                    self.outbox.keeper()
                 );
                 self.slots.end_all();
             }
@@ -196,6 +223,8 @@ impl Keeping {
                 // What there is to remember has been left to another one.
                 let known: Vec<_> = self.devices.keys().cloned().collect();
                 known.iter().for_each(|device| self.consider(device, false));
+                self.clear_odd();
+                self.tell_elsewhere();
             }
             (true, false) => {
                 tracing::info!("not at work: another keeper may be, or the broker is away");
@@ -206,61 +235,62 @@ impl Keeping {
 
     fn end(&mut self, name: &DeviceName, delivered: Delivered) {
         let Some(device) = self.devices.get_mut(name) else { return };
-        let Delivered { mut end, position } = delivered;
+        let Delivered { mut end, position, sent } = delivered;
         if device.duty.wanted() == Some(end.set) {
             end.advanced = position > device.furthest;
             device.furthest = device.furthest.max(position);
         }
-        match &end.result {
-            Ended::Installed | Ended::Unchanged => {
-                tracing::info!(device = %name, set = %end.set, result = ?end.result, "the device has its files");
-            }
-            // It is said once, and not at each try.
-            Ended::Hindered { why } if device.duty.hindrance() == Some(why) => {
-                tracing::debug!(device = %name, why, "the device was still not given its files");
-            }
-            Ended::GaveWay => tracing::debug!(device = %name, "another one that is awake goes first"),
-            Ended::NotThere | Ended::NobodyCame { .. } | Ended::Busy => {
-                tracing::info!(device = %name, result = ?end.result, "the device is given its files when it announces itself");
-            }
-            result => {
-                tracing::warn!(device = %name, set = %end.set, ?result, "the device was not given its files")
-            }
-        }
-        device.duty.step(Input::Ended(end), Instant::now());
+        let (set, result) = (end.set, end.result.clone());
+        let is_known = matches!(&result, Ended::Hindered { why } if device.duty.hindrance() == Some(why));
+        device.is_new |= result == Ended::Installed;
+        let now = Instant::now();
+        device.duty.step(Input::Ended(end), now);
+        device.tell_end(name, set, &result, sent, is_known, now);
         self.consider(name, false);
         self.forget_without_folder(name);
     }
 
-    /// Queues a device as its duty says, and remembers what its announcement will not tell. One that is `awake`
-    /// now goes first.
+    /// Queues a device as its duty says, and notes what others may want to know of it. One that is `awake` now goes
+    /// first.
     fn consider(&mut self, name: &DeviceName, awake: bool) {
         let Some(device) = self.devices.get_mut(name) else { return };
-        let due = device.duty.due(Instant::now());
+        let due = device.due(Instant::now());
         if awake && due == Due::Now {
             self.room_at = Some(Instant::now());
         }
         self.queue.put(name, due, awake);
-        let standing = device.duty.standing();
+        let standing = device.standing();
         if device.is_failure != standing.is_failure() {
             device.is_failure = standing.is_failure();
             self.failures =
                 if device.is_failure { self.failures + 1 } else { self.failures.saturating_sub(1) };
         }
-        if device.is_unclear {
-            // What is remembered of it may be about the set that it is to have.
+        if device.is_new && standing == Standing::InStep {
+            device.is_new = false;
+            if device.duty.announced().is_some_and(Announcement::understands_extended) {
+                tracing::info!("{name}: back online with its set");
+            }
+        }
+        // What is known of one whose folder is unclear may be about the set that it is to have; and what is noted of one
+        // that another keeper has is that one's.
+        if device.is_unclear || device.elsewhere.is_some() || !self.lease.is_held() {
             return;
         }
-        let memory = device.to_remember(standing);
+        let memory = device.to_remember(self.outbox.keeper(), standing);
         let is_known = match (&memory, &device.memory) {
             (Some(new), Some(old)) => new.is_like(old),
             (None, None) => true,
             _ => false,
         };
-        if !is_known && self.lease.is_held() {
+        if !is_known {
             let text = memory.as_ref().map(ToString::to_string).unwrap_or_default();
+            if memory.as_ref().is_some_and(|memory| memory.state.is_good()) {
+                self.outbox.put_later(name.memory_topic(), text);
+            } else {
+                self.outbox.put(name.memory_topic(), text);
+            }
             device.memory = memory;
-            self.outbox.put(name.memory_topic(), text);
+            self.echo.expect(Instant::now());
         }
     }
 

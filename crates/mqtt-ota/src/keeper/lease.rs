@@ -9,10 +9,12 @@ use super::role::Role;
 /// How often a keeper says that it is at work.
 const BEAT: Duration = Duration::from_secs(5);
 /// How long another one must have been silent before it is taken to be gone.
-const SILENCE: Duration = Duration::from_secs(15);
+pub(super) const SILENCE: Duration = Duration::from_secs(15);
 /// How long a claim stands before it is acted upon: all keepers hear all claims, in one order, and the last one
 /// counts.
 const CLAIM: Duration = Duration::from_millis(300);
+/// By how often a claim that did not come back is made again, each time after twice as long.
+const DEAF: u32 = 5;
 /// How long a broker that is away is waited for.
 const AWAY: Duration = Duration::from_secs(3600);
 /// The longest wait before a claim, so that two keepers that start together do not claim in the same moment.
@@ -24,6 +26,8 @@ pub(super) struct Lease {
     id: String,
     /// It was ours before: then what another life of ours says is a twin's, and not what a killed one has left.
     was_held: bool,
+    /// How many claims in a row did not come back from the broker.
+    unheard: u32,
     state: State,
 }
 
@@ -42,12 +46,17 @@ enum State {
 impl Lease {
     /// `id`: names this keeper, as `HOME.LIFE`; the home is the same after a restart, and the life another one.
     pub(super) fn new(id: String, now: Instant) -> Self {
-        Self { id, was_held: false, state: State::Waiting { until: now + scatter() } }
+        Self { id, was_held: false, unheard: 0, state: State::Waiting { until: now + scatter() } }
     }
 
     /// Whether this keeper is at work.
     pub(super) fn is_held(&self) -> bool {
         matches!(self.state, State::Held { .. })
+    }
+
+    /// Whether nothing comes back of what is claimed, again and again: the broker does not pass it on.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.unheard >= DEAF
     }
 
     /// Whether it is this keeper that is at work, or another one; `None` while that is not decided.
@@ -69,6 +78,7 @@ impl Lease {
 
     /// Hears who is at work; an empty text is nobody.
     pub(super) fn hear(&mut self, holder: &str, now: Instant) {
+        self.unheard = 0;
         if holder == self.id || self.is_former(holder) {
             match &mut self.state {
                 State::Waiting { .. } | State::StandingBy { .. } => self.state = self.held(now),
@@ -99,6 +109,7 @@ impl Lease {
 
     /// The connection to the broker is lost. What is claimed now would come to it late, after somebody else's claim.
     pub(super) fn lost(&mut self, now: Instant) {
+        self.unheard = 0;
         self.state = State::Waiting { until: now + AWAY };
     }
 
@@ -119,7 +130,10 @@ impl Lease {
                 None
             }
             State::Waiting { .. } | State::StandingBy { .. } | State::Claiming { .. } => {
-                self.state = State::Claiming { until: now + CLAIM, is_ours: false };
+                let is_again = matches!(self.state, State::Claiming { .. });
+                self.unheard = if is_again { self.unheard + 1 } else { 0 };
+                let until = now + CLAIM * (1 << self.unheard.min(DEAF));
+                self.state = State::Claiming { until, is_ours: false };
                 Some(self.id.clone())
             }
             State::Held { .. } => {
@@ -253,6 +267,20 @@ mod tests {
         house.keepers[0].reconnected(house.now);
         house.pass(Duration::from_secs(1), &[0]);
         assert!(house.keepers[0].is_held());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_hear_its_own_claims_is_deaf_after_a_few() {
+        let mut lease = Lease::new("keeper 0".to_owned(), Instant::now());
+        let (mut claims, start) = (0, Instant::now());
+        while !lease.is_deaf() {
+            let now = lease.next();
+            claims += usize::from(lease.tick(now).is_some());
+            assert!(!lease.is_held() && now < start + SILENCE);
+        }
+        assert_eq!(claims, 6);
+        lease.hear("keeper 7", lease.next());
+        assert!(!lease.is_deaf());
     }
 
     proptest! {

@@ -1,13 +1,14 @@
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::standing::Standing;
 use crate::devices::last_heard;
 use crate::wire::{Digest, SEPARATOR};
 
-/// What a keeper remembers of a device, retained on `NAME/OTA/keeper`: what no announcement tells. An empty
-/// message is nothing to remember.
+/// What a keeper notes of a device, retained on `NAME/OTA/keeper`: that it keeps the device, and what no announcement
+/// tells. An empty message is nothing.
 ///
-/// `v=1|state=asleep|set=HASH|since=SECONDS|heard=SECONDS|why=TEXT`. Unknown keys are ignored.
+/// `v=1|state=asleep|set=HASH|since=SECONDS|heard=SECONDS|why=TEXT|keeper=NAME`. Unknown keys are ignored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Memory {
     pub(super) state: State,
@@ -19,6 +20,8 @@ pub(super) struct Memory {
     pub(super) heard: Option<SystemTime>,
     /// The reason; may be empty. Once it came from a device.
     pub(super) why: String,
+    /// The name of the keeper that has the device; None of a keeper of 0.1.
+    pub(super) keeper: Option<String>,
 }
 
 /// What there is to remember.
@@ -32,15 +35,42 @@ pub(super) enum State {
     LeftAlone,
     /// It has said that it has the set, and does not announce such things.
     InStep,
+    /// It announces that it has the set.
+    Kept,
+    /// It has taken the set back.
+    RolledBack,
+    /// It is given the set as soon as may be.
+    Pending,
 }
 
 impl State {
-    const CODES: [(Self, &'static str); 4] = [
+    const CODES: [(Self, &'static str); 7] = [
         (Self::Asleep, "asleep"),
         (Self::Failing, "failing"),
         (Self::LeftAlone, "left-alone"),
         (Self::InStep, "in-step"),
+        (Self::Kept, "kept"),
+        (Self::RolledBack, "rolled-back"),
+        (Self::Pending, "pending"),
     ];
+
+    /// Whether it is about a device that stands so.
+    pub(super) fn is_of(self, standing: &Standing) -> bool {
+        match standing {
+            Standing::InStep => matches!(self, Self::InStep | Self::Kept),
+            Standing::Asleep => self == Self::Asleep,
+            Standing::Failing { .. } => self == Self::Failing,
+            Standing::LeftAlone { .. } => self == Self::LeftAlone,
+            Standing::RolledBack { .. } => self == Self::RolledBack,
+            Standing::Pending | Standing::Receiving | Standing::Rebooting => self == Self::Pending,
+            _ => false,
+        }
+    }
+
+    /// Whether nobody has to do anything about it.
+    pub(super) fn is_good(self) -> bool {
+        matches!(self, Self::InStep | Self::Kept)
+    }
 
     fn code(self) -> &'static str {
         Self::CODES.into_iter().find(|(state, _)| *state == self).map_or("", |(_, code)| code)
@@ -51,8 +81,10 @@ impl Memory {
     /// The longest reason that is written, in bytes.
     const WHY_MAX: usize = 256;
 
-    pub(super) fn now(state: State, set: Digest, why: &str) -> Self {
-        Self { state, set, since: to_the_second(SystemTime::now()), heard: None, why: clean(why) }
+    /// By the keeper of this name.
+    pub(super) fn now(keeper: &str, state: State, set: Digest, why: &str) -> Self {
+        let (since, keeper) = (to_the_second(SystemTime::now()), Some(keeper.to_owned()));
+        Self { state, set, since, heard: None, why: clean(why), keeper }
     }
 
     /// Nothing where the message is empty, or cannot be read: then there is nothing to remember.
@@ -67,23 +99,25 @@ impl Memory {
         let since = UNIX_EPOCH.checked_add(Duration::from_secs(field("since")?.parse().ok()?))?;
         let why = field("why").unwrap_or_default().to_owned();
         let heard = last_heard(message);
-        Some(Self { state, set: field("set")?.parse().ok()?, since, heard, why })
+        let keeper = field("keeper").filter(|name| is_level(name)).map(str::to_owned);
+        Some(Self { state, set: field("set")?.parse().ok()?, since, heard, why, keeper })
     }
 
     /// Whether it says the same, but for the times.
     pub(super) fn is_like(&self, other: &Self) -> bool {
-        (self.state, self.set, &self.why) == (other.state, other.set, &other.why)
+        (self.state, self.set, &self.why, &self.keeper) == (other.state, other.set, &other.why, &other.keeper)
     }
 }
 
 impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { state, set, since, heard, why } = self;
+        let Self { state, set, since, heard, why, keeper } = self;
         write!(f, "v=1|state={}|set={set}|since={}", state.code(), seconds(*since))?;
         if let Some(heard) = heard {
             write!(f, "|heard={}", seconds(*heard))?;
         }
-        write!(f, "|why={}", clean(why))
+        write!(f, "|why={}", clean(why))?;
+        keeper.iter().filter(|keeper| is_level(keeper)).try_for_each(|keeper| write!(f, "|keeper={keeper}"))
     }
 }
 
@@ -93,6 +127,12 @@ fn seconds(time: SystemTime) -> u64 {
 
 pub(super) fn to_the_second(time: SystemTime) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds(time))
+}
+
+/// Whether a keeper may be called so: a level of a topic, and a value of a message.
+fn is_level(name: &str) -> bool {
+    let is_bad = |c: char| matches!(c, '/' | '+' | '#' | SEPARATOR) || c.is_control();
+    !name.is_empty() && name.len() <= Memory::WHY_MAX && !name.contains(is_bad)
 }
 
 /// A value must not end its field, nor be longer than anyone reads.
@@ -127,17 +167,29 @@ mod tests {
         assert!(Memory::parse(format!("state=asleep|new=1|set={hash}|since=1").as_bytes()).is_some());
     }
 
+    #[test]
+    fn only_what_can_be_a_topic_is_a_keeper() {
+        let digest = Digest::of(Algorithm::Sha256, b"");
+        for (name, is_one) in
+            [("house", true), ("a b", true), ("", false), ("a/b", false), ("#", false), ("+", false)]
+        {
+            let text = format!("v=1|state=kept|set={digest}|since=1|keeper={name}");
+            let keeper = Memory::parse(text.as_bytes()).unwrap().keeper;
+            assert_eq!(keeper.as_deref(), is_one.then_some(name));
+        }
+    }
+
     proptest! {
         #[test]
         fn property_a_memory_round_trips(
-            index in 0_usize..4,
+            index in 0_usize..7,
             why in any::<String>(),
             bytes in any::<[u8; 4]>(),
             heard in any::<Option<u32>>(),
         ) {
             let (state, _) = State::CODES[index];
             let heard = heard.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds.into()));
-            let memory = Memory::now(state, Digest::of(Algorithm::Sha256, &bytes), &why);
+            let memory = Memory::now("house", state, Digest::of(Algorithm::Sha256, &bytes), &why);
             let memory = Memory { heard, ..memory };
             let text = memory.to_string();
             prop_assert!(text.len() < crate::wire::MAX_MESSAGE);

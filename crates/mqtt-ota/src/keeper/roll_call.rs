@@ -8,6 +8,7 @@ use futures_util::{StreamExt, stream};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::outbox::lease_topic;
 use crate::mqtt::{BACKLOG, LinkError, Qos};
 use crate::sender::Sender;
 use crate::wire::DeviceName;
@@ -39,12 +40,22 @@ impl RollCall {
     /// The broker says what it keeps of all devices, anew or for the first time.
     pub(super) fn begin_anew(&mut self) {
         self.asked.clear();
-        self.at = Some(Instant::now() + PATIENCE);
+        self.at.get_or_insert(Instant::now() + PATIENCE);
     }
 
     /// Whether it is time to call.
     pub(super) fn is_due(&self) -> bool {
         self.at.is_some_and(|at| at <= Instant::now())
+    }
+
+    /// Has the broker say whether the keeper of this name is at work.
+    pub(super) fn ask_for_lease(&mut self, keeper: String, sender: &Arc<Sender>) {
+        let sender = Arc::clone(sender);
+        self.asking.spawn(async move {
+            if let Err(error) = ask_for_leases(&sender, [keeper.as_str()].into_iter()).await {
+                tracing::debug!(keeper, %error, "it is not known whether the other keeper is at work");
+            }
+        });
     }
 
     /// It has no folder any more.
@@ -84,6 +95,19 @@ pub(super) async fn ask(sender: &Sender, names: &[DeviceName]) -> Result<(), Lin
         all = answer.and(all);
     }
     all
+}
+
+/// Has the broker say whether the keepers of these names are at work.
+///
+/// # Errors
+/// The broker forbids it, or is away.
+pub(super) async fn ask_for_leases(
+    sender: &Sender,
+    keepers: impl Iterator<Item = &str>,
+) -> Result<(), LinkError> {
+    let topics: Vec<_> = keepers.map(lease_topic).collect();
+    let filters: Vec<_> = topics.iter().map(|topic| (topic.as_str(), Qos::AtLeastOnce)).collect();
+    sender.link().subscribe(&filters, BACKLOG).await.map(drop)
 }
 
 async fn ask_together(sender: &Sender, names: &[DeviceName]) -> Result<(), LinkError> {

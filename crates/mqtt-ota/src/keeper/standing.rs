@@ -1,5 +1,6 @@
 /// How a device stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Standing {
     /// It has never announced itself.
     Unknown,
@@ -25,11 +26,16 @@ pub enum Standing {
     },
     /// It has taken the set back, and is left alone until its folder changes.
     RolledBack {
-        /// The device's own words; empty if it has said none.
+        /// The device's own words, or that it has said none.
         why: String,
     },
     /// Its settings say that it is held back.
     Held,
+    /// A keeper of another name has it.
+    KeptElsewhere {
+        /// Its name.
+        keeper: String,
+    },
     /// There is nothing to send it.
     Nothing,
 }

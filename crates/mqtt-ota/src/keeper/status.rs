@@ -1,5 +1,5 @@
 use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
+use std::path::{self, Path};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -10,6 +10,7 @@ use super::ear::{Ear, Said};
 use super::error::KeeperError;
 use super::folders::{Before, FolderError, Folders, Kept};
 use super::memory::{Memory, State};
+use super::name_of;
 use super::roll_call;
 use super::standing::Standing;
 use super::touched::Touched;
@@ -28,8 +29,10 @@ pub struct DeviceStatus {
     pub device: DeviceName,
     /// How it stands.
     pub standing: Standing,
-    /// Since when it is asleep, failing or left alone, if a keeper has noted it.
+    /// Since when it stands so, if a keeper has noted it.
     pub since: Option<SystemTime>,
+    /// The name of the keeper that has it, if one has said so.
+    pub keeper: Option<String>,
     /// The set that its folder is; None where nothing can be sent from there.
     pub wanted: Option<Digest>,
     /// What it says of itself.
@@ -38,49 +41,79 @@ pub struct DeviceStatus {
     pub problem: Option<Arc<FolderError>>,
 }
 
-/// How the devices stand that have a folder in `root`, by what they announce and what a keeper remembers. No
-/// keeper need run.
+/// How the devices stand that have a folder in `root`, by what they announce and what a keeper has noted. No
+/// keeper need run. `keeper`: what the keeper of this folder is called; `None`: as the folder is.
 ///
 /// # Errors
 /// The folder cannot be read, or the broker not be asked.
 ///
 /// Cancel safe.
-pub async fn status(sender: &Sender, root: impl AsRef<Path>) -> Result<Vec<DeviceStatus>, KeeperError> {
+pub async fn status(
+    sender: &Sender,
+    root: impl AsRef<Path>,
+    keeper: Option<&str>,
+) -> Result<Vec<DeviceStatus>, KeeperError> {
+    let path = path::absolute(root.as_ref()).unwrap_or_else(|_| root.as_ref().to_owned());
+    let keeper = keeper.map_or_else(|| name_of(&path), str::to_owned);
     let algorithms = BTreeSet::from([Algorithm::Sha1, Algorithm::Sha256]);
     let folders = Folders::scan(root.as_ref(), Before::default(), algorithms, Touched::All).await?;
     let folders = Arc::new(folders);
     for stray in &folders.strays {
         tracing::warn!(error = stray.as_ref() as &dyn std::error::Error, "a folder is no device's");
     }
-    let (mut announced, mut remembered) = gather(sender, &folders).await?;
+    let Gathered { mut announced, mut remembered, at_work, .. } = gather(sender, &folders).await?;
+    let is_elsewhere = |memory: &Memory| {
+        memory.keeper.as_ref().is_some_and(|name| *name != keeper && at_work.contains(name))
+    };
     Ok(folders
         .devices
         .iter()
         .map(|(device, kept)| {
             let (announcement, memory) = (announced.remove(device), remembered.remove(device));
-            stand(device.clone(), kept.clone(), announcement, memory)
+            let is_elsewhere = memory.as_ref().is_some_and(is_elsewhere);
+            stand(device.clone(), kept.clone(), announcement, memory, is_elsewhere)
         })
         .collect())
 }
 
-type Gathered = (HashMap<DeviceName, Announcement>, HashMap<DeviceName, Memory>);
-
 /// What the broker keeps of those that have a folder.
+#[derive(Default)]
+struct Gathered {
+    announced: HashMap<DeviceName, Announcement>,
+    remembered: HashMap<DeviceName, Memory>,
+    /// The keepers that are at work, of those that have such a device.
+    at_work: BTreeSet<String>,
+    /// More came at once than there was room for.
+    is_partial: bool,
+}
+
+/// How many keepers there may be: anybody can invent names.
+const KEEPERS: usize = 256;
+
+/// Hears what the broker keeps; of whom it does not say anything by itself, it is asked for.
 async fn gather(sender: &Sender, folders: &Arc<Folders>) -> Result<Gathered, KeeperError> {
     let mut ear = Ear::open(sender.link(), Arc::clone(folders), None).await?;
     let mut gathered = Gathered::default();
     hear_all(&mut ear, &mut gathered).await?;
-    let missing: Vec<_> =
-        folders.devices.keys().filter(|name| !gathered.0.contains_key(*name)).cloned().collect();
+    let is_missing = |name: &&DeviceName| gathered.is_partial || !gathered.announced.contains_key(*name);
+    let missing: Vec<_> = folders.devices.keys().filter(is_missing).cloned().collect();
     if !missing.is_empty() {
         roll_call::ask(sender, &missing).await?;
+        hear_all(&mut ear, &mut gathered).await?;
+    }
+    let keepers = gathered.remembered.values().filter_map(|memory| memory.keeper.clone());
+    let keepers: BTreeSet<_> =
+        keepers.filter(|name| !gathered.at_work.contains(name)).take(KEEPERS).collect();
+    if !keepers.is_empty() {
+        roll_call::ask_for_leases(sender, keepers.iter().map(String::as_str)).await?;
         hear_all(&mut ear, &mut gathered).await?;
     }
     Ok(gathered)
 }
 
 /// Hears what the broker has to say, until it is silent.
-async fn hear_all(ear: &mut Ear, (announced, remembered): &mut Gathered) -> Result<(), LinkError> {
+async fn hear_all(ear: &mut Ear, gathered: &mut Gathered) -> Result<(), LinkError> {
+    let Gathered { announced, remembered, at_work, is_partial } = gathered;
     let mut whole_at = Instant::now() + LAST_WORD;
     while let Ok(Some(said)) = timeout_at(whole_at, ear.next()).await
         && Instant::now() < whole_at
@@ -95,14 +128,18 @@ async fn hear_all(ear: &mut Ear, (announced, remembered): &mut Gathered) -> Resu
                 }
                 announced.insert(device, announcement);
             }
+            Some(Said::Withdrawn { device }) => drop(announced.remove(&device)),
             Some(Said::Remembered { device, memory: Some(memory) }) => {
                 drop(remembered.insert(device, memory))
             }
             Some(Said::Remembered { device, memory: None }) => drop(remembered.remove(&device)),
             // A list that breaks off is no shorter list.
             Some(Said::Lost | Said::Reconnected) => return Err(LinkError::Lost),
-            Some(Said::Missed) => return Err(LinkError::Overrun),
-            Some(Said::AtWork { .. } | Said::Answered { .. }) => {}
+            // They are asked for by name.
+            Some(Said::Missed) => *is_partial = true,
+            Some(Said::AtWork { keeper, id }) if id.is_empty() => drop(at_work.remove(&keeper)),
+            Some(Said::AtWork { keeper, .. }) if at_work.len() < KEEPERS => drop(at_work.insert(keeper)),
+            Some(Said::AtWork { .. } | Said::Answered { .. } | Said::Odd { .. }) => {}
         }
     }
     Ok(())
@@ -113,7 +150,9 @@ fn stand(
     kept: Kept,
     announcement: Option<Announcement>,
     memory: Option<Memory>,
+    is_elsewhere: bool,
 ) -> DeviceStatus {
+    let keeper = memory.as_ref().and_then(|memory| memory.keeper.clone());
     let algorithm = announcement.as_ref().map_or(Algorithm::Sha256, Announcement::set_algorithm);
     let (wanted, is_held, problem) = match kept {
         Kept::Folder(folder) => {
@@ -131,20 +170,20 @@ fn stand(
     if let Some(memory) = memory.as_ref().filter(|memory| memory.state == State::InStep) {
         duty.step(Input::Told { set: memory.set }, now);
     }
-    let mut since = None;
-    let standing = match (duty.standing(), memory) {
-        (Standing::InStep, _) => Standing::InStep,
+    let elsewhere = keeper.clone().filter(|_| is_elsewhere);
+    let standing = match (duty.standing(), elsewhere, &memory) {
+        (Standing::InStep, ..) => Standing::InStep,
         _ if is_held => Standing::Held,
-        (Standing::Pending, Some(memory)) => {
-            since = Some(memory.since);
-            match memory.state {
-                State::Asleep => Standing::Asleep,
-                State::Failing => Standing::Failing { why: memory.why },
-                State::LeftAlone => Standing::LeftAlone { why: memory.why },
-                State::InStep => Standing::Pending,
-            }
-        }
-        (standing, _) => standing,
+        (_, Some(keeper), _) => Standing::KeptElsewhere { keeper },
+        (Standing::Pending, None, Some(memory)) => match memory.state {
+            State::Asleep => Standing::Asleep,
+            State::Failing => Standing::Failing { why: memory.why.clone() },
+            State::LeftAlone => Standing::LeftAlone { why: memory.why.clone() },
+            State::InStep | State::Kept | State::RolledBack | State::Pending => Standing::Pending,
+        },
+        (standing, ..) => standing,
     };
-    DeviceStatus { device, standing, since, wanted, announcement, problem }
+    // What was noted of another state says nothing about since when it is in this one.
+    let since = memory.filter(|memory| memory.state.is_of(&standing)).map(|memory| memory.since);
+    DeviceStatus { device, standing, since, keeper, wanted, announcement, problem }
 }

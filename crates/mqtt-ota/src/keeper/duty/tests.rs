@@ -80,6 +80,30 @@ async fn a_device_that_is_back_before_its_word_is_understood_is_not_waited_for()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_set_that_is_replaced_is_put_back_at_once_but_not_for_ever() {
+    let mut now = Instant::now();
+    let mut duty = after(now, [Input::Wanted(Some(set(1))), has(1)]);
+    let mut pauses = Vec::new();
+    for _ in 0..12 {
+        duty.step(has(2), now);
+        if let Due::At(at) = duty.due(now) {
+            pauses.push((at - now).as_secs());
+            now = at;
+        }
+        assert_eq!(duty.due(now), Due::Now);
+        for input in [Input::Started, ended(1, Ended::Installed), has(1)] {
+            duty.step(input, now);
+        }
+        assert_eq!(duty.standing(), Standing::InStep);
+    }
+    assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 600, 600, 600, 600]);
+    // Once it was left in peace for a while, it is put right at once again.
+    now += 2 * LONGEST_PAUSE;
+    duty.step(has(2), now);
+    assert_eq!(duty.due(now), Due::Now);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_device_that_forgets_what_it_installs_is_left_alone_in_the_end() {
     let mut now = Instant::now();
     let mut duty = after(now, [Input::Wanted(Some(set(1))), nothing()]);
@@ -344,6 +368,7 @@ fn any_input() -> impl Strategy<Value = Input> {
         Just(announces("v=1", true)),
         number().prop_map(|number| Input::Remembered { set: set(number), why: String::new() }),
         Just(Input::Missed),
+        Just(Input::Withdrawn),
         Just(Input::Taking),
         Just(Input::Started),
         (number(), result, any::<bool>()).prop_map(|(number, result, advanced)| Input::Ended(End {
@@ -373,6 +398,7 @@ proptest! {
                 Input::Ended(_) => receiving = false,
                 Input::Wanted(set) => wanted = *set,
                 Input::Announced { announcement, .. } => said = Some(announcement.clone()),
+                Input::Withdrawn => said = None,
                 Input::Taking | Input::Remembered { .. } | Input::Told { .. } | Input::Missed => {}
             }
             duty.step(input, now);

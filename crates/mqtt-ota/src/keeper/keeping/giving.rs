@@ -7,10 +7,12 @@ use tokio::time::Instant;
 
 use super::Keeping;
 use crate::keeper::delivery::Delivery;
+use crate::keeper::device::Device;
 use crate::keeper::duty::{Due, Input};
 use crate::keeper::rollout::{Closed, Gate};
 use crate::keeper::standing::Standing;
 use crate::keeper::window::Window;
+use crate::keeper::words::{count, short, size};
 use crate::wire::DeviceName;
 
 /// How often it is seen who might give way, where none did.
@@ -71,15 +73,15 @@ impl Keeping {
         };
         match gate {
             Gate::Open => tracing::info!("devices are given their files"),
-            Gate::Canaries => tracing::info!(first = first(), "the others wait for those that go first"),
+            Gate::Canaries => tracing::info!("the others wait for those that go first: {}", first()),
             Gate::Closed(Closed::Window) => tracing::info!("devices are given their files later in the day"),
             Gate::Closed(Closed::Canary) => tracing::warn!(
-                first = first(),
-                "a device that goes first has failed: nobody is given anything until its folder changes"
+                "a device that goes first has failed ({}): nobody is given anything until its folder changes",
+                first()
             ),
             Gate::Closed(Closed::Failures) => tracing::warn!(
-                failures = self.failures,
-                "too many have failed: nobody is given anything until their folders change"
+                "{} have failed, which is too many: nobody is given anything until their folders change",
+                self.failures
             ),
         }
     }
@@ -88,7 +90,7 @@ impl Keeping {
     fn standing(&self, canary: &DeviceName) -> Standing {
         let has_folder = self.folders.devices.contains_key(canary);
         let device = self.devices.get(canary).filter(|device| has_folder && !device.is_unclear);
-        device.map_or(Standing::Unknown, |device| device.duty.standing())
+        device.map_or(Standing::Unknown, Device::standing)
     }
 
     /// Gives a device its files.
@@ -96,16 +98,18 @@ impl Keeping {
         let (Some(device), Some(ear)) = (self.devices.get_mut(&name), &mut self.ear) else { return };
         let (Some(folder), Some(set)) = (device.folder.clone(), device.duty.wanted()) else { return };
         let now = Instant::now();
-        if device.duty.due(now) != Due::Now {
+        if device.due(now) != Due::Now {
             return;
         }
         let hindrance = device.duty.hindrance().map(str::to_owned);
         device.duty.step(Input::Started, now);
         match hindrance {
-            None => tracing::info!(device = %name, %set, "the device is given its files"),
-            Some(why) => {
-                tracing::debug!(device = %name, %set, why, "the device is given its files once more")
+            None => {
+                let files = folder.set().files();
+                let (files, bytes) = (count(files.len(), "file"), size(folder.set().total()));
+                tracing::info!("{name}: sending set {} ({files}, {bytes})", short(set));
             }
+            Some(why) => tracing::debug!("{name}: sending set {} once more: {why}", short(set)),
         }
         let (is_awake, announced) = (device.duty.is_awake(now), device.duty.announced().cloned());
         let feed = ear.feed(&name, announced);

@@ -1,24 +1,27 @@
 //! What the devices, the other keepers and the connection to the broker say.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
 use super::Keeping;
 use crate::keeper::duty::Input;
 use crate::keeper::ear::{Ear, ROUTE, Said};
-use crate::keeper::memory::{Memory, State};
+use crate::keeper::words::short;
 use crate::wire::DeviceName;
 
+/// How often it is said that messages were missed.
+const MISSED_PAUSE: Duration = Duration::from_secs(10);
 /// How many messages are heard before it is looked at what is to be done: whoever floods us stops nothing. No more than
 /// may wait for one delivery, which reads none of them meanwhile.
 const AT_ONE_GO: usize = ROUTE;
 
 impl Keeping {
-    /// Asks for those that have a folder and were not heard of.
-    pub(super) fn call_the_roll(&mut self) {
+    /// Asks for those that have a folder and were not heard of. `is_again`: what was said lately may have been missed.
+    pub(super) fn call_the_roll(&mut self, is_again: bool) {
         let is_known = |name: &DeviceName| {
-            self.devices.get(name).is_some_and(|device| device.duty.announced().is_some())
+            let device = self.devices.get(name).filter(|device| device.duty.announced().is_some());
+            device.is_some_and(|device| !is_again || !device.duty.awaits_word())
         };
         let missing = self.folders.devices.keys().filter(|name| !is_known(name));
         self.roll_call.call(missing, &self.sender);
@@ -42,36 +45,46 @@ impl Keeping {
     }
 
     pub(super) fn hear(&mut self, said: Said) {
+        self.heard_at = Instant::now();
         let was_held = self.lease.is_held();
         match said {
-            Said::AtWork { keeper } => {
-                self.lease.hear(&keeper, Instant::now());
+            Said::AtWork { keeper, id } if keeper == self.outbox.keeper() => {
+                self.lease.hear(&id, Instant::now());
                 self.relieved(was_held);
             }
+            Said::AtWork { keeper, id } => self.others.hear(&keeper, !id.is_empty(), Instant::now()),
             Said::Lost => {
                 self.was_lost = true;
                 self.lease.lost(Instant::now());
+                self.others.lost(Instant::now());
                 self.relieved(was_held);
             }
             Said::Reconnected => {
                 self.lease.reconnected(Instant::now());
+                self.others.reconnected(Instant::now());
+                self.echo.begin_anew(Instant::now());
                 self.roll_call.begin_anew();
                 self.relieved(was_held);
                 self.missed();
             }
             Said::Missed => {
-                tracing::warn!("devices say more at once than a keeper can hold, and some of it was missed");
                 self.roll_call.begin_anew();
-                self.missed();
-            }
-            Said::Remembered { device: name, memory } => {
-                let Some(device) = self.devices.get_mut(&name) else { return };
-                if let Some(Memory { state: State::InStep, set, .. }) = &memory {
-                    device.duty.step(Input::Told { set: *set }, Instant::now());
+                let now = Instant::now();
+                // Who floods us has each message miss some.
+                if self.missed_at.is_none_or(|at| at + MISSED_PAUSE <= now) {
+                    self.missed_at = Some(now);
+                    tracing::warn!(
+                        "devices say more at once than a keeper can hold, and some of it was missed"
+                    );
+                    self.missed();
                 }
-                device.heard = device.heard.max(memory.as_ref().and_then(|memory| memory.heard));
-                device.memory = memory;
-                device.recall();
+            }
+            Said::Remembered { device, memory } => self.remembered(&device, memory),
+            Said::Odd { device } => self.heard_odd(device),
+            Said::Withdrawn { device: name } => {
+                let Some(device) = self.devices.get_mut(&name) else { return };
+                device.duty.step(Input::Withdrawn, Instant::now());
+                self.consider(&name, false);
             }
             Said::Answered { device: name, takes } => {
                 self.slots.spoke(&name);
@@ -91,7 +104,15 @@ impl Keeping {
                 }
                 let had = device.algorithm();
                 let has = announcement.set_algorithm();
+                let was_taken_back = device.duty.taken_back().is_some();
                 device.duty.step(Input::Announced { announcement, anew }, Instant::now());
+                if let Some(why) = device.duty.taken_back().filter(|_| !was_taken_back) {
+                    device.is_new = false;
+                    let set = device.duty.wanted().map(short).unwrap_or_default();
+                    tracing::warn!(
+                        "{name}: set {set} rolled back, the device runs what it ran before: {why}"
+                    );
+                }
                 if has != had {
                     self.want(&name);
                 }

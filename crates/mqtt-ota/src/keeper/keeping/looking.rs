@@ -1,7 +1,6 @@
 //! What the folders have, and what each device is to have therefore.
 
 use std::collections::BTreeSet;
-use std::error::Error as StdError;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -25,8 +24,7 @@ impl Keeping {
             Sight::Blurred => {}
             // It is no other wish, and nobody's second chance.
             Sight::Unreadable(error) => {
-                let error = &error as &dyn StdError;
-                tracing::warn!(error, "nothing is sent until the folder can be read");
+                tracing::warn!("nothing is sent until the folder can be read: {}", chain(&error));
                 self.is_readable = false;
             }
         }
@@ -64,7 +62,7 @@ impl Keeping {
         if let Some(ear) = &mut self.ear {
             ear.heed(&folders);
             // What was said before they had a folder was not heard.
-            self.call_the_roll();
+            self.call_the_roll(false);
         }
     }
 
@@ -77,13 +75,12 @@ impl Keeping {
             without.chain(empty_groups.difference(&self.empty_groups).map(|group| format!("@{group}")))
         {
             tracing::warn!(
-                first,
-                "nobody is known that goes first: the others wait until there is such a folder"
+                "{first} is to go first, and there is no such folder: the others wait until there is"
             );
         }
         for stray in &folders.strays {
             if !self.folders.strays.iter().any(|before| chain(before.as_ref()) == chain(stray.as_ref())) {
-                tracing::warn!(error = stray.as_ref() as &dyn StdError, "a folder is no device's");
+                tracing::warn!("a folder is no device's: {}", chain(stray.as_ref()));
             }
         }
         for (device, kept) in &folders.devices {
@@ -93,12 +90,14 @@ impl Keeping {
                 _ => false,
             };
             if !is_known {
-                tracing::warn!(%device, error = error.as_ref() as &dyn StdError, "nothing can be sent");
+                tracing::warn!("{device}: nothing can be sent: {}", chain(error.as_ref()));
             }
         }
         if folders.devices.is_empty() && (!self.is_readable || !self.folders.devices.is_empty()) {
             let path = self.lookout.path().display();
-            tracing::warn!(%path, "there is no device's folder in it; a device's files are in a folder with its name");
+            tracing::warn!(
+                "there is no device's folder in {path}; a device's files are in a folder with its name"
+            );
         }
     }
 
