@@ -30,8 +30,13 @@ pub struct MqttOta {
 impl MqttOta {
     /// `mqtt-ota` and its first argument, the subcommand.
     pub fn run(subcommand: &str) -> Self {
+        Self::run_of(&binary(), subcommand)
+    }
+
+    /// The same of another `mqtt-ota`, such as one of another version.
+    pub fn run_of(binary: &Path, subcommand: &str) -> Self {
         let home = tempfile::tempdir().expect("a temporary folder");
-        let mut command = Command::new(binary());
+        let mut command = Command::new(binary);
         command.env_clear();
         for name in KEPT {
             if let Some(value) = env::var_os(name) {

@@ -15,17 +15,28 @@ pub struct SetDevice {
 impl SetDevice {
     /// Boots one called `name` whose flash is the folder `root`, and returns when it takes offers.
     pub fn boot(interpreter: Interpreter, broker: &impl Endpoint, name: &str, root: &Path) -> Self {
-        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("../micropython-client");
         // Another version of the client is tried by naming its folder.
-        let client =
-            std::env::var_os("COMPANION").map_or_else(|| here.join("../micropython-client"), PathBuf::from);
+        let client = std::env::var_os("COMPANION").map_or(client, PathBuf::from);
+        Self::boot_of(&client, interpreter, broker, name, root)
+    }
+
+    /// The same, with the modules of the client that are in the folder `client`.
+    pub fn boot_of(
+        client: &Path,
+        interpreter: Interpreter,
+        broker: &impl Endpoint,
+        name: &str,
+        root: &Path,
+    ) -> Self {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         let address = broker.address();
         let mut command = Command::new(interpreter.program());
         command.arg(here.join("micropython/set_device.py"));
         command.arg(here.join("../crates/mqtt-ota-cli/src/commands/demo/device.py"));
         command.arg(address.ip().to_string()).arg(address.port().to_string()).arg(name).arg(root);
         let path = format!("{}:.frozen", client.display());
-        command.env("MICROPYPATH", &path).env("PYTHONPATH", &client).env("PYTHONDONTWRITEBYTECODE", "1");
+        command.env("MICROPYPATH", &path).env("PYTHONPATH", client).env("PYTHONDONTWRITEBYTECODE", "1");
         captured(&mut command);
         let process = Process::start(format!("a device with sets on {interpreter:?}"), command);
         let device = Self { process };

@@ -22,6 +22,7 @@ mod broker_versions;
 mod brokers;
 mod chaos;
 mod companion;
+mod compat;
 mod deliveries;
 mod demo;
 mod demo_device;
