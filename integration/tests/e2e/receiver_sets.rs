@@ -41,6 +41,68 @@ fn a_folder_becomes_the_files_of_a_gateway_and_then_only_what_changed_travels() 
     devices.assert_status(0).assert_mentions(&hash[..8]);
 }
 
+#[cfg(unix)]
+#[test]
+fn what_a_gateway_writes_as_root_is_its_owners_and_links_stay_links() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
+
+    const OWNER: u32 = 4711;
+    const GROUP: u32 = 4712;
+    let home = Home::of(NAME);
+    let root = home.root();
+    fs::create_dir_all(root.join("real")).unwrap();
+    for file in ["main.py", "real/single.txt"] {
+        fs::write(root.join(file), "as it was").unwrap();
+        fs::set_permissions(root.join(file), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    symlink("real/single.txt", root.join("single.txt")).unwrap();
+    symlink("real/single.txt", root.join("lib.txt")).unwrap();
+    let outside = home.scene.file("outside", "not theirs");
+    symlink(&outside, root.join("leaves")).unwrap();
+    let is_root = chown(root, Some(OWNER), Some(GROUP)).is_ok();
+    if is_root {
+        for path in ["real", "main.py", "real/single.txt"] {
+            chown(root.join(path), Some(OWNER), Some(GROUP)).unwrap();
+        }
+    } else {
+        println!("SKIPPED: who is not root cannot give files away; links alone are looked at");
+    }
+    let assert_owned = |path: &str, mode: u32| {
+        let there = fs::metadata(root.join(path)).unwrap();
+        assert!(!is_root || (there.uid(), there.gid()) == (OWNER, GROUP), "{path}: {}", there.uid());
+        assert_eq!(there.permissions().mode() & 0o777, mode, "{path}");
+    };
+    let _device = home.receives();
+
+    // One file, in place of a link's; a new one, in a new folder; and one that would be written elsewhere.
+    let file = home.scene.file("sent", "sent");
+    let send = |name: &str| home.scene.send(&file, NAME).args(["--as", name, "--no-reboot"]).finish();
+    send("single.txt").assert_status(0);
+    send("new/folder/file.txt").assert_status(0);
+    send("leaves").assert_status(1).assert_error("it leaves the root");
+    assert!(root.join("single.txt").is_symlink());
+    assert_eq!(fs::read(root.join("real/single.txt")).unwrap(), b"sent");
+    assert_eq!(fs::read(&outside).unwrap(), b"not theirs");
+    assert_owned("real/single.txt", 0o755);
+    assert_owned("new", 0o755);
+    assert_owned("new/folder", 0o755);
+    assert_owned("new/folder/file.txt", 0o644);
+
+    // A set, one file of which is a link, and the way back.
+    home.sync().arg("--wait-boot").finish().assert_status(0);
+    assert!(root.join("lib.txt").is_symlink());
+    assert_eq!(fs::read(root.join("real/single.txt")).unwrap(), b"sorted between\n");
+    assert_owned("main.py", 0o755);
+    assert_owned("real/single.txt", 0o755);
+    assert_owned("lib/lamp.py", 0o644);
+    home.scene.command("rollback").args(["--to", NAME]).finish().assert_status(0);
+    assert!(root.join("lib.txt").is_symlink());
+    assert_eq!(fs::read(root.join("real/single.txt")).unwrap(), b"sent");
+    assert_eq!(fs::read(root.join("main.py")).unwrap(), b"as it was");
+    assert_owned("main.py", 0o755);
+    assert!(!root.join("lib/lamp.py").exists());
+}
+
 #[test]
 fn a_dry_run_changes_nothing_and_says_what_would_be_sent_kept_and_deleted() {
     let home = Home::of(NAME);

@@ -237,7 +237,11 @@ Exit status:
 pub(super) const RECEIVE: &str = "\
 Makes this machine a device: it announces itself, takes what it is offered,
 verifies it and puts it in place below DIR with one atomic rename. Nothing
-outside DIR is written. It runs until it is stopped, and comes back by itself
+outside DIR is written: a link below DIR is followed if it leads to what is
+below DIR too, and refused otherwise. A file that is replaced keeps its owner
+and its mode; a new one is its folder's owner's, as long as this runs as root,
+and has the mode 0644. Modes do not travel: what --exec runs may set them, as
+in --exec 'chmod +x run.sh && ./run.sh'. It runs until it is stopped, and comes back by itself
 to a broker that it has lost. A broker that it cannot reach at the start ends
 it with status 1: let what starts it try again (systemd: Type=notify and
 Restart=on-failure).
