@@ -30,7 +30,7 @@ pub struct MqttOta {
 impl MqttOta {
     /// `mqtt-ota` and its first argument, the subcommand.
     pub fn run(subcommand: &str) -> Self {
-        Self::run_of(&binary(), subcommand)
+        Self::run_of(binary(), subcommand)
     }
 
     /// The same of another `mqtt-ota`, such as one of another version.
