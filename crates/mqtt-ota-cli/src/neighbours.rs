@@ -14,7 +14,7 @@ use crate::settings::Settings;
 use crate::similar;
 
 /// How long the broker may take to name the devices that it knows.
-const NAMES: Duration = Duration::from_millis(600);
+const NAMES: Duration = Duration::from_secs(2);
 /// How long a device that has never announced itself may be silent before its name is doubted.
 const DOUBT: Duration = Duration::from_millis(300);
 /// For how many names similar ones are looked for: each is compared with all.

@@ -60,8 +60,10 @@ pub struct KnownDevice {
 pub enum Presence {
     /// It has just announced itself.
     Reachable,
-    /// It was asked, and did not answer in time; or the broker says that it is not connected.
-    Unreachable,
+    /// The broker says that it is not connected (MQTT 5 only).
+    Away,
+    /// It was asked, and did not answer in time.
+    Silent,
     /// Nobody knows: it does not answer such questions, or was not asked.
     #[default]
     Unknown,
@@ -332,7 +334,7 @@ impl Census {
             }
         }
         for found in self.found.values_mut().filter(|found| found.is_asked) {
-            found.presence = Presence::Unreachable;
+            found.presence = Presence::Silent;
         }
         Ok(())
     }
@@ -352,7 +354,7 @@ impl Census {
         }
         match answer {
             Ok(Ack::Accepted) => {}
-            Ok(Ack::NoSubscribers) => self.settle(name, Presence::Unreachable),
+            Ok(Ack::NoSubscribers) => self.settle(name, Presence::Away),
             Err(LinkError::PublishRefused { topic, reason }) => {
                 tracing::warn!(topic, %reason, "the broker does not allow to ask whether a device is there");
                 self.settle(name, Presence::Unknown);

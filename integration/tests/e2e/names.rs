@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mqtt_ota_integration::{
-    Client, EmbeddedBroker, Endpoint, Gate, House, Mosquitto, MqttOta, Passes, Scene,
+    Client, EmbeddedBroker, Endpoint, Gate, House, Mosquitto, MqttOta, Passes, Scene, sized,
 };
 
 const GROUPS: [&str; 2] = ["--groups", "lamps=NIGHTLAMP,HALL"];
@@ -72,11 +72,13 @@ fn the_embedded_broker_is_no_slower_with_the_right_name() {
 fn among_ten_thousand_devices_the_right_name_is_found_as_well() {
     let scene = Scene::new();
     let client = Client::connect(&scene.broker, "announcer");
-    for number in 0..if mqtt_ota_integration::thorough() { 10_000 } else { 1_000 } {
+    let number_of_devices = sized(10_000, 500);
+    for number in 0..number_of_devices {
         client.publish_retained(&format!("SENSOR-{number:05}/OTA/device"), "v=1");
     }
     announce(&scene.broker, "NIGHTLAMP");
     let sent = scene.send(scene.file("main.py", "x"), "NIGTHLAMP").finish();
+    println!("the right name among {number_of_devices} in {:?}", sent.elapsed);
     sent.assert_status(1).assert_hint("did you mean NIGHTLAMP?");
 }
 

@@ -194,8 +194,8 @@ the same. A device that is named is looked for by name, as some brokers
 
 REACHABLE is one of:
   yes        The device has just answered
-  no         It has not answered in time (--timeout), or the broker says that it
-             is not connected. It may be asleep
+  no         The broker says that it is not connected; it may be asleep
+  no answer  It has not answered in time (--timeout); it may be asleep or busy
   not known  Its client is too old to answer
   not asked  With --no-ask: for devices that sleep, or to be quick
 
@@ -220,7 +220,7 @@ Examples:
   mqtt-ota devices --json | jq -r 'select(.reachable == false) | .device'
 
 JSON:
-  An object a device: device reachable (true, false, or null: not known)
+  An object a device: device reachable (true; false for no and no answer; null)
   last_heard (seconds since 1970) and, where it has announced itself, version
   client system address free (bytes) hashes set boots (while on trial)
   rolled_back error. What is not known is null. With --forget: device forgotten

@@ -95,8 +95,7 @@ fn list(
     }
     let asks = |device: &&&KnownDevice| device.announcement.as_ref().is_some_and(|it| it.asks);
     let mut asked = shown.iter().filter(asks).peekable();
-    if !args.no_ask && asked.peek().is_some() && asked.all(|device| device.presence == Presence::Unreachable)
-    {
+    if !args.no_ask && asked.peek().is_some() && asked.all(|device| device.presence == Presence::Silent) {
         let hint = "no device has answered: they may be away, or the broker's access list does not let this user write to NAME/OTA";
         printer.note(&Line::new().helpful("hint:").plain(' ').plain(hint));
     }
@@ -152,7 +151,7 @@ impl<'a> From<&'a KnownDevice> for Object<'a> {
             device: device.name.as_str(),
             reachable: match device.presence {
                 Presence::Reachable => Some(true),
-                Presence::Unreachable => Some(false),
+                Presence::Away | Presence::Silent => Some(false),
                 Presence::Unknown => None,
             },
             last_heard: heard.map(|heard| heard.as_secs()),
@@ -192,7 +191,8 @@ fn show(devices: &[&KnownDevice], is_unasked: bool, printer: &Printer) {
         let hashes: Vec<_> = announcement.algorithms.iter().map(|algorithm| algorithm.code()).collect();
         let (reachable, heard) = match device.presence {
             Presence::Reachable => ("yes", Some("now".to_owned())),
-            Presence::Unreachable => ("no", device.last_heard.map(ago)),
+            Presence::Away => ("no", device.last_heard.map(ago)),
+            Presence::Silent => ("no answer", device.last_heard.map(ago)),
             Presence::Unknown if is_unasked => ("not asked", device.last_heard.map(ago)),
             Presence::Unknown => ("not known", device.last_heard.map(ago)),
         };
