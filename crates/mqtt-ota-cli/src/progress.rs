@@ -13,6 +13,7 @@ use crate::sanitize;
 const TICK: Duration = Duration::from_millis(120);
 
 const WAITING: &str = "{prefix}  {spinner} {wide_msg} {elapsed:>4}";
+const WAITING_FOR_ALL: &str = "{spinner} {wide_msg} {elapsed:>4}";
 const MOVING: &str = "{prefix}  {msg} {wide_bar} {bytes:>10}/{total_bytes} {bytes_per_sec:>12} eta {eta:>3}";
 
 /// The bar of one device. Removed from the screen when it is dropped.
@@ -32,6 +33,20 @@ impl Bar {
         let name = sanitize::for_terminal(device.as_str()).into_owned();
         bar.bar.set_prefix(format!("{name:width$}"));
         bar.waiting("looking for the device");
+        let shown = printer.bars().add(bar.bar);
+        shown.enable_steady_tick(TICK);
+        Self { bar: shown, ..bar }
+    }
+
+    /// For what concerns no single device: shows what is waited for.
+    pub(crate) fn of_all(printer: &Printer, what: &str) -> Self {
+        let bar = ProgressBar::with_draw_target(None, indicatif::ProgressDrawTarget::hidden());
+        let bar = Self { bar, moving: AtomicBool::new(false) };
+        if !printer.shows_bars() {
+            return bar;
+        }
+        bar.styled(WAITING_FOR_ALL);
+        bar.bar.set_message(sanitize::for_terminal(what).into_owned());
         let shown = printer.bars().add(bar.bar);
         shown.enable_steady_tick(TICK);
         Self { bar: shown, ..bar }
@@ -69,7 +84,7 @@ mod tests {
 
     #[test]
     fn the_templates_are_sound() {
-        for template in [WAITING, MOVING] {
+        for template in [WAITING, WAITING_FOR_ALL, MOVING] {
             assert!(ProgressStyle::with_template(template).is_ok());
         }
     }

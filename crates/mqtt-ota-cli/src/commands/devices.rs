@@ -11,6 +11,7 @@ use crate::line::Line;
 use crate::neighbours::Neighbours;
 use crate::printer::Printer;
 use crate::problem::{Exit, Problem};
+use crate::progress::Bar;
 use crate::report::Announced;
 use crate::settings::Settings;
 use crate::table;
@@ -45,7 +46,10 @@ async fn survey_and_tell(
             let sender = Sender::connect(broker, Config::default())
                 .await
                 .map_err(|error| Problem::from(error).with_settings(settings))?;
+            let waiting = if args.no_ask { "listing the devices" } else { "asking the devices" };
+            let bar = Bar::of_all(printer, waiting);
             let devices = sender.survey(&survey).await.map_err(unheard)?;
+            drop(bar);
             let neighbours = Neighbours::new(&sender, settings);
             let ok = if args.forget {
                 forget::all(&devices, &sender, &neighbours, printer).await?
