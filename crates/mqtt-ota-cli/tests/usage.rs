@@ -34,8 +34,8 @@ fn a_usage_error_exits_2_and_writes_nothing_to_standard_output() {
 /// What no command may take and ignore: the options of the settings, and of those the ones that each command uses.
 #[test]
 fn an_option_that_has_no_effect_is_a_usage_error() {
-    const BROKER: &str = "broker user password-file ca-file";
-    const ALL: &str = "broker user password-file ca-file listen advertise parallel groups retries retry-pause \
+    const BROKER: &str = "broker user password-file protocol ca-file tls-fingerprint client-cert client-key";
+    const ALL: &str = "broker user password-file protocol ca-file tls-fingerprint client-cert client-key listen advertise parallel groups retries retry-pause \
         connect-timeout idle-timeout confirm-timeout boot-timeout announcements canary stop-after give-up-after name \
         window no-reboot wait-boot require-confirmation delete delete-all dry-run trial";
     let send =

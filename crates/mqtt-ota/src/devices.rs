@@ -238,8 +238,8 @@ impl Census {
                     tracing::debug!(topic, "what keepers remember may not be read");
                     remembers = false;
                 }
-                Err(LinkError::SubscribeRefused { topic, .. })
-                    if topic == DeviceName::ANNOUNCEMENTS && !options.names.is_empty() =>
+                Err(LinkError::SubscribeRefused { topic, .. } | LinkError::NoWildcards { topic })
+                    if lists && topic.starts_with('+') && !options.names.is_empty() =>
                 {
                     tracing::warn!(topic, "the broker does not allow to list all devices");
                     lists = false;

@@ -85,8 +85,7 @@ fn line(device: &KnownDevice, forgotten: Forgotten) -> Line {
     };
     let line = Line::new().strong(&device.name).plain(": ").good("forgotten").plain(": ").plain(what);
     match device.presence {
-        // It was not asked, as it would not have answered.
-        Presence::Unknown => {
+        Presence::Unknown | Presence::Silent => {
             line.plain("; if it is there after all, it announces itself when it next connects")
         }
         _ => line,
