@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use mqtt_ota_integration::{
-    Client, EmbeddedBroker, Endpoint, Finished, Gate, House, Mosquitto, MqttOta, Passes, Scene, Settings,
-    sized,
+    Client, EmbeddedBroker, Endpoint, Finished, Gate, House, Mosquitto, MqttOta, Passes, Receiver, Scene,
+    Settings, sized,
 };
 
 /// What a device announces that answers whether it is there.
@@ -81,6 +81,24 @@ fn nobody_is_asked_who_sleeps_if_the_user_says_so() {
     let row = listed.stdout.lines().last().unwrap();
     assert!(row.split_whitespace().take(3).eq(["SLEEPER", "no", "answer"]), "{listed:?}");
     assert!(listed.elapsed < Duration::from_secs(3), "{listed:?}");
+}
+
+#[test]
+fn the_receiver_and_the_companion_client_are_reachable_while_they_run() {
+    let house = House::new();
+    let flash = tempfile::tempdir().unwrap();
+    let receiver = Receiver::start(&house.scene.broker, "GATEWAY", house.scene.folder());
+    let board = house.boots("LAMP", flash.path());
+    let are = |is_there: bool| {
+        let listed = house.scene.command("devices").arg("--json").finish();
+        let expected = ["GATEWAY", "LAMP"].map(|name| (name.to_owned(), Some(is_there)));
+        assert_eq!(reachable(&listed), expected, "{listed:?}");
+    };
+    are(true);
+    // They were asked less than 5 s before: they answer, and take their time.
+    are(true);
+    drop((receiver, board));
+    are(false);
 }
 
 #[test]
