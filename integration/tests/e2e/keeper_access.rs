@@ -17,7 +17,7 @@ const DEVICES: [&str; 3] =
 
 #[test]
 fn a_keeper_with_all_rights_works_and_warns_of_nothing() {
-    let rights = ["topic readwrite +/OTA/keeper", "topic readwrite mqtt-ota/keeper/#"];
+    let rights = ["topic readwrite +/OTA/keeper", "topic readwrite mqtt-ota/keeper/+"];
     let house = house(&[DEVICES.as_slice(), &rights].concat());
     let lamp = house.device("LAMP", NOTHING);
     let keeper = house.keeper(&[]);
@@ -51,7 +51,7 @@ fn a_keeper_that_may_not_say_that_it_is_at_work_ends_and_says_what_it_needs() {
 
 #[test]
 fn a_keeper_that_may_not_note_anything_says_so_once_and_works() {
-    let house = house(&[DEVICES.as_slice(), &["topic readwrite mqtt-ota/keeper/#"]].concat());
+    let house = house(&[DEVICES.as_slice(), &["topic readwrite mqtt-ota/keeper/+"]].concat());
     for passes in [Passes::All, Passes::Mqtt311] {
         let gate = Gate::to(&house.scene.broker, passes);
         let lamp = house.device("LAMP", NOTHING);
@@ -70,7 +70,7 @@ fn a_keeper_that_may_not_note_anything_says_so_once_and_works() {
 #[test]
 fn a_keeper_that_may_not_offer_says_so_once_and_tries_ever_more_slowly() {
     let rights = ["topic read +/OTA", "topic readwrite +/OTA/device", "topic readwrite +/OTA/status"];
-    let more = ["topic readwrite +/OTA/keeper", "topic readwrite mqtt-ota/keeper/#"];
+    let more = ["topic readwrite +/OTA/keeper", "topic readwrite mqtt-ota/keeper/+"];
     let house = house(&[rights.as_slice(), &more].concat());
     let lamp = house.device("LAMP", NOTHING);
     let keeper = house.keeper(&["-vv"]);
@@ -80,4 +80,13 @@ fn a_keeper_that_may_not_offer_says_so_once_and_tries_ever_more_slowly() {
     let text = keeper.process.stderr().text();
     let warnings = text.lines().filter(|line| line.contains("warning:")).count();
     assert_eq!(warnings, 1, "{text}");
+}
+
+#[test]
+fn a_keeper_that_hears_of_no_device_says_what_may_be_why() {
+    let rights = ["topic readwrite +/OTA", "topic write +/OTA/device", "topic readwrite +/OTA/status"];
+    let more = ["topic readwrite +/OTA/keeper", "topic readwrite mqtt-ota/keeper/+"];
+    let house = house(&[rights.as_slice(), &more].concat());
+    let _lamp = house.device("LAMP", NOTHING);
+    house.keeper(&[]).says("`topic read +/OTA/device`");
 }

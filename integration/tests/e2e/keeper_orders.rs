@@ -4,7 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use mqtt_ota_integration::{Client, EmbeddedBroker, Gate, House, Mosquitto, Passes, RawDevice};
+use mqtt_ota_integration::{Client, EmbeddedBroker, Gate, House, Mosquitto, Passes, RawDevice, RawOffer};
 
 const NOTHING: &str = "v=1|hash=sha256|addr=127.0.0.1|set=-";
 
@@ -152,4 +152,30 @@ fn what_hinders_a_delivery_on_this_side_is_said_once_and_stops_nothing() {
     assert_eq!(text.matches(" not sent: ").count() - text.matches(" still not sent: ").count(), 1, "{text}");
     assert_eq!(text.matches(" files, ").count() + text.matches(" file, ").count(), 1, "{text}");
     assert!(!text.contains("which is too many"), "{text}");
+}
+
+/// The id of an extended offer.
+fn id(offer: &RawOffer) -> &str {
+    offer.text.split('|').find_map(|field| field.strip_prefix("id=")).unwrap()
+}
+
+#[test]
+fn what_a_device_answers_to_somebody_elses_offer_is_no_answer_to_the_keepers() {
+    let house = House::with(Mosquitto::start(), &[("LAMP/main.py", "1")]);
+    let lamp = house.device("LAMP", NOTHING);
+    let keeper = house.keeper(&[]);
+    let kept = lamp.offer();
+    // The same set, by hand.
+    let sync = house.scene.command("sync").arg(house.folder().join("LAMP")).args(["--to", "LAMP"]);
+    let (sync, _home) = sync.args(["--retries", "0"]).start();
+    let synced = lamp.offer();
+    assert_eq!(kept.hash, synced.hash);
+    assert_ne!(id(&kept), id(&synced));
+    lamp.report("failed", &synced, &format!("no-space 9 bytes needed id={}", id(&synced)));
+    sync.wait().assert_status(1).assert_mentions("no-space");
+    lamp.report("installed", &kept, &format!("id={}", id(&kept)));
+    lamp.announce_as(&format!("v=1|hash=sha256|set={}", kept.hash));
+    keeper.says("LAMP: back online with its set");
+    let text = keeper.process.stderr().text();
+    assert!(!text.contains("no-space"), "{text}");
 }

@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -34,6 +35,9 @@ use super::window::Window;
 use crate::mqtt::LinkError;
 use crate::sender::Sender;
 use crate::wire::{Algorithm, Announcement, DeviceName};
+
+/// How long devices that were asked for by name may be silent.
+const SILENT: Duration = Duration::from_secs(2);
 
 /// A keeper at work.
 pub(super) struct Keeping {
@@ -62,6 +66,8 @@ pub(super) struct Keeping {
     echo: Echo,
     /// When something was last heard.
     heard_at: Instant,
+    /// When it is said that no device was heard of, if that is so; later than anybody lives, once it was seen to.
+    silent_by: Option<Instant>,
     /// When it was last said that messages were missed.
     missed_at: Option<Instant>,
     roll_call: RollCall,
@@ -101,6 +107,7 @@ impl Keeping {
             odd: BTreeSet::new(),
             echo: Echo::default(),
             heard_at: Instant::now(),
+            silent_by: None,
             missed_at: None,
             roll_call: RollCall::default(),
             role: watch::Sender::new(None),
@@ -155,6 +162,7 @@ impl Keeping {
                 .chain(self.room_at)
                 .chain(self.others.next())
                 .chain(self.echo.at())
+                .chain(self.silent_by)
                 .chain(self.roll_call.at());
             let next = times.fold(self.lease.next(), Instant::min);
             if timer.deadline() != next {
@@ -170,7 +178,9 @@ impl Keeping {
                     self.take_over();
                     if self.roll_call.is_due() {
                         self.call_the_roll(true);
+                        self.silent_by.get_or_insert(Instant::now() + SILENT);
                     }
+                    self.tell_if_all_are_silent();
                     while let Some(device) = self.queue.take_expired(Instant::now()) {
                         self.consider(&device, false);
                     }

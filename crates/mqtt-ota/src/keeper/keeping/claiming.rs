@@ -16,6 +16,8 @@ use crate::wire::DeviceName;
 
 /// How many devices without a folder are remembered to have been claimed: anybody can invent names.
 const ODD_MOST: usize = 1024;
+/// Longer than a keeper runs.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// How long the broker must have been silent before its silence says something.
 const QUIET: Duration = Duration::from_secs(2);
 
@@ -120,6 +122,23 @@ impl Keeping {
     /// Gives up what this keeper does not keep any more.
     pub(super) fn clear_odd(&mut self) {
         take(&mut self.odd).iter().for_each(|device| self.outbox.clear_odd(device.memory_topic()));
+    }
+
+    /// Says once that no device was heard of, and what may be why.
+    pub(super) fn tell_if_all_are_silent(&mut self) {
+        let now = Instant::now();
+        if self.silent_by.is_none_or(|by| by > now) {
+            return;
+        }
+        self.silent_by = Some(now + NEVER);
+        let is_heard = self.devices.values().any(|device| device.duty.announced().is_some());
+        if !is_heard && !self.folders.devices.is_empty() {
+            let names = some(self.folders.devices.keys().map(DeviceName::as_str));
+            tracing::warn!(
+                "no device with a folder has announced itself ({names}); if one has, the broker's access list has to \
+                 let this user read that (in Mosquitto: `topic read +/OTA/device`)"
+            );
+        }
     }
 
     /// Says, or fails, where the broker takes what this keeper says and does not pass it on.
