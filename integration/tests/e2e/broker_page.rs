@@ -140,33 +140,67 @@ fn nobody_does_what_is_not_theirs() {
     stranger.assert_status(1).assert_hint("password");
 }
 
+/// The certificates of the page, for this machine, and the broker that uses them.
+struct Certified {
+    mosquitto: Mosquitto,
+    workshop: TempDir,
+    _files: TempDir,
+}
+
+impl Certified {
+    /// With so many of the page's configurations.
+    fn start(configurations: usize) -> Self {
+        let files = tempfile::tempdir().unwrap();
+        let folder = files.path();
+        let [passwords, certificates, install, client, ..] = blocks("sh")[..] else {
+            panic!("commands are missing")
+        };
+        run(passwords, folder);
+        fs::write(folder.join("access"), blocks("text")[0]).unwrap();
+        let workshop = tempfile::tempdir().unwrap();
+        let here = certificates.replace("iot.lan", "localhost").replace("192.168.1.10", "127.0.0.1");
+        run(&here, workshop.path());
+        run(client, workshop.path());
+        // From where the certificates were made.
+        run(&install.replace("/etc/mosquitto/", &format!("{}/", folder.display())), workshop.path());
+        let names = ["passwords", "access", "ca.crt", "broker.crt", "broker.key"];
+        let mosquitto = Mosquitto::with(Settings {
+            whole: Some(blocks("conf")[..configurations].concat()),
+            files: names.map(|name| folder.join(name)).into(),
+            ..Settings::default()
+        });
+        Self { mosquitto, workshop, _files: files }
+    }
+
+    /// `mqtt-ota devices`, by TLS.
+    fn devices(&self, host: &str) -> MqttOta {
+        let url = format!("mqtts://{host}:{}", self.mosquitto.tls_address().port());
+        MqttOta::run("devices").args(["--broker", &url]).in_folder(self.workshop.path())
+    }
+}
+
 #[test]
 fn the_certificates_of_the_page_are_accepted() {
-    let files = tempfile::tempdir().unwrap();
-    let folder = files.path();
-    let [passwords, certificates, install, ..] = blocks("sh")[..] else { panic!("commands are missing") };
-    let [plain, tls, ..] = blocks("conf")[..] else { panic!("configurations are missing") };
-    run(passwords, folder);
-    fs::write(folder.join("access"), blocks("text")[0]).unwrap();
-    let workshop = tempfile::tempdir().unwrap();
-    let here = certificates.replace("iot.lan", "localhost").replace("192.168.1.10", "127.0.0.1");
-    run(&here, workshop.path());
-    // As `install` does with those files, from where they were made.
-    let etc = install.replace("/etc/mosquitto/", &format!("{}/", folder.display()));
-    run(&etc, workshop.path());
-    let names = ["passwords", "access", "ca.crt", "broker.crt", "broker.key"];
-    let mosquitto = Mosquitto::with(Settings {
-        whole: Some(format!("{plain}{tls}")),
-        files: names.map(|name| folder.join(name)).into(),
-        ..Settings::default()
-    });
+    let certified = Certified::start(2);
     for host in ["localhost", "127.0.0.1"] {
-        let url = format!("mqtts://{host}:{}", mosquitto.tls_address().port());
-        let devices = as_user(MqttOta::run("devices").args(["--broker", &url, "--ca-file"]), "me")
-            .arg(folder.join("ca.crt"))
-            .finish();
-        devices.assert_status(0);
+        let devices = as_user(certified.devices(host), "me").args(["--ca-file", "ca.crt"]);
+        devices.finish().assert_status(0);
     }
+    let mut openssl = Command::new("openssl");
+    openssl.args(["x509", "-in", "broker.crt", "-noout", "-fingerprint", "-sha256"]);
+    let printed = openssl.current_dir(certified.workshop.path()).output().unwrap();
+    let printed = String::from_utf8(printed.stdout).unwrap();
+    let pinned = as_user(certified.devices("localhost"), "me").args(["--tls-fingerprint", printed.trim()]);
+    pinned.finish().assert_status(0);
+}
+
+#[test]
+fn a_client_s_certificate_of_the_page_is_its_user() {
+    let certified = Certified::start(3);
+    let devices = || certified.devices("localhost").args(["--ca-file", "ca.crt"]);
+    devices().args(["--client-cert", "me.crt", "--client-key", "me.key"]).finish().assert_status(0);
+    as_user(devices(), "me").finish().assert_status(1).assert_error("certificate");
+    certified.mosquitto.process().stderr().wait_for("u'me'");
 }
 
 #[test]
