@@ -91,7 +91,8 @@ impl Device {
         if self.behaviour.ending == Ending::NoSpace {
             return Ok(Err(no_space()));
         }
-        self.say(awake, status(State::Receiving, ""));
+        let bare = if offer.answers { String::new() } else { offer.id.to_string() };
+        self.say(awake, status(State::Receiving, &bare));
         let files = self.see(|device| device.files.clone());
         let (ground, index, from, is_cut) =
             (Arc::clone(&self.ground), self.index, self.interface, self.is_cut());
