@@ -103,8 +103,8 @@ const OPTIONS: &[(&str, &[&str])] = &[
             WAITING,
         ],
     ),
-    // It serves no file, and asks once.
-    ("rollback", &["to", "json", BROKER, DEVICES, "boot-timeout"]),
+    // It serves no file, and waits only for a device that is at its reboot.
+    ("rollback", &["to", "json", BROKER, DEVICES, "connect-timeout boot-timeout"]),
     ("devices", &["json", "no-ask", "timeout", "forget", "groups", BROKER]),
     ("receive", &["as", "root", "exec", "json", BROKER]),
     // What fails is tried again at a pace of its own, and boots are waited for without an end.
