@@ -64,7 +64,7 @@ pub use role::{Role, Roles};
 pub use settings::{SETTINGS_FILE, SettingsError};
 pub use standing::Standing;
 pub use status::{DeviceStatus, status};
-pub use window::{Window, WindowError};
+pub use window::{Window, WindowError, ZoneError};
 
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_millis(500);
@@ -84,7 +84,8 @@ impl Keeper {
     /// its place later on, such as another target of a link, is followed.
     ///
     /// # Errors
-    /// The folder cannot be read or watched, or has a keeper on this machine already.
+    /// The folder cannot be read or watched, or has a keeper on this machine already. There is a window, and the time
+    /// zone is not known.
     ///
     /// Cancellation: nothing is left behind.
     pub async fn start(
@@ -96,6 +97,9 @@ impl Keeper {
         let unreadable = |source| FolderError::Unreadable { path: path.to_owned(), source };
         // Without a slash at its end, which is no other folder.
         let path: PathBuf = path::absolute(path).map_err(unreadable)?.components().collect();
+        if let Some(window) = options.window {
+            tracing::info!(%window, zone = window::local_time()?, "devices are updated at this time of the day");
+        }
         // What changes from here on is seen, so it is watched before it is looked at.
         let lookout = Lookout::start(&path, options.settle)?;
         let name = options.name.clone().unwrap_or_else(|| name_of(&path));

@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use super::folders::FolderError;
 use super::outbox::LEASES;
+use super::window::ZoneError;
 use crate::mqtt::LinkError;
 
 /// Why devices cannot be kept.
@@ -25,6 +26,9 @@ pub enum KeeperError {
         /// What the system says.
         source: notify::Error,
     },
+    /// Devices are to be updated at a time of the day, and in which time zone is not known.
+    #[error("cannot tell when the window is open")]
+    Zone(#[from] ZoneError),
     /// The broker.
     #[error(transparent)]
     Broker(#[from] LinkError),
@@ -58,6 +62,9 @@ impl KeeperError {
             }
             Self::Watch { .. } => {
                 "the system may allow more folders to be watched: on Linux, see fs.inotify.max_user_watches"
+            }
+            Self::Zone(_) => {
+                "name one that there is, as in TZ=Europe/Berlin, or the system's with TZ=:/etc/localtime"
             }
             Self::Folder(_) | Self::Broker(_) | Self::Unheard { .. } => return None,
         })

@@ -1,10 +1,19 @@
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::civil::Time;
+use jiff::tz::{AmbiguousOffset, TimeZone};
+use jiff::{Timestamp, Zoned};
+
+/// Where Unix systems say which time zone they are in.
+const LOCAL: &str = "/etc/localtime";
 
 /// The hours of the day in which devices are updated, in local time: `02:00-05:00`. It may go past midnight.
+///
+/// Where the clocks are set forward over all of it, it is open when they would have shown it otherwise. Where they are set
+/// back over it, it is open twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     from: Time,
@@ -21,13 +30,72 @@ impl Window {
         }
     }
 
+    /// Whether it is open at this time.
+    fn is_open_at(self, now: &Zoned) -> bool {
+        if self.contains(now.time()) {
+            return true;
+        }
+        // A clock that was set forward shows none of its times that day.
+        let skipped = |time: Time| {
+            let shown = now.date().to_datetime(time);
+            match now.time_zone().to_ambiguous_timestamp(shown).offset() {
+                AmbiguousOffset::Gap { before, .. } => Some(before),
+                _ => None,
+            }
+        };
+        let Some(before) = skipped(self.from) else { return false };
+        let last = self.until.checked_sub(jiff::Span::new().nanoseconds(1)).ok().and_then(skipped);
+        last.is_some() && self.contains(before.to_datetime(now.timestamp()).time())
+    }
+
     /// Whether it is open now, by this machine's clock and time zone.
     pub(super) fn is_open(self) -> bool {
-        self.contains(jiff::Zoned::now().time())
+        // That there is a zone was seen at the start. One that is gone since closes it.
+        zone().is_ok_and(|zone| self.is_open_at(&Timestamp::now().to_zoned(zone)))
     }
 
     /// How soon a window that opens or closes is noticed.
     pub(super) const TICK: Duration = Duration::from_secs(10);
+}
+
+/// This machine's time zone: the one that `TZ` names, or else the system's; UTC where nobody has said any.
+///
+/// # Errors
+/// It is not known, such as one that is misspelt.
+fn zone() -> Result<TimeZone, ZoneError> {
+    let named = std::env::var_os("TZ");
+    if cfg!(unix) && named.is_none() && Path::new(LOCAL).symlink_metadata().is_err() {
+        return Ok(TimeZone::UTC);
+    }
+    TimeZone::try_system().map_err(|source| ZoneError {
+        named: named.map(|named| named.to_string_lossy().into_owned()),
+        source: Box::new(source),
+    })
+}
+
+/// This machine's time zone and what its clock shows, to be said: `Asia/Kolkata, where it is 14:03`.
+///
+/// # Errors
+/// It is not known.
+pub(super) fn local_time() -> Result<String, ZoneError> {
+    let now = Timestamp::now().to_zoned(zone()?);
+    let name = match now.time_zone().iana_name() {
+        Some(name) => name.to_owned(),
+        None => format!("UTC{}", now.offset()),
+    };
+    Ok(format!("{name}, where it is {}", now.strftime("%H:%M")))
+}
+
+/// Why no hours of the day can be kept to.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", match named {
+    Some(named) => format!("there is no time zone {named:?}, which TZ names"),
+    None => "this machine's time zone is not known".to_owned(),
+})]
+pub struct ZoneError {
+    /// What `TZ` says.
+    named: Option<String>,
+    source: Box<jiff::Error>,
 }
 
 impl FromStr for Window {
@@ -82,6 +150,44 @@ mod tests {
         let window: Window = "23:00-01:00".parse().unwrap();
         assert!(window.contains(time(23, 30, 0, 0)) && window.contains(time(0, 30, 0, 0)));
         assert!(!window.contains(time(12, 0, 0, 0)) && !window.contains(time(1, 0, 0, 0)));
+    }
+
+    /// Whether it is open so many minutes after a time of UTC in a zone.
+    fn is_open(window: &str, zone: &str, utc: &str, minutes: i64) -> bool {
+        let window: Window = window.parse().unwrap();
+        let at = utc.parse::<Timestamp>().unwrap() + Duration::from_secs(60 * minutes.unsigned_abs());
+        window.is_open_at(&at.in_tz(zone).unwrap())
+    }
+
+    #[test]
+    fn a_window_that_the_clocks_jump_over_is_open_when_they_would_have_shown_it() {
+        // In Berlin, 02:00 is 03:00 then.
+        let jump = "2026-03-29T01:00:00Z";
+        for (minutes, expected) in [(0, true), (29, true), (30, false), (45, false)] {
+            assert_eq!(is_open("02:15-02:45", "Europe/Berlin", jump, minutes + 15), expected, "{minutes}");
+        }
+        assert!(!is_open("02:15-02:45", "Europe/Berlin", jump, 0));
+        // The part that there is counts where there is one.
+        assert!(is_open("01:30-02:30", "Europe/Berlin", "2026-03-29T00:40:00Z", 0));
+        assert!(!is_open("01:30-02:30", "Europe/Berlin", jump, 10));
+        assert!(is_open("02:30-03:30", "Europe/Berlin", jump, 10));
+        assert!(!is_open("02:30-03:30", "Europe/Berlin", jump, 45));
+        assert!(!is_open("02:15-02:45", "Europe/Berlin", "2026-03-30T01:00:00Z", 20), "the day after");
+    }
+
+    #[test]
+    fn a_window_that_the_clocks_come_back_to_is_open_twice() {
+        let back = "2026-10-25T00:00:00Z";
+        for (minutes, expected) in [(0, true), (59, true), (60, true), (119, true), (120, false)] {
+            assert_eq!(is_open("02:00-03:00", "Europe/Berlin", back, minutes), expected, "{minutes}");
+        }
+    }
+
+    #[test]
+    fn a_window_is_in_the_zone_s_own_time_also_where_that_is_half_an_hour_off() {
+        // 02:00 in Kolkata.
+        assert!(is_open("02:00-02:30", "Asia/Kolkata", "2026-01-01T20:30:00Z", 0));
+        assert!(!is_open("02:00-02:30", "Asia/Kolkata", "2026-01-01T02:00:00Z", 0));
     }
 
     #[test]
