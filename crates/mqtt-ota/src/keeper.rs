@@ -3,8 +3,9 @@
 //! The desired state is a folder, with one folder in it for each device; the actual state is what the devices
 //! announce. There is nothing else to lose: what a keeper remembers beyond them is retained at the broker.
 //!
-//! - `folders`: the tree, with `settings` for each device; `root`: where that is; `watch`: its changes; `lookout`:
-//!   which look at it counts.
+//! - `folders`: the tree, with `settings` for each device; `root`: where that is.
+//! - `watch`: what the system tells of its changes; `rest`: when they are over; `writers`: who has files open;
+//!   `checkout`: what git is doing to them; `lookout`: what of a look counts therefore.
 //! - `ear`: what all devices say; `memory`: what a keeper remembers of them.
 //! - `duty`: what is to be done for one device; `rollout`: who may be given anything now, in its `window`. No
 //!   socket and no clock.
@@ -29,6 +30,7 @@ mod options;
 mod others;
 mod outbox;
 mod queue;
+mod rest;
 mod role;
 mod roll_call;
 mod rollout;
@@ -41,6 +43,7 @@ mod touched;
 mod watch;
 mod window;
 mod words;
+mod writers;
 
 use std::convert::Infallible;
 use std::path::{self, Path, PathBuf};
@@ -101,7 +104,7 @@ impl Keeper {
             tracing::info!(%window, zone = window::local_time()?, "devices are updated at this time of the day");
         }
         // What changes from here on is seen, so it is watched before it is looked at.
-        let lookout = Lookout::start(&path, options.settle)?;
+        let lookout = Lookout::start(&path, options.quiet())?;
         let name = options.name.clone().unwrap_or_else(|| name_of(&path));
         let outbox = Outbox::new(name);
         let lease = Lease::new(identity(&path), Instant::now());

@@ -128,6 +128,12 @@ impl Payload {
         self.0.stamp.is_some() && self.0.stamp == other.0.stamp
     }
 
+    /// Which file it is: its device and number. None where files have none.
+    #[cfg(feature = "keeper")]
+    pub(crate) fn identity(&self) -> Option<(u64, u64)> {
+        self.0.stamp.as_ref()?.identity()
+    }
+
     /// Whether the files that the two were opened from had the same length and times.
     #[cfg(feature = "keeper")]
     pub(crate) fn is_of_same_time(&self, other: &Self) -> bool {

@@ -1,39 +1,49 @@
 mod described;
 mod error;
 mod list;
+mod looked;
 mod looking;
 mod shared;
 mod stale;
+mod suspects;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex};
 
 use tokio::task::spawn_blocking;
 
 use self::described::Described;
 pub use self::error::FolderError;
 use self::list::Listed;
+pub(super) use self::looked::Looked;
 use self::looking::{Found, Looking};
 use self::shared::Shared;
+pub(super) use self::suspects::Suspects;
+use super::checkout::Checkouts;
 use super::settings::DeviceSettings;
 use super::touched::Touched;
 use crate::set::{FileSet, Prepared};
 use crate::wire::{Algorithm, DeviceName};
 
 /// What the devices are to have: a folder each, as they were when they were looked at.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Folders {
     /// A device's own folder, or the one that has it among its aliases.
     pub(super) devices: BTreeMap<DeviceName, Kept>,
     /// What is in the way of no device in particular.
     pub(super) strays: Vec<Arc<FolderError>>,
-    /// When the last of what was looked at was changed.
-    pub(super) newest: Option<SystemTime>,
+    /// The places that are held back, and why.
+    pub(super) holds: HashMap<PathBuf, Arc<FolderError>>,
+    /// Files that were heard of, are there, and are not sent.
+    pub(super) unsent: BTreeSet<PathBuf>,
+    /// Files that were heard of, and are not there or not open.
+    pub(super) gone: BTreeSet<PathBuf>,
+    /// Files with settings that were not read anew, as somebody writes them.
+    pub(super) frozen: BTreeSet<PathBuf>,
     /// The folders in the root, by their names.
-    described: Arc<[Described]>,
+    described: Arc<[Arc<Described>]>,
     /// What was found in each folder that was looked into, so that what has not changed is not hashed again.
     lists: HashMap<PathBuf, Listed>,
     /// A place could not be read, or more than is touched may have changed in it.
@@ -41,6 +51,8 @@ pub(super) struct Folders {
     shared: Shared,
     /// The hash functions that it is hashed with.
     algorithms: BTreeSet<Algorithm>,
+    /// What git says.
+    checkouts: Arc<Mutex<Checkouts>>,
 }
 
 /// What is known of earlier looks.
@@ -61,10 +73,20 @@ pub(super) enum Kept {
         error: Arc<FolderError>,
         /// What its settings say of its groups; None where they cannot be read.
         groups: Option<BTreeSet<String>>,
+        /// Where its files would be.
+        places: Vec<PathBuf>,
     },
 }
 
 impl Kept {
+    /// The places that its files are in.
+    fn places(&self) -> &[PathBuf] {
+        match self {
+            Self::Folder(folder) => &folder.places,
+            Self::Unusable { places, .. } => places,
+        }
+    }
+
     /// What the device is called together with others; None where that is not known.
     pub(super) fn groups(&self) -> Option<&BTreeSet<String>> {
         match self {
@@ -79,6 +101,8 @@ impl Kept {
 pub(super) struct Folder {
     files: Arc<Files>,
     pub(super) settings: Arc<DeviceSettings>,
+    /// The folders that it includes, and its own.
+    places: Vec<PathBuf>,
 }
 
 /// Files that are on a device together. Those who include the same have the same.
@@ -113,42 +137,59 @@ impl Folders {
         before: Before,
         algorithms: BTreeSet<Algorithm>,
         touched: Touched,
+        suspects: Suspects,
     ) -> Result<Self, FolderError> {
         let looking = root.to_owned();
-        let looked = spawn_blocking(move || Looking::at(&looking, &before, &touched)).await;
+        let looked = spawn_blocking(move || Looking::at(&looking, &before, &touched, &suspects)).await;
         let failed =
             |error| FolderError::Unreadable { path: root.to_owned(), source: io::Error::other(error) };
         let Looking { found, mut folders } = looked.map_err(failed)??;
         folders.algorithms.clone_from(&algorithms);
         let mut known = HashMap::new();
-        for (device, settings, found) in found {
+        for (device, settings, places, found) in found {
             let files = match found {
                 Ok(found) => found.hashed(&algorithms, &mut known).await,
                 Err(error) => Err(error),
             };
-            folders.add(device, settings, files);
+            folders.add(device, settings, places, files);
         }
         Ok(folders)
     }
 
-    /// Whether a look has found the same: files of the same names, lengths and times.
-    pub(super) fn is_like(&self, other: &Self) -> bool {
-        let is_same = |place: &PathBuf, listed: &Listed| match (listed, other.lists.get(place)) {
-            (Ok(list), Some(Ok(other))) => list.is_like(other),
-            (Err(_), Some(Err(_))) => true,
-            _ => false,
-        };
-        let described = self.described.iter().zip(other.described.iter());
-        self.described.len() == other.described.len()
-            && { described }.all(|(folder, other)| folder.is_like(other))
-            && self.lists.len() == other.lists.len()
-            && self.lists.iter().all(|(place, listed)| is_same(place, listed))
+    /// The same, but as it was `before` where something is held back.
+    pub(super) fn without(&self, held: &HashMap<PathBuf, Arc<FolderError>>, before: &Self) -> Self {
+        let mut counted = self.clone();
+        let hold = |kept: &Kept| kept.places().iter().find_map(|place| held.get(place));
+        for (device, kept) in &self.devices {
+            let known = before.devices.get(device);
+            let Some(why) = hold(kept).or_else(|| known.and_then(hold)) else { continue };
+            let unusable = || Kept::Unusable {
+                error: Arc::clone(why),
+                groups: kept.groups().cloned(),
+                places: kept.places().to_vec(),
+            };
+            counted.devices.insert(device.clone(), known.cloned().unwrap_or_else(unusable));
+        }
+        for (device, known) in &before.devices {
+            if !self.devices.contains_key(device) && hold(known).is_some() {
+                counted.devices.insert(device.clone(), known.clone());
+            }
+        }
+        // What does not count is not what is known.
+        for place in held.keys() {
+            match before.lists.get(place) {
+                Some(listed) => drop(counted.lists.insert(place.clone(), listed.clone())),
+                None => drop(counted.lists.remove(place)),
+            }
+        }
+        counted
     }
 
     /// Whether another look would find the same, if this is all that was touched since this one, and no look has counted
     /// in between.
     pub(super) fn is_still(&self, algorithms: &BTreeSet<Algorithm>, touched: &Touched) -> bool {
-        *touched == Touched::NOTHING && !self.is_unsure && self.algorithms == *algorithms
+        let is_held = !self.holds.is_empty() || !self.frozen.is_empty();
+        *touched == Touched::NOTHING && !self.is_unsure && !is_held && self.algorithms == *algorithms
     }
 
     /// Whether a device is in this group, as far as is known.
@@ -157,9 +198,9 @@ impl Folders {
         self.devices.values().any(is_in)
     }
 
-    /// Every folder that was looked into, to be watched.
-    pub(super) fn places(&self) -> impl Iterator<Item = &Path> {
-        self.lists.keys().map(PathBuf::as_path)
+    /// Where every folder that was looked into really is, to be watched.
+    pub(super) fn real_places(&self) -> impl Iterator<Item = &Path> + Clone {
+        self.lists.iter().map(|(place, listed)| listed.as_ref().map_or(place.as_path(), |list| &list.real))
     }
 
     /// Gives a folder to the device that it is named after, and to its aliases.
@@ -167,6 +208,7 @@ impl Folders {
         &mut self,
         device: DeviceName,
         settings: Option<Arc<DeviceSettings>>,
+        places: Vec<PathBuf>,
         files: Result<Arc<Files>, Arc<FolderError>>,
     ) {
         // A device that is named again by its own folder is still one.
@@ -174,17 +216,20 @@ impl Folders {
         let names: BTreeSet<_> = aliases.chain([device]).collect();
         let groups = settings.as_ref().map(|settings| settings.groups.clone());
         let kept = match files {
-            Ok(files) => Kept::Folder(Arc::new(Folder { files, settings: settings.unwrap_or_default() })),
-            Err(error) => Kept::Unusable { error, groups },
+            Ok(files) => {
+                Kept::Folder(Arc::new(Folder { files, settings: settings.unwrap_or_default(), places }))
+            }
+            Err(error) => Kept::Unusable { error, groups, places },
         };
         for name in names {
-            let twice = || Kept::Unusable {
+            let twice = |known: &Kept| Kept::Unusable {
                 error: Arc::new(FolderError::Twice { device: name.clone() }),
                 groups: None,
+                places: known.places().iter().chain(kept.places()).cloned().collect(),
             };
             self.devices
                 .entry(name.clone())
-                .and_modify(|known| *known = twice())
+                .and_modify(|known| *known = twice(known))
                 .or_insert_with(|| kept.clone());
         }
     }

@@ -1,20 +1,23 @@
-//! When the folders are looked at, and which look counts.
+//! When the folders are looked at, and what of a look counts.
 
-use std::collections::BTreeSet;
+mod holds;
+
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::mem::take;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::Instant;
 
+use self::holds::Holds;
 use super::error::KeeperError;
-use super::folders::{Before, FolderError, Folders};
+use super::folders::{Before, FolderError, Folders, Looked, Suspects};
+use super::rest::{Quiet, Verdict};
 use super::root::Root;
 use super::touched::Touched;
-use super::watch::{Disturbance, Watch};
+use super::watch::Watch;
 use crate::wire::Algorithm;
 
 /// One who looks at the folders.
@@ -24,16 +27,29 @@ pub(super) struct Lookout {
     /// What was found there.
     root: Arc<Root>,
     watch: Watch,
-    settle: Duration,
+    quiet: Quiet,
     /// A look in the background: a device that wakes meanwhile is not to wait.
-    looking: JoinSet<Result<(Root, Arc<Folders>), FolderError>>,
+    looking: JoinSet<Result<Found, FolderError>>,
     /// When it has begun.
     began: Instant,
     is_to_look_again: bool,
     /// What counted last.
     known: Option<Arc<Folders>>,
-    /// What was found since and does not count, and when.
-    found: Option<(Instant, Arc<Folders>)>,
+    /// What was found last.
+    found: Option<Arc<Folders>>,
+    /// What was found once of what nobody told of, and when.
+    once: HashMap<PathBuf, (Instant, Option<Looked>)>,
+    /// What does not count, and since when.
+    holds: Holds,
+}
+
+/// What a look has come to.
+#[derive(Debug)]
+struct Found {
+    root: Root,
+    folders: Arc<Folders>,
+    /// All has been heard that the system told until then.
+    is_all: bool,
 }
 
 /// What is seen of the folders.
@@ -43,7 +59,7 @@ pub(super) enum Sight {
     Due,
     /// What the devices are to have.
     Clear(Arc<Folders>),
-    /// It may be the half of what somebody writes, and is looked at again.
+    /// Nothing new counts yet.
     Blurred,
     /// What there was to know stays known.
     Unreadable(KeeperError),
@@ -51,21 +67,23 @@ pub(super) enum Sight {
 
 impl Lookout {
     /// Takes what is at `path` for this keeper alone, and watches it from now on. What is written there has come to
-    /// rest when nothing has changed for `settle`.
-    pub(super) fn start(path: &Path, settle: Duration) -> Result<Self, KeeperError> {
+    /// rest when nothing has changed for so long.
+    pub(super) fn start(path: &Path, quiet: Quiet) -> Result<Self, KeeperError> {
         let unreadable = |source| FolderError::Unreadable { path: path.to_owned(), source };
         let root = Root::at(path).map_err(unreadable)?;
         root.lock()?;
         Ok(Self {
             path: path.to_owned(),
-            watch: watch(path, &root, settle)?,
+            watch: watch(path, &root, quiet)?,
             root: Arc::new(root),
-            settle,
+            quiet,
             looking: JoinSet::new(),
             began: Instant::now(),
             is_to_look_again: false,
             known: None,
             found: None,
+            once: HashMap::new(),
+            holds: Holds::default(),
         })
     }
 
@@ -80,19 +98,28 @@ impl Lookout {
         if self.is_to_look_again {
             return;
         }
-        self.began = Instant::now();
+        let now = Instant::now();
+        self.began = now;
         let counted = self.known.clone().unwrap_or_default();
-        let last = self.found.as_ref().map_or_else(|| Arc::clone(&counted), |(_, found)| Arc::clone(found));
+        let last = self.found.clone().unwrap_or_else(|| Arc::clone(&counted));
+        let suspects = Suspects {
+            unclosed: self.watch.rest.unclosed(now),
+            settings: self.watch.rest.settings(now),
+            doubted: self.holds.doubted().chain(self.once.keys()).cloned().collect(),
+        };
         let (path, before, algorithms) = (self.path.clone(), Before { last, counted }, algorithms.clone());
-        let (root_before, touched) = (Arc::clone(&self.root), self.watch.touched());
+        let (root_before, touched) = (Arc::clone(&self.root), self.watch.rest.looking(now));
+        let catch_up = self.watch.catch_up();
         self.looking.spawn(async move {
             let root = found(&path).await.map_err(|source| FolderError::Unreadable { path, source })?;
             let touched = if root.is(&root_before) { touched } else { Touched::All };
-            let folders = match before.last.is_still(&algorithms, &touched) {
+            let folders = match before.last.is_still(&algorithms, &touched) && suspects.doubted.is_empty() {
                 true => before.last,
-                false => Arc::new(Folders::scan(root.path(), before, algorithms, touched).await?),
+                false => Arc::new(Folders::scan(root.path(), before, algorithms, touched, suspects).await?),
             };
-            Ok((root, folders))
+            // What was read while somebody wrote may never have been: what was told of that is to be known.
+            let is_all = spawn_blocking(catch_up).await.unwrap_or(false);
+            Ok(Found { root, folders, is_all })
         });
     }
 
@@ -107,72 +134,142 @@ impl Lookout {
         match self.looking.join_next().await {
             Some(Ok(looked)) => self.weigh(looked),
             _ => {
-                self.watch.doubt();
+                self.watch.rest.doubt();
+                self.watch.again(Instant::now() + self.quiet.more);
                 Sight::Blurred
             }
         }
     }
 
-    /// What was read while somebody wrote may never have been. File systems of other machines do not tell of that:
-    /// what is found there without having been told of has to be found twice.
-    fn weigh(&mut self, looked: Result<(Root, Arc<Folders>), FolderError>) -> Sight {
-        let newest = looked.as_ref().ok().and_then(|(_, folders)| folders.newest);
-        let disturbance = self.watch.disturbance(newest);
-        let (root, folders) = match looked {
+    /// Finds out what of a look counts. What moves, and what somebody has open, does not, and nor does what git is at
+    /// work on. What nobody told of has to be found twice: file systems of other machines do not tell.
+    fn weigh(&mut self, looked: Result<Found, FolderError>) -> Sight {
+        let is_lost = self.watch.hear_after_look();
+        let now = Instant::now();
+        let Found { root, folders, is_all } = match looked {
             Err(error) => {
-                self.watch.doubt();
-                if disturbance != Disturbance::None {
-                    return Sight::Blurred;
-                }
-                self.watch.seen(disturbance);
-                return Sight::Unreadable(error.into());
+                self.watch.rest.doubt();
+                self.watch.again(now + self.quiet.more);
+                let is_moving = self.watch.rest.is_moving(self.began, now);
+                self.watch.looked();
+                self.watch.rest.seen(self.began, now);
+                return if is_moving { Sight::Blurred } else { Sight::Unreadable(error.into()) };
             }
             Ok(found) => found,
         };
         let is_other = !root.is(&self.root);
         if is_other && let Err(error) = self.follow(root) {
-            self.watch.seen(disturbance);
             return Sight::Unreadable(error);
         }
-        let is_written = disturbance == Disturbance::Written;
-        // What changes is seen only from here on.
-        let is_sure = !is_other && self.is_sure(&folders, disturbance);
-        if is_written || !is_sure {
-            // Of what is written the system tells more, and what it is.
-            if is_other || !is_written {
-                self.watch.wait();
-            }
-            self.found = Some((Instant::now(), folders));
+        self.watch.rest.sorted(&folders.unsent, &folders.gone);
+        for path in &folders.frozen {
+            self.watch.rest.touch(path.clone());
+        }
+        let held = self.held(&folders, is_other || is_lost || !is_all, now);
+        let mut all = folders.holds.clone();
+        for (place, why) in &held.places {
+            all.entry(place.clone()).or_insert_with(|| Arc::clone(why));
+        }
+        let next = self.holds.update(&all, self.quiet, now);
+        next.into_iter().for_each(|at| self.watch.again(at));
+        if !self.once.is_empty() {
+            self.watch.again(now + self.quiet.more);
+        }
+        self.watch.looked();
+        self.found = Some(Arc::clone(&folders));
+        let known = self.known.clone().unwrap_or_default();
+        if held.is_structural || (self.known.is_some() && !held.is_news && !all.is_empty()) {
             return Sight::Blurred;
         }
-        self.watch.seen(disturbance);
-        self.watch.follow(folders.places());
-        (self.known, self.found) = (Some(Arc::clone(&folders)), None);
-        Sight::Clear(folders)
+        self.watch.rest.seen(self.began, now);
+        let counted = match all.is_empty() {
+            true => folders,
+            false => Arc::new(folders.without(&all, &known)),
+        };
+        if self.watch.follow(counted.real_places()) {
+            // What is watched only now may have changed since it was looked at.
+            self.watch.rest.doubt();
+            self.watch.again(now + self.quiet.more);
+        }
+        self.known = Some(Arc::clone(&counted));
+        Sight::Clear(counted)
+    }
+
+    /// Which places of a look do not count, beyond those that the look itself says so of.
+    fn held(&mut self, folders: &Folders, is_lost: bool, now: Instant) -> Weighed {
+        let mut held = Weighed::default();
+        let is_first = self.known.is_none();
+        let before = self.known.clone().unwrap_or_default();
+        let mut once = take(&mut self.once);
+        for (place, is_settings, looked) in folders.against(&before) {
+            let place = place.as_ref();
+            if folders.holds.contains_key(place) {
+                continue;
+            }
+            let real = looked.as_ref().and_then(Looked::real).unwrap_or(place);
+            let is_sure = match self.watch.rest.verdict(place, real, self.began, now) {
+                Verdict::Moving => false,
+                Verdict::Still if self.watch.is_watched(real) && !is_lost => true,
+                _ if is_first
+                    && !is_lost
+                    && looked.as_ref().is_some_and(|it| {
+                        it.is_old(self.quiet.more + now.saturating_duration_since(self.began))
+                    }) =>
+                {
+                    true
+                }
+                _ => {
+                    let is_same = |(at, before): &(Instant, Option<Looked>)| {
+                        self.began.saturating_duration_since(*at) >= self.quiet.more
+                            && Looked::are_like(before, &looked)
+                    };
+                    let before = once.remove(place);
+                    if before.as_ref().is_some_and(is_same) {
+                        true
+                    } else {
+                        let since = before.filter(|(_, before)| Looked::are_like(before, &looked));
+                        let since = since.map_or(now, |(at, _)| at);
+                        self.once.insert(place.to_owned(), (since, looked.clone()));
+                        false
+                    }
+                }
+            };
+            if is_sure {
+                held.is_news = true;
+            } else {
+                held.is_structural |= is_settings;
+                let why = FolderError::Unsteady { path: place.to_owned() };
+                held.places.insert(place.to_owned(), Arc::new(why));
+            }
+        }
+        held.is_news |= is_first;
+        held
     }
 
     /// Keeps this folder instead, which is in the place of the one before.
     fn follow(&mut self, root: Root) -> Result<(), KeeperError> {
         root.lock()?;
-        self.watch = watch(&self.path, &root, self.settle)?;
+        self.watch = watch(&self.path, &root, self.quiet)?;
+        self.watch.again(Instant::now() + self.quiet.more);
         tracing::info!(path = %self.path.display(), root = %root.path().display(), "another folder is in its place");
         self.root = Arc::new(root);
         Ok(())
     }
-
-    fn is_sure(&self, folders: &Folders, disturbance: Disturbance) -> bool {
-        let is_lost = disturbance == Disturbance::Lost;
-        let is_known = self.known.as_ref().map_or(!is_lost, |known| known.is_like(folders));
-        let is_found_again = self.found.as_ref().is_some_and(|(at, found)| {
-            self.began.saturating_duration_since(*at) >= self.settle && found.is_like(folders)
-        });
-        is_known || is_found_again || (self.watch.is_to_be_taken() && !is_lost)
-    }
 }
 
-fn watch(path: &Path, root: &Root, settle: Duration) -> Result<Watch, KeeperError> {
+/// What of a look does not count.
+#[derive(Debug, Default)]
+struct Weighed {
+    places: HashMap<PathBuf, Arc<FolderError>>,
+    /// What it decides whose a folder is.
+    is_structural: bool,
+    /// Something that is new does count.
+    is_news: bool,
+}
+
+fn watch(path: &Path, root: &Root, quiet: Quiet) -> Result<Watch, KeeperError> {
     let failed = |source| KeeperError::Watch { path: root.path().to_owned(), source };
-    Watch::start(path, root.path(), settle).map_err(failed)
+    Watch::start(path, root.path(), quiet).map_err(failed)
 }
 
 /// What is at this path now.

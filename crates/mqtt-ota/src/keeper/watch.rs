@@ -1,226 +1,201 @@
 mod heard;
+mod marker;
 
-use std::collections::BTreeSet;
-use std::mem::take;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use notify::{Config, ErrorKind, Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::time::{Instant, timeout_at};
 
+pub(super) use self::heard::HEARS_CLOSING;
 use self::heard::{Heard, above, is_hidden};
-use super::checkout;
-use super::touched::Touched;
+use self::marker::Marker;
+use super::rest::{Quiet, Rest};
 
-/// How long a tree that never comes to rest is waited for.
-const RESTLESS: Duration = Duration::from_secs(30);
 /// How often all of it is looked at all the same: the file systems of other machines tell of no change.
 const LOOK: Duration = Duration::from_secs(60);
 
 /// The folders, as somebody writes to them.
 pub(super) struct Watch {
     watcher: RecommendedWatcher,
+    marker: Arc<Marker>,
     /// Tells when another folder, or a link to one, is put in the root's place.
     _above: Option<RecommendedWatcher>,
     heard: Arc<Heard>,
     root: PathBuf,
-    /// Folders outside the root.
-    others: BTreeSet<PathBuf>,
-    settle: Duration,
+    /// All below the root is watched: it is where that cannot be that each folder in it is watched for itself.
+    is_whole: bool,
+    /// Folders that are watched for themselves, and whether all below them is.
+    others: BTreeMap<PathBuf, bool>,
+    /// What it comes to.
+    pub(super) rest: Rest,
     /// When all of the tree is looked at all the same.
     look_at: Instant,
-    /// When a change has come to rest, if nothing more is seen.
-    rest_at: Option<Instant>,
-    /// When it is looked at ahead of that, so that it is known by then what it came to.
-    ahead_at: Option<Instant>,
-    /// When it has gone on for too long; from its beginning until what it came to is seen.
-    at_last: Option<Instant>,
-    /// The system has told of it.
-    is_told: bool,
-    /// The tree does not come to rest, and is looked at as it is.
-    is_restless: bool,
-    /// When it was last asked, git was writing to it.
-    is_git_at_work: bool,
+    /// When something is looked at again.
+    again_at: Option<Instant>,
     /// Until when the system may lose count because of the last look.
     calm_at: Instant,
-}
-
-/// What happened while the tree was looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Disturbance {
-    None,
-    /// The system had too much to tell of. It does so of reading too, and so of the look itself.
-    Lost,
-    /// Somebody has written: what was found may be half of it.
-    Written,
+    /// How long a look is nothing but the last one's echo.
+    calm: Duration,
+    /// How soon after a change it is looked at, at the soonest.
+    soon: Duration,
 }
 
 impl Watch {
-    /// Watches `root` and all below it, which is at rest when nothing has changed for `settle`; and whether it is still
-    /// what is at `path`.
-    pub(super) fn start(path: &Path, root: &Path, settle: Duration) -> Result<Self, notify::Error> {
-        let heard = Arc::new(Heard::new());
-        let (top, hears) = (root.to_owned(), Arc::clone(&heard));
-        let mut watcher = notify::recommended_watcher(move |event| {
-            hears.hear(|event| !is_hidden(&event.paths, &top), &event);
-        })?;
-        watcher.watch(root, RecursiveMode::Recursive)?;
+    /// Watches `root` and all below it, and whether it is still what is at `path`.
+    pub(super) fn start(path: &Path, root: &Path, quiet: Quiet) -> Result<Self, notify::Error> {
+        let heard = Arc::new(Heard::default());
+        let (top, hears, marker) = (root.to_owned(), Arc::clone(&heard), Arc::new(Marker::new()));
+        let marks = Arc::clone(&marker);
+        let told = move |event: notify::Result<Event>| match &event {
+            Ok(told) if told.paths.first().is_some_and(|path| marks.path() == Some(path)) => {
+                if told.kind.is_modify() {
+                    marks.heard();
+                }
+            }
+            event => hears.hear(|event| !is_hidden(&event.paths, &top), event),
+        };
+        // A folder that a link leads to is watched where it is, so that it is called what it is.
+        let config = Config::default().with_follow_symlinks(false);
+        let mut watcher = RecommendedWatcher::new(told, config)?;
+        let is_whole = match watcher.watch(root, RecursiveMode::Recursive) {
+            Ok(()) => true,
+            Err(error) if matches!(error.kind, ErrorKind::MaxFilesWatch) => return Err(error),
+            // Something below it is unreadable, which is no reason to keep none of it.
+            Err(error) => {
+                let _ = watcher.unwatch(root);
+                tracing::debug!(%error, "the folders are watched one by one");
+                watcher.watch(root, RecursiveMode::NonRecursive).map_err(|_| error)?;
+                false
+            }
+        };
+        if let Some(path) = marker.path() {
+            watcher.watch(path, RecursiveMode::NonRecursive)?;
+        }
         let above = above(path, Arc::clone(&heard)).inspect_err(
             |error| tracing::debug!(%error, "what is put in the folder's place is seen each minute"),
         );
         Ok(Self {
             watcher,
+            marker,
             _above: above.ok().flatten(),
             heard,
             root: root.to_owned(),
-            others: BTreeSet::new(),
-            settle,
+            is_whole,
+            others: BTreeMap::new(),
+            rest: Rest::of(root.to_owned(), quiet),
             look_at: Instant::now() + LOOK,
-            rest_at: None,
-            ahead_at: None,
-            at_last: None,
-            is_told: false,
-            is_restless: false,
-            is_git_at_work: false,
+            again_at: None,
             calm_at: Instant::now(),
+            calm: quiet.more,
+            soon: quiet.one / 2,
         })
     }
 
-    /// Watches these folders as well where they are outside the root, and no longer those of before.
-    pub(super) fn follow<'a>(&mut self, places: impl Iterator<Item = &'a Path>) {
-        let wanted: BTreeSet<_> =
-            places.filter(|place| !place.starts_with(&self.root)).map(Path::to_owned).collect();
-        for gone in self.others.difference(&wanted) {
-            let _ = self.watcher.unwatch(gone);
+    /// Watches these places as well where nothing is told of them yet, and no longer those of before. Yields whether there
+    /// are any that were not watched before.
+    pub(super) fn follow<'a>(&mut self, places: impl Iterator<Item = &'a Path> + Clone) -> bool {
+        let is_other = |place: &&Path| !self.is_whole || !place.starts_with(&self.root);
+        let wanted: BTreeSet<_> = places.clone().filter(is_other).map(Path::to_owned).collect();
+        let watcher = &mut self.watcher;
+        let gone: Vec<_> = self.others.keys().filter(|place| !wanted.contains(*place)).cloned().collect();
+        for gone in gone {
+            let _ = watcher.unwatch(&gone);
+            self.others.remove(&gone);
         }
-        for new in wanted.difference(&self.others) {
-            if let Err(error) = self.watcher.watch(new, RecursiveMode::Recursive) {
-                tracing::warn!(path = %new.display(), %error, "a folder is not watched, but looked at each minute");
+        let mut has_new = false;
+        for new in wanted {
+            if self.others.get(&new).is_some_and(|is_watched| *is_watched) {
+                continue;
+            }
+            let watched = watcher.watch(&new, RecursiveMode::Recursive);
+            let is_known = self.others.insert(new.clone(), watched.is_ok()).is_some();
+            match watched {
+                Ok(()) => has_new = true,
+                Err(error) if !is_known => {
+                    tracing::warn!(path = %new.display(), %error, "a folder is not watched, but looked at each minute");
+                }
+                Err(_) => {}
             }
         }
-        self.others = wanted;
+        let root = self.root.clone();
+        self.rest.follow(self.others.keys(), places.filter(move |place| place.starts_with(&root)));
+        has_new
     }
 
-    /// What may have changed since this was asked last.
-    pub(super) fn touched(&mut self) -> Touched {
-        self.heard.news().touched.take()
+    /// Whether the system tells of what is written in a place.
+    pub(super) fn is_watched(&self, place: &Path) -> bool {
+        let mut others = self.others.iter().filter(|(other, _)| place.starts_with(other));
+        HEARS_CLOSING
+            && ((self.is_whole && place.starts_with(&self.root)) || others.any(|(_, is_watched)| *is_watched))
     }
 
-    /// What happened since the tree was last at rest. Nothing where it does not come to rest. `newest`: the time of the
-    /// last change that was found, as a write may have begun before it was watched.
-    pub(super) fn disturbance(&mut self, newest: Option<SystemTime>) -> Disturbance {
-        let is_new = newest.is_some_and(|newest| match newest.elapsed() {
-            Ok(age) => age < self.settle,
-            // A clock that is ahead says nothing, unless it is by little.
-            Err(ahead) => ahead.duration() < self.settle,
-        });
-        let was_waiting = self.rest_at.is_some();
-        let is_lost = self.hear();
-        if self.is_restless {
-            return Disturbance::None;
-        }
-        // So may a checkout have.
-        let is_new = is_new || self.is_checked_out();
-        match self.rest_at {
-            Some(_) if was_waiting || !is_lost => Disturbance::Written,
-            _ if is_new => {
-                self.wait();
-                Disturbance::Written
-            }
-            Some(_) => Disturbance::Lost,
-            None => Disturbance::None,
-        }
+    /// Waits until all has been heard that the system had to tell when this was called, and yields whether it was. To be
+    /// called from a thread that may block.
+    pub(super) fn catch_up(&self) -> impl FnOnce() -> bool + Send + 'static {
+        let marker = Arc::clone(&self.marker);
+        move || marker.pass()
     }
 
-    /// Whether what is found counts at once: the system has told of it, or it does not come to rest.
-    pub(super) fn is_to_be_taken(&self) -> bool {
-        self.is_told || self.is_restless
-    }
-
-    /// What was found counts: what changes from here on is another change. A look that the system has lost count of, and
-    /// that counts all the same, is not followed by another one, which would be no better.
-    pub(super) fn seen(&mut self, disturbance: Disturbance) {
-        (self.at_last, self.is_told, self.is_restless) = (None, false, false);
-        self.calm_at = Instant::now() + self.settle;
-        if disturbance == Disturbance::Lost {
-            self.rest_at = None;
-        }
-    }
-
-    /// Of what may have changed until now, nothing is known.
-    pub(super) fn doubt(&mut self) {
-        self.heard.news().touched = Touched::All;
-    }
-
-    /// What was found does not count yet: all is looked at again, when it has been at rest from now on. To be found twice
-    /// is worth little within a moment.
-    pub(super) fn wait(&mut self) {
-        self.doubt();
-        self.changed();
-    }
-
-    /// Takes what the system has told. Yields whether there is only more that it did not tell.
-    fn hear(&mut self) -> bool {
-        let mut news = self.heard.news();
-        let (is_change, is_lost) = (take(&mut news.is_change), take(&mut news.is_lost));
-        drop(news);
-        let is_lost = is_lost && self.calm_at <= Instant::now();
-        if is_change || is_lost {
-            self.is_told |= is_change;
-            self.changed();
-            self.ahead_at = is_change.then(|| Instant::now() + self.settle / 2);
-        }
-        is_lost && !is_change
-    }
-
-    fn changed(&mut self) {
+    /// Takes what the system has told. Yields whether it has lost count.
+    pub(super) fn hear(&mut self) -> bool {
         let now = Instant::now();
-        self.rest_at = Some(now + self.settle);
-        self.at_last.get_or_insert(now + RESTLESS);
-    }
-
-    /// Whether git is writing to it, which is said once.
-    fn is_checked_out(&mut self) -> bool {
-        let was_it = self.is_git_at_work;
-        self.is_git_at_work =
-            [&self.root].into_iter().chain(&self.others).any(|it| checkout::is_under_way(it));
-        if self.is_git_at_work && !was_it {
-            tracing::debug!(root = %self.root.display(), "git is at work on the folder, and is waited for");
+        let (told, is_lost) = self.heard.take();
+        // It tells of reading too, and so of the look itself.
+        let is_lost = is_lost && self.calm_at <= now;
+        if is_lost {
+            self.rest.lose();
+            self.again(now + self.calm);
         }
-        self.is_git_at_work
+        told.iter().for_each(|told| self.rest.hear(told, now));
+        is_lost
     }
 
-    /// Waits until something has changed and the tree is at rest again, or half-way there; or until it is time to look
+    /// Takes what the system has told until a look was over. Where that counts all the same, it is not followed by another
+    /// one, which would be no better.
+    pub(super) fn hear_after_look(&mut self) -> bool {
+        let is_lost = self.hear();
+        self.again_at = None;
+        is_lost
+    }
+
+    /// Looks again by then.
+    pub(super) fn again(&mut self, at: Instant) {
+        self.again_at = Some(self.again_at.map_or(at, |again_at| again_at.min(at)));
+    }
+
+    /// A look is over.
+    pub(super) fn looked(&mut self) {
+        self.calm_at = Instant::now() + self.calm;
+    }
+
+    /// Waits until something has changed and a folder is at rest again, or half-way there; or until it is time to look
     /// anyway. Cancel safe.
     pub(super) async fn settled(&mut self) {
         loop {
-            let at_last = self.at_last;
-            let until = self
-                .rest_at
-                .map_or(self.look_at, |rest_at| at_last.map_or(rest_at, |last| last.min(rest_at)));
-            let ahead_at = self.ahead_at.filter(|ahead_at| *ahead_at < until);
-            if timeout_at(ahead_at.unwrap_or(until), self.heard.is_new.notified()).await.is_ok() {
+            self.hear();
+            let times = [self.rest.next(), self.again_at].into_iter().flatten();
+            let until = times.fold(self.look_at, Instant::min);
+            let mut until = until;
+            while until > Instant::now() && timeout_at(until, self.heard.is_new.notified()).await.is_ok() {
                 self.hear();
-                continue;
+                // Nothing that is heard is looked at sooner.
+                until = until.min(Instant::now() + self.soon);
             }
-            self.ahead_at = None;
-            if ahead_at.is_some() {
+            let now = Instant::now();
+            if self.rest.next().is_some_and(|next| next <= now) {
                 return;
             }
-            let is_change = self.rest_at.take().is_some();
-            let now = Instant::now();
-            self.is_restless = is_change && at_last.is_some_and(|at_last| at_last <= now);
-            // It is quiet only because git waits for something.
-            if is_change && !self.is_restless && self.is_checked_out() {
-                self.rest_at = Some(now + self.settle);
-                continue;
+            if self.again_at.take_if(|at| *at <= now).is_some() {
+                return;
             }
             if self.look_at <= now {
                 self.look_at = now + LOOK;
-                self.doubt();
+                self.rest.doubt();
+                return;
             }
-            return;
         }
     }
 }

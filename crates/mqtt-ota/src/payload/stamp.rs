@@ -33,6 +33,18 @@ impl Stamp {
         }
     }
 
+    /// Which file it is.
+    #[cfg(all(unix, feature = "keeper"))]
+    pub(super) fn identity(&self) -> Option<(u64, u64)> {
+        Some(self.identity)
+    }
+
+    /// Which file it is.
+    #[cfg(all(not(unix), feature = "keeper"))]
+    pub(super) fn identity(&self) -> Option<(u64, u64)> {
+        None
+    }
+
     /// Whether the lengths and the times are the same. Some file systems have another identity for a file each time.
     #[cfg(feature = "keeper")]
     pub(super) fn is_of_same_time(&self, other: &Self) -> bool {

@@ -45,14 +45,11 @@ impl Described {
         Self { path, settings, includes, place, file, text }
     }
 
-    /// Whether the settings are in a file of the same length and times, or in none.
-    pub(super) fn is_like(&self, other: &Self) -> bool {
-        let is_same_file = match (&self.file, &other.file) {
-            (Some(file), Some(other)) => file.is_of_same_time(other),
-            (None, None) => true,
-            _ => false,
-        };
-        self.path == other.path && is_same_file
+    /// The folder while somebody writes its settings, of which nothing is known from before.
+    pub(super) fn unfinished(path: PathBuf) -> Self {
+        let open = FolderError::Open { path: path.join(SETTINGS_FILE), by: None };
+        let (settings, text) = (Err(Arc::new(open)), Some(String::new()));
+        Self { path, settings, includes: Vec::new(), place: None, file: None, text }
     }
 
     pub(super) fn name(&self) -> &OsStr {
@@ -88,8 +85,12 @@ fn included(path: &Path) -> Result<PathBuf, Arc<FolderError>> {
 /// None where there is no such file.
 fn text_of(path: &Path) -> Result<Option<String>, FolderError> {
     let unreadable = |source| FolderError::Unreadable { path: path.to_owned(), source };
-    let file = match File::open(path) {
-        Ok(file) => file,
+    let file = match path.metadata() {
+        // Opening a FIFO would wait for its writer.
+        Ok(metadata) if !metadata.is_file() => {
+            return Err(unreadable(io::Error::new(io::ErrorKind::InvalidInput, "not a file")));
+        }
+        Ok(_) => File::open(path).map_err(unreadable)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(unreadable(error)),
     };

@@ -1,8 +1,10 @@
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::FolderError;
+use crate::keeper::checkout::Checkout;
 use crate::keeper::settings::SETTINGS_FILE;
 use crate::payload::Payload;
 use crate::set::walk;
@@ -13,7 +15,7 @@ const SMALL: u64 = 64 * 1024;
 
 /// The files below one folder, but for those that are not sent.
 #[derive(Debug)]
-pub(super) struct List {
+pub(in crate::keeper) struct List {
     pub(super) files: Vec<(DevicePath, Payload)>,
     /// How much of them is kept in memory, in bytes.
     pub(super) in_memory: u64,
@@ -21,13 +23,25 @@ pub(super) struct List {
     pub(super) newest: Option<SystemTime>,
     /// It, or a file in it, is a link: who writes where that leads to does not touch the folder.
     pub(super) has_links: bool,
+    /// Where the folder really is.
+    pub(super) real: PathBuf,
+    /// The git checkouts that it has to do with.
+    pub(super) checkouts: Vec<Checkout>,
 }
 
 impl List {
     /// Reads it, but for what is `known` and has not changed. At most `room` bytes are kept in memory. Blocking.
     pub(super) fn read(folder: &Path, known: Option<&Self>, room: u64) -> Result<Self, FolderError> {
         let failed = |source| FolderError::Set { path: folder.to_owned(), source };
-        let mut list = Self { files: Vec::new(), in_memory: 0, newest: None, has_links: folder.is_symlink() };
+        let real = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+        let mut list = Self {
+            files: Vec::new(),
+            in_memory: 0,
+            newest: None,
+            has_links: folder.is_symlink(),
+            checkouts: Checkout::of(&real).into_iter().collect(),
+            real,
+        };
         for (name, path) in walk(folder).map_err(failed)? {
             if name.as_str() == SETTINGS_FILE || is_editors(&name) {
                 continue;
@@ -55,7 +69,23 @@ impl List {
             list.files.push((name, payload));
         }
         list.files.sort_by(|(one, _), (other, _)| one.cmp(other));
+        list.find_checkouts();
         Ok(list)
+    }
+
+    /// Finds the checkouts below it, such as submodules.
+    fn find_checkouts(&mut self) {
+        let names = self.files.iter().map(|(name, _)| Path::new(name.as_str()));
+        let folders: BTreeSet<_> = names.flat_map(|name| name.ancestors().skip(1)).collect();
+        let below = folders.into_iter().filter(|folder| !folder.as_os_str().is_empty());
+        let below: Vec<_> = below.filter_map(|folder| Checkout::at(&self.real.join(folder))).collect();
+        self.checkouts.extend(below);
+    }
+
+    /// The file that is really there, if it is one that is sent.
+    pub(super) fn has(&self, path: &Path) -> bool {
+        let name = path.strip_prefix(&self.real).ok().and_then(Path::to_str);
+        name.is_some_and(|name| self.files.binary_search_by(|(other, _)| other.as_str().cmp(name)).is_ok())
     }
 
     fn file(&self, name: &DevicePath) -> Option<&Payload> {

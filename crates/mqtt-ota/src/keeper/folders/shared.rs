@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::described::Described;
 
@@ -31,7 +32,7 @@ pub(super) enum Owner {
 
 impl Shared {
     /// What these folders include, where it was so `before`.
-    pub(super) fn of(folders: &[Described], before: &Self) -> Self {
+    pub(super) fn of(folders: &[Arc<Described>], before: &Self) -> Self {
         let mut names: BTreeMap<&Path, Vec<&OsStr>> = BTreeMap::new();
         for (folder, place) in folders.iter().filter_map(|folder| Some((folder, folder.place.as_ref()?))) {
             names.entry(place).or_default().push(folder.name());
@@ -58,7 +59,7 @@ impl Shared {
     }
 
     /// Whose the folder with this name is, which has no settings. `wrong`: those whose settings cannot be understood.
-    pub(super) fn owner(&self, name: &OsStr, wrong: &[&Described]) -> Owner {
+    pub(super) fn owner(&self, name: &OsStr, wrong: &[&Arc<Described>]) -> Owner {
         if self.includers.contains_key(name) {
             return Owner::Others;
         }

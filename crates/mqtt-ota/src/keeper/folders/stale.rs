@@ -16,14 +16,17 @@ pub(super) enum Stale {
 impl Stale {
     /// Where something was touched since `before`. Whatever is in none of its places, or may change what the places
     /// are, is not told apart. Blocking.
-    pub(super) fn of(root: &Path, before: &Folders, touched: &Touched) -> Self {
+    pub(super) fn of(root: &Path, before: &Folders, touched: &Touched, doubted: &BTreeSet<PathBuf>) -> Self {
         let Touched::Paths(paths) = touched else { return Self::All };
         let mut includes = BTreeSet::new();
         for include in before.described.iter().flat_map(|folder| &folder.includes) {
             let Ok(place) = include else { return Self::All };
             includes.insert(place);
         }
-        let mut stale = BTreeSet::new();
+        if !doubted.iter().all(|place| before.lists.contains_key(place)) {
+            return Self::All;
+        }
+        let mut stale = doubted.clone();
         for path in paths {
             // The system may call it by a link that leads there.
             let (Some(Ok(folder)), Some(name)) = (path.parent().map(Path::canonicalize), path.file_name())
@@ -39,6 +42,11 @@ impl Stale {
             stale.extend(places.map(Path::to_owned));
         }
         Self::Places(stale)
+    }
+
+    /// Whether there is anything.
+    pub(super) fn is_any(&self) -> bool {
+        !matches!(self, Self::Places(places) if places.is_empty())
     }
 
     pub(super) fn has(&self, place: &Path) -> bool {

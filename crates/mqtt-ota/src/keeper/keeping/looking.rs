@@ -89,7 +89,8 @@ impl Keeping {
                 Some(Kept::Unusable { error: before, .. }) => chain(before.as_ref()) == chain(error.as_ref()),
                 _ => false,
             };
-            if !is_known {
+            // Of what is held it is said when it has lasted.
+            if !is_known && !error.is_held() {
                 tracing::warn!("{device}: nothing can be sent: {}", chain(error.as_ref()));
             }
         }

@@ -1,4 +1,6 @@
 use super::*;
+use crate::keeper::rest::Verdict;
+use crate::keeper::touched::Touched;
 use notify::Event;
 use notify::event::{EventKind, Flag};
 use std::fs;
@@ -10,17 +12,45 @@ impl Watch {
         let overflow = Event::new(EventKind::Other).set_flag(Flag::Rescan);
         self.heard.hear(|_| false, &Ok(overflow));
     }
+
+    /// What was touched by the time that it is at rest.
+    async fn rested(&mut self) -> Touched {
+        let mut touched = Touched::NOTHING;
+        let resting = async {
+            loop {
+                self.settled().await;
+                let now = Instant::now();
+                match self.rest.looking(now) {
+                    Touched::Paths(paths) => touched.add(&paths.into_iter().collect::<Vec<_>>()),
+                    Touched::All => touched = Touched::All,
+                }
+                if !self.rest.is_moving(now, now) {
+                    self.rest.seen(now, now);
+                    return touched;
+                }
+            }
+        };
+        timeout(GUARD, resting).await.unwrap()
+    }
 }
 
 const SETTLE: Duration = Duration::from_millis(50);
+const QUIET: Quiet = Quiet { one: SETTLE, more: SETTLE };
 /// Far more than anything takes.
 const GUARD: Duration = Duration::from_secs(30);
+
+fn started(root: &Path) -> Watch {
+    let mut watch = Watch::start(root, root, QUIET).unwrap();
+    assert_eq!(watch.rest.looking(Instant::now()), Touched::All);
+    watch
+}
 
 #[tokio::test]
 async fn what_is_written_renamed_or_removed_is_seen_also_in_new_folders_and_elsewhere() {
     let (root, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let mut watch = Watch::start(root.path(), root.path(), SETTLE).unwrap();
-    watch.follow([root.path(), elsewhere.path()].into_iter());
+    let mut watch = started(root.path());
+    assert!(watch.follow([root.path(), elsewhere.path()].into_iter()));
+    assert!(!watch.follow([root.path(), elsewhere.path()].into_iter()));
     let (lamp, file) = (root.path().join("LAMP"), root.path().join("LAMP/main.py"));
     let changes: [&dyn Fn(); 5] = [
         &|| fs::create_dir(&lamp).unwrap(),
@@ -31,79 +61,67 @@ async fn what_is_written_renamed_or_removed_is_seen_also_in_new_folders_and_else
     ];
     for change in changes {
         change();
-        timeout(GUARD, watch.settled()).await.unwrap();
+        watch.rested().await;
+    }
+    assert!(
+        watch.is_watched(&lamp) && watch.is_watched(elsewhere.path()) && !watch.is_watched(Path::new("/"))
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn all_that_was_told_before_it_caught_up_is_heard() {
+    let root = tempfile::tempdir().unwrap();
+    let mut watch = started(root.path());
+    for round in 0..200 {
+        let file = root.path().join(format!("{round}.py"));
+        fs::write(&file, "1").unwrap();
+        assert!(watch.catch_up()());
+        watch.hear();
+        let now = Instant::now();
+        assert_eq!(watch.rest.verdict(&file, &file, now, now), Verdict::Moving, "{round}");
     }
 }
 
+#[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_tree_that_was_just_written_to_is_looked_at_again() {
+async fn a_file_is_open_from_its_first_byte_until_it_is_closed_under_whatever_name() {
+    use std::io::Write as _;
     let root = tempfile::tempdir().unwrap();
-    let mut watch = Watch::start(root.path(), root.path(), SETTLE).unwrap();
-    let now = SystemTime::now();
-    assert_eq!(watch.disturbance(None), Disturbance::None);
-    assert_eq!(watch.disturbance(Some(now - Duration::from_secs(10))), Disturbance::None);
-    let ahead = now + Duration::from_secs(3600);
-    assert_eq!(watch.disturbance(Some(ahead)), Disturbance::None, "a clock that is wrong");
-    assert_eq!(watch.disturbance(Some(SystemTime::now())), Disturbance::Written);
-    timeout(GUARD, watch.settled()).await.unwrap();
-    assert_eq!(watch.disturbance(Some(now)), Disturbance::None);
-}
-
-#[tokio::test]
-async fn what_is_written_after_it_was_at_rest_disturbs_a_look() {
-    let root = tempfile::tempdir().unwrap();
-    let mut watch = Watch::start(root.path(), root.path(), SETTLE).unwrap();
-    fs::write(root.path().join("main.py"), "1").unwrap();
-    // Half-way, and at rest.
-    timeout(GUARD, watch.settled()).await.unwrap();
-    assert_eq!(watch.disturbance(None), Disturbance::Written);
-    timeout(GUARD, watch.settled()).await.unwrap();
-    assert_eq!(watch.disturbance(None), Disturbance::None);
-    fs::write(root.path().join("main.py"), "2").unwrap();
-    let disturbed = async {
-        while watch.disturbance(None) == Disturbance::None {
-            tokio::task::yield_now().await;
-        }
+    let (old, new) = (root.path().join("old.py"), root.path().join("new.py"));
+    let mut watch = started(root.path());
+    let mut open = |is_open: bool, name: &Path| {
+        assert!(watch.catch_up()());
+        watch.hear();
+        let open: Vec<_> = watch.rest.unclosed(Instant::now()).into_iter().map(|(path, _)| path).collect();
+        assert_eq!(open, if is_open { vec![name.to_owned()] } else { vec![] });
     };
-    timeout(GUARD, disturbed).await.unwrap();
-    while watch.disturbance(None) != Disturbance::None {
-        timeout(GUARD, watch.settled()).await.unwrap();
-    }
-}
-
-#[tokio::test]
-async fn a_checkout_is_waited_for_however_long_it_pauses() {
-    let home = tempfile::tempdir().unwrap();
-    let (lock, root) = (home.path().join(".git/index.lock"), home.path().join("devices"));
-    fs::create_dir(home.path().join(".git")).unwrap();
-    fs::create_dir(&root).unwrap();
-    let mut watch = Watch::start(&root, &root, SETTLE).unwrap();
-    fs::write(&lock, "").unwrap();
-    fs::write(root.join("main.py"), "1").unwrap();
-    // Half-way.
-    timeout(GUARD, watch.settled()).await.unwrap();
-    assert!(timeout(6 * SETTLE, watch.settled()).await.is_err());
-    fs::remove_file(&lock).unwrap();
-    timeout(GUARD, watch.settled()).await.unwrap();
-    assert_eq!(watch.disturbance(None), Disturbance::None);
-    // One that has begun before anybody watched.
-    fs::write(&lock, "").unwrap();
-    assert_eq!(watch.disturbance(None), Disturbance::Written);
-    fs::remove_file(&lock).unwrap();
-    timeout(GUARD, watch.settled()).await.unwrap();
-    assert_eq!(watch.disturbance(None), Disturbance::None);
+    let mut file = fs::File::create(&old).unwrap();
+    open(true, &old);
+    file.write_all(b"half").unwrap();
+    fs::rename(&old, &new).unwrap();
+    open(true, &new);
+    drop(file);
+    open(false, &new);
+    // To be opened is nothing until it is cut off or written to.
+    let mut file = fs::File::options().append(true).open(&new).unwrap();
+    open(false, &new);
+    file.write_all(b"more").unwrap();
+    open(true, &new);
+    fs::remove_file(&new).unwrap();
+    open(false, &new);
 }
 
 #[tokio::test]
 async fn a_hidden_file_beside_the_folders_is_no_change_and_one_in_them_is() {
     let root = tempfile::tempdir().unwrap();
     fs::create_dir(root.path().join("LAMP")).unwrap();
-    let mut watch = Watch::start(root.path(), root.path(), SETTLE).unwrap();
+    let mut watch = started(root.path());
     fs::write(root.path().join(".announcements.new"), "1").unwrap();
     fs::rename(root.path().join(".announcements.new"), root.path().join(".announcements")).unwrap();
     assert!(timeout(4 * SETTLE, watch.settled()).await.is_err());
     fs::write(root.path().join("LAMP/.mqttotaignore"), "1").unwrap();
-    timeout(GUARD, watch.settled()).await.unwrap();
+    watch.rested().await;
 }
 
 #[cfg(unix)]
@@ -113,42 +131,33 @@ async fn what_is_put_in_the_place_of_the_root_is_seen_and_what_is_beside_it_is_n
     let (link, other) = (home.path().join("devices"), home.path().join("other"));
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     std::os::unix::fs::symlink(one.path(), &link).unwrap();
-    let mut watch = Watch::start(&link, one.path(), SETTLE).unwrap();
+    let mut watch = Watch::start(&link, one.path(), QUIET).unwrap();
     std::os::unix::fs::symlink(two.path(), &other).unwrap();
     assert!(timeout(4 * SETTLE, watch.settled()).await.is_err());
     fs::rename(&other, &link).unwrap();
-    timeout(GUARD, watch.settled()).await.unwrap();
+    watch.rested().await;
     fs::remove_file(&link).unwrap();
-    timeout(GUARD, watch.settled()).await.unwrap();
+    watch.rested().await;
     fs::create_dir(&link).unwrap();
-    timeout(GUARD, watch.settled()).await.unwrap();
+    watch.rested().await;
 }
 
 #[tokio::test]
 async fn it_is_told_where_something_was_written_and_that_anything_may_have_been() {
     let root = tempfile::tempdir().unwrap();
     let (main, root) = (root.path().join("main.py"), root.path());
-    let mut watch = Watch::start(root, root, SETTLE).unwrap();
-    assert_eq!(watch.touched(), Touched::All);
+    let mut watch = started(root);
     fs::write(&main, "1").unwrap();
-    timeout(GUARD, watch.settled()).await.unwrap();
-    assert_eq!(watch.touched(), Touched::Paths(BTreeSet::from([main.clone()])));
-    assert_eq!(watch.touched(), Touched::NOTHING);
+    assert_eq!(watch.rested().await, Touched::Paths(BTreeSet::from([main.clone()])));
     watch.lose();
-    timeout(GUARD, watch.settled()).await.unwrap();
-    assert_eq!(watch.touched(), Touched::All);
-    watch.lose();
-    assert_eq!(watch.disturbance(None), Disturbance::Lost);
-    fs::write(&main, "2").unwrap();
-    timeout(GUARD, watch.heard.is_new.notified()).await.unwrap();
-    assert_eq!(watch.disturbance(None), Disturbance::Written);
+    assert_eq!(watch.rested().await, Touched::All);
 }
 
 #[tokio::test]
 async fn reading_is_no_change() {
     let root = tempfile::tempdir().unwrap();
     fs::write(root.path().join("main.py"), "1").unwrap();
-    let mut watch = Watch::start(root.path(), root.path(), SETTLE).unwrap();
+    let mut watch = started(root.path());
     fs::read(root.path().join("main.py")).unwrap();
     fs::read_dir(root.path()).unwrap().count();
     assert!(timeout(4 * SETTLE, watch.settled()).await.is_err());

@@ -1,0 +1,94 @@
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+
+use super::FolderError;
+use crate::keeper::rest::{Unclosed, is_temporary};
+use crate::keeper::writers::{Identity, Writers, name_of};
+
+/// What is to be heeded in a look.
+#[derive(Debug, Default)]
+pub(in crate::keeper) struct Suspects {
+    /// Files that were written to and not closed since, as far as was heard.
+    pub(in crate::keeper) unclosed: Vec<(PathBuf, Unclosed)>,
+    /// Files with settings that somebody writes.
+    pub(in crate::keeper) settings: BTreeSet<PathBuf>,
+    /// Places that are looked at again, whether or not they were touched.
+    pub(in crate::keeper) doubted: BTreeSet<PathBuf>,
+}
+
+/// The files that somebody may write to.
+#[derive(Debug, Default)]
+pub(super) struct Open {
+    heard: HashMap<Identity, PathBuf>,
+    /// Files that become others by a rename.
+    temporary: BTreeSet<PathBuf>,
+    writers: Writers,
+    /// Files that were heard of, and are not there.
+    pub(super) gone: BTreeSet<PathBuf>,
+}
+
+impl Open {
+    /// Finds out which files they are; where none is read, without those that other processes have open. Blocking.
+    pub(super) fn of(suspects: &Suspects, is_read: bool) -> Self {
+        let writers = if is_read { Writers::now() } else { Writers::default() };
+        let mut open = Self { writers, ..Self::default() };
+        for (path, unclosed) in &suspects.unclosed {
+            let Ok(metadata) = path.symlink_metadata() else {
+                open.gone.insert(path.clone());
+                continue;
+            };
+            let Some(file) = identity(&metadata) else { continue };
+            // A file that has bytes before anybody wrote any has got another name, and who has it open is not heard of.
+            let is_linked = metadata.len() > 0 || !has_one_name(&metadata);
+            if !metadata.is_file() || (!unclosed.is_written && is_linked && open.writers.of(file).is_none()) {
+                open.gone.insert(path.clone());
+            } else if is_temporary(path) {
+                open.temporary.insert(path.clone());
+            } else {
+                open.heard.insert(file, path.clone());
+            }
+        }
+        open
+    }
+
+    /// Who writes to a file, if somebody does.
+    pub(super) fn hold(&self, path: &Path, file: Option<Identity>) -> Option<FolderError> {
+        let file = file?;
+        let by = self.writers.of(file).map(name_of);
+        let is_open = by.is_some() || self.heard.contains_key(&file);
+        is_open.then(|| FolderError::Open { path: path.to_owned(), by })
+    }
+
+    /// The same, of the files in a folder that become others.
+    pub(super) fn hold_in(&self, place: &Path) -> Option<FolderError> {
+        let path = self.temporary.range(place.to_owned()..).next().filter(|path| path.starts_with(place))?;
+        Some(FolderError::Open { path: path.clone(), by: None })
+    }
+
+    /// Whether it is one of those that become others.
+    pub(super) fn is_temporary(&self, path: &Path) -> bool {
+        self.temporary.contains(path)
+    }
+}
+
+#[cfg(unix)]
+pub(super) fn identity(metadata: &std::fs::Metadata) -> Option<Identity> {
+    use std::os::unix::fs::MetadataExt as _;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+pub(super) fn identity(_: &std::fs::Metadata) -> Option<Identity> {
+    None
+}
+
+#[cfg(unix)]
+fn has_one_name(metadata: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    metadata.nlink() <= 1
+}
+
+#[cfg(not(unix))]
+fn has_one_name(_: &std::fs::Metadata) -> bool {
+    true
+}

@@ -1,0 +1,74 @@
+use std::collections::{BTreeMap, HashMap};
+use std::error::Error;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::keeper::folders::FolderError;
+use crate::keeper::rest::Quiet;
+
+/// After so long it is said that a place is held, and why.
+const SAID: Duration = Duration::from_secs(60);
+/// The same, of what git leaves behind and somebody has to end.
+const SAID_OF_GIT: Duration = Duration::from_secs(2);
+/// How long what is held is looked at as often as can be, and how often after that.
+const EAGER: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_secs(1);
+
+/// The places that do not count.
+#[derive(Debug, Default)]
+pub(super) struct Holds(BTreeMap<PathBuf, Hold>);
+
+#[derive(Debug)]
+struct Hold {
+    since: Instant,
+    why: Arc<FolderError>,
+    is_said: bool,
+}
+
+impl Holds {
+    /// Takes what is held now. Yields when to look again, as nobody tells that it is over.
+    pub(super) fn update(
+        &mut self,
+        held: &HashMap<PathBuf, Arc<FolderError>>,
+        quiet: Quiet,
+        now: Instant,
+    ) -> Option<Instant> {
+        self.0.retain(|place, hold| {
+            let is_held = held.contains_key(place);
+            if !is_held && hold.is_said {
+                tracing::info!(path = %place.display(), "the folder is no longer held back");
+            }
+            is_held
+        });
+        let mut next = None;
+        for (place, why) in held {
+            let new = || Hold { since: now, why: Arc::clone(why), is_said: false };
+            let hold = self.0.entry(place.clone()).or_insert_with(new);
+            hold.why = Arc::clone(why);
+            let age = now.saturating_duration_since(hold.since);
+            let said = if why.is_for_somebody_to_end() { SAID_OF_GIT } else { SAID };
+            if age >= said && !hold.is_said {
+                hold.is_said = true;
+                let error = why.as_ref() as &dyn Error;
+                tracing::warn!(path = %place.display(), error, "nothing new is sent from a folder");
+            }
+            let pause = match why.as_ref() {
+                // Whoever writes there is heard.
+                FolderError::Unsteady { .. } => SAID.saturating_sub(age).max(POLL),
+                _ if age < EAGER => quiet.more,
+                _ => POLL.max(quiet.more),
+            };
+            next = next.into_iter().chain([now + pause]).min();
+        }
+        next
+    }
+
+    /// Those in which somebody has a file open: they are looked at again whether or not anything is told of them.
+    pub(super) fn doubted(&self) -> impl Iterator<Item = &PathBuf> {
+        let is_open = |hold: &Hold| matches!(*hold.why, FolderError::Open { .. });
+        self.0.iter().filter(move |(_, hold)| is_open(hold)).map(|(place, _)| place)
+    }
+}
