@@ -16,6 +16,7 @@ use mqtt_ota::{Advertise, Broker, Fingerprint, Listen, Protocol, SendOptions};
 pub(crate) use file::SettingsFile;
 use password::read_password_file;
 pub(crate) use source::{Environment, Flags, Setting, Source};
+pub(crate) use value::duration;
 
 use crate::problem::Problem;
 use source::Sources;

@@ -293,6 +293,13 @@ A folder that others include is no device, unless it has a device.toml too. One
 that is wrong or gone takes nothing back: what it has included stays no device's
 until it is mended, and nothing is sent from a folder that it may mean.
 
+What is in a folder counts when it is at rest, and holds no other folder up. A
+file that somebody has open is waited for however long that takes, and so is
+git: its lock, a merge, rebase, cherry-pick, revert or bisect that is under way,
+unmerged paths, and submodules that are not initialised hold back what is in the
+checkout. Until then devices get what counted before. An include folder in which
+there is no file is held back too. `mqtt-ota status` says why.
+
 A device that fails is tried again after 10 s, 20 s and so on up to 10 minutes,
 and left alone in the end until its folder changes. What goes wrong on this side
 (a port that is taken, a file that cannot be read) is tried again in the same
@@ -303,6 +310,9 @@ other, main.py last, and reboots after that.
 Of keepers with one --name, each with its copy of DIR, one is at work, and the
 others take over when it is gone. A device that a keeper of another --name has
 is left to that one: stop it, or take the device out of one of the two folders.
+
+The time zone of --window is that of TZ, or the system's; it is said at the start,
+and one that is not known is an error.
 
 Examples:
   mqtt-ota keep devices --broker mqtt://iot.lan
@@ -329,6 +339,8 @@ STATE is one of:
   left alone     It has failed for good, until its folder changes
   rolled back    It has taken the files back, until its folder changes
   held           Its device.toml says so
+  waiting        Somebody is writing what is in its folder, or git waits for
+                 somebody: a merge is under way, a file is unmerged
   unusable       Nothing can be sent from its folder
   kept elsewhere A keeper of another name has it, and is at work
   unknown        It has never announced itself

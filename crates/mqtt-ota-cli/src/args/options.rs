@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use mqtt_ota::keeper::Window;
@@ -136,6 +137,11 @@ pub(crate) struct Keeping {
     /// Update devices at this time of the day only, such as 02:00-05:00, in local time
     #[arg(long, value_name = "HH:MM-HH:MM", requires = FOLDER)]
     pub(crate) window: Option<Window>,
+
+    /// Take what is in a folder when nothing in it has changed for this long, such as 2s; a file that somebody has
+    /// open is waited for in any case [default: 100ms after one file was closed, 250ms after anything else]
+    #[arg(long, value_name = "TIME", value_parser = settle)]
+    pub(crate) settle: Option<Duration>,
 }
 
 /// How often a file is offered.
@@ -307,6 +313,10 @@ impl BootTimeout {
 }
 
 /// A keeper's name is a level of a topic, like a device's.
+fn settle(text: &str) -> Result<Duration, String> {
+    crate::settings::duration(text).map_err(|error| error.to_string())
+}
+
 pub(super) fn topic_level(text: &str) -> Result<String, mqtt_ota::wire::NameError> {
     text.parse::<mqtt_ota::DeviceName>().map(|name| name.to_string())
 }

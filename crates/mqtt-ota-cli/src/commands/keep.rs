@@ -102,6 +102,7 @@ pub(super) fn options(keeping: &Keeping, settings: &Settings) -> Result<KeeperOp
             _ => settings.confirm_timeout.value,
         },
         name: keeping.name.clone(),
+        settle: keeping.settle,
         ..KeeperOptions::default()
     };
     for canary in &keeping.canary {

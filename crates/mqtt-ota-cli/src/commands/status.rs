@@ -93,8 +93,8 @@ fn print(devices: &[DeviceStatus], questions: &Questions, printer: &Printer) {
 }
 
 fn state(device: &DeviceStatus) -> &'static str {
-    if device.problem.is_some() {
-        return "unusable";
+    if let Some(problem) = &device.problem {
+        return if problem.is_held() { "waiting" } else { "unusable" };
     }
     match device.standing {
         Standing::Unknown => "unknown",
