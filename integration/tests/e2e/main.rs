@@ -14,6 +14,8 @@
 
 mod announcements;
 mod answers;
+#[cfg(target_os = "linux")]
+mod at_rest;
 mod bad_devices;
 mod bad_files;
 mod broker_bounds;

@@ -193,7 +193,7 @@ mod tests {
         let broker = broker.with_protocol(Protocol::V311);
         let link = Link::connect(&broker, LinkConfig::default()).await.unwrap();
         let error = Arc::new(FolderError::Twice { device: "LAMP".parse().unwrap() });
-        let kept = Kept::Unusable { error, groups: None };
+        let kept = Kept::Unusable { error, groups: None, places: Vec::new() };
         let devices = [("LAMP".parse().unwrap(), kept)].into();
         let mut folders = Folders::default();
         folders.devices = devices;

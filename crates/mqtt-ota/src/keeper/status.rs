@@ -56,16 +56,11 @@ pub async fn status(
     let path = path::absolute(root.as_ref()).unwrap_or_else(|_| root.as_ref().to_owned());
     let keeper = keeper.map_or_else(|| name_of(&path), str::to_owned);
     let algorithms = BTreeSet::from([Algorithm::Sha1, Algorithm::Sha256]);
-<<<<<<< HEAD
-    let folders = Folders::scan(root.as_ref(), Before::default(), algorithms, Touched::All).await?;
-    let folders = Arc::new(folders);
-    for stray in &folders.strays {
-=======
     let folders =
         Folders::scan(root.as_ref(), Before::default(), algorithms, Touched::All, Suspects::default())
             .await?;
-    for stray in folders.strays {
->>>>>>> bc5db79 (keeper: decide for each folder when what is written is at rest)
+    let folders = Arc::new(folders);
+    for stray in &folders.strays {
         tracing::warn!(error = stray.as_ref() as &dyn std::error::Error, "a folder is no device's");
     }
     let Gathered { mut announced, mut remembered, at_work, .. } = gather(sender, &folders).await?;
