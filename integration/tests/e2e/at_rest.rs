@@ -238,7 +238,7 @@ fn a_merge_that_waits_for_somebody_holds_the_delivery_and_status_says_so() {
     });
     let before = kept.count();
     assert!(!git(&kept, &["merge", "-q", "other"]));
-    kept.keeper.says("main.py is unmerged").says("nothing new is sent");
+    kept.keeper.says("is unmerged").says("nothing new is sent");
     let status = kept.house.status();
     status.assert_status(1).assert_mentions("waiting").assert_mentions("lib.py is unmerged");
     for name in ["NIGHTLAMP/main.py", "NIGHTLAMP/lib.py"] {

@@ -20,7 +20,7 @@ pub(super) struct Described {
     pub(super) place: Option<PathBuf>,
     /// The file, as it looked before it was read.
     pub(super) file: Option<Payload>,
-    /// What stands in a file that cannot be understood, in small letters; None where that is not known either.
+    /// What stands in a file that cannot be understood, in small letters; None where that is too long, or no text.
     text: Option<String>,
 }
 
@@ -34,6 +34,10 @@ impl Described {
                 let settings = text.as_deref().map(DeviceSettings::parse).transpose();
                 let wrong = |source| FolderError::Settings { path: name, source: Box::new(source) };
                 (text, settings.map_err(wrong))
+            }
+            // What the system refuses to show is that folder's matter alone: it may be anything, or nothing.
+            Err(error @ FolderError::Unreadable { .. }) if !is_no_text(&error) => {
+                (Some(String::new()), Err(error))
             }
             Err(error) => (None, Err(error)),
         };
@@ -70,7 +74,7 @@ impl Described {
     }
 
     /// Whether the settings cannot be understood, and may be meant to include a folder with this name: they have it
-    /// in their text, or nobody knows what that is.
+    /// in their text, or that is longer than it can be, or none.
     pub(super) fn may_include(&self, name: &OsStr) -> bool {
         let is_in = |text: &String| text.contains(&name.to_string_lossy().to_lowercase());
         self.settings.is_err() && self.text.as_ref().is_none_or(is_in)
@@ -80,6 +84,11 @@ impl Described {
 /// Where a folder is that others include.
 fn included(path: &Path) -> Result<PathBuf, Arc<FolderError>> {
     path.canonicalize().map_err(|source| Arc::new(FolderError::Include { path: path.to_owned(), source }))
+}
+
+/// Whether a file was read, and is no text.
+fn is_no_text(error: &FolderError) -> bool {
+    matches!(error, FolderError::Unreadable { source, .. } if source.kind() == io::ErrorKind::InvalidData)
 }
 
 /// None where there is no such file.

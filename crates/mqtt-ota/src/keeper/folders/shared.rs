@@ -12,7 +12,8 @@ use super::described::Described;
 /// A folder that has settings of its own is a device, whoever includes it. One that has none is no device while
 /// another one includes it. Settings that cannot be understood, or that are gone, take nothing back: what they have
 /// included stays no device's until they are there and do not include it. And until then nothing is sent from a
-/// folder that their text names, or from any where there is no text to be read.
+/// folder that their text names, or from any where that is too long or no text. A file that the system does not let be
+/// read holds back its own folder alone.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Shared {
     /// A folder, and those that include it.
