@@ -20,7 +20,6 @@ pub(crate) use value::duration;
 
 use crate::problem::Problem;
 use source::Sources;
-pub(crate) use value::duration;
 
 /// How many devices are sent to at once where nothing is said: enough for a home, and few enough that
 /// neither a radio nor a broker is flooded.
