@@ -101,7 +101,7 @@ impl Keeper {
         // Without a slash at its end, which is no other folder.
         let path: PathBuf = path::absolute(path).map_err(unreadable)?.components().collect();
         if let Some(window) = options.window {
-            tracing::info!(%window, zone = window::local_time()?, "devices are updated at this time of the day");
+            tracing::info!("devices are updated from {window}, in the time zone {}", window::local_time()?);
         }
         // What changes from here on is seen, so it is watched before it is looked at.
         let lookout = Lookout::start(&path, options.quiet())?;

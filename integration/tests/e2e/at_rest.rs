@@ -58,7 +58,7 @@ impl Kept {
     }
 
     fn count(&self) -> usize {
-        self.keeper.process.stderr().text().matches("the device has its files").count()
+        count(&self.keeper.process.stderr().text())
     }
 
     /// Panics if any of them gets anything within this time.
@@ -74,7 +74,7 @@ impl Kept {
 
 /// How often a keeper has given a device its files, as it says.
 fn count(said: &str) -> usize {
-    said.matches("the device has its files").count()
+    said.matches(" installed (").count()
 }
 
 /// Runs a program to its end.
@@ -198,7 +198,8 @@ fn git(kept: &Kept, args: &[&str]) -> bool {
 }
 
 /// The devices' folders are a checkout with two branches, `main`, which it is on, and `other`, which do not go together.
-fn checkout(kept: &Kept) {
+/// Yields how many versions there are when the device has that of the branch.
+fn checkout(kept: &Kept) -> usize {
     let commit = |text: &str| {
         for name in ["NIGHTLAMP/main.py", "NIGHTLAMP/lib.py"] {
             kept.house.has(name, text);
@@ -211,17 +212,17 @@ fn checkout(kept: &Kept) {
     commit("VERSION = 'other'\n");
     assert!(git(kept, &["checkout", "-q", "main"]));
     commit("VERSION = 'main'\n");
+    kept.keeper.process.stderr().wait_until("the branch", |text| {
+        let has = fs::read_to_string(kept.devices[0].1.path().join("lib.py"));
+        let is_over = text.matches("sending set").count() == count(text);
+        (is_over && has.is_ok_and(|has| has.contains("main"))).then_some(count(text))
+    })
 }
 
 #[test]
 fn a_git_checkout_with_a_slow_filter_arrives_once() {
     let kept = Kept::new(&[LAMP]);
-    checkout(&kept);
-    kept.keeper.process.stderr().wait_until("the branch", |_| {
-        let has = fs::read_to_string(kept.devices[0].1.path().join("lib.py"));
-        has.is_ok_and(|has| has.contains("main")).then_some(())
-    });
-    let before = kept.count();
+    let before = checkout(&kept);
     fs::write(kept.house.scene.folder().join(".git/info/attributes"), "*.py filter=slow\n").unwrap();
     assert!(git(&kept, &["config", "filter.slow.smudge", "sleep 0.7; cat"]));
     assert!(git(&kept, &["checkout", "-q", "other"]));
@@ -231,12 +232,7 @@ fn a_git_checkout_with_a_slow_filter_arrives_once() {
 #[test]
 fn a_merge_that_waits_for_somebody_holds_the_delivery_and_status_says_so() {
     let kept = Kept::new(&[LAMP]);
-    checkout(&kept);
-    kept.keeper.process.stderr().wait_until("the branch", |_| {
-        let has = fs::read_to_string(kept.devices[0].1.path().join("lib.py"));
-        has.is_ok_and(|has| has.contains("main")).then_some(())
-    });
-    let before = kept.count();
+    let before = checkout(&kept);
     assert!(!git(&kept, &["merge", "-q", "other"]));
     kept.keeper.says("is unmerged").says("nothing new is sent");
     let status = kept.house.status();
@@ -302,7 +298,7 @@ fn a_file_that_was_open_before_the_keeper_started_is_waited_for() {
         thread::park_timeout(Duration::from_millis(20));
     }
     go_on(writer);
-    keeper.says("the device has its files");
+    keeper.says(" installed (");
     house.assert_has(LAMP, root.path());
 }
 
@@ -359,7 +355,7 @@ fn an_include_folder_without_files_is_held_back() {
     house.has("common/wifi.py", "x = 1\n");
     let _device = Receiver::start(&house.scene.broker, LAMP, root.path());
     let keeper = house.keeper(&[]);
-    keeper.says("the device has its files");
+    keeper.says(" installed (");
     fs::remove_file(house.folder().join("common/wifi.py")).unwrap();
     keeper.says("there is no file to send").says("which is included");
     let status = house.status();
@@ -370,9 +366,7 @@ fn an_include_folder_without_files_is_held_back() {
     assert!(root.path().join("wifi.py").exists(), "what it has brought stays");
     house.has("NIGHTLAMP/main.py", "VERSION = 2\n");
     house.has("common/wifi.py", "x = 2\n");
-    keeper.process.stderr().wait_until("the second set", |text| {
-        (text.matches("the device has its files").count() == 2).then_some(())
-    });
+    keeper.process.stderr().wait_until("the second set", |text| (count(text) == 2).then_some(()));
     assert_eq!(fs::read(root.path().join("wifi.py")).unwrap(), b"x = 2\n");
 }
 
@@ -417,18 +411,16 @@ fn what_is_wrong_in_one_folder_stops_no_other_one_nor_the_start() {
         house.has("NIGHTLAMP/main.py", format!("VERSION = {version}\n"));
         let command = MqttOta::run("keep").broker(&house.scene.broker).arg(&folder).unprivileged();
         let (keeper, _home) = command.start();
-        keeper.stderr().wait_for("the device has its files");
+        keeper.stderr().wait_for(" installed (");
         house.assert_has(LAMP, root.path());
         let bad = ["LINKED", "LOCKED", "PARTLY", "LOOP", "PIPE", "LATIN", "SETTINGS"];
         keeper.stderr().wait_until("all that are wrong", |text| {
-            let is_named = |name: &&str| text.contains(&format!("nothing can be sent device={name}"));
+            let is_named = |name: &&str| text.contains(&format!("{name}: nothing can be sent"));
             bad.iter().all(is_named).then_some(())
         });
         // What changes is still heard of.
         house.has("NIGHTLAMP/main.py", format!("VERSION = {version}.5\n"));
-        keeper.stderr().wait_until("the next one", |text| {
-            (text.matches("the device has its files").count() == 2).then_some(())
-        });
+        keeper.stderr().wait_until("the next one", |text| (count(text) == 2).then_some(()));
     }
 }
 
@@ -459,7 +451,7 @@ fn the_window_is_in_the_zone_that_tz_names_and_an_unknown_one_is_an_error() {
         house.has("NIGHTLAMP/main.py", zone);
         let window = format!("{}-{}", time(now + 1430), time(now + 15));
         let (keeper, _home) = keep(zone, &window).start();
-        keeper.stderr().wait_for("the device has its files");
+        keeper.stderr().wait_for(" installed (");
     }
 }
 

@@ -1,11 +1,11 @@
 use std::collections::{BTreeMap, HashMap};
-use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::keeper::error::chain;
 use crate::keeper::folders::FolderError;
 use crate::keeper::rest::Quiet;
 
@@ -39,7 +39,7 @@ impl Holds {
         self.0.retain(|place, hold| {
             let is_held = held.contains_key(place);
             if !is_held && hold.is_said {
-                tracing::info!(path = %place.display(), "the folder is no longer held back");
+                tracing::info!("{} is no longer held back", place.display());
             }
             is_held
         });
@@ -52,8 +52,7 @@ impl Holds {
             let said = if why.is_for_somebody_to_end() { SAID_OF_GIT } else { SAID };
             if age >= said && !hold.is_said {
                 hold.is_said = true;
-                let error = why.as_ref() as &dyn Error;
-                tracing::warn!(path = %place.display(), error, "nothing new is sent from a folder");
+                tracing::warn!("nothing new is sent from {}: {}", place.display(), chain(why.as_ref()));
             }
             let pause = match why.as_ref() {
                 // Whoever writes there is heard.
