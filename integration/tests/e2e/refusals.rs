@@ -134,6 +134,12 @@ fn the_limits_of_mosquitto_are_obeyed_and_named() {
     send(&scene).finish().assert_status(0);
     assert_eq!(std::fs::read(root.path().join("main.py")).unwrap(), b"x = 1\n");
     drop(device);
+    // A keeper cannot work without, and says why; it does not try for ever.
+    let folder = scene.folder().join("devices/LAMP");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("main.py"), "x = 2\n").unwrap();
+    let kept = scene.command("keep").arg(scene.folder().join("devices")).finish();
+    kept.assert_status(1).assert_error("retains no messages").assert_hint("retain_available");
     // MQTT 3.1.1 cannot say it beforehand.
     let command =
         scene.command("receive").args(["--as", "LAMP", "--protocol", "3.1.1", "--root"]).arg(root.path());
