@@ -37,7 +37,7 @@ fn an_option_that_has_no_effect_is_a_usage_error() {
     const BROKER: &str = "broker user password-file protocol ca-file tls-fingerprint client-cert client-key";
     const ALL: &str = "broker user password-file protocol ca-file tls-fingerprint client-cert client-key listen advertise parallel groups retries retry-pause \
         connect-timeout idle-timeout confirm-timeout boot-timeout announcements canary stop-after give-up-after name \
-        window no-reboot wait-boot require-confirmation delete delete-all dry-run trial";
+        settle window no-reboot wait-boot require-confirmation delete delete-all dry-run trial";
     let send =
         "listen advertise parallel groups retries retry-pause connect-timeout idle-timeout confirm-timeout";
     for (line, used) in [
@@ -45,12 +45,12 @@ fn an_option_that_has_no_effect_is_a_usage_error() {
         ("sync . --to A", [BROKER, send, "no-reboot wait-boot delete delete-all dry-run trial"].join(" ")),
         ("rollback --to A", [BROKER, "parallel groups connect-timeout boot-timeout"].join(" ")),
         ("devices", [BROKER, "groups"].join(" ")),
-        ("status .", BROKER.to_owned()),
+        ("status .", [BROKER, "name"].join(" ")),
         ("receive --as A --root .", BROKER.to_owned()),
         (
             "keep .",
             [BROKER, "listen advertise parallel connect-timeout idle-timeout confirm-timeout"].join(" ")
-                + " canary stop-after give-up-after name window",
+                + " canary stop-after give-up-after name window settle",
         ),
         ("broker", "user password-file listen announcements".to_owned()),
         ("demo", String::new()),

@@ -138,9 +138,10 @@ pub(crate) struct Keeping {
     #[arg(long, value_name = "HH:MM-HH:MM", requires = FOLDER)]
     pub(crate) window: Option<Window>,
 
-    /// Take what is in a folder when nothing in it has changed for this long, such as 2s; a file that somebody has
-    /// open is waited for in any case [default: 100ms after one file was closed, 250ms after anything else]
-    #[arg(long, value_name = "TIME", value_parser = settle)]
+    /// Take what is in a folder when nothing in it has changed for this long, such as 500ms, 30s or 2m; a file
+    /// that somebody has open is waited for in any case [default: 100ms after one file was closed, 250ms after
+    /// anything else]
+    #[arg(long, value_name = "TIME", value_parser = settle, requires = FOLDER)]
     pub(crate) settle: Option<Duration>,
 }
 

@@ -49,6 +49,7 @@ fn what_contradicts_itself_is_a_usage_error() {
         "mqtt-ota broker --stop-after 3",
         "mqtt-ota broker --give-up-after 3",
         "mqtt-ota broker --name x",
+        "mqtt-ota broker --settle 2s",
         "mqtt-ota broker --window 02:00-05:00",
         "mqtt-ota keep devices --groups a=B",
         "mqtt-ota devices --forget",
@@ -109,7 +110,7 @@ const OPTIONS: &[(&str, &[&str])] = &[
     ("receive", &["as", "root", "exec", "json", BROKER]),
     // What fails is tried again at a pace of its own, and boots are waited for without an end.
     ("keep", &[KEEPING, BROKER, SERVING, "parallel", WAITING]),
-    ("status", &["json", BROKER]),
+    ("status", &["json", "name", BROKER]),
     ("broker", &["listen", "keep", KEEPING, "announcements", "user password-file"]),
     ("demo", &["micropython"]),
     ("config", &["json", BROKER, SERVING, DEVICES, TRIES, WAITING, "boot-timeout"]),
@@ -122,7 +123,7 @@ const DEVICES: &str = "parallel groups";
 const TRIES: &str = "retries retry-pause";
 const WAITING: &str = "connect-timeout idle-timeout confirm-timeout";
 const REBOOT: &str = "no-reboot wait-boot boot-timeout";
-const KEEPING: &str = "canary groups stop-after give-up-after name window";
+const KEEPING: &str = "canary groups stop-after give-up-after name window settle";
 
 #[test]
 fn a_command_accepts_the_options_that_it_uses_and_no_others() {
