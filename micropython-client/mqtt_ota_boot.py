@@ -19,10 +19,13 @@ In the client's folder, `.mqtt-ota`, N being the number of a file's line in the 
     back     of the last one that was taken back; `error` says why
     drop     of one whose copies are being removed
     set      the manifest of what is installed; `was`, if a file was changed by itself since
+    left     lines like a manifest's: the files of sets before it that are still there
+    l, kl    the next one of these; a copy of the one before it
 
 A journal's first line has the hash of the set and its trial. Each other line is `+ N DEPTH PATH`, a file
 that is new, `= N DEPTH PATH`, one that is replaced, or `- N DEPTH PATH`, one that goes. DEPTH is how much
-of the path are folders that were there before.
+of the path are folders that were there before. What goes makes room for what comes, and the reverse when the
+set is taken back: so a file can become a folder, and a folder a file.
 """
 
 import os
@@ -32,6 +35,7 @@ _LIMIT = 200  # bytes of an error at most, as they have to fit into an announcem
 _TRIAL = 3  # where a journal does not tell
 
 root = ""
+trades = True  # a file can become a folder
 confirms = True  # the client by itself, once it has announced itself; or else the application calls confirm()
 confirm_after = 0  # seconds that the application has to run before that
 _announced = False  # the broker knows of this boot
@@ -107,7 +111,13 @@ def _remove(path, depth):
     quietly(os.remove, root + "/" + path)
     end = path.rfind("/")
     while end > depth:
-        quietly(os.rmdir, root + "/" + path[:end])
+        folder = root + "/" + path[:end]
+        try:
+            if not os.stat(folder)[0] & 0x4000:
+                return  # it is a file by now, which LittleFS would remove as well
+        except OSError:
+            pass
+        quietly(os.rmdir, folder)
         end = path.rfind("/", 0, end)
 
 
@@ -119,9 +129,9 @@ def finish():
     global _tried
     _tried = False
     try:
-        for rank in range(3):
+        for turn in range(6):
             for kind, number, _, path in lines("commit"):
-                if _rank(path) == rank:
+                if 2 * _rank(path) + (kind != "-") == turn:
                     if kind == "-":
                         _remove(path, 0)
                     elif there(number):
@@ -139,9 +149,9 @@ def finish():
 
 def undo():
     """Puts the files back that were there before the set."""
-    for rank in range(2, -1, -1):
+    for turn in range(5, -1, -1):
         for kind, number, depth, path in lines("undo"):
-            if _rank(path) == rank:
+            if 2 * _rank(path) + (kind == "+") == turn:
                 quietly(os.remove, state(number))
                 if kind == "+":
                     _remove(path, depth)

@@ -269,18 +269,18 @@ def _blocks(size, block):
     return 0 if size < 0 else size // (block - 16) + 1
 
 
-def _clear(ota, path):
-    # Makes sure that a file can get this name: neither is it a folder, nor a file that it would be in.
-    # Returns how much of it are folders that are there.
-    if _mode(ota.root + path) & _FOLDER:
+def _clear(ota, path, goes=lambda name: False):
+    # Makes sure that a file can get this name: neither is it a folder, nor a file that it would be in, unless that
+    # goes. Returns how much of it are folders that are there.
+    if _mode(ota.root + path) & _FOLDER and not goes(path + "/"):
         raise Failed("bad-name %s is a folder" % path)
     end = path.rfind("/")
     while end > 0:
         mode = _mode(ota.root + path[:end])
-        if mode:
-            if not mode & _FOLDER:
-                raise Failed("bad-name %s is not a folder" % path[:end])
+        if mode & _FOLDER:
             return end
+        if mode and not goes(path[:end]):
+            raise Failed("bad-name %s is not a folder" % path[:end])
         end = path.rfind("/", 0, end)
     return 0
 
@@ -330,6 +330,25 @@ def _own(path):
     return path == "boot.py" or path.split("/")[-1][:8] == "mqtt_ota" or path.split("/")[0] == mqtt_ota._STATE
 
 
+def _both(one, other):
+    # The paths of two sorted sources, sorted.
+    first, second = next(one, None), next(other, None)
+    while first or second:
+        if not second or first and first <= second:
+            if first == second:
+                second = next(other, None)
+            yield first
+            first = next(one, None)
+        else:
+            yield second
+            second = next(other, None)
+
+
+def _folded(path):
+    # The same of names that FAT may take for one. Which letters beyond ASCII it folds depends on the board.
+    return bytes([min(byte, 127) for byte in path.lower().encode()])
+
+
 class _Set:
     def __init__(self, ota, link, digest, options, dry):
         self.ota = ota
@@ -344,6 +363,8 @@ class _Set:
         self.count = 0  # lines of it
         self.differ = self.missing = None  # a bit for each line: the device has it not; nor is it staged
         self.need = 0  # blocks
+        # Whether the file system knows no case: nothing else is called as the client's folder.
+        self.folds = _mode(ota.root + mqtt_ota._STATE.upper()) > 0
 
     def steps(self, text, size, what):
         yield "receiving|" + what + "|" + (self.ota._id or self.link.id)
@@ -355,6 +376,8 @@ class _Set:
             yield from self._get(size)
         if not (yield from self._compare()):
             if self.name == "0" and not self.dry:
+                if (yield from self._leave()):
+                    os.rename(boot.state("l"), boot.state("left"))
                 os.rename(boot.state("0"), boot.state("set"))
             return "" if self.dry else "unchanged"
         if self.dry:
@@ -443,6 +466,8 @@ class _Set:
         ota = self.ota
         block = os.statvfs(ota.root)[1]
         need = 2 * _blocks(_size(boot.state(self.name)), block)  # the journal, and a copy of the old manifest
+        if not self.delete:
+            need += 2 * _blocks(max(_size(boot.state("left")), 0) + max(_size(boot.state("set")), 0), block)
         number = 0
         before = ""
         for digest, size, path in manifest(self.name):
@@ -453,7 +478,7 @@ class _Set:
             size = int(size)
             if size > ota.limit:
                 raise Failed("no-space over %d bytes" % ota.limit)
-            end = path.find("/", _clear(ota, path) + 1)
+            end = path.find("/", _clear(ota, path, self._goes) + 1)
             while end > 0:
                 if path[: end + 1] != before[: end + 1]:
                     need += 2  # a new folder
@@ -484,7 +509,7 @@ class _Set:
     def _reserve(self):
         # Makes sure that there is room, and only then gives up that the set before can be taken back.
         ota = self.ota
-        for name in ("part", "part.of") + _BOOT:  # of something else
+        for name in ("part", "part.of", "l") + _BOOT:  # of something else
             boot.quietly(os.remove, boot.state(name))
         gain = 0
         if boot.there("last"):
@@ -562,24 +587,60 @@ class _Set:
                 path = None  # a name that no set can have
             yield path if path and not _own(path) and not self._wants(path) else None
 
+    def _goes(self, name):
+        # Whether the set deletes a file, or, with a slash at the end, all that is in a folder.
+        if not getattr(boot, "trades", False):
+            return False  # it could not put it in place
+        going = 0
+        for path in self._gone():
+            if path == name:
+                return True
+            going += bool(path) and path.startswith(name)
+        return name[-1] == "/" and going == sum(1 for _ in self._of_folders(name))
+
     def _of_former_set(self):
-        for path in _paths("set" if boot.there("set") else "was"):
+        # What it has brought, and what those before it have left.
+        for path in _both(_paths("set" if boot.there("set") else "was"), _paths("left")):
             if _mode(self.ota.root + path) & _FOLDER == 0 <= _size(self.ota.root + path):
                 yield path
 
-    def _of_folders(self):
-        folders = [""]
+    def _leave(self):
+        # Notes what the sets before have brought and this one does not have; returns how many files that are.
+        lines = manifest("0")
+        wanted = ""
+        count = 0
+        with open(boot.state("l"), "wb") as file:
+            for path in self._of_former_set():
+                while wanted is not None and wanted < path:
+                    wanted = next(lines, (None, None, None))[2]
+                if wanted != path and count < _FILES:
+                    file.write(b"0 0 %s\n" % path.encode())
+                    count += 1
+                yield NEXT
+        if not count:
+            os.remove(boot.state("l"))
+        return count
+
+    def _of_folders(self, folder=""):
+        folders = [folder]
         while folders:
             folder = folders.pop()
-            for entry in _list(self.ota.root + folder):
+            count = 0
+            for entry in _list((self.ota.root + folder)[:-1] or "/"):  # FAT takes no slash at the end
+                count += 1
                 path = folder + entry[0]
                 if entry[1] != _FOLDER:
                     yield path
                 elif path != mqtt_ota._STATE:
                     folders.append(path + "/")
+            if not count:
+                yield folder  # no file's name, so it stays
 
     def _wants(self, path):
         lines = manifest(self.name)
+        if self.folds:
+            path = _folded(path)
+            return any(_folded(wanted) == path for _, _, wanted in lines)
         wanted = ""
         while wanted is not None and wanted < path:
             wanted = next(lines, (None, None, None))[2]
@@ -603,6 +664,11 @@ class _Set:
                         number += 1
                         self._line(plan, number, path, b"-")
                     yield NEXT
+                left = mqtt_ota._STATE + "/left"
+                if not self.delete and (yield from self._leave()):
+                    self._line(plan, "l", left)
+                elif boot.there("left"):
+                    self._line(plan, "l", left, b"-")
             for kind, number, _, path in boot.lines("plan"):
                 if kind != "+":
                     yield from self._copy(path, "k" + number)
@@ -613,10 +679,11 @@ class _Set:
             boot.forget("plan")
 
     def _line(self, plan, number, path, kind=b"="):
-        depth = _clear(self.ota, path)
-        if not _mode(self.ota.root + path):
+        depth = _clear(self.ota, path, self._goes)
+        mode = _mode(self.ota.root + path)
+        if not mode or mode & _FOLDER:
             kind = b"+"
-        plan.write(b"%s %d %d %s\n" % (kind, number, depth, path.encode()))
+        plan.write(b"%s %s %d %s\n" % (kind, str(number).encode(), depth, path.encode()))
 
 
 def _list(folder):

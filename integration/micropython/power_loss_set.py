@@ -4,7 +4,8 @@
 
 The board has a boot.py, the client and an application on its flash; its boots are real ones: boot.py is
 imported from there, and with it the client's own module, which is one of the files of the set. The others
-are a changed one, one that stays, a new one, two in a new folder, of which one is empty, and one that goes.
+are a changed one, one that stays, a new one, two in a new folder, of which one is empty, and one that goes. One that
+was a file is a folder with one in it, and the reverse.
 
 Every erase and every program of a PHASE is recorded, and the power lost at each, before it (clean), and
 when a part of it has come about (torn). From what is left the board boots, as often as it resets itself;
@@ -198,7 +199,9 @@ class Proof:
             "gone/old.py": content("old", 900),
             "main.py": content("main 1", 1900),
             "mqtt_ota_boot.mpy": boot,
+            "page/index.html": content("page", 400),
             "settings.json": content("settings", 620),
+            "www": content("www", 500),
         }
         self.new = {
             "app/lib/__init__.py": b"",  # LittleFS 1 cannot tell it from the other one
@@ -206,7 +209,9 @@ class Proof:
             "main.py": content("main 2", 2100),
             "mqtt_ota_boot.mpy": read(kit + "/mqtt_ota_boot.2.mpy"),
             "near.py": content("near", 60),
+            "page": content("page", 300),  # was a folder
             "settings.json": content("settings", 620),
+            "www/index.html": content("www", 200),  # was a file
         }
         self.next = dict(self.new)
         self.next["main.py"] = content("main 3", 700)
@@ -435,7 +440,9 @@ class Proof:
         names = listed(STATE)
         left = [name for name in names if name not in ("set", "was", "last") and name[0] != "k"]
         if target is self.new:
-            kept = 4  # the same, and what is gone
+            kept = 6  # the same, and what is gone
+        elif outcome == "old":
+            kept = 5
         else:
             kept = 2 + named  # main.py and the client's, and the manifest, where there was one
         return not left and len([name for name in names if name[0] == "k"]) == kept

@@ -1,6 +1,7 @@
 """What the client does with sets of files, and what it refuses: each function that begins with `a_` is a test.
 
     micropython sets.py FOLDER [TEST...]    or python3; the folder's content is removed
+    micropython -X heapsize=16m sets.py fat [TEST...]    on a FAT file system in memory
 
 The sender is in this process. A board's boot is that the client's modules are loaded anew, and that
 mqtt_ota_boot.boot() is called. Prints a line for each test that fails, and how many did.
@@ -13,7 +14,15 @@ from hashlib import sha256
 from resets import Reset, reset
 from senders import Extended, Sender, hexadecimal, manifest
 
-ROOT = sys.argv[1]
+FAT = sys.argv[1] == "fat"  # a file system that knows no case, on a card in memory
+if FAT:
+    from cuts import ROOT, Disk
+
+    disk = Disk("fat-sd")
+    disk.format()
+    disk.boot()
+else:
+    ROOT = sys.argv[1]
 HASH = "0" * 64
 FOLDER = 0x4000
 
@@ -41,7 +50,9 @@ class Os:
 
 
 def entries(folder):
-    # The name of each entry, and whether it is a folder.
+    # The name of each entry, and whether it is a folder. FAT takes no two slashes in a row.
+    while folder[-1] == "/":
+        folder = folder[:-1]
     return [(name, os.stat(folder + "/" + name)[0] & FOLDER) for name in sorted(os.listdir(folder))]
 
 
@@ -344,11 +355,126 @@ def a_delete_spares_what_an_update_needs():
     board.puts({"a b": b"1"}, "|delete=all")
     equal(tree(), both(kept, {"a b": b"1", "lib": None}))
     board.puts(both(kept, {"c/d/e": b"1"}))
+    # What the set before the last one has brought goes as well.
     board.puts({"f": b"1"}, "|delete=set")
-    equal(tree(), both(kept, {"f": b"1", "a b": b"1", "lib": None}))
+    equal(tree(), both(kept, {"f": b"1", "lib": None}))
+
+
+def a_delete_covers_what_all_sets_before_have_brought_and_nothing_else():
+    board = Board(OLD)
+    board.puts({"a": b"1", "b": b"2", "lib/old.py": b"3", "main.py": b"4"})
+    board.puts({"b": b"2", "c": b"5", "main.py": b"6"})
+    board.puts({"main.py": b"7"})
+    before = tree()
+    equal(sorted(name for name in before if before[name]), ["a", "b", "boot.py", "c", "data.txt", "lib/a.py", "lib/old.py", "main.py"])
+    # A set that changes nothing is one as well; and one that has a file again takes it over.
+    is_status(board.syncs({"b": b"2"}), "installed|set|%s|unchanged" % name_of({"b": b"2"}))
+    board.puts({"b": b"2", "d": b"8"}, "|delete=set")
+    equal(tree(), {"boot.py": b"mqtt_ota_boot", "data.txt": b"mine", "lib": None, "lib/a.py": b"a", "b": b"2", "d": b"8"})
+    equal("left" in board.state(), False)
+    # Taken back, it is known again what was left.
+    is_status(board.rolls_back(board.announce()["set"]), "rolled-back|set|")
+    board.boot()
+    equal(tree(), before)
+    board.puts({"b": b"2", "e": b"9"}, "|delete=set")
+    equal(tree(), {"boot.py": b"mqtt_ota_boot", "data.txt": b"mine", "lib": None, "lib/a.py": b"a", "b": b"2", "e": b"9"})
+
+
+def a_note_of_what_was_left_is_not_kept_for_ever():
+    board = Board(OLD)
+    board.puts({"a": b"1"})
+    board.puts({"b": b"1"})
+    equal("left" in board.state(), True)
+    board.puts({"a": b"2", "b": b"2"})
+    equal("left" in board.state(), False)
+
+
+def a_file_becomes_a_folder_and_a_folder_a_file():
+    board = Board(OLD)
+    files = {"main.py": b"1", "www": b"2", "page/index.html": b"3", "page/deep/x": b"4"}
+    board.puts(files)
+    before = tree()
+    trade = {"main.py": b"5", "www/index.html": b"6", "www/deep/y": b"7", "page": b"8"}
+    # Without a delete it stays as it is.
+    refused(board, board.syncs(trade), "bad-name ")
+    equal(tree(), before)
+    for option in ("|delete=set", "|delete=all"):
+        board.puts(trade, option)
+        found = tree()
+        for path in trade:
+            equal(found[path], trade[path])
+        equal([name for name in ("www/deep", "page/index.html") if name in found], ["www/deep"])
+        is_status(board.rolls_back(name_of(trade)), "rolled-back|set|")
+        board.boot()
+        if option == "|delete=set":
+            equal(tree(), before)
+
+
+def a_set_that_trades_a_file_for_a_folder_and_is_not_confirmed_goes():
+    board = Board(OLD)
+    board.puts({"www": b"2", "page/index.html": b"3"})
+    before = tree()
+    board.syncs({"www/index.html": b"6", "page": b"8"}, "|delete=set")
+    for _ in range(3):
+        board.boot(confirms=False)
+    equal(tree(), before)
+
+
+def a_folder_with_something_else_in_it_stays():
+    board = Board(OLD)
+    board.puts({"page/index.html": b"3"})
+    for other in ("page/log.txt", "page/logs/1"):
+        write(other, b"mine")
+        before = tree()
+        refused(board, board.syncs({"page": b"8"}, "|delete=set"), "bad-name page is a folder")
+        equal(tree(), before)
+        os.remove(ROOT + "/" + other)
+    # Even an empty one.
+    refused(board, board.syncs({"page": b"8"}, "|delete=set"), "bad-name page is a folder")
+    os.rmdir(ROOT + "/page/logs")
+    board.puts({"page": b"8"}, "|delete=set")
+
+
+def a_boot_module_that_cannot_trade_is_not_asked_to():
+    board = Board(OLD)
+    board.puts({"www": b"2"})
+    before = tree()
+    del board.module.trades
+    refused(board, board.syncs({"www/index.html": b"6"}, "|delete=set"), "bad-name www is not a folder")
+    equal(tree(), before)
+
+
+def a_name_that_changes_its_case_is_not_deleted_where_case_does_not_count():
+    board = Board({"boot.py": b"mqtt_ota_boot"})
+    board.puts({"Index.htm": b"1", "Lib/Gone.py": b"2", "same.py": b"3"})
+    folds = "INDEX.HTM" in [name.upper() for name in os.listdir(ROOT)] and opens("INDEX.htm")
+    equal(folds, FAT)
+    board.puts({"index.htm": b"4", "lib/new.py": b"5", "SAME.py": b"3"}, "|delete=set")
+    for path, data in (("index.htm", b"4"), ("lib/new.py", b"5"), ("SAME.py", b"3")):
+        with open(ROOT + "/" + path, "rb") as file:
+            equal(file.read(), data)
+    # Case or not, what goes is gone.
+    equal(opens("Lib/Gone.py"), False)
+    equal(opens("Index.htm"), FAT)
+    equal(board.syncs({"index.htm": b"4", "lib/new.py": b"5", "SAME.py": b"3"}, "|delete=all").split("|")[3], "unchanged")
+    # Beyond ASCII it is not known what is folded: what may be one file stays.
+    board.puts({"\u00c9.txt": b"6"}, "|delete=set")
+    board.puts({"\u00e9.txt": b"6"}, "|delete=set")
+    with open(ROOT + "/\u00e9.txt", "rb") as file:
+        equal(file.read(), b"6")
+
+
+def opens(path):
+    try:
+        open(ROOT + "/" + path, "rb").close()
+        return True
+    except OSError:
+        return False
 
 
 def a_delete_of_all_leaves_a_name_that_no_set_can_have():
+    if FAT:
+        return  # it has no such names
     board = Board({"boot.py": b"", "a\nb": b"1", "x" * 129: b"2", "c": b"3"})
     board.puts({"d": b"4"}, "|delete=all")
     equal(tree(), {"boot.py": b"", "a\nb": b"1", "x" * 129: b"2", "d": b"4"})

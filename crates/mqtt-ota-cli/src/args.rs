@@ -13,7 +13,7 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, 
 use mqtt_ota::Trial;
 
 pub(crate) use options::{
-    Absence, BootTimeout, Connection, Groups, Keeping, Parallel, Reboot, Retrying, Serving, Waiting,
+    Absence, BootTimeout, Checking, Connection, Groups, Keeping, Parallel, Reboot, Retrying, Serving, Waiting,
 };
 #[cfg(feature = "broker")]
 pub(crate) use options::{Announcements, Login};
@@ -178,6 +178,8 @@ pub(crate) struct Send {
     #[command(flatten)]
     pub(crate) groups: Groups,
     #[command(flatten)]
+    pub(crate) checking: Checking,
+    #[command(flatten)]
     pub(crate) retrying: Retrying,
     #[command(flatten)]
     pub(crate) waiting: Waiting,
@@ -224,6 +226,8 @@ pub(crate) struct Sync {
     pub(crate) parallel: Parallel,
     #[command(flatten)]
     pub(crate) groups: Groups,
+    #[command(flatten)]
+    pub(crate) checking: Checking,
     #[command(flatten)]
     pub(crate) retrying: Retrying,
     #[command(flatten)]
@@ -386,6 +390,8 @@ pub(crate) struct Config {
     pub(crate) parallel: Parallel,
     #[command(flatten)]
     pub(crate) groups: Groups,
+    #[command(flatten)]
+    pub(crate) checking: Checking,
     #[command(flatten)]
     pub(crate) retrying: Retrying,
     #[command(flatten)]

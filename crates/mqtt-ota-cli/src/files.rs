@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use mqtt_ota::Payload;
+use mqtt_ota::check::Findings;
 use mqtt_ota::wire::DevicePath;
 
 use crate::device_path;
@@ -70,6 +71,15 @@ pub(crate) async fn open(named: &[Named]) -> Result<Vec<Payload>, Problem> {
         payloads.push(Payload::open(file).await?);
     }
     Ok(payloads)
+}
+
+/// Looks at what is in the files, and at their names.
+///
+/// # Errors
+/// The first file that cannot be read.
+pub(crate) async fn check(named: &[Named], payloads: &[Payload]) -> Result<Findings, Problem> {
+    let paths = named.iter().map(|named| &named.path);
+    Ok(Findings::of(paths.zip(payloads)).await?)
 }
 
 #[cfg(test)]

@@ -132,6 +132,7 @@ impl Track {
                 let client = announcement.client.as_deref().unwrap_or("an unknown client");
                 self.printer.step(&self.about().plain(format!("the device runs {client} on {system}")));
             }
+            Event::Noticed(finding) => self.printer.warning(format!("{}: {finding}", self.device)),
             Event::Listening { local, advertised } => {
                 self.printer.step(&self.about().plain(format!("listening on {local}")));
                 let why = format!("advertising {advertised}: {}", advertised.why);
@@ -322,7 +323,11 @@ impl Track {
                 self.printer.problem(&problem);
             }
             Err(error) => {
-                let what = format!("{}: {}: {error}", self.device, self.label);
+                let what = match error {
+                    // What it is about need not be the first of the files.
+                    SendError::Refused(refused) => format!("{}: {refused}", self.device),
+                    _ => format!("{}: {}: {error}", self.device, self.label),
+                };
                 let problem = Problem::failed(what).maybe_hint(error.hint());
                 self.printer.problem(&match std::error::Error::source(error) {
                     Some(source) => problem.caused_by(Described::of(source)),

@@ -48,6 +48,8 @@ pub(crate) struct Settings {
     pub(crate) listen: Setting<Listen>,
     pub(crate) advertise: Setting<Option<Advertise>>,
     pub(crate) parallel: Setting<usize>,
+    /// Whether files are looked at before they are offered.
+    pub(crate) check: Setting<bool>,
     pub(crate) retries: Setting<u32>,
     pub(crate) retry_pause: Setting<Duration>,
     pub(crate) connect_timeout: Setting<Duration>,
@@ -135,6 +137,7 @@ impl Settings {
             listen: sources.one("listen", Listen::default(), str::parse, value::show_listen)?,
             advertise: sources.optional("advertise", str::parse, Advertise::to_string)?,
             parallel: sources.one("parallel", PARALLEL, value::at_least_one, usize::to_string)?,
+            check: sources.one("check", true, value::switch, value::show_switch)?,
             retries: sources.one("retries", defaults.retries, value::count, u32::to_string)?,
             retry_pause: sources.one(
                 "retry-pause",
@@ -245,6 +248,7 @@ impl Settings {
             row("listen", &self.listen),
             row("advertise", &self.advertise),
             row("parallel", &self.parallel),
+            row("check", &self.check),
             row("retries", &self.retries),
             row("retry-pause", &self.retry_pause),
             row("connect-timeout", &self.connect_timeout),

@@ -1,6 +1,7 @@
 use std::io;
 
 use crate::address::Listen;
+use crate::check::Refused;
 use crate::mqtt::LinkError;
 use crate::payload::PayloadError;
 use crate::set::SetError;
@@ -16,6 +17,9 @@ pub enum SendError {
     /// The files of a set.
     #[error(transparent)]
     Set(#[from] SetError),
+    /// The check of the files refuses them for this device.
+    #[error(transparent)]
+    Refused(#[from] Refused),
     /// The system has no random numbers for an offer's id.
     #[error("the system gives no random numbers")]
     Random(#[source] io::Error),
@@ -51,6 +55,7 @@ impl SendError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Set(error) => error.hint(),
+            Self::Refused(refused) => Some(refused.hint()),
             Self::Broker(error) if *error != LinkError::Lost => error.hint(),
             _ => self.plain_hint().map(str::to_owned),
         }
@@ -73,7 +78,9 @@ impl SendError {
             Self::Broker(LinkError::Lost) => {
                 "the device keeps its old file unless it has taken the whole new one: send again once the broker is back"
             }
-            Self::Payload(_) | Self::Set(_) | Self::Random(_) | Self::Broker(_) => return None,
+            Self::Payload(_) | Self::Set(_) | Self::Refused(_) | Self::Random(_) | Self::Broker(_) => {
+                return None;
+            }
         })
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::address::Advertised;
 use crate::options::SendOptions;
+use crate::check::Finding;
 use crate::outcome::Outcome;
 use crate::serve::DropCause;
 use crate::wire::{Announcement, AnyOffer, DevicePath};
@@ -15,6 +16,8 @@ use crate::wire::{Announcement, AnyOffer, DevicePath};
 pub enum Event {
     /// The device has announced itself: it reports what it does.
     Announced(Announcement),
+    /// The check of the files has a warning for this device.
+    Noticed(Finding),
     /// The port is open.
     Listening {
         /// The local address and port.

@@ -38,6 +38,7 @@ mod attempt;
 mod boot;
 mod broker;
 mod devices;
+pub mod check;
 mod dialogue;
 mod error;
 mod event;

@@ -1,7 +1,8 @@
 use std::time::Duration;
 
+use crate::check::{Findings, Refused};
 use crate::event::{Event, Observer};
-use crate::wire::DevicePath;
+use crate::wire::{Announcement, DevicePath};
 
 /// How one file is sent.
 #[derive(Debug, Clone)]
@@ -29,6 +30,9 @@ pub struct SendOptions {
     pub confirm_timeout: Duration,
     /// How long to wait for a device to be back after its reboot. 60 s.
     pub boot_timeout: Duration,
+    /// What was found in the file: what is refused is not offered, and warnings are told as
+    /// [`Event::Noticed`]. `None` skips both.
+    pub check: Option<Findings>,
     /// Who is told what happens; None: nobody.
     pub observer: Option<Observer>,
 }
@@ -46,6 +50,17 @@ impl SendOptions {
         if let Some(observer) = &self.observer {
             observer.tell(event);
         }
+    }
+
+    /// Makes sure that the device may have the files, and tells the warnings.
+    ///
+    /// # Errors
+    /// They are refused.
+    pub(crate) fn allow(&self, device: Option<&Announcement>) -> Result<(), Refused> {
+        let Some(check) = &self.check else { return Ok(()) };
+        check.allow(device)?;
+        check.warnings(device).for_each(|finding| self.tell(Event::Noticed(finding.clone())));
+        Ok(())
     }
 
     /// Tells what the sender itself does, where anybody wants to know.
@@ -70,6 +85,7 @@ impl Default for SendOptions {
             idle_timeout: Duration::from_secs(20),
             confirm_timeout: Duration::from_secs(30),
             boot_timeout: Duration::from_secs(60),
+            check: None,
             observer: None,
         }
     }

@@ -5,7 +5,7 @@ mod stamp;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use tokio::sync::Mutex;
@@ -14,6 +14,7 @@ use tokio::task::spawn_blocking;
 pub use self::error::PayloadError;
 use self::reader::Reader;
 use self::stamp::Stamp;
+use crate::check::Flaw;
 use crate::wire::{Algorithm, Digest, Hasher};
 
 /// What is to be sent: a file, or bytes in memory.
@@ -33,6 +34,8 @@ struct Inner {
     source: Source,
     digests: Mutex<Vec<Digest>>,
     stamp: Option<Stamp>,
+    /// What is wrong with it as another file, and as a Python file, where it was looked at.
+    flaws: [OnceLock<Arc<[Flaw]>>; 2],
 }
 
 #[derive(Debug)]
@@ -157,7 +160,14 @@ impl Payload {
     }
 
     fn new(name: String, len: u64, source: Source, stamp: Option<Stamp>) -> Self {
-        Self(Arc::new(Inner { name, len, source, digests: Mutex::default(), stamp }))
+        Self(Arc::new(Inner {
+            name,
+            len,
+            source,
+            digests: Mutex::default(),
+            stamp,
+            flaws: Default::default(),
+        }))
     }
 
     /// The file's name, without its folders.
@@ -206,6 +216,31 @@ impl Payload {
     pub(crate) fn chunks(&self, digest: Digest, offset: u64) -> Chunks {
         let left = self.len().saturating_sub(offset);
         Chunks { reader: Some(Reader::start(self, offset)), payload: self.clone(), left, digest }
+    }
+
+    /// Reads everything into memory.
+    ///
+    /// # Errors
+    /// The file cannot be read, or has changed its length.
+    pub(crate) async fn bytes(&self) -> Result<Vec<u8>, PayloadError> {
+        let (mut bytes, mut reader) = (Vec::new(), Reader::start(self, 0));
+        while let Some(chunk) = reader.next().await? {
+            bytes.extend_from_slice(&chunk);
+            reader.recycle(chunk);
+        }
+        Ok(bytes)
+    }
+
+    /// What is known to be wrong with it as a Python file, or as another one.
+    pub(crate) fn known_flaws(&self, is_python: bool) -> Option<Arc<[Flaw]>> {
+        let [other, python] = &self.0.flaws;
+        if is_python { python.get().cloned() } else { other.get().cloned() }
+    }
+
+    pub(crate) fn remember_flaws(&self, is_python: bool, flaws: Arc<[Flaw]>) -> Arc<[Flaw]> {
+        let [other, python] = &self.0.flaws;
+        let known = if is_python { python } else { other };
+        Arc::clone(known.get_or_init(|| flaws))
     }
 
     async fn hashed(

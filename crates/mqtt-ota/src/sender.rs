@@ -138,6 +138,7 @@ impl Sender {
             options.tell_own(|| Event::Announced(announcement.clone()));
         }
         let announced = feed.announcement.as_ref();
+        options.allow(announced)?;
         let digest = payload.digest(announced.map(Announcement::file_algorithm).unwrap_or_default()).await?;
         let cargo = if announced.is_some_and(Announcement::understands_extended) {
             let items = Items::file(path.clone(), payload.clone(), digest);

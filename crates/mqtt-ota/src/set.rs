@@ -2,10 +2,11 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use ignore::WalkBuilder;
 use tokio::task::spawn_blocking;
 
+use crate::check::{self, Findings, LeftOut};
 use crate::items::Items;
 use crate::payload::{Payload, PayloadError};
 use crate::wire::{
@@ -22,6 +23,7 @@ pub const IGNORE_FILE: &str = ".mqttotaignore";
 #[derive(Debug, Clone)]
 pub struct FileSet {
     files: Vec<(DevicePath, Payload)>,
+    left_out: Arc<[LeftOut]>,
 }
 
 impl FileSet {
@@ -35,15 +37,15 @@ impl FileSet {
         match files.len() {
             0 => Err(SetError::Nothing),
             lines if lines > Manifest::MAX_LINES => Err(ManifestError::TooMany { lines }.into()),
-            _ => Ok(Self { files }),
+            _ => Ok(Self { files, left_out: Arc::default() }),
         }
     }
 
     /// Takes all files of a folder and of the folders in it.
     ///
     /// Not those that a [`.mqttotaignore`](IGNORE_FILE) in one of these folders names, in the syntax of
-    /// `.gitignore`, and not those whose name, or whose folder's, begins with a dot, unless such a file says
-    /// `!.name`. A link is sent as the file that it points to. A link to a folder is an error: it is not
+    /// `.gitignore`. Not those that are on the list [`IGNORED`](crate::check::IGNORED), nor those whose name, or whose
+    /// folder's, begins with a dot, unless such a file says `!name`. A link is sent as the file that it points to. A link to a folder is an error: it is not
     /// followed, so nothing comes from elsewhere and nothing goes round.
     ///
     /// # Errors
@@ -59,14 +61,29 @@ impl FileSet {
         })
         .await
         .map_err(|error| SetError::Folder { path: folder.clone(), source: io::Error::other(error) })??;
-        if walked.is_empty() {
+        if walked.files.is_empty() {
             return Err(SetError::Empty { path: folder });
         }
-        let mut files = Vec::with_capacity(walked.len());
-        for (name, path) in walked {
+        let mut files = Vec::with_capacity(walked.files.len());
+        for (name, path) in walked.files {
             files.push((name, Payload::named(path).await?));
         }
-        Self::new(files)
+        Ok(Self { left_out: walked.left_out.into(), ..Self::new(files)? })
+    }
+
+    /// The files and folders that [`FileSet::of_folder`] has left out.
+    pub fn left_out(&self) -> &[LeftOut] {
+        &self.left_out
+    }
+
+    /// Looks at what is in the files, and at their names.
+    ///
+    /// # Errors
+    /// A file cannot be read, or has changed.
+    ///
+    /// Cancel safe: what was looked at is not looked at again.
+    pub async fn check(&self) -> Result<Findings, SetError> {
+        Ok(Findings::of(self.payloads()).await?)
     }
 
     /// The files' names on the device and their lengths in bytes, in the order of the names' bytes.
@@ -108,7 +125,7 @@ impl FileSet {
     }
 
     /// The files in the order of the manifest.
-    pub(crate) fn payloads(&self) -> impl Iterator<Item = (&DevicePath, &Payload)> {
+    pub(crate) fn payloads(&self) -> impl Iterator<Item = (&DevicePath, &Payload)> + Clone {
         self.files.iter().map(|(path, payload)| (path, payload))
     }
 }
@@ -123,36 +140,24 @@ pub(crate) struct Prepared {
 }
 
 /// The files below a folder, and their names on the device. Blocking.
-pub(crate) fn walk(folder: &Path) -> Result<Vec<(DevicePath, PathBuf)>, SetError> {
-    let unreadable = |path: &Path, source| SetError::Folder { path: path.to_owned(), source };
-    if !std::fs::metadata(folder).map_err(|source| unreadable(folder, source))?.is_dir() {
+pub(crate) fn walk(folder: &Path) -> Result<Listing, SetError> {
+    let unreadable = |source| SetError::Folder { path: folder.to_owned(), source };
+    if !std::fs::metadata(folder).map_err(unreadable)?.is_dir() {
         return Err(SetError::NotAFolder { path: folder.to_owned() });
     }
-    let mut builder = WalkBuilder::new(folder);
-    // Nothing above the folder, and no other tool's file, decides what is sent.
-    builder.standard_filters(false).hidden(true).add_custom_ignore_filename(IGNORE_FILE);
-    let mut files = Vec::new();
-    for entry in builder.build() {
-        let entry = entry.map_err(|error| SetError::Walk(error.into()))?;
-        if let Some(error) = entry.error() {
-            return Err(SetError::Walk(error.clone().into()));
-        }
-        let (path, kind) = (entry.path(), entry.file_type());
-        if entry.depth() == 0 || kind.is_some_and(|kind| kind.is_dir()) {
-            continue;
-        }
-        if kind.is_some_and(|kind| kind.is_symlink()) {
-            let target = std::fs::metadata(path).map_err(|source| unreadable(path, source))?;
-            if target.is_dir() {
-                return Err(SetError::LinkToFolder { path: path.to_owned() });
-            }
-        }
-        files.push((device_path(folder, path)?, path.to_owned()));
-        if files.len() > Manifest::MAX_LINES {
-            return Err(SetError::TooMany { path: folder.to_owned() });
-        }
+    let walked = check::walk(folder, Manifest::MAX_LINES)?;
+    if walked.files.len() > Manifest::MAX_LINES {
+        return Err(SetError::TooMany { path: folder.to_owned() });
     }
-    Ok(files)
+    let named = walked.files.into_iter().map(|path| Ok((device_path(folder, &path)?, path)));
+    Ok(Listing { files: named.collect::<Result<_, SetError>>()?, left_out: walked.left_out })
+}
+
+/// Files of a folder by their names on the device, with what is left out.
+#[derive(Debug)]
+pub(crate) struct Listing {
+    pub(crate) files: Vec<(DevicePath, PathBuf)>,
+    pub(crate) left_out: Vec<LeftOut>,
 }
 
 fn device_path(folder: &Path, path: &Path) -> Result<DevicePath, SetError> {
@@ -204,6 +209,12 @@ pub enum SetError {
         /// The link.
         path: PathBuf,
     },
+    /// A link to a file that git-annex has not fetched.
+    #[error("{} is a link to a file that git-annex has not fetched", path.display())]
+    Annex {
+        /// The link.
+        path: PathBuf,
+    },
     /// A file's name is not UTF-8.
     #[error("the name of {} is not UTF-8", path.display())]
     NotText {
@@ -238,6 +249,7 @@ impl SetError {
             Self::Empty { .. } => format!(
                 "files whose name begins with a dot are not sent, unless {IGNORE_FILE} says `!.name`, nor are those that it names"
             ),
+            Self::Annex { .. } => "`git annex get` fetches it".to_owned(),
             Self::LinkToFolder { .. } => format!("copy what it points to, or name it in {IGNORE_FILE}"),
             Self::NotText { .. } | Self::Name { .. } => format!("rename it, or name it in {IGNORE_FILE}"),
             Self::TooMany { .. }

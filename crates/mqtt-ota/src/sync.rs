@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use crate::attempt::OFFER_AGAIN;
+use crate::check::Findings;
 use crate::error::SendError;
 use crate::event::{Event, Observer};
 use crate::feed::{Feed, Heard};
@@ -51,6 +52,9 @@ pub struct SyncOptions {
     /// How long to wait for a device to be back after its reboot. One that takes the set back needs several
     /// boots for it. 60 s.
     pub boot_timeout: Duration,
+    /// What was found in the files: what is refused is not offered, and warnings are told as
+    /// [`Event::Noticed`]. `None` skips both.
+    pub check: Option<Findings>,
     /// Who is told what happens; None: nobody.
     pub observer: Option<Observer>,
 }
@@ -75,6 +79,7 @@ impl SyncOptions {
             idle_timeout: self.idle_timeout,
             confirm_timeout: self.confirm_timeout,
             boot_timeout: self.boot_timeout,
+            check: self.check.clone(),
             observer: self.observer.clone(),
         }
     }
@@ -105,6 +110,7 @@ impl Default for SyncOptions {
             idle_timeout,
             confirm_timeout: Duration::from_secs(120),
             boot_timeout,
+            check: None,
             observer: None,
         }
     }
@@ -198,6 +204,7 @@ impl Sender {
         if let Some(announcement) = &feed.announcement {
             sending.tell_own(|| Event::Announced(announcement.clone()));
         }
+        sending.allow(feed.announcement.as_ref())?;
         let Prepared { manifest, digest, items } = prepared;
         let (digest, files) = (*digest, manifest.lines().len());
         if !feed.announcement.as_ref().is_some_and(Announcement::understands_extended) {

@@ -23,6 +23,7 @@ mod broker_page;
 mod broker_versions;
 mod brokers;
 mod chaos;
+mod checks;
 mod companion;
 mod compat;
 mod deliveries;

@@ -5,7 +5,7 @@
 //! takes less than ten minutes is cut again, instead of some; that takes a quarter of an hour.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use mqtt_ota_integration::{Interpreter, sized};
@@ -228,14 +228,26 @@ fn sets_do_on_cpython_what_they_should() {
     sets_do_what_they_should(Interpreter::Python3);
 }
 
+#[test]
+fn sets_do_on_fat_what_they_should() {
+    let mut command = Command::new(Interpreter::MicroPython.program());
+    command.args(["-X", "heapsize=16m"]);
+    sets_pass(command, Path::new("fat"));
+}
+
 fn sets_do_what_they_should(interpreter: Interpreter) {
+    let folder = tempfile::tempdir().unwrap();
+    sets_pass(Command::new(interpreter.program()), folder.path());
+}
+
+/// `place`: a folder, or `fat` for a file system that knows no case.
+fn sets_pass(mut interpreter: Command, place: &Path) {
     let scripts = here().join("micropython");
     let client = here().join("../micropython-client");
-    let folder = tempfile::tempdir().unwrap();
     let cache = tempfile::tempdir().unwrap();
-    let output = Command::new(interpreter.program())
+    let output = interpreter
         .arg(scripts.join("sets.py"))
-        .arg(folder.path())
+        .arg(place)
         .env("MICROPYPATH", format!("{}:{}", client.display(), scripts.display()))
         .env("PYTHONPATH", &client)
         .env("PYTHONPYCACHEPREFIX", cache.path())

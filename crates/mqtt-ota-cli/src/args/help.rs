@@ -44,6 +44,13 @@ last one. If one fails, the device gets none after it and is not rebooted. A
 failed transfer leaves the device's old file as it was. A device that can resume goes
 on where its link broke.
 
+What is refused:
+  Before anything is offered, the files are looked at. Python that MicroPython
+  does not compile, a pointer of Git LFS or git-annex, Python in UTF-16 or with
+  a byte order mark: the command names the file and the line, and nothing is
+  sent. --no-check (MQTT_OTA_CHECK=no, check = \"no\") sends it as it is. Hosts
+  that run `mqtt-ota receive` may get any Python.
+
 Examples:
   mqtt-ota send main.py --to NIGHTLAMP
   mqtt-ota send build/lamp.py --as main.py --to NIGHTLAMP,HALL --wait-boot
@@ -72,6 +79,7 @@ JSON:
   name on the device). The events and their other keys:
     announced   version client system address free hashes set boots
                 rolled_back error
+    noticed     file message (a warning of the check)
     listening   local advertised why
     offered     attempt offer
     receiving
@@ -122,7 +130,9 @@ keeps the files that the set replaces: there has to be room for both.
 What is sent:
   A file .mqttotaignore, in DIR or in a folder in it, names what is not sent, as
   .gitignore does for git. Files and folders whose name begins with a dot are
-  not sent, unless it says `!.name`. A link is sent as the file that it points
+  not sent, nor what tools leave beside the files (__pycache__, venv, main.py~,
+  Thumbs.db and the like), unless it says `!name`. --dry-run -v shows what is
+  left out. What is refused is what `mqtt-ota send` refuses. A link is sent as the file that it points
   to; a link to a folder is an error. At most 1000 files.
 
 What is deleted:
@@ -273,8 +283,8 @@ a device, and what is in it is what the device gets: now if it is awake, the
 moment it announces itself if it sleeps. Files that go from the folder go from
 the device. Nothing is kept but in DIR and at the broker: a keeper that is
 killed goes on where it was. DIR may be a link: where it leads next is followed.
-Hidden files, and those that editors keep beside others (main.py~), are not
-sent, nor what a .mqttotaignore names.
+The files are those that `mqtt-ota sync` sends, and are looked at as it does:
+what it refuses is held back, and `mqtt-ota status` says why.
 
   DIR/NIGHTLAMP/main.py
   DIR/NIGHTLAMP/device.toml   how it is kept; not sent
@@ -285,6 +295,7 @@ device.toml, all of it optional:
   aliases = [\"HALL\"]         further devices that get these files
   groups = [\"lamps\"]         for --canary @lamps
   hold = true                nothing is sent
+  check = false              the files are not looked at before they are sent
   delete = \"set\"             what goes with the folder's files: \"nothing\",
                              \"set\" (what an earlier set has brought) or \"all\"
   trial = 3                  boots that a set has before it is taken back

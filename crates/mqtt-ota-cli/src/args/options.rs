@@ -159,6 +159,16 @@ pub(crate) struct Retrying {
     retry_pause: Option<String>,
 }
 
+/// Whether files are looked at first.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Files")]
+pub(crate) struct Checking {
+    /// Send files as they are, though a board could not run them: Python that does not parse, pointers of Git LFS
+    /// and the like. The setting is `check`, which may be `no` [env: MQTT_OTA_CHECK] [default: yes]
+    #[arg(long)]
+    no_check: bool,
+}
+
 /// How long a device that is offered a file may take.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Patience")]
@@ -280,6 +290,12 @@ impl Retrying {
     pub(crate) fn add_to(&self, flags: Flags) -> Flags {
         let Self { retries, retry_pause } = self;
         flags.with_text("retries", retries).with_text("retry-pause", retry_pause)
+    }
+}
+
+impl Checking {
+    pub(crate) fn add_to(&self, flags: Flags) -> Flags {
+        flags.with("check", self.no_check.then(|| "no".into()))
     }
 }
 

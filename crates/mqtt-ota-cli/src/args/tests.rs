@@ -86,10 +86,26 @@ fn what_has_an_effect_together_is_accepted() {
 
 /// The options of each command, besides the general ones. An option that a command does not use must not be here.
 const OPTIONS: &[(&str, &[&str])] = &[
-    ("send", &["to", "as", "json", "require-confirmation", REBOOT, BROKER, SERVING, DEVICES, TRIES, WAITING]),
+    (
+        "send",
+        &[
+            "no-check",
+            "to",
+            "as",
+            "json",
+            "require-confirmation",
+            REBOOT,
+            BROKER,
+            SERVING,
+            DEVICES,
+            TRIES,
+            WAITING,
+        ],
+    ),
     (
         "sync",
         &[
+            "no-check",
             "to",
             "delete",
             "delete-all",
@@ -113,7 +129,7 @@ const OPTIONS: &[(&str, &[&str])] = &[
     ("status", &["json", "name", BROKER]),
     ("broker", &["listen", "keep", KEEPING, "announcements", "user password-file"]),
     ("demo", &["micropython"]),
-    ("config", &["json", BROKER, SERVING, DEVICES, TRIES, WAITING, "boot-timeout"]),
+    ("config", &["json", "no-check", BROKER, SERVING, DEVICES, TRIES, WAITING, "boot-timeout"]),
     ("completions", &[]),
     ("man", &["dir"]),
 ];

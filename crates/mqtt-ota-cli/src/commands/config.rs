@@ -14,6 +14,7 @@ pub(super) fn run(args: &Config, config: Option<&Path>, printer: &Printer) -> Re
     let flags = args.serving.add_to(args.connection.flags());
     let flags = args.groups.add_to(args.parallel.add_to(flags));
     let flags = args.boot.add_to(args.waiting.add_to(args.retrying.add_to(flags)));
+    let flags = args.checking.add_to(flags);
     let settings = super::settings(flags, config)?;
     if printer.json() {
         objects(&settings).iter().for_each(|object| printer.object(object));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use mqtt_ota::check::Findings;
 use mqtt_ota::wire::DeviceName;
 use mqtt_ota::{Config, LinkError, Outcome, Payload, Protocol, Report, SendError, SendOptions, Sender};
 
@@ -39,6 +40,7 @@ fn deliver(args: &Send, config: Option<&Path>, printer: &Arc<Printer>) -> Result
     let flags = args.serving.add_to(args.connection.flags());
     let flags = args.groups.add_to(args.parallel.add_to(flags));
     let flags = args.reboot.add_to(args.waiting.add_to(args.retrying.add_to(flags)));
+    let flags = args.checking.add_to(flags);
     let settings = super::settings(flags, config)?;
     let devices = targets::resolve("--to", &args.to, &settings.groups)?;
     let named = files::name(&args.files, args.path.as_deref())?;
@@ -56,16 +58,20 @@ async fn send(
     let broker = settings.broker()?;
     let connecting = async {
         let payloads = files::open(named).await?;
+        let check = match settings.check.value {
+            true => Some(files::check(named, &payloads).await?),
+            false => None,
+        };
         let listen = settings.listen.value.clone();
         let advertise = settings.advertise.value.clone();
         let config = Config { listen, advertise, ..Config::default() };
         let sender = Sender::connect(broker, config)
             .await
             .map_err(|error| Problem::from(error).with_settings(settings))?;
-        Ok::<_, Problem>((payloads, sender))
+        Ok::<_, Problem>((payloads, check, sender))
     };
     let Ok(connected) = interrupt.during(connecting).await else { return Ok(Exit::Interrupted) };
-    let (payloads, sender) = connected?;
+    let (payloads, check, sender) = connected?;
     let protocol = if sender.protocol() == Protocol::V5 { "5" } else { "3.1.1" };
     let connection = format!("connected to {} with MQTT {protocol}", settings.broker.value);
     printer.step(&Line::new().plain(connection));
@@ -75,6 +81,7 @@ async fn send(
         settings,
         named,
         payloads: &payloads,
+        check: check.as_ref(),
         sender: &sender,
         neighbours: Neighbours::new(&sender, settings),
         printer,
@@ -110,6 +117,8 @@ struct Delivery<'a> {
     settings: &'a Settings,
     named: &'a [Named],
     payloads: &'a [Payload],
+    /// What was found in all of the files.
+    check: Option<&'a Findings>,
     sender: &'a Sender,
     neighbours: Neighbours<'a>,
     printer: &'a Arc<Printer>,
@@ -152,7 +161,7 @@ impl<'a> Delivery<'a> {
                 continue;
             }
             let last = index + 1 == self.named.len();
-            let result = self.send(Arc::new(track), payload, last).await;
+            let result = self.send(Arc::new(track), payload, index == 0, last).await;
             let ok = result.as_ref().is_ok_and(|report| self.is_done(report));
             self.lost.set(self.lost.get() || matches!(result, Err(SendError::Broker(LinkError::Lost))));
             received.summary.add(result.as_ref(), ok);
@@ -166,7 +175,13 @@ impl<'a> Delivery<'a> {
         received
     }
 
-    async fn send(&self, track: Arc<Track>, payload: &Payload, last: bool) -> Result<Report, SendError> {
+    async fn send(
+        &self,
+        track: Arc<Track>,
+        payload: &Payload,
+        first: bool,
+        last: bool,
+    ) -> Result<Report, SendError> {
         let options = SendOptions {
             path: Some(track.path.clone()),
             reboot: last && !self.args.reboot.no_reboot,
@@ -177,6 +192,8 @@ impl<'a> Delivery<'a> {
             idle_timeout: self.settings.idle_timeout.value,
             confirm_timeout: self.settings.confirm_timeout.value,
             boot_timeout: self.settings.boot_timeout.value,
+            // Of all files at once, so that none is sent before another one is refused.
+            check: self.check.filter(|_| first).cloned(),
             ..SendOptions::default()
         };
         let rebooting = options.reboot;

@@ -2,6 +2,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
+use mqtt_ota::check::{Findings, LeftOut};
 use mqtt_ota::wire::{DeviceName, SetTerms};
 use mqtt_ota::{Config, Delete, FileSet, SendError, Sender, SyncOptions, SyncReport, Trial};
 
@@ -34,6 +35,7 @@ fn deliver(args: &Sync, config: Option<&Path>, printer: &Arc<Printer>) -> Result
     let flags = args.serving.add_to(args.connection.flags());
     let flags = args.groups.add_to(args.parallel.add_to(flags));
     let flags = args.reboot.add_to(args.waiting.add_to(args.retrying.add_to(flags)));
+    let flags = args.checking.add_to(flags);
     let settings = super::settings(flags, config)?;
     let devices = targets::resolve("--to", &args.to, &settings.groups)?;
     super::block_on(sync(args, &settings, &devices, printer))
@@ -49,20 +51,29 @@ async fn sync(
     let broker = settings.broker()?;
     let connecting = async {
         let set = FileSet::of_folder(&args.folder).await?;
+        let check = match settings.check.value {
+            true => Some(set.check().await?),
+            false => None,
+        };
         let listen = settings.listen.value.clone();
         let advertise = settings.advertise.value.clone();
         let sender = Sender::connect(broker, Config { listen, advertise, ..Config::default() })
             .await
             .map_err(|error| Problem::from(error).with_settings(settings))?;
-        Ok::<_, Problem>((set, sender))
+        Ok::<_, Problem>((set, check, sender))
     };
     let Ok(connected) = interrupt.during(connecting).await else { return Ok(Exit::Interrupted) };
-    let (set, sender) = connected?;
+    let (set, check, sender) = connected?;
     let found = format!("{} in {}", count(set.files().len(), "file"), args.folder.display());
     printer.step(&Line::new().plain(format!("{found}, {}", size(set.total()))));
 
+    for left_out in set.left_out() {
+        printer.step(&Line::new().plain(why_left_out(left_out)));
+    }
+
     let neighbours = Neighbours::new(&sender, settings);
-    let delivery = Delivery { args, settings, set: &set, sender: &sender, neighbours, printer };
+    let check = check.as_ref();
+    let delivery = Delivery { args, settings, set: &set, check, sender: &sender, neighbours, printer };
     let width = devices.iter().map(|device| device.as_str().len()).max().unwrap_or_default();
     let all = futures_util::stream::iter(devices)
         .map(|device| delivery.to_device(device, width))
@@ -86,10 +97,21 @@ async fn sync(
     super::conclude(summary, printer)
 }
 
+/// Says that something is not sent, and by which rule.
+fn why_left_out(left_out: &LeftOut) -> String {
+    let why = match (&left_out.rule, &left_out.file) {
+        (None, _) => "hidden".to_owned(),
+        (Some(rule), None) => format!("{rule}, as by default"),
+        (Some(rule), Some(file)) => format!("{rule} in {}", file.display()),
+    };
+    format!("leaving out {} ({why})", left_out.path)
+}
+
 struct Delivery<'a> {
     args: &'a Sync,
     settings: &'a Settings,
     set: &'a FileSet,
+    check: Option<&'a Findings>,
     sender: &'a Sender,
     neighbours: Neighbours<'a>,
     printer: &'a Arc<Printer>,
@@ -122,6 +144,7 @@ impl Delivery<'_> {
                 _ => settings.confirm_timeout.value,
             },
             boot_timeout: settings.boot_timeout.value,
+            check: self.check.cloned(),
             ..defaults
         };
         let observer = Arc::clone(&track);

@@ -23,6 +23,7 @@ pub(crate) struct Record<'a> {
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub(crate) enum Step {
     Announced(Announced),
+    Noticed { file: String, message: String },
     Listening { local: String, advertised: String, why: String },
     Offered { attempt: u32, offer: String },
     Receiving,
@@ -131,6 +132,9 @@ impl Step {
     pub(super) fn of(event: &Event) -> Option<Self> {
         Some(match event {
             Event::Announced(announcement) => Self::Announced(announcement.into()),
+            Event::Noticed(finding) => {
+                Self::Noticed { file: finding.path.to_string(), message: finding.to_string() }
+            }
             Event::Listening { local, advertised } => Self::Listening {
                 local: local.to_string(),
                 advertised: advertised.to_string(),

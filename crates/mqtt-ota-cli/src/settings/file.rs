@@ -13,7 +13,7 @@ use crate::similar;
 
 /// The keys that may stand at the top of the file. `password` is none of them on purpose: a file that is
 /// copied from machine to machine, or into a repository, should only say where the password is.
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 19] = [
     "broker",
     "user",
     "password-file",
@@ -27,6 +27,7 @@ const KEYS: [&str; 18] = [
     "listen",
     "advertise",
     "parallel",
+    "check",
     "retries",
     "retry-pause",
     "connect-timeout",
@@ -99,6 +100,7 @@ impl SettingsFile {
             let text = match value {
                 Value::String(text) => text,
                 Value::Integer(number) => number.to_string(),
+                Value::Boolean(truth) if known == "check" => truth.to_string(),
                 other => {
                     return Err(wrong(format!(
                         "{key:?} is a {}, not a text or a whole number",

@@ -63,6 +63,11 @@ pub(super) fn variable_of(key: &str) -> String {
     format!("MQTT_OTA_{}", key.to_uppercase().replace('-', "_"))
 }
 
+/// `--retry-pause` for `retry-pause`. The only flag for `check` is the one against it.
+fn flag_of(key: &str) -> String {
+    if key == "check" { "--no-check".to_owned() } else { format!("--{key}") }
+}
+
 /// All places where a value may be, in their order.
 pub(super) struct Sources<'a> {
     pub(super) flags: &'a Flags,
@@ -74,7 +79,7 @@ impl Sources<'_> {
     /// What was said first of a setting, and where.
     pub(super) fn find(&self, key: &str) -> Option<(OsString, Source)> {
         if let Some(value) = self.flags.get(key) {
-            return Some((value.to_owned(), Source::Flag(format!("--{key}"))));
+            return Some((value.to_owned(), Source::Flag(flag_of(key))));
         }
         let variable = variable_of(key);
         if let Some(value) = (self.environment)(&variable) {
@@ -151,6 +156,7 @@ fn example(key: &str) -> &'static str {
         "tls-fingerprint" => {
             "`openssl x509 -in FILE -noout -fingerprint -sha256` prints that of a certificate"
         }
+        "check" => "yes or no",
         "groups" => "for example lamps=NIGHTLAMP,HALL;plugs=P1",
         _ => "for example 500ms, 30s or 2m",
     }

@@ -155,6 +155,7 @@ fn every_setting_can_be_a_variable() {
             "advertise" | "broker" => "nas.lan",
             "protocol" => "3.1.1",
             "tls-fingerprint" => &"5A".repeat(32),
+            "check" => "no",
             _ => "7",
         };
         let settings = resolve(&[], &[(&variable, value)], &path).unwrap();

@@ -56,6 +56,19 @@ pub(super) fn at_least_one(text: &str) -> Result<usize, NumberError> {
     text.parse().map(|number: NonZeroU16| number.get().into()).map_err(|_| NumberError { least: 1 })
 }
 
+/// Yes or no, as people write it.
+pub(super) fn switch(text: &str) -> Result<bool, SwitchError> {
+    match text.to_ascii_lowercase().as_str() {
+        "yes" | "true" | "on" | "1" => Ok(true),
+        "no" | "false" | "off" | "0" => Ok(false),
+        _ => Err(SwitchError),
+    }
+}
+
+pub(super) fn show_switch(switch: &bool) -> String {
+    if *switch { "yes" } else { "no" }.to_owned()
+}
+
 /// A duration that may be nothing.
 pub(super) fn pause(text: &str) -> Result<Duration, DurationError> {
     let duration = match text.parse() {
@@ -101,6 +114,18 @@ impl fmt::Display for ProtocolError {
 }
 
 impl std::error::Error for ProtocolError {}
+
+/// A text that is neither yes nor no.
+#[derive(Debug)]
+pub(super) struct SwitchError;
+
+impl fmt::Display for SwitchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("yes or no is wanted")
+    }
+}
+
+impl std::error::Error for SwitchError {}
 
 /// A text that names no groups.
 #[derive(Debug)]

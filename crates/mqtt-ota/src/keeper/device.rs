@@ -28,6 +28,8 @@ pub(super) struct Device {
     pub(super) is_failure: bool,
     /// When it last said something, as far as it was heard.
     pub(super) heard: Option<SystemTime>,
+    /// What was said of its files.
+    pub(super) said: Vec<String>,
 }
 
 impl Device {
@@ -43,6 +45,7 @@ impl Device {
             furthest: 0,
             is_failure: false,
             heard: None,
+            said: Vec::new(),
         }
     }
 

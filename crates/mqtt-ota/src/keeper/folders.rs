@@ -24,8 +24,9 @@ pub(super) use self::suspects::Suspects;
 use super::checkout::Checkouts;
 use super::settings::DeviceSettings;
 use super::touched::Touched;
+use crate::check::Findings;
 use crate::set::{FileSet, Prepared};
-use crate::wire::{Algorithm, DeviceName};
+use crate::wire::{Algorithm, Announcement, DeviceName};
 
 /// What the devices are to have: a folder each, as they were when they were looked at.
 #[derive(Debug, Default, Clone)]
@@ -108,13 +109,28 @@ pub(super) struct Folder {
 /// Files that are on a device together. Those who include the same have the same.
 #[derive(Debug)]
 struct Files {
+    /// The folder of one of the devices.
+    path: PathBuf,
     set: FileSet,
+    /// What is wrong with them.
+    findings: Findings,
     prepared: BTreeMap<Algorithm, Prepared>,
 }
 
 impl Folder {
     pub(super) fn set(&self) -> &FileSet {
         &self.files.set
+    }
+
+    /// Why a device that has announced this is not given the files.
+    pub(super) fn refused(&self, device: Option<&Announcement>) -> Option<Arc<FolderError>> {
+        let source = self.findings()?.allow(device).err()?;
+        Some(Arc::new(FolderError::Refused { path: self.files.path.clone(), source }))
+    }
+
+    /// What was found in the files, unless the settings are against looking.
+    pub(super) fn findings(&self) -> Option<&Findings> {
+        self.settings.check.unwrap_or(true).then_some(&self.files.findings)
     }
 
     /// The files as they are offered to devices that have this hash function, if one has asked for it.
@@ -250,11 +266,12 @@ impl Found {
         let failed = |source| Arc::new(FolderError::Set { path: path.clone(), source });
         let files: BTreeMap<_, _> = lists.iter().flat_map(|list| list.files.iter().cloned()).collect();
         let set = FileSet::new(files).map_err(failed)?;
+        let findings = set.check().await.map_err(failed)?;
         let mut prepared = BTreeMap::new();
         for algorithm in algorithms {
             prepared.insert(*algorithm, set.prepare(*algorithm).await.map_err(failed)?);
         }
-        let files = Arc::new(Files { set, prepared });
+        let files = Arc::new(Files { path, set, findings, prepared });
         known.insert(key, Arc::clone(&files));
         Ok(files)
     }

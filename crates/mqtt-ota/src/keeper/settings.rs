@@ -25,6 +25,8 @@ pub(super) struct DeviceSettings {
     pub(super) hold: bool,
     /// Which files go that are no longer in the folder. Those that an earlier set had, unless it is said.
     pub(super) delete: Option<Delete>,
+    /// Whether the files are checked before they are offered. True, unless it is said.
+    pub(super) check: Option<bool>,
     /// In which boot a set is taken back that was not confirmed.
     pub(super) trial: Option<Trial>,
 }
@@ -38,6 +40,7 @@ struct Written {
     groups: BTreeSet<String>,
     hold: bool,
     delete: Option<DeleteWritten>,
+    check: Option<bool>,
     trial: Option<u16>,
 }
 
@@ -52,7 +55,7 @@ enum DeleteWritten {
 impl DeviceSettings {
     /// Reads the file's text.
     pub(super) fn parse(text: &str) -> Result<Self, SettingsError> {
-        let Written { include, aliases, groups, hold, delete, trial } =
+        let Written { include, aliases, groups, hold, delete, check, trial } =
             toml::from_str(text).map_err(|error| SettingsError::toml(&error, text))?;
         let aliases = aliases.into_iter().map(|alias| {
             let name = alias.parse();
@@ -69,6 +72,7 @@ impl DeviceSettings {
                 DeleteWritten::Set => Delete::FormerSet,
                 DeleteWritten::All => Delete::Everything,
             }),
+            check,
             trial,
         })
     }
@@ -131,6 +135,7 @@ mod tests {
             groups = ["lamps"]
             hold = true
             delete = "all"
+            check = false
             trial = 5
             "#,
         )
@@ -141,6 +146,7 @@ mod tests {
             groups: BTreeSet::from(["lamps".to_owned()]),
             hold: true,
             delete: Some(Delete::Everything),
+            check: Some(false),
             trial: Trial::new(5),
         };
         assert_eq!(settings, expected);
@@ -166,6 +172,7 @@ mod tests {
             "trial = 1000",
             "[",
             "delete = \"x\"",
+            "check = \"x\"",
         ] {
             assert!(DeviceSettings::parse(bad).is_err(), "{bad}");
         }

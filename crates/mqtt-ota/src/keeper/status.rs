@@ -157,9 +157,10 @@ fn stand(
     let keeper = memory.as_ref().and_then(|memory| memory.keeper.clone());
     let algorithm = announcement.as_ref().map_or(Algorithm::Sha256, Announcement::set_algorithm);
     let (wanted, is_held, problem) = match kept {
-        Kept::Folder(folder) => {
-            (folder.prepared(algorithm).map(|prepared| prepared.digest), folder.settings.hold, None)
-        }
+        Kept::Folder(folder) => match folder.refused(announcement.as_ref()) {
+            None => (folder.prepared(algorithm).map(|prepared| prepared.digest), folder.settings.hold, None),
+            Some(error) => (None, folder.settings.hold, Some(error)),
+        },
         Kept::Unusable { error, .. } => (None, false, Some(error)),
     };
     let now = Instant::now();

@@ -4,6 +4,8 @@ use crate::wire::{DevicePath, Digest, STATE_FOLDER, Trial};
 
 /// What the manifest of the installed set is called in a journal.
 const MANIFEST: &str = "set";
+/// What the list of files that earlier sets have left is called in a journal.
+const LEFT: &str = "left";
 
 /// What a set changes, as it lies in the client's folder from the commit on.
 ///
@@ -42,6 +44,8 @@ pub(super) enum Kind {
 pub(super) enum Subject {
     /// The manifest of the installed set, in the client's folder.
     Manifest,
+    /// The list of files that earlier sets have left, in the client's folder.
+    Left,
     /// One of the device's.
     File(DevicePath),
 }
@@ -77,6 +81,7 @@ impl JournalLine {
         let (number, path) = line.get(1..)?.split_once(' ')?;
         let subject = match path.strip_prefix(STATE_FOLDER).and_then(|rest| rest.strip_prefix('/')) {
             Some(MANIFEST) => Subject::Manifest,
+            Some(LEFT) => Subject::Left,
             _ => Subject::File(path.parse().ok()?),
         };
         Some(Self { kind, number: number.parse().ok()?, subject })
@@ -100,6 +105,7 @@ impl fmt::Display for Journal {
             write!(f, "{}{number} ", kind.sign())?;
             match subject {
                 Subject::Manifest => writeln!(f, "{STATE_FOLDER}/{MANIFEST}"),
+                Subject::Left => writeln!(f, "{STATE_FOLDER}/{LEFT}"),
                 Subject::File(path) => writeln!(f, "{path}"),
             }?;
         }

@@ -7,6 +7,15 @@ use crate::wire::{DevicePath, Reason, STATE_FOLDER};
 /// Where a file belongs below `root`, which is canonical, with all links followed: a file's own, too, so that a link
 /// stays one. It must lie below the root then, and not in the client's own folder. Nothing is made.
 pub(super) fn locate(root: &Path, path: &DevicePath) -> Result<PathBuf, Failure> {
+    locate_beside(root, path, |_| false)
+}
+
+/// [`locate`], where some files make room for folders of their names.
+pub(super) fn locate_beside(
+    root: &Path,
+    path: &DevicePath,
+    goes: impl Fn(&Path) -> bool,
+) -> Result<PathBuf, Failure> {
     let refused = |text: &str| Err(Failure::new(Reason::BadName, format!("{path}: {text}")));
     let mut target = root.to_owned();
     for part in path.parts() {
@@ -35,7 +44,7 @@ pub(super) fn locate(root: &Path, path: &DevicePath) -> Result<PathBuf, Failure>
     if is_link {
         return Ok(real);
     }
-    if !real.is_dir() {
+    if !real.is_dir() && !goes(&real) {
         return refused("what would be its folder is a file");
     }
     Ok(match target.strip_prefix(existing) {

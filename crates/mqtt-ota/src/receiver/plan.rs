@@ -1,12 +1,14 @@
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::disk::Disk;
 use super::failure::Failure;
+use super::place::locate_beside;
 use super::space::blocks;
 use super::store::{Store, is_missing, name};
+use crate::check::folded;
 use crate::wire::{Delete, DevicePath, Manifest, Reason, STATE_FOLDER};
 
 /// What a set changes on this disk.
@@ -16,6 +18,8 @@ pub(super) struct Plan {
     pub(super) differing: Vec<Differing>,
     /// The files that go, in the order of their paths.
     pub(super) gone: Vec<DevicePath>,
+    /// The files of earlier sets that are neither in this one nor go, in the order of their paths.
+    pub(super) left: Vec<DevicePath>,
     /// What staging takes of the disk, in bytes.
     pub(super) staging: u64,
     /// What the copies and the journal take, in bytes.
@@ -49,9 +53,12 @@ impl<D: Disk> Store<D> {
         is_staged_for: bool,
     ) -> Result<Plan, Failure> {
         let mut plan = Plan { keeping: 4 * blocks(manifest.to_string().len() as u64), ..Plan::default() };
+        let wanted: HashSet<_> = manifest.lines().iter().map(|line| &line.path).collect();
+        let going = self.going(delete, &wanted)?;
+        let goes = |place: &Path| going.contains_key(place);
         let mut places = HashSet::new();
         for (line, item) in manifest.lines().iter().zip(1..) {
-            let place = self.locate(&line.path)?;
+            let place = locate_beside(&self.root, &line.path, goes)?;
             let refused = |reason, text: &str| Err(Failure::new(reason, format!("{}: {text}", line.path)));
             if line.size > max_size {
                 return Err(Failure::over(max_size));
@@ -59,6 +66,7 @@ impl<D: Disk> Store<D> {
             if !self.holds(&place, line.digest) {
                 match place.symlink_metadata() {
                     Ok(old) if old.is_file() => plan.keeping = plan.keeping.saturating_add(blocks(old.len())),
+                    Ok(old) if old.is_dir() && goes_whole(&place, &goes)? => {}
                     // Its copy would be a file.
                     Ok(_) => return refused(Reason::BadName, "what has this name is no file"),
                     Err(error) if is_missing(&error) => {}
@@ -76,33 +84,63 @@ impl<D: Disk> Store<D> {
                 return refused(Reason::BadName, "by a link it is another file of the set");
             }
         }
+        let names: HashMap<_, _> =
+            places.iter().map(|place| (folded(&place.to_string_lossy()), place)).collect();
+        for (place, (path, length)) in going {
+            // By another name it may be one of the set's, as a file system folds case or Unicode forms.
+            let other = names.get(&folded(&place.to_string_lossy()));
+            if !places.contains(&place) && !other.is_some_and(|other| is_same_file(&place, other)) {
+                plan.keeping = plan.keeping.saturating_add(blocks(length));
+                plan.gone.push(path);
+            }
+        }
+        plan.gone.sort();
+        if delete == Delete::Nothing {
+            plan.left = self.former()?.into_iter().filter(|path| !wanted.contains(path)).collect();
+            plan.left.retain(|path| self.target(path).is_file());
+            plan.left.truncate(Manifest::MAX_LINES);
+        }
+        Ok(plan)
+    }
+
+    /// The files that go, by their places, with their paths and lengths.
+    fn going(
+        &self,
+        delete: Delete,
+        wanted: &HashSet<&DevicePath>,
+    ) -> io::Result<BTreeMap<PathBuf, (DevicePath, u64)>> {
+        let mut going = BTreeMap::new();
         for path in self.unwanted(delete)? {
             // What cannot be located is no file of this device.
             let Ok(place) = self.locate(&path) else { continue };
             // A link is not the set's, whatever it leads to.
             let is_link = self.target(&path).symlink_metadata().is_ok_and(|there| there.is_symlink());
             if !is_link
+                && !wanted.contains(&path)
                 && let Ok(old) = place.symlink_metadata()
                 && old.is_file()
-                && !places.contains(&place)
             {
-                plan.keeping = plan.keeping.saturating_add(blocks(old.len()));
-                plan.gone.push(path);
+                going.insert(place, (path, old.len()));
             }
         }
-        Ok(plan)
+        Ok(going)
+    }
+
+    /// The files that the set which is installed has brought, and those before it, in the order of their paths.
+    fn former(&self) -> io::Result<BTreeSet<DevicePath>> {
+        let former = if self.there(name::SET) { name::SET } else { name::WAS };
+        let former = self.read(former)?.and_then(|bytes| Manifest::parse(&bytes).ok());
+        let lines = former.iter().flat_map(|manifest| manifest.lines());
+        let left = self.read(name::LEFT)?.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
+        let left = left.lines().filter_map(|path| path.parse().ok());
+        Ok(lines.map(|line| line.path.clone()).chain(left).collect())
     }
 
     /// The files that go unless the set has them.
     fn unwanted(&self, delete: Delete) -> io::Result<Vec<DevicePath>> {
         match delete {
             Delete::Nothing => Ok(Vec::new()),
-            Delete::FormerSet => {
-                let former = if self.there(name::SET) { name::SET } else { name::WAS };
-                let former = self.read(former)?.and_then(|bytes| Manifest::parse(&bytes).ok());
-                let lines = former.iter().flat_map(|manifest| manifest.lines());
-                Ok(lines.map(|line| line.path.clone()).collect())
-            }
+            Delete::FormerSet => Ok(self.former()?.into_iter().collect()),
             Delete::Everything => {
                 let mut all = Vec::new();
                 walk(&self.root, "", &mut all)?;
@@ -112,6 +150,35 @@ impl<D: Disk> Store<D> {
             }
         }
     }
+}
+
+/// Whether every file below a folder goes, and so the folder.
+fn goes_whole(folder: &Path, goes: &impl Fn(&Path) -> bool) -> io::Result<bool> {
+    let mut is_empty = true;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let stays = match entry.file_type()?.is_dir() {
+            true => !goes_whole(&entry.path(), goes)?,
+            false => !goes(&entry.path()),
+        };
+        if stays {
+            return Ok(false);
+        }
+        is_empty = false;
+    }
+    Ok(!is_empty)
+}
+
+#[cfg(unix)]
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let identity = |path: &Path| path.symlink_metadata().ok().map(|there| (there.dev(), there.ino()));
+    identity(one).is_some() && identity(one) == identity(other)
+}
+
+#[cfg(not(unix))]
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))
 }
 
 /// What a MicroPython board needs to be updated again stays, on every device alike.

@@ -85,7 +85,9 @@ impl<D: Disk> Store<D> {
     /// again.
     pub(super) fn put(&self, journal: &Journal) -> io::Result<()> {
         let mut folders = BTreeSet::new();
-        for line in &journal.lines {
+        // What goes makes room for what comes: a file can become a folder.
+        let (gone, others): (Vec<_>, Vec<_>) = journal.lines.iter().partition(|line| line.kind == Kind::Gone);
+        for line in gone.into_iter().chain(others) {
             let place = self.place(&line.subject);
             match line.kind {
                 Kind::Gone => {
@@ -113,7 +115,8 @@ impl<D: Disk> Store<D> {
         // A file that was changed by itself since does not become part of the set before.
         let altered = self.there(name::WAS) && !self.there(name::SET);
         let mut folders = BTreeSet::new();
-        for line in &journal.lines {
+        let (new, others): (Vec<_>, Vec<_>) = journal.lines.iter().partition(|line| line.kind == Kind::New);
+        for line in new.into_iter().chain(others) {
             let place = match line.subject {
                 Subject::Manifest if altered => self.state(name::WAS),
                 _ => self.place(&line.subject),
@@ -121,6 +124,8 @@ impl<D: Disk> Store<D> {
             if line.kind == Kind::New {
                 self.remove(&place)?;
                 folders.insert(self.tidy_folders(&place)?);
+            } else if place.is_dir() {
+                tracing::warn!(place = %place.display(), "a folder that is not empty is in a file's place");
             } else if self.there(&line.copy()) {
                 self.make_folders(&place)?;
                 self.disk.rename(&self.state(&line.copy()), &place)?;

@@ -7,7 +7,7 @@ use super::space;
 use super::stage::Item;
 use super::store::{Store, name};
 use super::supply::{Items, Supply, Want};
-use crate::wire::{Algorithm, Ask, Digest, Manifest, ManifestError, ManifestLine, Reason, SetTerms, Trial};
+use crate::wire::{Algorithm, Ask, DevicePath, Digest, Manifest, ManifestError, ManifestLine, Reason, SetTerms, Trial};
 
 /// How many boots a set has to be confirmed in where its offer does not say.
 const TRIAL: u16 = 3;
@@ -59,7 +59,7 @@ impl<D: Disk> Store<D> {
         let plan = self.plan(&manifest, set.terms.delete, set.max_size, is_staged_for)?;
         let on_trial = self.journal(name::TRIAL)?.map(|journal| journal.digest);
         if plan.is_empty() && on_trial.is_none_or(|on_trial| on_trial == set.digest) {
-            self.adopt(set.digest)?;
+            self.adopt(set.digest, &plan.left)?;
             return Ok(Taken::Unchanged);
         }
         if on_trial.is_some() {
@@ -149,9 +149,13 @@ impl<D: Disk> Store<D> {
     }
 
     /// Every file is there, and so is the set.
-    fn adopt(&self, digest: Digest) -> Result<(), Failure> {
+    fn adopt(&self, digest: Digest, left: &[DevicePath]) -> Result<(), Failure> {
         if self.installed() == Some(digest) {
             return Ok(());
+        }
+        if !left.is_empty() {
+            self.write(name::LEFT_NEXT, listed(left).as_bytes())?;
+            self.rename(name::LEFT_NEXT, name::LEFT)?;
         }
         if self.journal(name::LAST)?.is_some_and(|last| last.digest == digest) {
             // It had been altered, and is again what the copies are for.
@@ -231,13 +235,20 @@ impl<D: Disk> Store<D> {
         let subjects = std::iter::once((0, Subject::Manifest, false))
             .chain(differing.map(|(number, path)| (number, Subject::File(path), false)))
             .chain(gone.map(|(path, number)| (number, Subject::File(path), true)));
+        let number = manifest.lines().len() + plan.gone.len() + 1;
+        let is_left = !plan.left.is_empty();
+        if is_left {
+            self.write(&number.to_string(), listed(&plan.left).as_bytes())?;
+        }
+        let subjects = subjects.chain([(number, Subject::Left, !is_left)]);
         let trial = set.terms.trial.or_else(|| Trial::new(TRIAL));
         let trial = trial.ok_or_else(|| Failure::new(Reason::BadOffer, "the trial has no boots"))?;
         let mut syncs = Syncs::default();
         let mut journal = Journal { digest: set.digest, trial, lines: Vec::new() };
         for (number, subject, is_gone) in subjects {
             let place = self.place(&subject);
-            let kind = match (place.symlink_metadata().is_ok(), is_gone) {
+            // A folder there makes room.
+            let kind = match (place.symlink_metadata().is_ok_and(|there| !there.is_dir()), is_gone) {
                 (false, true) => continue,
                 (false, false) => Kind::New,
                 (true, true) => Kind::Gone,
@@ -263,6 +274,11 @@ impl<D: Disk> Store<D> {
 
 fn line_of<'a>(manifest: &'a Manifest, differing: &Differing) -> Option<&'a ManifestLine> {
     manifest.lines().get((differing.item as usize).checked_sub(1)?)
+}
+
+/// The list of files that sets before this one have left.
+fn listed(left: &[DevicePath]) -> String {
+    left.iter().map(|path| format!("{path}\n")).collect()
 }
 
 fn changes(manifest: &Manifest, plan: &Plan) -> Changes {

@@ -37,6 +37,9 @@ pub(super) mod name {
     /// The manifest of what is installed; `was` where a file was changed since by itself.
     pub(in crate::receiver) const SET: &str = "set";
     pub(in crate::receiver) const WAS: &str = "was";
+    /// The paths of files that sets before it have brought, one a line; and the list that is to take its place.
+    pub(in crate::receiver) const LEFT: &str = "left";
+    pub(in crate::receiver) const LEFT_NEXT: &str = "left.new";
 }
 
 /// A device's files below a folder, and the client's own state among them.
@@ -90,6 +93,7 @@ impl<D: Disk> Store<D> {
     pub(super) fn place(&self, subject: &Subject) -> PathBuf {
         match subject {
             Subject::Manifest => self.state(name::SET),
+            Subject::Left => self.state(name::LEFT),
             // Nobody has made a link of it that leads elsewhere since it was located.
             Subject::File(path) => self.locate(path).unwrap_or_else(|_| self.target(path)),
         }
@@ -124,6 +128,8 @@ impl<D: Disk> Store<D> {
     /// Removes a file, if it is there.
     pub(super) fn remove(&self, path: &Path) -> io::Result<()> {
         match path.symlink_metadata() {
+            // Something else has the name by now.
+            Ok(there) if there.is_dir() => Ok(()),
             Ok(_) => self.disk.remove(path),
             Err(error) if is_missing(&error) => Ok(()),
             Err(error) => Err(error),

@@ -20,6 +20,7 @@ impl<D: Disk> Store<D> {
                 name::BOOTS => self.there(name::TRIAL),
                 name::ERROR => self.there(name::TRIAL) || self.there(name::BACK),
                 name::WAS => !self.there(name::SET),
+                name::LEFT_NEXT => false,
                 name::PART | name::PART_OF => self.there(name::PART) && self.there(name::PART_OF),
                 number if is_number(number) => {
                     number.parse().is_ok_and(|number: usize| staged.is_some_and(|lines| number <= lines))

@@ -1,6 +1,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::check::Refused;
 use crate::keeper::checkout::{Checkout, Unfinished};
 use crate::keeper::settings::SettingsError;
 use crate::set::SetError;
@@ -87,6 +88,14 @@ pub enum FolderError {
         why: String,
         /// Git waits for somebody, and is not just at work.
         waits: bool,
+    },
+    /// Its files are of no use to the device.
+    #[error("cannot send what is in {}", path.display())]
+    Refused {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with them.
+        source: Refused,
     },
     /// Two folders are for one device.
     #[error("more than one folder is for {device}")]

@@ -5,7 +5,6 @@ use std::time::SystemTime;
 
 use super::FolderError;
 use crate::keeper::checkout::Checkout;
-use crate::keeper::settings::SETTINGS_FILE;
 use crate::payload::Payload;
 use crate::set::walk;
 use crate::wire::DevicePath;
@@ -42,10 +41,7 @@ impl List {
             checkouts: Checkout::of(&real).into_iter().collect(),
             real,
         };
-        for (name, path) in walk(folder).map_err(failed)? {
-            if name.as_str() == SETTINGS_FILE || is_editors(&name) {
-                continue;
-            }
+        for (name, path) in walk(folder).map_err(failed)?.files {
             list.has_links |= path.is_symlink();
             let looked = Payload::look(path).map_err(|error| failed(error.into()))?;
             let is_small = looked.len() <= SMALL && list.in_memory + looked.len() <= room;
@@ -100,12 +96,6 @@ impl List {
             name == other_name && file.is_of_same_time(other_file)
         })
     }
-}
-
-/// Whether an editor keeps it while somebody works on a file: `main.py~`, `#main.py#`.
-fn is_editors(name: &DevicePath) -> bool {
-    let base = name.as_str().rsplit('/').next().unwrap_or_default();
-    base.ends_with('~') || (base.len() > 1 && base.starts_with('#') && base.ends_with('#'))
 }
 
 /// What was found in a place.

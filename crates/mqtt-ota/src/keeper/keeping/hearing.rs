@@ -113,7 +113,8 @@ impl Keeping {
                         "{name}: set {set} rolled back, the device runs what it ran before: {why}"
                     );
                 }
-                if has != had {
+                // The check may have another opinion of the files, now that it is known what the device is.
+                if has != had || !device.said.is_empty() {
                     self.want(&name);
                 }
                 if anew {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::Keeping;
 use crate::keeper::duty::Input;
 use crate::keeper::error::chain;
-use crate::keeper::folders::{Folders, Kept};
+use crate::keeper::folders::{Folder, Folders, Kept};
 use crate::keeper::lookout::Sight;
 use crate::wire::DeviceName;
 
@@ -108,8 +108,31 @@ impl Keeping {
         self.want_kept(name, folders.devices.get(name));
     }
 
+    /// Whether the check of a folder's files refuses them for this device, which is logged once.
+    fn refuse(&mut self, name: &DeviceName, folder: &Folder) -> bool {
+        let device = self.device(name);
+        let announced = device.duty.announced();
+        let error = folder.refused(announced);
+        let warnings = folder.findings().into_iter().flat_map(|findings| findings.warnings(announced));
+        let said = error.iter().map(|error| chain(error.as_ref())).chain(warnings.map(ToString::to_string));
+        let said: Vec<_> = said.collect();
+        for what in said.iter().filter(|what| !device.said.contains(what)) {
+            match &error {
+                Some(_) => {
+                    tracing::warn!(device = %name, error = what, "nothing is sent until its files are mended")
+                }
+                None => {
+                    tracing::warn!(device = %name, what, "a file of the device may not do what it should")
+                }
+            }
+        }
+        device.said = said;
+        error.is_some()
+    }
+
     fn want_kept(&mut self, name: &DeviceName, kept: Option<&Kept>) {
         let (folder, is_unusable) = match kept {
+            Some(Kept::Folder(folder)) if self.refuse(name, folder) => (None, true),
             Some(Kept::Folder(folder)) => (Some(Arc::clone(folder)), false),
             Some(Kept::Unusable { .. }) => (None, true),
             None => (None, false),

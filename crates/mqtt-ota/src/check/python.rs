@@ -1,0 +1,58 @@
+//! Whether a Python file parses, by tree-sitter's grammar and the rules that it leaves to its users.
+
+mod rules;
+
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use tree_sitter::{ParseOptions, ParseState, Parser};
+
+use self::rules::Walk;
+
+/// Longest time that one file may take to parse. A file that needs more counts as not checked.
+const LONGEST: Duration = Duration::from_secs(2);
+
+/// First place in a Python file that MicroPython does not compile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// First line that it may be in, from 1.
+    pub(super) line: usize,
+    /// Last line that it may be in: an open bracket shows only where something does not fit.
+    pub(super) until: usize,
+    /// Rule that is broken.
+    pub(super) what: &'static str,
+}
+
+/// Result of parsing a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Parsed {
+    Sound,
+    Faulty(Fault),
+    /// Not finished within [`LONGEST`].
+    Unknown,
+}
+
+/// Parses a Python file. Deep nesting costs heap, and no stack.
+pub(super) fn parse(source: &[u8]) -> Parsed {
+    let mut parser = Parser::new();
+    if parser.set_language(&tree_sitter_python::LANGUAGE.into()).is_err() {
+        return Parsed::Unknown;
+    }
+    let begun = Instant::now();
+    let mut in_time = |_: &ParseState| match begun.elapsed() < LONGEST {
+        true => ControlFlow::Continue(()),
+        false => ControlFlow::Break(()),
+    };
+    let options = ParseOptions::new().progress_callback(&mut in_time);
+    let mut read = |offset: usize, _| source.get(offset..).unwrap_or_default();
+    let Some(tree) = parser.parse_with_options(&mut read, None, Some(options)) else {
+        return Parsed::Unknown;
+    };
+    match Walk::over(source, tree.root_node()) {
+        Some(fault) => Parsed::Faulty(fault),
+        None => Parsed::Sound,
+    }
+}
+
+#[cfg(test)]
+mod tests;
