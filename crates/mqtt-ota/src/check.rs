@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use tokio::task::spawn_blocking;
 
-pub(crate) use self::ignore::walk;
 pub(crate) use self::fold::folded;
+pub(crate) use self::ignore::walk;
 pub use self::ignore::{IGNORED, LeftOut};
 use crate::payload::{Payload, PayloadError};
 use crate::wire::{Announcement, DevicePath};

@@ -141,6 +141,9 @@ impl Outcome {
             Self::Failed { reason: Reason::Connect, .. } => {
                 "the device cannot reach the address in the offer: advertise another one, or open the firewall (--advertise, --listen)".into()
             }
+            Self::Failed { reason: Reason::BadName, text } if is_in_the_way(text) => {
+                "a file on the device is in the way of a folder, or a folder of a file: with --delete, `mqtt-ota sync` removes what earlier syncs have brought; a device's client of version 0.1 needs a sync without either first".into()
+            }
             Self::Failed { reason: Reason::BadName, .. } => {
                 "give it another name on the device (--as on the command line)".into()
             }
@@ -192,6 +195,13 @@ fn is_read_only(text: &str) -> bool {
     ["read-only", "Read-only", "EROFS", "Errno 30]", "EACCES", "EPERM", "denied"]
         .iter()
         .any(|word| text.contains(word))
+}
+
+/// Whether a device's words are about a folder in a file's place, or the reverse.
+fn is_in_the_way(text: &str) -> bool {
+    ["is a folder", "is not a folder", "is no file", "folder is a file"]
+        .iter()
+        .any(|words| text.ends_with(words))
 }
 
 impl fmt::Display for Outcome {

@@ -11,15 +11,27 @@ const BOARD: &str = "v=1|client=mqtt_ota 0.1.0|sys=esp8266 1.25.0|addr=127.0.0.1
 fn useless() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let utf16 = "\u{feff}x = 1\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
     vec![
-        ("broken.py", b"import time\n\nwhile True:\n    print('on'\n    time.sleep(1)\n".to_vec(), "broken.py, line"),
+        (
+            "broken.py",
+            b"import time\n\nwhile True:\n    print('on'\n    time.sleep(1)\n".to_vec(),
+            "broken.py, line",
+        ),
         ("tab.py", b"if 1:\n    x = 1\n\ty = 2\n".to_vec(), "tab.py, line 3: unexpected indentation"),
         ("two.py", b"print 'hello'\n".to_vec(), "two.py, line 1: print is a function"),
         ("match.py", b"match x:\n    case 1:\n        pass\n".to_vec(), "MicroPython has no match statement"),
-        ("merged.py", b"<<<<<<< HEAD\nx = 1\n=======\nx = 2\n>>>>>>> b\n".to_vec(), "merged.py, line 1: has the markers"),
+        (
+            "merged.py",
+            b"<<<<<<< HEAD\nx = 1\n=======\nx = 2\n>>>>>>> b\n".to_vec(),
+            "merged.py, line 1: has the markers",
+        ),
         ("bom.py", b"\xef\xbb\xbfx = 1\n".to_vec(), "bom.py begins with a byte order mark"),
         ("wide.py", utf16, "wide.py is in UTF-16"),
         ("cut.py", b"x = 1\n\0\0\0\0".to_vec(), "cut.py has zero bytes in it"),
-        ("font.bin", b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n".to_vec(), "Git LFS pointer"),
+        (
+            "font.bin",
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n".to_vec(),
+            "Git LFS pointer",
+        ),
         ("logo.bin", b"/annex/objects/SHA256E-s9--4d7a.bin\n".to_vec(), "git-annex pointer"),
     ]
 }
@@ -46,7 +58,9 @@ fn without_the_check_a_file_is_sent_as_it_is() {
     device.announce_as(BOARD);
     let settings = scene.file("settings.toml", "check = false\n");
     let send = || scene.send(scene.file("main.py", "print 'a dialect'\n"), NAME);
-    for command in [send().arg("--no-check"), send().env("MQTT_OTA_CHECK", "no"), send().arg("--config").arg(settings)] {
+    for command in
+        [send().arg("--no-check"), send().env("MQTT_OTA_CHECK", "no"), send().arg("--config").arg(settings)]
+    {
         let (sending, _home) = command.start();
         let offer = device.offer();
         assert_eq!(device.install(&offer), b"print 'a dialect'\n");
@@ -64,7 +78,8 @@ fn a_host_may_have_another_python_but_no_pointer() {
     let _host = Receiver::start(&scene.broker, "GATEWAY", root.path());
     let file = scene.file("main.py", "match 1:\n    case 1:\n        print('CPython')\n");
     scene.send(&file, "GATEWAY").finish().assert_status(0);
-    let pointer = scene.file("x.bin", "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n");
+    let pointer =
+        scene.file("x.bin", "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n");
     scene.send(&pointer, "GATEWAY").finish().assert_status(1).assert_error("Git LFS");
     let cpython = RawDevice::join(&scene.broker, "PI");
     cpython.announce_as("v=1|client=mqtt_ota 0.1.0|sys=linux 3.11.2|addr=127.0.0.1|hash=sha1");
@@ -128,7 +143,8 @@ fn one_folder_is_one_set_for_sync_and_for_keep() {
     let sync = || house.scene.command("sync").arg(house.folder().join(NAME)).args(["--to", "HALL"]);
     let dry = sync().args(["--dry-run", "-v"]).finish();
     dry.assert_status(0).assert_mentions("leaving out venv/ (venv/, as by default)");
-    dry.assert_mentions("leaving out lib/.#x.py (hidden)").assert_mentions("leaving out main.py~ (*~, as by default)");
+    dry.assert_mentions("leaving out lib/.#x.py (hidden)")
+        .assert_mentions("leaving out main.py~ (*~, as by default)");
     let synced = sync().arg("--json").finish().assert_status(0).result();
     assert_eq!(synced["hash"], kept.as_str());
     assert!(files(other.path()).keys().eq(names));
@@ -146,7 +162,11 @@ fn a_keeper_holds_back_what_no_board_can_use_until_it_is_mended() {
     let first = house.next_set(NAME, "-");
     house.has("NIGHTLAMP/main.py", "VERSION = (2\n");
     keeper.says("main.py, line 1: invalid syntax");
-    house.status().assert_status(1).assert_mentions("unusable").assert_mentions("main.py, line 1: invalid syntax");
+    house
+        .status()
+        .assert_status(1)
+        .assert_mentions("unusable")
+        .assert_mentions("main.py, line 1: invalid syntax");
     house.has("NIGHTLAMP/main.py", "VERSION = 3\n");
     house.next_set(NAME, &first);
     house.assert_has(NAME, root.path());

@@ -7,7 +7,9 @@ use super::space;
 use super::stage::Item;
 use super::store::{Store, name};
 use super::supply::{Items, Supply, Want};
-use crate::wire::{Algorithm, Ask, DevicePath, Digest, Manifest, ManifestError, ManifestLine, Reason, SetTerms, Trial};
+use crate::wire::{
+    Algorithm, Ask, DevicePath, Digest, Manifest, ManifestError, ManifestLine, Reason, SetTerms, Trial,
+};
 
 /// How many boots a set has to be confirmed in where its offer does not say.
 const TRIAL: u16 = 3;
