@@ -154,7 +154,7 @@ fn measure_fleet<B: Endpoint>(broker: &B, fleet: &Fleet, boot: Duration, mut bou
     }
     println!("      all boot          {booting}");
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let file = folder.path().join("main.py");
+    let file = folder.path().join("data.bin");
     for _ in 0..ROUNDS {
         let follow = || {
             write_random(&file, BYTES);
@@ -183,7 +183,7 @@ fn measure_keeper<B: Endpoint>(
 ) {
     let (folder, spare) = (tempfile::tempdir(), tempfile::tempdir());
     let (folder, spare) = (folder.expect("a temporary folder"), spare.expect("a temporary folder"));
-    let file = folder.path().join("common/main.py");
+    let file = folder.path().join("common/data.bin");
     fs::create_dir(folder.path().join("common")).expect("a folder is made");
     write_random(&file, BYTES);
     layout.write(folder.path(), fleet);
@@ -200,7 +200,7 @@ fn measure_keeper<B: Endpoint>(
         let follow = || {
             let reboots = reboots_of(fleet);
             // At once: half a file would be a set of its own.
-            let next = spare.path().join("main.py");
+            let next = spare.path().join("data.bin");
             write_random(&next, BYTES);
             let set = set_of(&next);
             let before = processes.map(|(_, process)| cpu::of(process));
@@ -274,7 +274,7 @@ fn set_of(file: &Path) -> Digest {
 }
 
 fn manifest_of(file: &[u8]) -> Manifest {
-    let (digest, path) = (Digest::of(Algorithm::Sha256, file), "main.py".parse().expect("a path"));
+    let (digest, path) = (Digest::of(Algorithm::Sha256, file), "data.bin".parse().expect("a path"));
     Manifest::new([ManifestLine { digest, size: file.len() as u64, path }]).expect("a manifest")
 }
 

@@ -52,7 +52,7 @@ impl Stage {
         let folder = files.path().join("folder");
         fs::create_dir(&folder).unwrap();
         for number in 0..FILES {
-            write_random(&folder.join(format!("{number:02}.py")), BYTES);
+            write_random(&folder.join(format!("{number:02}.bin")), BYTES);
         }
         write_random(&files.path().join("whole"), FILES * BYTES);
         let broker = Mosquitto::start();
@@ -62,7 +62,7 @@ impl Stage {
 
     /// Writes one file of the folder anew.
     fn change(&self) {
-        write_random(&self.files.path().join("folder/17.py"), BYTES);
+        write_random(&self.files.path().join("folder/17.bin"), BYTES);
     }
 
     /// How long the command takes from its offer's making to the device's word.

@@ -34,12 +34,12 @@ pub(crate) fn measure() {
 fn measure_original(python: Option<&Path>) {
     const DEVICE: &str = "HEATER";
     let (source, root) = (Place::disk(), Place::disk());
-    let (file, broker) = (source.file("main.py"), Mosquitto::start());
+    let (file, broker) = (source.file("data.bin"), Mosquitto::start());
     let device = OriginalDevice::boot(&broker, DEVICE, root.path());
     let home = tempfile::tempdir().expect("a temporary folder");
     let (mut ours, mut theirs) = (Sample::default(), Sample::default());
     let settle = || {
-        assert_eq!(device.next_step(), Step::Installed("main.py".to_owned()));
+        assert_eq!(device.next_step(), Step::Installed("data.bin".to_owned()));
         assert_eq!(device.next_step(), Step::Booted);
     };
     for _ in 0..RUNS {
@@ -67,7 +67,7 @@ fn measure_original(python: Option<&Path>) {
 
 fn measure_in(place: &Place, python: Option<&Path>) {
     let source = Place::disk();
-    let file = source.file("main.py");
+    let file = source.file("data.bin");
     let stage = Stage::set(place.path());
     let (mut ours, mut theirs) = (Sample::default(), Sample::default());
     let mut boots = 1;

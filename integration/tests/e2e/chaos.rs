@@ -56,7 +56,7 @@ fn sync(home: &Home, device: Device, seed: u64) -> u64 {
     let seed_byte = (seed % 251) as u8;
     home.has("large.bin", noise(seed_byte, 100_000 + seed as usize % 5000));
     home.has("main.py", format!("VERSION = {seed}\n"));
-    home.has("lib/small.py", noise(seed_byte, seed as usize % 700));
+    home.has("lib/small.bin", noise(seed_byte, seed as usize % 700));
     let port = free_port();
     let link = Chaos::to(port, seed, BREAKS, MOST);
     let synced = home

@@ -28,7 +28,7 @@ fn a_device_that_says_installed_is_success() {
 fn the_events_of_a_delivery_are_json_and_nothing_else_is_on_stdout() {
     let scene = Scene::new();
     let device = RawDevice::announced(&scene.broker, "NIGHTLAMP");
-    let file = scene.file("main.py", [7; 3891]);
+    let file = scene.file("data.bin", [7; 3891]);
     let (sending, _home) = scene.send(file, "NIGHTLAMP").arg("--json").start();
     let offer = device.offer();
     device.report("receiving", &offer, "");
@@ -182,7 +182,7 @@ fn files_after_one_that_failed_are_not_sent_and_the_device_is_not_rebooted() {
 fn several_devices_are_served_in_parallel_and_bounded() {
     let scene = Scene::new();
     let devices = ["ONE", "TWO", "THREE"].map(|name| RawDevice::announced(&scene.broker, name));
-    let file = scene.file("main.py", vec![1; 100_000]);
+    let file = scene.file("data.bin", vec![1; 100_000]);
 
     let (sending, _home) = scene.send(&file, "ONE,TWO").args(["--to", "THREE", "--parallel", "2"]).start();
     let (one, two) = (devices[0].offer(), devices[1].offer());
@@ -209,7 +209,7 @@ fn devices_that_resume_share_the_one_port_and_those_that_do_not_have_it_in_turn(
     let roots = ["ONE", "TWO"].map(|name| (name, tempfile::tempdir().unwrap()));
     let _receivers = roots.each_ref().map(|(name, root)| Receiver::start(&scene.broker, name, root.path()));
     let plain = ["THREE", "FOUR"].map(|name| RawDevice::announced(&scene.broker, name));
-    let file = scene.file("main.py", vec![1; 100_000]);
+    let file = scene.file("data.bin", vec![1; 100_000]);
     let (sending, _home) = scene.send(&file, "ONE,TWO,THREE,FOUR").args(listen).start();
     thread::scope(|scope| {
         for device in plain {

@@ -49,12 +49,12 @@ impl Folders {
     /// Replaces the common file at once; yields the set that it makes.
     fn change(&self, bytes: &[u8]) -> Digest {
         for root in &self.roots {
-            let new = self.spare.path().join("main.py");
+            let new = self.spare.path().join("data.bin");
             fs::write(&new, bytes).unwrap();
-            fs::rename(new, root.path().join("common/main.py")).unwrap();
+            fs::rename(new, root.path().join("common/data.bin")).unwrap();
         }
         let digest = Digest::of(Algorithm::Sha256, bytes);
-        let line = ManifestLine { digest, size: bytes.len() as u64, path: "main.py".parse().unwrap() };
+        let line = ManifestLine { digest, size: bytes.len() as u64, path: "data.bin".parse().unwrap() };
         Manifest::new([line]).unwrap().digest(Algorithm::Sha256)
     }
 }
@@ -156,7 +156,7 @@ fn an_announcement_is_answered_within_fifty_milliseconds() {
 fn answers_an_announcement(broker: &impl Endpoint) {
     let root = tempfile::tempdir().unwrap();
     fs::create_dir(root.path().join("LAMP")).unwrap();
-    fs::write(root.path().join("LAMP/main.py"), noise(1, 4096)).unwrap();
+    fs::write(root.path().join("LAMP/data.bin"), noise(1, 4096)).unwrap();
     let (keeper, _home) = keeper(broker, root.path());
     keeper.stderr().wait_for("at work");
     let client = Client::connect(broker, "LAMP");
@@ -220,12 +220,12 @@ fn checked_out(count: usize, settings: &[&str]) {
     let folder = root.path().join("LAMP00000");
     let git = |args: &[&str]| git(root.path(), &[settings, args].concat());
     git(&["init", "--quiet"]);
-    fs::write(root.path().join(".gitattributes"), "*.py filter=slow\n").unwrap();
+    fs::write(root.path().join(".gitattributes"), "*.bin filter=slow\n").unwrap();
     fs::create_dir_all(folder.join("lib")).unwrap();
     let mut sets = Vec::new();
     for version in [1, 2] {
         for number in 0..count {
-            fs::write(folder.join(format!("lib/{number}.py")), noise(version, 2000 + number)).unwrap();
+            fs::write(folder.join(format!("lib/{number}.bin")), noise(version, 2000 + number)).unwrap();
         }
         git(&["add", "."]);
         git(&["commit", "--quiet", "--message", "a version"]);

@@ -26,6 +26,7 @@ mod chaos;
 mod checks;
 mod companion;
 mod compat;
+mod corpus;
 mod deliveries;
 mod demo;
 mod demo_device;

@@ -84,12 +84,14 @@ impl<D: Disk> Store<D> {
                 return refused(Reason::BadName, "by a link it is another file of the set");
             }
         }
+        let folds_case = self.folds_case();
         let names: HashMap<_, _> =
             places.iter().map(|place| (folded(&place.to_string_lossy()), place)).collect();
         for (place, (path, length)) in going {
             // By another name it may be one of the set's, as a file system folds case or Unicode forms.
             let other = names.get(&folded(&place.to_string_lossy()));
-            if !places.contains(&place) && !other.is_some_and(|other| is_same_file(&place, other)) {
+            let is_other = |other: &&PathBuf| !folds_case && !is_same_file(&place, other);
+            if !places.contains(&place) && other.is_none_or(is_other) {
                 plan.keeping = plan.keeping.saturating_add(blocks(length));
                 plan.gone.push(path);
             }
@@ -169,6 +171,7 @@ fn goes_whole(folder: &Path, goes: &impl Fn(&Path) -> bool) -> io::Result<bool> 
     Ok(!is_empty)
 }
 
+/// Whether two names are those of one file: some folders fold case, and not the whole file system.
 #[cfg(unix)]
 fn is_same_file(one: &Path, other: &Path) -> bool {
     use std::os::unix::fs::MetadataExt as _;

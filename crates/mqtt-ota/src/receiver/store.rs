@@ -65,6 +65,12 @@ impl<D: Disk> Store<D> {
         self.root.join(STATE_FOLDER)
     }
 
+    /// Whether the file system takes names that differ only in case for one: nothing else is called as the client's
+    /// folder.
+    pub(super) fn folds_case(&self) -> bool {
+        self.root.join(STATE_FOLDER.to_uppercase()).symlink_metadata().is_ok()
+    }
+
     /// Whether there is such a file in the client's folder.
     pub(super) fn there(&self, name: &str) -> bool {
         self.state(name).symlink_metadata().is_ok()
