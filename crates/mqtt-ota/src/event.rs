@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::address::Advertised;
-use crate::options::SendOptions;
 use crate::check::Finding;
+use crate::options::SendOptions;
 use crate::outcome::Outcome;
 use crate::serve::DropCause;
 use crate::wire::{Announcement, AnyOffer, DevicePath};

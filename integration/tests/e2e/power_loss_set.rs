@@ -215,7 +215,10 @@ fn copies_that_are_kept_for_ever_are_found_out() {
 
 #[test]
 fn a_folder_that_is_left_behind_is_found_out() {
-    is_found_out("rollback", "mqtt_ota_boot.py", "quietly(os.rmdir, ",
+    is_found_out(
+        "rollback",
+        "mqtt_ota_boot.py",
+        "quietly(os.rmdir, ",
         // Not that of a file which has become a folder: without that one the old file could not come back.
         "quietly(len if folder[-4:] == \"/lib\" else os.rmdir, ",
         "litter",

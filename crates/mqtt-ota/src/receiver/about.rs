@@ -15,6 +15,7 @@ impl<D: Disk> Store<D> {
     pub(super) fn describe(&self, announcement: &mut Announcement) {
         announcement.free = self.disk.free(&self.root);
         announcement.set = Some(self.installed().map_or(InstalledSet::Nothing, InstalledSet::Set));
+        announcement.folds_case = self.folds_case();
         announcement.boots = self.there(name::TRIAL).then(|| self.boots());
         let back = self.journal(name::BACK).ok().flatten();
         announcement.rolled_back = back.map(|journal| journal.digest);
