@@ -594,7 +594,7 @@ class Random:
                 raise AssertionError("turn %d: not what was wanted" % turn)
             if board.announced("set") != name_of(files):
                 raise AssertionError("turn %d: %s" % (turn, board.published))
-            kept = [name for name in listed(STATE) if name not in ("set", "was", "last", "back")]
+            kept = [name for name in listed(STATE) if name not in ("set", "was", "last", "back", "error")]
             if len(kept) > len(files) + 10 or [name for name in kept if name[0] != "k"]:
                 raise AssertionError("turn %d: %s is left" % (turn, kept))
         free = os.statvfs(ROOT)[3]

@@ -511,7 +511,7 @@ def a_set_that_is_not_confirmed_goes_with_the_third_boot():
         equal(board.boot(), 1)
         said = board.announce()
         equal((said["set"], said["rolled-back"], "boots" in said), ("-", name_of(NEW), False))
-        equal((tree(), board.state()), (before, ["back"]))
+        equal((tree(), board.state()), (before, ["back", "error"]))
         board.puts(NEW)
         equal("rolled-back" in board.announce(), False)
 
@@ -565,7 +565,7 @@ def a_rollback_while_a_set_is_on_trial():
     board.boot(confirms=False)
     is_status(board.rolls_back(name_of(NEW)), "rolled-back|")
     equal(board.boot(), 0)
-    equal((tree(), board.state()), (before, ["back"]))
+    equal((tree(), board.state()), (before, ["back", "error"]))
 
 
 def a_file_by_itself_makes_the_set_unknown_but_not_what_it_had():
@@ -838,7 +838,7 @@ def a_set_that_cannot_be_put_in_place_is_taken_back():
 
     board.module.os = Os(rename=rename)
     refused(board, board.syncs(NEW, "|delete=all"), "write")
-    equal((tree(), board.state()), (before, ["back"]))
+    equal((tree(), board.state()), (before, ["back", "error"]))
     board.boot()
     board.puts(NEW)
 

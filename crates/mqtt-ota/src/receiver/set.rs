@@ -211,7 +211,8 @@ impl<D: Disk> Store<D> {
                 last: differing.item + count,
                 behind: length,
             };
-            let like = self.locate(&line.path)?;
+            // Its folder may be a file still, which goes before this one comes.
+            let like = self.place(&Subject::File(line.path.clone()));
             let (name, called) = (differing.item.to_string(), line.path.as_str());
             let item = Item { name: &name, digest: line.digest, want, like: &like, called };
             syncs.add(self.fetch(items, &item, received)?)?;
