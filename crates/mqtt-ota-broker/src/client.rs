@@ -11,6 +11,7 @@ use rumqttc::v5::mqttbytes::v5::{
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::engine::EngineGone;
 use crate::entrance::{Entrance, Visitor};
 use crate::handshake::{self, Guest, Refusal};
 use crate::link::{Link, Replay, Replayed};
@@ -43,6 +44,8 @@ enum Ended {
     Misuse(&'static str, Reason),
     #[error(transparent)]
     Stream(#[from] StreamError),
+    #[error(transparent)]
+    Engine(#[from] EngineGone),
 }
 
 /// What waits to be sent in the order of the client's subscriptions.
@@ -104,13 +107,16 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Ended {
     // Given up last, after the link: a session has one connection at most.
     let claim = hall.seats.claim(name).await;
-    let (link, is_resumed) = hall.router.attach(name.clone(), guest.clean, guest.terms);
+    let (mut link, is_resumed) = match hall.router.attach(name.clone(), guest.clean, guest.terms) {
+        Ok(attached) => attached,
+        Err(error) => return error.into(),
+    };
     let welcome = handshake::welcome(&guest, assigned, is_resumed, hall.config.max_packet);
     let conversation = async {
         stream.send(welcome).await?;
         // What waited for the session.
         link.wake();
-        exchange(stream, &link, &guest).await
+        exchange(stream, &mut link, &guest).await
     };
     let ended = tokio::select! {
         () = claim.superseded() => Ended::Superseded,
@@ -135,7 +141,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
 /// Carries packets both ways until the client disconnects.
 async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut PacketStream<S>,
-    link: &Link,
+    link: &mut Link,
     guest: &Guest,
 ) -> Result<(), Ended> {
     let mut heard = Instant::now();
@@ -159,7 +165,7 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
                     received = stream.received()?;
                 }
             }
-            () = link.woken() => {}
+            woken = link.woken() => woken?,
             () = silent => return Err(Ended::Silent),
         }
         forward(stream, link, &mut answers).await?;
@@ -289,7 +295,7 @@ fn goodbye_of(goodbye: &v5::Disconnect, guest: &Guest) -> Ended {
 /// Writes what there is for the client.
 async fn forward<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut PacketStream<S>,
-    link: &Link,
+    link: &mut Link,
     answers: &mut Answers,
 ) -> Result<(), Ended> {
     let mut is_paused = false;
@@ -376,7 +382,7 @@ impl Ended {
             Self::Misuse(_, reason) => *reason,
             Self::Stream(StreamError::Malformed(Malformed::TooLong(_))) => Reason::PacketTooLarge,
             Self::Stream(StreamError::Malformed(_)) => Reason::MalformedPacket,
-            Self::Stream(_) => return None,
+            Self::Stream(_) | Self::Engine(_) => return None,
         })
     }
 }

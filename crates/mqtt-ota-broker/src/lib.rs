@@ -25,6 +25,7 @@ mod broker;
 mod client;
 mod config;
 mod connector;
+mod engine;
 mod entrance;
 mod error;
 mod handshake;

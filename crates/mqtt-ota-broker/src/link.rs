@@ -6,6 +6,7 @@ use rumqttc::v5::mqttbytes::v5::{self, PubAckReason, SubscribeReasonCode, UnsubA
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::engine::{EngineGone, Reader};
 use crate::packet::Packet;
 use crate::retained::{Cursor, Step};
 use crate::router::Router;
@@ -18,7 +19,8 @@ pub(crate) struct Link {
     router: Arc<Router>,
     id: SessionId,
     wake: Arc<Notify>,
-    is_open: bool,
+    /// Given back to the session when the connection ends.
+    reader: Option<Reader>,
 }
 
 /// What is retained for a filter, on its way to who subscribed to it.
@@ -49,13 +51,28 @@ impl Replay {
 }
 
 impl Link {
-    pub(crate) fn new(router: Arc<Router>, id: SessionId, wake: Arc<Notify>) -> Self {
-        Self { router, id, wake, is_open: true }
+    pub(crate) fn new(router: Arc<Router>, id: SessionId, wake: Arc<Notify>, reader: Reader) -> Self {
+        Self { router, id, wake, reader: Some(reader) }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn router(&self) -> &Router {
+        &self.router
     }
 
     /// Waits until there may be something to send. Cancellation safe.
-    pub(crate) async fn woken(&self) {
-        self.wake.notified().await;
+    pub(crate) async fn woken(&mut self) -> Result<(), EngineGone> {
+        match &mut self.reader {
+            // What is here already waits for an acknowledgement, which wakes.
+            Some(reader) if !reader.has_arrived() => tokio::select! {
+                () = self.wake.notified() => Ok(()),
+                arrived = reader.arrival() => arrived,
+            },
+            _ => {
+                self.wake.notified().await;
+                Ok(())
+            }
+        }
     }
 
     /// Sees to it that [`Self::woken`] returns.
@@ -64,10 +81,11 @@ impl Link {
     }
 
     /// The next packet to send.
-    pub(crate) fn next(&self) -> Option<Packet> {
+    pub(crate) fn next(&mut self) -> Option<Packet> {
         let mut state = self.router.state();
+        let epoch = state.epoch;
         let (session, total) = state.session(self.id)?;
-        session.next(Instant::now(), total)
+        session.next(self.reader.as_mut()?, epoch, Instant::now(), total)
     }
 
     pub(crate) fn publish(&self, publish: &v5::Publish) -> PubAckReason {
@@ -135,7 +153,7 @@ impl Link {
             },
         };
         let Some((session, total)) = state.session(self.id) else { return Replayed::End };
-        if delivery.qos != QoS::AtMostOnce && !session.has_room() {
+        if delivery.qos != QoS::AtMostOnce && !session.has_room(*total) {
             replay.held = Some(delivery);
             return Replayed::Full;
         }
@@ -147,16 +165,15 @@ impl Link {
 
     /// Ends the connection. The session lives for as long as it was agreed, or as the client says now.
     pub(crate) fn end(mut self, life: Option<Duration>, will: Option<(v5::Publish, Duration)>) {
-        self.is_open = false;
-        self.router.detach(self.id, life, will);
+        self.router.detach(self.id, self.reader.take(), life, will);
     }
 }
 
 impl Drop for Link {
     /// Also where the client's task panicked.
     fn drop(&mut self) {
-        if self.is_open {
-            self.router.detach(self.id, None, None);
+        if let Some(reader) = self.reader.take() {
+            self.router.detach(self.id, Some(reader), None, None);
         }
     }
 }

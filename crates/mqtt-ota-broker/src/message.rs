@@ -1,11 +1,11 @@
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use rumqttc::v5::mqttbytes::{QoS, v5};
 use tokio::time::Instant;
 
 use crate::limits;
-use crate::packet::own;
+use crate::packet::{Packet, own};
 
 /// A message as the broker keeps it: in memory of its own, once for all who get it.
 #[derive(Debug)]
@@ -35,6 +35,36 @@ impl Message {
             properties: (!is_plain).then(|| Box::new(properties)),
             expires: expires.map(|seconds| now + Duration::from_secs(seconds.into())),
         }
+    }
+
+    /// The message as it waits in a log: when it expires, and the packet that it came in. `None` where the codec refuses it.
+    pub(crate) fn write(&self, buffer: &mut BytesMut, epoch: Instant) -> Option<()> {
+        let expires = self.expires.map_or(u64::MAX, |expires| {
+            u64::try_from(expires.saturating_duration_since(epoch).as_millis()).unwrap_or(u64::MAX)
+        });
+        buffer.put_u64(expires);
+        let publish = v5::Publish {
+            topic: self.topic.clone(),
+            payload: self.payload.clone(),
+            properties: self.properties.as_deref().cloned(),
+            ..v5::Publish::default()
+        };
+        Packet::Publish(publish).write(buffer, None).ok().map(drop)
+    }
+
+    /// Reads what [`Self::write`] wrote.
+    pub(crate) fn read(mut bytes: Bytes, qos: QoS, epoch: Instant) -> Option<Self> {
+        let expires = bytes.try_get_u64().ok()?;
+        let Ok(Packet::Publish(publish)) = Packet::read(&mut BytesMut::from(bytes), None) else {
+            return None;
+        };
+        Some(Self {
+            topic: publish.topic,
+            payload: publish.payload,
+            qos,
+            properties: publish.properties.map(Box::new),
+            expires: (expires != u64::MAX).then(|| epoch + Duration::from_millis(expires)),
+        })
     }
 
     /// Whether it must not be delivered any more.

@@ -16,15 +16,15 @@ use crate::{Credentials, limits};
 pub(crate) async fn reaches(
     address: SocketAddr,
     credentials: Option<&Credentials>,
-    inside: Link,
+    mut inside: Link,
 ) -> io::Result<()> {
-    timeout(limits::READY_TIMEOUT, send_and_wait(address, credentials, &inside)).await?
+    timeout(limits::READY_TIMEOUT, send_and_wait(address, credentials, &mut inside)).await?
 }
 
 async fn send_and_wait(
     address: SocketAddr,
     credentials: Option<&Credentials>,
-    inside: &Link,
+    inside: &mut Link,
 ) -> io::Result<()> {
     let nonce = format!("mqtt-ota-broker-{:032x}", fastrand::u128(..));
     inside.subscribe(&v5::Filter::new(nonce.clone(), mqttbytes::QoS::AtMostOnce));
@@ -45,7 +45,7 @@ async fn send_and_wait(
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the connection is not accepted"));
     }
     loop {
-        inside.woken().await;
+        inside.woken().await.map_err(io::Error::other)?;
         while let Some(packet) = inside.next() {
             if matches!(packet, Packet::Publish(publish) if publish.payload == nonce) {
                 return Ok(());

@@ -2,12 +2,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{self, PubAckReason, RetainForwardRule, SubscribeReasonCode as Code};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use crate::archive::Archive;
+use crate::engine::{Engine, EngineGone, Reader};
 use crate::link::Link;
 use crate::message::Message;
 use crate::retained::{Cursor, Retained};
@@ -16,7 +18,7 @@ use crate::session::{Away, Delivery, Session, Terms};
 use crate::tree::{Options, SessionId, Tree};
 use crate::{limits, topic};
 
-/// Who is subscribed to what, what waits for whom, and what is retained.
+/// Who is subscribed to what, and what is retained. What waits for whom is in the [`Engine`].
 ///
 /// Everything that is known of a client goes with its session.
 #[derive(Debug)]
@@ -29,7 +31,7 @@ pub(crate) struct Router {
     due: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct State {
     sessions: HashMap<SessionId, Session>,
     names: HashMap<Name, SessionId>,
@@ -40,14 +42,36 @@ pub(crate) struct State {
     tree: Tree,
     pub(crate) retained: Retained,
     last: SessionId,
-    /// What all queued messages cost, and all subscriptions.
-    queued: usize,
+    /// What all messages cost that were not acknowledged yet, and all subscriptions.
+    unacknowledged: usize,
     subscribed: usize,
+    engine: Engine,
+    /// What the times in the logs are counted from.
+    pub(crate) epoch: Instant,
 }
 
 impl Router {
-    pub(crate) fn new(max_away: usize, archive: Option<Arc<Archive>>) -> Self {
-        Self { state: Mutex::default(), archive, max_away, due: Notify::new() }
+    /// Starts rumqttd's router, for so many clients at once and as many that are away. The reader tells when it is gone.
+    pub(crate) fn start(
+        clients: usize,
+        max_away: usize,
+        archive: Option<Arc<Archive>>,
+    ) -> Result<(Self, Reader), EngineGone> {
+        let (engine, gone) = Engine::start(clients.saturating_add(max_away))?;
+        let state = State {
+            sessions: HashMap::new(),
+            names: HashMap::new(),
+            away: BTreeSet::new(),
+            next_due: None,
+            tree: Tree::default(),
+            retained: Retained::default(),
+            last: SessionId::default(),
+            unacknowledged: 0,
+            subscribed: 0,
+            engine,
+            epoch: Instant::now(),
+        };
+        Ok((Self { state: Mutex::new(state), archive, max_away, due: Notify::new() }, gone))
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -55,7 +79,12 @@ impl Router {
     }
 
     /// Connects a client; whether there was a session of it.
-    pub(crate) fn attach(self: &Arc<Self>, name: Name, clean: bool, terms: Terms) -> (Link, bool) {
+    pub(crate) fn attach(
+        self: &Arc<Self>,
+        name: Name,
+        clean: bool,
+        terms: Terms,
+    ) -> Result<(Link, bool), EngineGone> {
         let mut state = self.state();
         let known = state.names.get(&name).copied();
         let will = match known {
@@ -66,36 +95,39 @@ impl Router {
             self.publish_in(&mut state, None, &will);
         }
         let resumed = known.filter(|_| !clean);
-        let id = match resumed {
-            Some(id) => id,
+        let State { sessions, away, names, engine, last, .. } = &mut *state;
+        let (id, reader, wake) = match resumed.and_then(|id| Some((id, sessions.get_mut(&id)?))) {
+            Some((id, session)) => {
+                if let Some(was) = &session.away {
+                    away.remove(&(was.since, id));
+                }
+                session.resume(terms);
+                (id, session.reader.take().ok_or(EngineGone)?, Arc::clone(&session.wake))
+            }
             None => {
-                state.last += 1;
-                let id = state.last;
-                state.names.insert(name.clone(), id);
-                state.sessions.insert(id, Session::new(name, terms));
-                id
+                let (log, reader) = engine.open(terms.is_inside)?;
+                *last += 1;
+                let session = Session::new(name.clone(), terms, log);
+                let wake = Arc::clone(&session.wake);
+                names.insert(name, *last);
+                sessions.insert(*last, session);
+                (*last, reader, wake)
             }
         };
-        let State { sessions, away, .. } = &mut *state;
-        let wake = sessions.get_mut(&id).map(|session| {
-            if let Some(was) = &session.away {
-                away.remove(&(was.since, id));
-            }
-            session.resume(terms);
-            Arc::clone(&session.wake)
-        });
-        (Link::new(Arc::clone(self), id, wake.unwrap_or_default()), resumed.is_some())
+        Ok((Link::new(Arc::clone(self), id, wake, reader), resumed.is_some()))
     }
 
     /// Ends a connection. The will is published after the delay, or with the session's end.
     pub(crate) fn detach(
         &self,
         id: SessionId,
+        reader: Option<Reader>,
         life: Option<Duration>,
         will: Option<(v5::Publish, Duration)>,
     ) {
         let mut state = self.state();
         let Some(session) = state.sessions.get_mut(&id) else { return };
+        session.reader = reader;
         let life = life.unwrap_or(session.terms.life);
         let now = Instant::now();
         if life.is_zero() {
@@ -203,7 +235,7 @@ impl Router {
 impl State {
     /// The session and what all messages cost.
     pub(crate) fn session(&mut self, id: SessionId) -> Option<(&mut Session, &mut usize)> {
-        Some((self.sessions.get_mut(&id)?, &mut self.queued))
+        Some((self.sessions.get_mut(&id)?, &mut self.unacknowledged))
     }
 
     /// Subscribes a session; the answer, and where what is retained for it begins.
@@ -258,7 +290,7 @@ impl State {
         self.tree.remove(filter, id)
     }
 
-    /// Puts a message into the queues of those who are subscribed; false where nobody is.
+    /// Writes a message to the logs of those who are subscribed; false where nobody is.
     fn deliver(&mut self, from: Option<SessionId>, retain: bool, message: &Arc<Message>) -> bool {
         let mut takers: Vec<(SessionId, QoS, bool)> = Vec::new();
         self.tree.each(&message.topic, |id, options| {
@@ -278,15 +310,28 @@ impl State {
             }
             same
         });
+        // It is in memory once for all who get it in the same way.
+        let mut written: Vec<(QoS, bool, Bytes)> = Vec::new();
         for (id, granted, as_published) in &takers {
-            let Some(session) = self.sessions.get_mut(id) else { continue };
+            let Some(session) = self.sessions.get(id) else { continue };
             let qos = if message.qos as u8 <= *granted as u8 { message.qos } else { *granted };
             // One that sleeps gets what was sent to be delivered.
-            if session.away.is_none() || qos != QoS::AtMostOnce {
-                let delivery =
-                    Delivery { message: Arc::clone(message), qos, retain: retain && *as_published };
-                session.push(delivery, &mut self.queued);
+            if session.away.is_some() && qos == QoS::AtMostOnce {
+                continue;
             }
+            let retain = retain && *as_published;
+            let same =
+                written.iter().find(|(as_qos, as_retained, _)| (*as_qos, *as_retained) == (qos, retain));
+            let bytes = match same {
+                Some((_, _, bytes)) => bytes.clone(),
+                None => {
+                    let delivery = Delivery { message: Arc::clone(message), qos, retain };
+                    let Some(bytes) = delivery.write(self.epoch) else { continue };
+                    written.push((qos, retain, bytes.clone()));
+                    bytes
+                }
+            };
+            self.engine.write(&session.log, bytes);
         }
         !takers.is_empty()
     }
@@ -302,7 +347,8 @@ impl State {
             self.tree.remove(filter, id);
         }
         self.subscribed -= session.subscribed;
-        self.queued = self.queued.saturating_sub(session.queued());
+        self.unacknowledged = self.unacknowledged.saturating_sub(session.unacknowledged());
+        self.engine.close(session.log);
         shrink(&mut self.sessions);
         shrink(&mut self.names);
         session.away.and_then(|away| away.will).map(|(will, _)| will)
@@ -315,7 +361,7 @@ impl State {
             && self.names.is_empty()
             && self.away.is_empty()
             && self.tree.is_empty()
-            && (self.queued, self.subscribed) == (0, 0)
+            && (self.unacknowledged, self.subscribed) == (0, 0)
     }
 }
 
@@ -332,28 +378,33 @@ mod tests {
     use crate::session::tests::name;
 
     fn router() -> Arc<Router> {
-        Arc::new(Router::new(3, None))
+        Arc::new(Router::start(10_000, 3, None).unwrap().0)
     }
 
     fn attach(router: &Arc<Router>, id: &str, life: u64) -> Link {
         let terms =
             Terms { life: Duration::from_secs(life), window: 10, max_packet: usize::MAX, is_inside: false };
-        router.attach(name(id), false, terms).0
+        router.attach(name(id), false, terms).unwrap().0
     }
 
     fn message(topic: &str, qos: QoS) -> v5::Publish {
         v5::Publish::new(topic, qos, "x", None)
     }
 
-    fn count(link: &Link) -> usize {
-        std::iter::from_fn(|| link.next()).count()
+    fn count(link: &mut Link) -> usize {
+        packets(link).len()
+    }
+
+    fn packets(link: &mut Link) -> Vec<crate::packet::Packet> {
+        link.router().state().engine.settle();
+        std::iter::from_fn(|| link.next()).collect()
     }
 
     #[tokio::test]
     async fn all_that_is_known_of_a_client_goes_with_it() {
         let router = router();
         for life in [0, 1_000] {
-            let link = attach(&router, "desk", life);
+            let mut link = attach(&router, "desk", life);
             for filter in ["a", "a/+", "#", "a/b/c/d", "a"] {
                 link.subscribe(&v5::Filter::new(filter, QoS::ExactlyOnce));
             }
@@ -361,7 +412,7 @@ mod tests {
             for _ in 0..20 {
                 router.publish(None, &message("a", QoS::ExactlyOnce));
             }
-            assert_eq!(count(&link), 10);
+            assert_eq!(count(&mut link), 10);
             link.acknowledged(1);
             link.publish_once(&v5::Publish { pkid: 7, ..message("z", QoS::ExactlyOnce) });
             link.end(Some(Duration::ZERO), None);
@@ -372,12 +423,12 @@ mod tests {
     #[tokio::test]
     async fn a_client_gets_a_message_once_with_the_best_of_its_overlapping_subscriptions() {
         let router = router();
-        let link = attach(&router, "desk", 0);
+        let mut link = attach(&router, "desk", 0);
         for (filter, qos) in [("a", QoS::AtMostOnce), ("+", QoS::ExactlyOnce), ("#", QoS::AtLeastOnce)] {
             link.subscribe(&v5::Filter::new(filter, qos));
         }
         router.publish(None, &message("a", QoS::ExactlyOnce));
-        let packets: Vec<_> = std::iter::from_fn(|| link.next()).collect();
+        let packets = packets(&mut link);
         let [crate::packet::Packet::Publish(publish)] = &packets[..] else { panic!("{packets:?}") };
         assert_eq!(publish.qos, QoS::ExactlyOnce);
     }
@@ -392,8 +443,8 @@ mod tests {
         }
         for (id, expected) in [("a", 0), ("b", 1), ("c", 1), ("d", 1)] {
             router.publish(None, &message(id, QoS::AtLeastOnce));
-            let link = attach(&router, id, 0);
-            assert_eq!(count(&link), expected, "{id}");
+            let mut link = attach(&router, id, 0);
+            assert_eq!(count(&mut link), expected, "{id}");
         }
         assert!(router.state().is_empty());
     }
@@ -402,7 +453,7 @@ mod tests {
     async fn a_session_ends_when_its_time_is_over_and_a_delayed_will_comes_before_that() {
         let router = router();
         tokio::spawn(Arc::clone(&router).run());
-        let watcher = attach(&router, "watcher", 0);
+        let mut watcher = attach(&router, "watcher", 0);
         watcher.subscribe(&v5::Filter::new("will/+", QoS::AtLeastOnce));
         let will = |id: &str, delay| {
             Some((message(&format!("will/{id}"), QoS::AtLeastOnce), Duration::from_secs(delay)))
@@ -415,8 +466,10 @@ mod tests {
         let began = Instant::now();
         let mut came = Vec::new();
         while came.len() < 2 {
-            watcher.woken().await;
-            while let Some(crate::packet::Packet::Publish(publish)) = watcher.next() {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            tokio::task::yield_now().await;
+            for packet in packets(&mut watcher) {
+                let crate::packet::Packet::Publish(publish) = packet else { panic!("{packet:?}") };
                 watcher.acknowledged(publish.pkid);
                 came.push((String::from_utf8(publish.topic.to_vec()).unwrap(), began.elapsed().as_secs()));
             }
@@ -440,10 +493,10 @@ mod tests {
         tokio::time::advance(Duration::from_secs(10)).await;
         router.publish(None, &publish);
         tokio::time::advance(Duration::from_secs(25)).await;
-        let link = attach(&router, "desk", 0);
-        let Some(crate::packet::Packet::Publish(publish)) = link.next() else { panic!("nothing") };
-        assert_eq!(publish.properties.unwrap().message_expiry_interval, Some(5));
-        assert!(link.next().is_none());
+        let mut link = attach(&router, "desk", 0);
+        let packets = packets(&mut link);
+        let [crate::packet::Packet::Publish(publish)] = &packets[..] else { panic!("{packets:?}") };
+        assert_eq!(publish.properties.as_ref().unwrap().message_expiry_interval, Some(5));
         drop(link);
         assert!(router.state().is_empty());
     }
@@ -477,7 +530,7 @@ mod tests {
     /// What the totals say is what the sessions have.
     fn assert_sound(state: &State) {
         let sum = |of: fn(&Session) -> usize| state.sessions.values().map(of).sum::<usize>();
-        assert_eq!(state.queued, sum(Session::queued));
+        assert_eq!(state.unacknowledged, sum(Session::unacknowledged));
         assert_eq!(state.subscribed, sum(|session| session.subscribed));
         assert_eq!(state.subscribed, sum(|session| session.subscriptions.values().sum()));
         assert_eq!(state.away.len(), sum(|session| usize::from(session.away.is_some())));
@@ -499,12 +552,12 @@ mod tests {
                 let filter = FILTERS[random.usize(..FILTERS.len())];
                 let qos = QUALITIES[random.usize(..3)];
                 let id = random.u16(1..20);
-                match (links.get(name_of), random.u8(0..12)) {
+                match (links.get_mut(name_of), random.u8(0..12)) {
                     (None, _) => {
                         let life = Duration::from_secs(random.u64(0..3) * 30);
                         let terms =
                             Terms { life, window: 5, max_packet: 50 + random.usize(..100), is_inside: false };
-                        let (link, _) = router.attach(name(name_of), random.bool(), terms);
+                        let (link, _) = router.attach(name(name_of), random.bool(), terms).unwrap();
                         links.insert(name_of, link);
                     }
                     (Some(link), 0..=2) => drop(link.subscribe(&v5::Filter::new(filter, qos))),
@@ -545,7 +598,7 @@ mod tests {
             links.drain().for_each(|(_, link)| link.end(Some(Duration::ZERO), None));
             for id in NAMES {
                 let clean = Terms { life: Duration::ZERO, window: 5, max_packet: 100, is_inside: false };
-                drop(router.attach(name(id), true, clean));
+                drop(router.attach(name(id), true, clean).unwrap());
             }
             assert!(router.state().is_empty());
         }

@@ -16,7 +16,7 @@ use crate::seat::Name;
 use crate::session::Terms;
 use crate::{BrokerConfig, BrokerError, limits, probe};
 
-/// Runs the broker until it is told to stop. `ready` is told once it can be used.
+/// Runs the broker until it is told to stop, or rumqttd's router is gone. `ready` is told once it can be used.
 pub(crate) async fn run(
     config: BrokerConfig,
     arrivals: mpsc::UnboundedReceiver<Arrival>,
@@ -35,7 +35,10 @@ pub(crate) async fn run(
         }
     };
     let connections = config.max_connections.min(Semaphore::MAX_PERMITS / 2);
-    let router = Arc::new(Router::new(connections.max(limits::CONNECTIONS), archive.clone()));
+    let clients = connections.saturating_add(limits::INSIDE + 1);
+    let started = Router::start(clients, connections.max(limits::CONNECTIONS), archive.clone());
+    let Ok((router, mut engine)) = started else { return drop(ready.send(Err(BrokerError::Died))) };
+    let router = Arc::new(router);
     // Before anybody may ask for them.
     if let Some(archive) = &archive {
         for (topic, message) in archive.messages() {
@@ -49,7 +52,9 @@ pub(crate) async fn run(
         Terms { life: Duration::ZERO, window: limits::WINDOW, max_packet: usize::MAX, is_inside: true };
     // An id that no client has, as it is too long for one.
     let inside = Name { is_inside: true, id: "%".repeat(limits::CLIENT_ID + 1).into() };
-    let (inside, _) = router.attach(inside, true, terms);
+    let Ok((inside, _)) = router.attach(inside, true, terms) else {
+        return drop(ready.send(Err(BrokerError::Died)));
+    };
     let hall = Arc::new(Hall { router, config, entrance: Arc::default(), seats: Arc::default() });
     tokio::spawn(accept(listener, connections, Arc::clone(&hall)));
     tokio::spawn(admit(arrivals, Arc::clone(&hall)));
@@ -60,7 +65,11 @@ pub(crate) async fn run(
     if ready.send(Ok(address)).is_err() {
         return;
     }
-    let _ = stop.await;
+    tokio::select! {
+        _ = stop => {}
+        // Nothing is ever written for it: it ends with the router, and not before.
+        _ = engine.arrival() => tracing::error!("rumqttd's router is gone"),
+    }
     if let Some(archive) = archive {
         // Blocks, so that nobody is told meanwhile that more was taken. What goes wrong, it has said.
         let _ = archive.save();

@@ -6,6 +6,9 @@ use rumqttc::v5::mqttbytes::{QoS, v5};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use crate::engine::{Log, Reader};
 use crate::limits;
 use crate::message::Message;
 use crate::packet::Packet;
@@ -24,11 +27,16 @@ pub(crate) struct Session {
     pub(crate) away: Option<Away>,
     /// Tells the connection that there is something to send.
     pub(crate) wake: Arc<Notify>,
-    queue: VecDeque<Delivery>,
+    /// The messages on their way to it.
+    pub(crate) log: Log,
+    /// The other end of the log, while no connection has it.
+    pub(crate) reader: Option<Reader>,
+    /// The next message, which waits for acknowledgements.
+    held: Option<Delivery>,
     /// Sent, and not acknowledged; in the order in which it was sent.
     in_flight: VecDeque<InFlight>,
-    /// What the messages in the queue and in flight cost.
-    queued: usize,
+    /// What the messages in flight cost.
+    unacknowledged: usize,
     last_id: u16,
     /// Messages with QoS 2 that the client has yet to release.
     unreleased: BTreeSet<u16>,
@@ -75,8 +83,30 @@ struct InFlight {
     again: bool,
 }
 
+impl Delivery {
+    /// The delivery as it waits in a log.
+    pub(crate) fn write(&self, epoch: Instant) -> Option<Bytes> {
+        let mut buffer = BytesMut::with_capacity(self.message.cost());
+        buffer.put_u8(self.qos as u8 | u8::from(self.retain) << 2);
+        self.message.write(&mut buffer, epoch)?;
+        Some(buffer.freeze())
+    }
+
+    /// Reads what [`Self::write`] wrote.
+    fn read(mut bytes: Bytes, epoch: Instant) -> Option<Self> {
+        let flags = bytes.try_get_u8().ok()?;
+        let qos = match flags & 3 {
+            0 => QoS::AtMostOnce,
+            1 => QoS::AtLeastOnce,
+            _ => QoS::ExactlyOnce,
+        };
+        let message = Arc::new(Message::read(bytes, qos, epoch)?);
+        Some(Self { message, qos, retain: flags & 4 != 0 })
+    }
+}
+
 impl Session {
-    pub(crate) fn new(name: Name, terms: Terms) -> Self {
+    pub(crate) fn new(name: Name, terms: Terms, log: Log) -> Self {
         Self {
             name,
             terms,
@@ -84,17 +114,19 @@ impl Session {
             subscribed: 0,
             away: None,
             wake: Arc::default(),
-            queue: VecDeque::new(),
+            log,
+            reader: None,
+            held: None,
             in_flight: VecDeque::new(),
-            queued: 0,
+            unacknowledged: 0,
             last_id: 0,
             unreleased: BTreeSet::new(),
         }
     }
 
-    /// The bytes that its messages take.
-    pub(crate) fn queued(&self) -> usize {
-        self.queued
+    /// The bytes of the messages that it has yet to acknowledge.
+    pub(crate) fn unacknowledged(&self) -> usize {
+        self.unacknowledged
     }
 
     /// A client is connected again: it is sent once more what it did not acknowledge.
@@ -103,31 +135,15 @@ impl Session {
         self.in_flight.iter_mut().for_each(|sent| sent.again = true);
     }
 
-    /// Puts a message into the queue. Where the queue has no room the oldest in it go, and where that is not enough the
-    /// message is lost. `total` is what the messages of all sessions cost.
-    pub(crate) fn push(&mut self, delivery: Delivery, total: &mut usize) {
-        let cost = delivery.message.cost();
-        while self.is_full(cost, *total) {
-            let Some(oldest) = self.queue.pop_front() else { return };
-            self.forget(&oldest, total);
-        }
-        self.queued += cost;
-        *total += cost;
-        self.queue.push_back(delivery);
-        self.wake.notify_one();
-    }
-
-    /// Each session may use its share, however much the others take.
-    fn is_full(&self, cost: usize, total: usize) -> bool {
-        let with_it = self.queued + cost;
-        if self.terms.is_inside {
-            return with_it > limits::INSIDE_QUEUE;
-        }
-        with_it > limits::QUEUE || with_it > limits::QUEUE_SHARE && total + cost > limits::QUEUES
-    }
-
-    /// The next packet for the client; `None` where nothing is left, or it has to acknowledge first.
-    pub(crate) fn next(&mut self, now: Instant, total: &mut usize) -> Option<Packet> {
+    /// The next packet for the client; `None` where nothing is left, or it has to acknowledge first. `total` is what the
+    /// messages cost that all clients have yet to acknowledge.
+    pub(crate) fn next(
+        &mut self,
+        reader: &mut Reader,
+        epoch: Instant,
+        now: Instant,
+        total: &mut usize,
+    ) -> Option<Packet> {
         if let Some(sent) = self.in_flight.iter_mut().find(|sent| sent.again) {
             sent.again = false;
             if sent.is_received {
@@ -137,14 +153,13 @@ impl Session {
             return Some(Packet::Publish(message.to_publish(*qos, *retain, sent.id, true, now)));
         }
         loop {
-            let first = self.queue.front()?;
-            if first.qos != QoS::AtMostOnce && !self.has_room() {
+            let delivery = match self.held.take() {
+                Some(held) => held,
+                None => Delivery::read(reader.try_next()?, epoch)?,
+            };
+            if delivery.qos != QoS::AtMostOnce && !self.has_room(*total) {
+                self.held = Some(delivery);
                 return None;
-            }
-            let delivery = self.queue.pop_front()?;
-            self.forget(&delivery, total);
-            if self.queue.is_empty() {
-                self.queue = VecDeque::new();
             }
             if let Some(publish) = self.send(delivery, now, total) {
                 return Some(Packet::Publish(publish));
@@ -152,9 +167,10 @@ impl Session {
         }
     }
 
-    /// Whether one more message with QoS 1 or 2 may be sent.
-    pub(crate) fn has_room(&self) -> bool {
+    /// Whether one more message with QoS 1 or 2 may be sent. Each client may have its share, however much the others have.
+    pub(crate) fn has_room(&self, total: usize) -> bool {
         self.in_flight.len() < self.terms.window
+            && (self.unacknowledged < limits::UNACKNOWLEDGED_SHARE || total < limits::UNACKNOWLEDGED)
     }
 
     /// The packet for a message that is sent at once. `None` where it has expired, or the client does not take one of
@@ -176,7 +192,7 @@ impl Session {
         }
         if id != 0 {
             let cost = message.cost();
-            self.queued += cost;
+            self.unacknowledged += cost;
             *total += cost;
             self.in_flight.push_back(InFlight { id, delivery, is_received: false, again: false });
         }
@@ -225,7 +241,7 @@ impl Session {
 
     fn forget(&mut self, delivery: &Delivery, total: &mut usize) {
         let cost = delivery.message.cost();
-        self.queued = self.queued.saturating_sub(cost);
+        self.unacknowledged = self.unacknowledged.saturating_sub(cost);
         *total = total.saturating_sub(cost);
     }
 }
@@ -233,83 +249,128 @@ impl Session {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::engine::Engine;
 
     pub(crate) fn name(id: &str) -> Name {
         Name { is_inside: false, id: id.into() }
     }
 
-    fn session(window: usize) -> Session {
-        let name = name("desk");
-        let terms = Terms { life: Duration::ZERO, window, max_packet: usize::MAX, is_inside: false };
-        Session::new(name, terms)
+    /// A session, and what it takes to give it messages.
+    struct Scene {
+        engine: Engine,
+        session: Session,
+        reader: Reader,
+        epoch: Instant,
+        total: usize,
     }
 
-    fn delivery(payload: usize, qos: QoS) -> Delivery {
-        let publish = v5::Publish::new("x", qos, vec![b'x'; payload], None);
-        Delivery { message: Arc::new(Message::new(&publish, Instant::now())), qos, retain: false }
-    }
+    impl Scene {
+        fn new(window: usize) -> Self {
+            let (mut engine, _) = Engine::start(2).unwrap();
+            let (log, reader) = engine.open(false).unwrap();
+            let terms = Terms { life: Duration::ZERO, window, max_packet: usize::MAX, is_inside: false };
+            Self {
+                engine,
+                session: Session::new(name("desk"), terms, log),
+                reader,
+                epoch: Instant::now(),
+                total: 0,
+            }
+        }
 
-    fn ids(session: &mut Session, total: &mut usize) -> Vec<u16> {
-        std::iter::from_fn(|| session.next(Instant::now(), total))
-            .map(|packet| match packet {
-                Packet::Publish(publish) => publish.pkid,
-                Packet::PubRel(release) => release.pkid,
-                other => panic!("{other:?}"),
-            })
-            .collect()
+        fn push(&mut self, payload: usize, qos: QoS) {
+            let publish = v5::Publish::new("x", qos, vec![b'x'; payload], None);
+            let message = Arc::new(Message::new(&publish, Instant::now()));
+            let bytes = Delivery { message, qos, retain: false }.write(self.epoch).unwrap();
+            self.engine.write(&self.session.log, bytes);
+            self.engine.settle();
+        }
+
+        fn ids(&mut self) -> Vec<u16> {
+            let Self { session, reader, epoch, total, .. } = self;
+            std::iter::from_fn(|| session.next(reader, *epoch, Instant::now(), total))
+                .map(|packet| match packet {
+                    Packet::Publish(publish) => publish.pkid,
+                    Packet::PubRel(release) => release.pkid,
+                    other => panic!("{other:?}"),
+                })
+                .collect()
+        }
     }
 
     #[test]
     fn no_more_are_sent_than_the_client_takes_until_it_acknowledges() {
-        let (mut session, mut total) = (session(2), 0);
+        let mut scene = Scene::new(2);
         for _ in 0..4 {
-            session.push(delivery(1, QoS::AtLeastOnce), &mut total);
+            scene.push(1, QoS::AtLeastOnce);
         }
-        assert_eq!(ids(&mut session, &mut total), [1, 2]);
-        session.acknowledged(2, &mut total);
-        session.acknowledged(9, &mut total);
-        assert_eq!(ids(&mut session, &mut total), [3]);
-        session.resume(session.terms);
-        assert_eq!(ids(&mut session, &mut total), [1, 3]);
+        assert_eq!(scene.ids(), [1, 2]);
+        scene.session.acknowledged(2, &mut scene.total);
+        scene.session.acknowledged(9, &mut scene.total);
+        assert_eq!(scene.ids(), [3]);
+        scene.session.resume(scene.session.terms);
+        assert_eq!(scene.ids(), [1, 3]);
         for id in 1..=4 {
-            session.acknowledged(id, &mut total);
-            ids(&mut session, &mut total);
+            scene.session.acknowledged(id, &mut scene.total);
+            scene.ids();
         }
-        session.acknowledged(4, &mut total);
-        assert_eq!((session.queued, total), (0, 0));
+        scene.session.acknowledged(4, &mut scene.total);
+        assert_eq!((scene.session.unacknowledged, scene.total), (0, 0));
     }
 
     #[test]
     fn a_message_with_qos_2_that_was_received_is_only_released_again() {
-        let (mut session, mut total) = (session(2), 0);
-        session.push(delivery(1, QoS::ExactlyOnce), &mut total);
-        assert_eq!(ids(&mut session, &mut total), [1]);
-        assert!(session.received(1));
-        assert!(!session.received(2));
-        session.resume(session.terms);
-        assert!(matches!(session.next(Instant::now(), &mut total), Some(Packet::PubRel(_))));
-        session.acknowledged(1, &mut total);
-        assert_eq!(total, 0);
+        let mut scene = Scene::new(2);
+        scene.push(1, QoS::ExactlyOnce);
+        assert_eq!(scene.ids(), [1]);
+        assert!(scene.session.received(1));
+        assert!(!scene.session.received(2));
+        scene.session.resume(scene.session.terms);
+        let Scene { session, reader, epoch, total, .. } = &mut scene;
+        let again = session.next(reader, *epoch, Instant::now(), total);
+        assert!(matches!(again, Some(Packet::PubRel(_))));
+        session.acknowledged(1, total);
+        assert_eq!(scene.total, 0);
     }
 
     #[test]
-    fn a_full_queue_loses_the_oldest() {
-        let (mut session, mut total) = (session(2), 0);
-        for _ in 0..3 {
-            session.push(delivery(limits::QUEUE / 2, QoS::AtMostOnce), &mut total);
-        }
-        assert_eq!(session.queue.len(), 1);
-        session.push(delivery(limits::QUEUE, QoS::AtMostOnce), &mut total);
-        assert_eq!((session.queue.len(), session.queued, total), (0, 0, 0));
-    }
-
-    #[test]
-    fn a_session_has_its_share_though_others_take_all_there_is() {
-        let (mut session, mut total) = (session(2), limits::QUEUES);
+    fn a_session_has_its_share_of_unacknowledged_messages_though_others_have_all_there_is() {
+        let mut scene = Scene::new(1_000);
+        scene.total = limits::UNACKNOWLEDGED;
         for _ in 0..100 {
-            session.push(delivery(900, QoS::AtMostOnce), &mut total);
+            scene.push(900, QoS::AtLeastOnce);
         }
-        let kept = limits::QUEUE_SHARE / delivery(900, QoS::AtMostOnce).message.cost();
-        assert_eq!(session.queue.len(), kept);
+        let sent = scene.ids().len();
+        let length = scene.session.unacknowledged / sent;
+        assert_eq!(sent, limits::UNACKNOWLEDGED_SHARE.div_ceil(length));
+        scene.total = 0;
+        assert_eq!(scene.ids().len(), 100 - sent);
+    }
+
+    #[test]
+    fn a_delivery_is_read_as_it_was_written() {
+        let epoch = Instant::now();
+        let properties = v5::PublishProperties {
+            message_expiry_interval: Some(30),
+            response_topic: Some("answer".to_owned()),
+            correlation_data: Some(Bytes::from_static(b"7")),
+            user_properties: vec![("a".to_owned(), "b".to_owned())],
+            ..v5::PublishProperties::default()
+        };
+        for (qos, properties) in [
+            (QoS::AtMostOnce, None),
+            (QoS::AtLeastOnce, Some(properties.clone())),
+            (QoS::ExactlyOnce, Some(properties)),
+        ] {
+            for (topic, payload, retain) in [("x", "", false), ("LAMP/OTA", "a|b", true)] {
+                let publish = v5::Publish::new(topic, qos, payload, properties.clone());
+                let message = Arc::new(Message::new(&publish, epoch));
+                let bytes = Delivery { message, qos, retain }.write(epoch).unwrap();
+                let read = Delivery::read(bytes, epoch).unwrap();
+                let again = read.message.to_publish(read.qos, read.retain, 0, false, epoch);
+                assert_eq!(again, v5::Publish { retain, ..publish });
+            }
+        }
+        assert!(Delivery::read(Bytes::from_static(b"nonsense"), epoch).is_none());
     }
 }
