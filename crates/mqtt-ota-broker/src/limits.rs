@@ -68,24 +68,27 @@ pub(crate) const SUBSCRIPTIONS_SHARE: usize = 16;
 /// See [`SUBSCRIPTIONS_SHARE`].
 pub(crate) const SUBSCRIPTIONS_SHARE_BYTES: usize = 16 * 1024;
 
-/// Bytes of messages that wait for one client, and as much again of those that the router has handed out already: some 1,000
-/// offers. One more message may be in each part of it, see [`SEGMENT`].
+/// Bytes of messages that wait for one client, or for its acknowledgement: some 600 offers.
 pub(crate) const QUEUE: usize = 256 * 1024;
 
 /// The same for a client from inside this process, where nobody strange is: the announcements of a large fleet.
 pub(crate) const INSIDE_QUEUE: usize = 16 * 1024 * 1024;
 
-/// Bytes of one part of a queue. A queue that is full loses its oldest part.
+/// Bytes of messages that wait for all clients, besides what each client may have in any case.
+pub(crate) const QUEUES: usize = 64 * 1024 * 1024;
+
+/// Bytes of messages that may wait for each client in any case: some 80 offers.
+pub(crate) const QUEUE_SHARE: usize = 32 * 1024;
+
+/// Bytes of one part of a log. The router keeps the last messages of a session in its log, read or not, and forgets them a
+/// part at a time.
 pub(crate) const SEGMENT: usize = 64 * 1024;
+
+/// Parts of a log besides those that what may wait takes: the one that is written to, and the one that is read from.
+pub(crate) const SPARE_SEGMENTS: usize = 2;
 
 /// Messages that the router hands out to one session before the others have their turn.
 pub(crate) const TURN: u64 = 100;
-
-/// Bytes of messages that wait for the acknowledgement of all clients, besides what each client may have in any case.
-pub(crate) const UNACKNOWLEDGED: usize = 64 * 1024 * 1024;
-
-/// Bytes of messages that may wait for each client's acknowledgement in any case: some 80 offers.
-pub(crate) const UNACKNOWLEDGED_SHARE: usize = 32 * 1024;
 
 /// Messages with QoS 1 or 2 that wait for one client's acknowledgement, and messages with QoS 2 that a client has yet to
 /// release.

@@ -153,7 +153,7 @@ impl Link {
             },
         };
         let Some((session, total)) = state.session(self.id) else { return Replayed::End };
-        if delivery.qos != QoS::AtMostOnce && !session.has_room(*total) {
+        if delivery.qos != QoS::AtMostOnce && !session.has_room() {
             replay.held = Some(delivery);
             return Replayed::Full;
         }

@@ -42,8 +42,8 @@ pub(crate) struct State {
     tree: Tree,
     pub(crate) retained: Retained,
     last: SessionId,
-    /// What all messages cost that were not acknowledged yet, and all subscriptions.
-    unacknowledged: usize,
+    /// What all messages cost that are on their way, and all subscriptions.
+    queued: usize,
     subscribed: usize,
     engine: Engine,
     /// What the times in the logs are counted from.
@@ -66,7 +66,7 @@ impl Router {
             tree: Tree::default(),
             retained: Retained::default(),
             last: SessionId::default(),
-            unacknowledged: 0,
+            queued: 0,
             subscribed: 0,
             engine,
             epoch: Instant::now(),
@@ -235,7 +235,7 @@ impl Router {
 impl State {
     /// The session and what all messages cost.
     pub(crate) fn session(&mut self, id: SessionId) -> Option<(&mut Session, &mut usize)> {
-        Some((self.sessions.get_mut(&id)?, &mut self.unacknowledged))
+        Some((self.sessions.get_mut(&id)?, &mut self.queued))
     }
 
     /// Subscribes a session; the answer, and where what is retained for it begins.
@@ -313,7 +313,7 @@ impl State {
         // It is in memory once for all who get it in the same way.
         let mut written: Vec<(QoS, bool, Bytes)> = Vec::new();
         for (id, granted, as_published) in &takers {
-            let Some(session) = self.sessions.get(id) else { continue };
+            let Some(session) = self.sessions.get_mut(id) else { continue };
             let qos = if message.qos as u8 <= *granted as u8 { message.qos } else { *granted };
             // One that sleeps gets what was sent to be delivered.
             if session.away.is_some() && qos == QoS::AtMostOnce {
@@ -331,7 +331,9 @@ impl State {
                     bytes
                 }
             };
-            self.engine.write(&session.log, bytes);
+            if session.push(bytes.len(), &mut self.queued) {
+                self.engine.write(&session.log, bytes);
+            }
         }
         !takers.is_empty()
     }
@@ -347,7 +349,7 @@ impl State {
             self.tree.remove(filter, id);
         }
         self.subscribed -= session.subscribed;
-        self.unacknowledged = self.unacknowledged.saturating_sub(session.unacknowledged());
+        self.queued = self.queued.saturating_sub(session.queued());
         self.engine.close(session.log);
         shrink(&mut self.sessions);
         shrink(&mut self.names);
@@ -361,7 +363,7 @@ impl State {
             && self.names.is_empty()
             && self.away.is_empty()
             && self.tree.is_empty()
-            && (self.unacknowledged, self.subscribed) == (0, 0)
+            && (self.queued, self.subscribed) == (0, 0)
     }
 }
 
@@ -530,7 +532,7 @@ mod tests {
     /// What the totals say is what the sessions have.
     fn assert_sound(state: &State) {
         let sum = |of: fn(&Session) -> usize| state.sessions.values().map(of).sum::<usize>();
-        assert_eq!(state.unacknowledged, sum(Session::unacknowledged));
+        assert_eq!(state.queued, sum(Session::queued));
         assert_eq!(state.subscribed, sum(|session| session.subscribed));
         assert_eq!(state.subscribed, sum(|session| session.subscriptions.values().sum()));
         assert_eq!(state.away.len(), sum(|session| usize::from(session.away.is_some())));

@@ -35,8 +35,8 @@ pub(crate) struct Session {
     held: Option<Delivery>,
     /// Sent, and not acknowledged; in the order in which it was sent.
     in_flight: VecDeque<InFlight>,
-    /// What the messages in flight cost.
-    unacknowledged: usize,
+    /// What the messages cost that are on their way to it, in the log or in flight.
+    queued: usize,
     last_id: u16,
     /// Messages with QoS 2 that the client has yet to release.
     unreleased: BTreeSet<u16>,
@@ -118,15 +118,15 @@ impl Session {
             reader: None,
             held: None,
             in_flight: VecDeque::new(),
-            unacknowledged: 0,
+            queued: 0,
             last_id: 0,
             unreleased: BTreeSet::new(),
         }
     }
 
-    /// The bytes of the messages that it has yet to acknowledge.
-    pub(crate) fn unacknowledged(&self) -> usize {
-        self.unacknowledged
+    /// The bytes that its messages take.
+    pub(crate) fn queued(&self) -> usize {
+        self.queued
     }
 
     /// A client is connected again: it is sent once more what it did not acknowledge.
@@ -135,8 +135,28 @@ impl Session {
         self.in_flight.iter_mut().for_each(|sent| sent.again = true);
     }
 
-    /// The next packet for the client; `None` where nothing is left, or it has to acknowledge first. `total` is what the
-    /// messages cost that all clients have yet to acknowledge.
+    /// Takes a message that is about to be written to the log; false where there is no room for it, and it is lost. `total`
+    /// is what the messages of all sessions cost.
+    pub(crate) fn push(&mut self, length: usize, total: &mut usize) -> bool {
+        let cost = limits::OVERHEAD + length;
+        if self.is_full(cost, *total) {
+            return false;
+        }
+        self.queued += cost;
+        *total += cost;
+        true
+    }
+
+    /// Each session may use its share, however much the others take.
+    fn is_full(&self, cost: usize, total: usize) -> bool {
+        let with_it = self.queued + cost;
+        if self.terms.is_inside {
+            return with_it > limits::INSIDE_QUEUE;
+        }
+        with_it > limits::QUEUE || with_it > limits::QUEUE_SHARE && total + cost > limits::QUEUES
+    }
+
+    /// The next packet for the client; `None` where nothing is left, or it has to acknowledge first.
     pub(crate) fn next(
         &mut self,
         reader: &mut Reader,
@@ -155,9 +175,14 @@ impl Session {
         loop {
             let delivery = match self.held.take() {
                 Some(held) => held,
-                None => Delivery::read(reader.try_next()?, epoch)?,
+                None => {
+                    let bytes = reader.try_next()?;
+                    self.give_back(limits::OVERHEAD + bytes.len(), total);
+                    let Some(delivery) = Delivery::read(bytes, epoch) else { continue };
+                    delivery
+                }
             };
-            if delivery.qos != QoS::AtMostOnce && !self.has_room(*total) {
+            if delivery.qos != QoS::AtMostOnce && !self.has_room() {
                 self.held = Some(delivery);
                 return None;
             }
@@ -167,10 +192,9 @@ impl Session {
         }
     }
 
-    /// Whether one more message with QoS 1 or 2 may be sent. Each client may have its share, however much the others have.
-    pub(crate) fn has_room(&self, total: usize) -> bool {
+    /// Whether one more message with QoS 1 or 2 may be sent.
+    pub(crate) fn has_room(&self) -> bool {
         self.in_flight.len() < self.terms.window
-            && (self.unacknowledged < limits::UNACKNOWLEDGED_SHARE || total < limits::UNACKNOWLEDGED)
     }
 
     /// The packet for a message that is sent at once. `None` where it has expired, or the client does not take one of
@@ -192,7 +216,7 @@ impl Session {
         }
         if id != 0 {
             let cost = message.cost();
-            self.unacknowledged += cost;
+            self.queued += cost;
             *total += cost;
             self.in_flight.push_back(InFlight { id, delivery, is_received: false, again: false });
         }
@@ -240,8 +264,11 @@ impl Session {
     }
 
     fn forget(&mut self, delivery: &Delivery, total: &mut usize) {
-        let cost = delivery.message.cost();
-        self.unacknowledged = self.unacknowledged.saturating_sub(cost);
+        self.give_back(delivery.message.cost(), total);
+    }
+
+    fn give_back(&mut self, cost: usize, total: &mut usize) {
+        self.queued = self.queued.saturating_sub(cost);
         *total = total.saturating_sub(cost);
     }
 }
@@ -278,12 +305,16 @@ pub(crate) mod tests {
             }
         }
 
-        fn push(&mut self, payload: usize, qos: QoS) {
+        fn push(&mut self, payload: usize, qos: QoS) -> bool {
             let publish = v5::Publish::new("x", qos, vec![b'x'; payload], None);
             let message = Arc::new(Message::new(&publish, Instant::now()));
             let bytes = Delivery { message, qos, retain: false }.write(self.epoch).unwrap();
-            self.engine.write(&self.session.log, bytes);
-            self.engine.settle();
+            let is_taken = self.session.push(bytes.len(), &mut self.total);
+            if is_taken {
+                self.engine.write(&self.session.log, bytes);
+                self.engine.settle();
+            }
+            is_taken
         }
 
         fn ids(&mut self) -> Vec<u16> {
@@ -315,7 +346,7 @@ pub(crate) mod tests {
             scene.ids();
         }
         scene.session.acknowledged(4, &mut scene.total);
-        assert_eq!((scene.session.unacknowledged, scene.total), (0, 0));
+        assert_eq!((scene.session.queued, scene.total), (0, 0));
     }
 
     #[test]
@@ -334,17 +365,30 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_session_has_its_share_of_unacknowledged_messages_though_others_have_all_there_is() {
-        let mut scene = Scene::new(1_000);
-        scene.total = limits::UNACKNOWLEDGED;
-        for _ in 0..100 {
-            scene.push(900, QoS::AtLeastOnce);
+    fn a_session_that_is_full_takes_nothing_until_it_is_read() {
+        let mut scene = Scene::new(2);
+        for _ in 0..2 {
+            let mut pushed = 0;
+            while scene.push(10_000, QoS::AtMostOnce) {
+                pushed += 1;
+            }
+            assert_eq!(pushed, 25);
+            assert_eq!(scene.ids().len(), 25);
+            assert_eq!((scene.session.queued, scene.total), (0, 0));
         }
-        let sent = scene.ids().len();
-        let length = scene.session.unacknowledged / sent;
-        assert_eq!(sent, limits::UNACKNOWLEDGED_SHARE.div_ceil(length));
-        scene.total = 0;
-        assert_eq!(scene.ids().len(), 100 - sent);
+        assert!(!scene.push(limits::QUEUE, QoS::AtMostOnce));
+    }
+
+    #[test]
+    fn a_session_has_its_share_though_others_take_all_there_is() {
+        let mut scene = Scene::new(2);
+        scene.total = limits::QUEUES;
+        let mut pushed = 0;
+        while scene.push(900, QoS::AtMostOnce) {
+            pushed += 1;
+        }
+        assert!((25..35).contains(&pushed), "{pushed}");
+        assert_eq!(scene.ids().len(), pushed);
     }
 
     #[test]
