@@ -46,7 +46,7 @@ pub enum Flaw {
     ByteOrderMark,
     /// A Python file is in UTF-16, which MicroPython cannot read. Refused.
     Utf16,
-    /// A Python file has zero bytes in it. Refused.
+    /// A Python file contains NUL bytes. Refused.
     Nul,
     /// A Python file has conflict markers in it, and does not parse. Refused.
     Conflict {
@@ -209,7 +209,7 @@ impl fmt::Display for Flaw {
                 f.write_str(" begins with a byte order mark, which MicroPython does not take")
             }
             Self::Utf16 => f.write_str(" is in UTF-16, which MicroPython cannot read"),
-            Self::Nul => f.write_str(" has zero bytes in it"),
+            Self::Nul => f.write_str(" contains NUL bytes"),
             Self::Conflict { line } | Self::ConflictInText { line } => {
                 write!(f, ", line {line}: has the markers of a merge conflict")
             }

@@ -26,7 +26,7 @@ fn useless() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ),
         ("bom.py", b"\xef\xbb\xbfx = 1\n".to_vec(), "bom.py begins with a byte order mark"),
         ("wide.py", utf16, "wide.py is in UTF-16"),
-        ("cut.py", b"x = 1\n\0\0\0\0".to_vec(), "cut.py has zero bytes in it"),
+        ("cut.py", b"x = 1\n\0\0\0\0".to_vec(), "cut.py contains NUL bytes"),
         (
             "font.bin",
             b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n".to_vec(),

@@ -78,15 +78,15 @@ fn a_small_file_to_a_device_that_announces_nothing_waits_for_nothing() {
     let scene = Scene::new();
     let root = tempfile::tempdir().unwrap();
     let device = OriginalDevice::boot(&scene.broker, "HEATER", root.path());
-    let mut fastest = Duration::MAX;
-    for turn in 0..5 {
-        let file = scene.file("main.py", vec![turn; 3891]);
+    // However busy the machine is: what waits is never faster than its wait.
+    let is_fast = (0..50).any(|turn| {
+        let file = scene.file("main.py", format!("x = {turn}\n{}", "#".repeat(3888)));
         let sent = scene.send(file, "HEATER").args(["--advertise", "127.0.0.1", "--no-reboot"]).finish();
         sent.assert_status(0).assert_mentions("HEATER/OTA/status");
-        fastest = fastest.min(sent.elapsed);
         device.next_step();
-    }
-    assert!(fastest < Duration::from_millis(50), "{fastest:?}");
+        sent.elapsed < Duration::from_millis(50)
+    });
+    assert!(is_fast, "each took 50 ms or more");
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn a_file_that_does_not_fit_is_refused_before_its_first_byte_with_free_and_neede
     let device = RawDevice::join(&scene.broker, NAME);
     device.announce_as("v=1|addr=127.0.0.1|free=3000|hash=sha1");
     let (sending, _home) =
-        scene.send(scene.file("main.py", [7; 3891]), NAME).args(["--retries", "2"]).start();
+        scene.send(scene.file("main.py", [b'#'; 3891]), NAME).args(["--retries", "2"]).start();
     let offer = device.offer();
     let mut link = offer.connect();
     device.report("receiving", &offer, "");
@@ -110,7 +110,7 @@ fn a_full_device_that_has_the_file_already_says_so() {
     let scene = Scene::new();
     let device = RawDevice::join(&scene.broker, NAME);
     device.announce_as("v=1|addr=127.0.0.1|free=3000|hash=sha1");
-    let (sending, _home) = scene.send(scene.file("main.py", [7; 3891]), NAME).start();
+    let (sending, _home) = scene.send(scene.file("main.py", [b'#'; 3891]), NAME).start();
     device.report("installed", &device.offer(), "unchanged");
     sending.wait().assert_status(0).assert_mentions("unchanged");
 }
@@ -120,7 +120,7 @@ fn a_device_that_answers_is_asked_for_its_room_before_a_file_is_refused() {
     let scene = Scene::new();
     let device = RawDevice::join(&scene.broker, NAME);
     device.announce_as("v=1|addr=127.0.0.1|free=3000|hash=sha1|ask=1");
-    let file = scene.file("main.py", [7; 3891]);
+    let file = scene.file("main.py", [b'#'; 3891]);
     let (sending, _home) = scene.send(&file, NAME).start();
     assert_eq!(device.request(), "announce");
     device.announce_as("v=1|addr=127.0.0.1|free=30000|hash=sha1|ask=1");
