@@ -59,6 +59,7 @@ install_packages() {
     have mosquitto_pub || missing+=(mosquitto-clients)
     have openssl || missing+=(openssl)
     have git || missing+=(git)
+    have rsync || missing+=(rsync)
     # Only its programs are used, and no systemd has to run.
     have systemd-analyze || missing+=(systemd)
     python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)

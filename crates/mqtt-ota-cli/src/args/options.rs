@@ -329,11 +329,11 @@ impl BootTimeout {
     }
 }
 
-/// A keeper's name is a level of a topic, like a device's.
 fn settle(text: &str) -> Result<Duration, String> {
     crate::settings::duration(text).map_err(|error| error.to_string())
 }
 
+/// A keeper's name is a level of a topic, like a device's.
 pub(super) fn topic_level(text: &str) -> Result<String, mqtt_ota::wire::NameError> {
     text.parse::<mqtt_ota::DeviceName>().map(|name| name.to_string())
 }

@@ -40,6 +40,8 @@ pub(super) struct Device {
     pub(super) busy: Arc<Mutex<()>>,
     /// A file that was installed waits for its reboot.
     pub(super) reboot_due: bool,
+    /// The user was told to reboot, and has not said yet that it is done.
+    is_rebooting: bool,
     /// The file that was installed last.
     pub(super) last: Option<(DevicePath, Digest)>,
     /// Whether there is a newer offer of the file that is being received.
@@ -55,7 +57,18 @@ impl Device {
         events: mpsc::Sender<ReceiverEvent>,
     ) -> Self {
         let (link, busy, newer) = (Arc::new(link), Arc::default(), watch::channel(false).1);
-        Self { link, name, root, config, events, busy, reboot_due: false, last: None, newer }
+        Self {
+            link,
+            name,
+            root,
+            config,
+            events,
+            busy,
+            reboot_due: false,
+            is_rebooting: false,
+            last: None,
+            newer,
+        }
     }
 
     pub(super) async fn run(
@@ -90,7 +103,8 @@ impl Device {
                         hear(message.payload, &mut noted, &mut requests);
                     }
                 },
-                () = requests.due() => {
+                // A board that reboots is away. Its next announcement says that it is back.
+                () = requests.due(), if !self.is_rebooting => {
                     // Where the broker does not take it, the next connection is announced.
                     let _ = self.announcer().announce().await;
                     requests.answered();
@@ -107,7 +121,7 @@ impl Device {
         noted: &mut Noted,
         requests: &mut Requests,
     ) -> bool {
-        let announcer = self.announcer();
+        let (announcer, is_rebooting) = (self.announcer(), self.is_rebooting);
         let (newer, is_newer) = watch::channel(false);
         self.newer = is_newer;
         let (mut is_back, mut is_over) = (false, false);
@@ -125,7 +139,7 @@ impl Device {
                             hear(heard.payload, noted, requests);
                         }
                     },
-                    () = requests.due() => {
+                    () = requests.due(), if !is_rebooting => {
                         let _ = announcer.announce().await;
                         requests.answered();
                     }
@@ -244,9 +258,13 @@ impl Device {
     /// Reboots, if that is wanted and something waits for it.
     pub(super) async fn reboot(&mut self, is_wanted: bool) {
         if is_wanted && self.reboot_due {
-            self.reboot_due = false;
-            self.tell(ReceiverEvent::Reboot).await;
+            self.tell_to_reboot().await;
         }
+    }
+
+    async fn tell_to_reboot(&mut self) {
+        (self.reboot_due, self.is_rebooting) = (false, true);
+        self.tell(ReceiverEvent::Reboot).await;
     }
 
     /// Fetches and installs what is offered; yields its length, or nothing where it is there already.
@@ -287,6 +305,7 @@ impl Device {
             tracing::warn!(%error, "what was begun with a set cannot be ended");
             Recovery::Nothing
         });
+        self.is_rebooting = false;
         let _ = self.online().await;
         if let (Some((path, digest)), Recovery::Nothing) = (&self.last, recovery) {
             self.say(State::Running, path.as_str(), *digest, "").await;
@@ -305,8 +324,7 @@ impl Device {
                 self.rolled_back(digest, text).await;
             }
         }
-        self.reboot_due = false;
-        self.tell(ReceiverEvent::Reboot).await;
+        self.tell_to_reboot().await;
     }
 
     pub(super) async fn rolled_back(&mut self, digest: Digest, text: String) {

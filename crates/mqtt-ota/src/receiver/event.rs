@@ -78,6 +78,6 @@ pub enum ReceiverEvent {
         text: String,
     },
     /// A board would reboot now. Call [`Receiver::rebooted`](super::Receiver::rebooted) once what stands for it
-    /// is done.
+    /// is done; until then nobody who asks the device to announce itself gets an answer.
     Reboot,
 }
