@@ -23,10 +23,9 @@ pub(crate) struct Engine {
     /// Logs that no session has, for clients from the network and from inside the process.
     free: [Vec<usize>; 2],
     logs: usize,
-    opened: u64,
 }
 
-/// Connects to rumqttd's router, under a name that nobody else has.
+/// Connects to rumqttd's router, under a name that no other connection has at the time.
 type Open = dyn Fn(&str) -> Result<(LinkTx, LinkRx), EngineGone> + Send;
 
 /// The messages that wait for one session. Closed when dropped; the place is given back by [`Engine::close`].
@@ -71,7 +70,7 @@ impl Engine {
         };
         let (writer, from) = open("writer")?;
         let free = [Vec::new(), Vec::new()];
-        Ok((Self { open: Box::new(open), writer, free, logs: 0, opened: 0 }, Reader::new(from)))
+        Ok((Self { open: Box::new(open), writer, free, logs: 0 }, Reader::new(from)))
     }
 
     /// A log for a new session. Blocks until the router has it, some microseconds.
@@ -82,9 +81,10 @@ impl Engine {
             self.logs += 1;
             self.logs
         });
-        let topic = format!("{}/{number}", if is_inside { "inside" } else { "network" });
-        self.opened += 1;
-        let (mut to, mut from) = (self.open)(&format!("session {}", self.opened))?;
+        let kind = if is_inside { "inside" } else { "network" };
+        let topic = format!("{kind}/{number}");
+        // rumqttd remembers each name for ever, too. The connection that had this one is gone: it said so before.
+        let (mut to, mut from) = (self.open)(&format!("{kind} {number}"))?;
         to.subscribe(topic.as_str()).map_err(|_| EngineGone)?;
         // What is written before the router has read this would be lost.
         while !matches!(from.recv(), Ok(Some(Notification::DeviceAck(_)))) {

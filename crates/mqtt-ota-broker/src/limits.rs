@@ -54,6 +54,13 @@ pub(crate) const CLIENT_ID: usize = 256;
 /// Bytes that a message takes besides its topic, its payload and its properties.
 pub(crate) const OVERHEAD: usize = 160;
 
+/// Bytes that a message is written with at least. rumqttd counts what is written, and takes some 300 bytes more for each
+/// message: so a log of short ones is not much longer than it says.
+pub(crate) const SHORTEST: usize = 384;
+
+/// The most clients at once that can be asked for: rumqttd makes room for all of them when it starts.
+pub(crate) const MOST_CONNECTIONS: usize = 65_536;
+
 /// Bytes that one level of a filter takes, besides its text.
 pub(crate) const LEVEL: usize = 256;
 
@@ -68,8 +75,8 @@ pub(crate) const SUBSCRIPTIONS_SHARE: usize = 16;
 /// See [`SUBSCRIPTIONS_SHARE`].
 pub(crate) const SUBSCRIPTIONS_SHARE_BYTES: usize = 16 * 1024;
 
-/// Bytes of messages that wait for one client, or for its acknowledgement: some 600 offers.
-pub(crate) const QUEUE: usize = 256 * 1024;
+/// Bytes of messages that wait for one client, or for its acknowledgement: some 900 offers.
+pub(crate) const QUEUE: usize = 512 * 1024;
 
 /// The same for a client from inside this process, where nobody strange is: the announcements of a large fleet.
 pub(crate) const INSIDE_QUEUE: usize = 16 * 1024 * 1024;

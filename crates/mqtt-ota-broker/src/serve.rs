@@ -34,7 +34,7 @@ pub(crate) async fn run(
             return drop(ready.send(Err(BrokerError::Announcements { path, source })));
         }
     };
-    let connections = config.max_connections.min(Semaphore::MAX_PERMITS / 2);
+    let connections = config.max_connections.min(limits::MOST_CONNECTIONS);
     let clients = connections.saturating_add(limits::INSIDE + 1);
     let started = Router::start(clients, connections.max(limits::CONNECTIONS), archive.clone());
     let Ok((router, mut engine)) = started else { return drop(ready.send(Err(BrokerError::Died))) };

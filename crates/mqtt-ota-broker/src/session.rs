@@ -89,6 +89,8 @@ impl Delivery {
         let mut buffer = BytesMut::with_capacity(self.message.cost());
         buffer.put_u8(self.qos as u8 | u8::from(self.retain) << 2);
         self.message.write(&mut buffer, epoch)?;
+        // What is behind the packet is not read.
+        buffer.resize(buffer.len().max(limits::SHORTEST), 0);
         Some(buffer.freeze())
     }
 
@@ -135,12 +137,13 @@ impl Session {
         self.in_flight.iter_mut().for_each(|sent| sent.again = true);
     }
 
-    /// Takes a message that is about to be written to the log; false where there is no room for it, and it is lost. `total`
-    /// is what the messages of all sessions cost.
+    /// Takes a message that is about to be written to the log; false where there is no room for it, and it is lost. Of a
+    /// client that is away the oldest make room. `total` is what the messages of all sessions cost.
     pub(crate) fn push(&mut self, length: usize, total: &mut usize) -> bool {
         let cost = limits::OVERHEAD + length;
-        if self.is_full(cost, *total) {
-            return false;
+        while self.is_full(cost, *total) {
+            let Some(oldest) = self.reader.as_mut().and_then(Reader::try_next) else { return false };
+            self.give_back(limits::OVERHEAD + oldest.len(), total);
         }
         self.queued += cost;
         *total += cost;
@@ -372,8 +375,8 @@ pub(crate) mod tests {
             while scene.push(10_000, QoS::AtMostOnce) {
                 pushed += 1;
             }
-            assert_eq!(pushed, 25);
-            assert_eq!(scene.ids().len(), 25);
+            assert_eq!(pushed, limits::QUEUE / 10_200);
+            assert_eq!(scene.ids().len(), pushed);
             assert_eq!((scene.session.queued, scene.total), (0, 0));
         }
         assert!(!scene.push(limits::QUEUE, QoS::AtMostOnce));

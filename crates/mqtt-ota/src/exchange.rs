@@ -188,8 +188,9 @@ impl Exchange {
     pub(crate) fn patience(&self) -> Patience {
         let is_served = |who: bool| self.clients.values().any(|is_device| *is_device == who);
         match self {
-            Self { delivered: true, .. } => Patience::Confirmation,
+            // First: somebody else may have been taken for the device, and have had everything.
             _ if is_served(true) => Patience::Transfer,
+            Self { delivered: true, .. } => Patience::Confirmation,
             Self { taker: Some(_), .. } => Patience::Confirmation,
             _ if is_served(false) => Patience::Transfer,
             _ => Patience::Connection,

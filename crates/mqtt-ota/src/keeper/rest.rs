@@ -159,7 +159,10 @@ impl Rest {
 
     /// The files that somebody has open.
     pub(super) fn unclosed(&self, now: Instant) -> Vec<(PathBuf, Unclosed)> {
-        let is_over = |path: &Path, open: &Unclosed| is_temporary(path) && open.last + TEMPORARY <= now;
+        // One that was made and never written may have been closed without a word: whoever opened it only reads.
+        let is_over = |path: &Path, open: &Unclosed| {
+            (is_temporary(path) || !open.is_written) && open.last + TEMPORARY <= now
+        };
         let open = self.unclosed.iter().filter(|(path, open)| !is_over(path, open));
         open.map(|(path, open)| (path.clone(), *open)).collect()
     }
