@@ -87,12 +87,7 @@ impl Engine {
         let (mut to, mut from) = (self.open)(&format!("{kind} {number}"))?;
         to.subscribe(topic.as_str()).map_err(|_| EngineGone)?;
         // What is written before the router has read this would be lost.
-        while !matches!(from.recv(), Ok(Some(Notification::DeviceAck(_)))) {
-            // The answer comes, or the router has ended.
-            if from.ready().is_err() {
-                return Err(EngineGone);
-            }
-        }
+        while !matches!(from.recv().map_err(|_| EngineGone)?, Some(Notification::DeviceAck(_))) {}
         Ok((Log { topic, is_inside, number, to }, Reader::new(from)))
     }
 

@@ -356,7 +356,9 @@ fn what_a_set_takes_does_not_depend_on_how_many_files_it_has() {
         });
         let takes = [2, 200].map(|files| {
             let set = serving_a_set(files);
-            smallest(&machine, HEAP, |heap| takes_a_set(&kit, &machine, heap, &set)) - import
+            // On a busy machine a device may give up that would have had the memory.
+            let takes = |heap| (0..2).any(|_| takes_a_set(&kit, &machine, heap, &set));
+            smallest(&machine, HEAP, takes) - import
         });
         say(&format!(
             "{}: the import, with what a boot needs, takes a heap of {import} bytes; a set of 2, 200 files {takes:?} more",

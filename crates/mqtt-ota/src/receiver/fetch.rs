@@ -41,21 +41,27 @@ pub(super) async fn fetch(
     let written = spawn_blocking(move || write(incoming, to_write, &spare));
     let mut hasher = Hasher::new(offer.digest.algorithm());
     let mut received = 0;
-    // A disk that refuses ends the supply of chunks.
-    while let Some(mut chunk) = empty.recv().await {
-        let filled = fill(&mut stream, &mut chunk, config.idle_timeout, received).await?;
-        received += filled as u64;
-        hasher.update(chunk.get(..filled).unwrap_or_default());
-        if received > config.max_size {
-            return Err(Failure::over(config.max_size));
+    let streamed = async {
+        // A disk that refuses ends the supply of chunks.
+        while let Some(mut chunk) = empty.recv().await {
+            let filled = fill(&mut stream, &mut chunk, config.idle_timeout, received).await?;
+            received += filled as u64;
+            hasher.update(chunk.get(..filled).unwrap_or_default());
+            if received > config.max_size {
+                return Err(Failure::over(config.max_size));
+            }
+            let _ = events.try_send(ReceiverEvent::Progress { received });
+            if filled == 0 || full.send((chunk, filled)).await.is_err() {
+                break;
+            }
         }
-        let _ = events.try_send(ReceiverEvent::Progress { received });
-        if filled == 0 || full.send((chunk, filled)).await.is_err() {
-            break;
-        }
+        Ok(())
     }
+    .await;
     drop(full);
+    // Whoever hears of a failure finds the temporary file gone.
     let written = written.await.map_err(io::Error::other).and_then(|written| written);
+    streamed?;
     let file = written.map_err(|error| Failure::write(&error))?;
     let digest = hasher.finish();
     if digest == offer.digest {

@@ -116,6 +116,7 @@ impl<'a> Walk<'a> {
             }
             "import_statement" if children.last().is_some_and(|child| child.kind() == ",") => SYNTAX,
             "constrained_type" => SYNTAX,
+            "identifier" if matches!(text, b"async" | b"await") => SYNTAX,
             "match_statement" => "MicroPython has no match statement",
             "type_alias_statement" => "MicroPython has no type statement",
             "function_definition" | "class_definition" if has("type_parameter") => {

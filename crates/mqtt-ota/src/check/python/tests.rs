@@ -58,6 +58,8 @@ const BROKEN: &[(&str, usize)] = &[
     ("break\n", 1),
     ("def f():\n    continue\n", 2),
     ("x = a as b\n", 1),
+    ("async def f():\n    await\n", 2),
+    ("x.async = 1\n", 1),
     ("x := 1\n", 1),
     ("f(a=1, 2)\n", 1),
     ("f() = 1\n", 1),
