@@ -158,14 +158,8 @@ fn built() -> PathBuf {
     let folder = test.parent().and_then(Path::parent).expect("a test is in a target folder");
     let binary = folder.join(format!("mqtt-ota{}", env::consts::EXE_SUFFIX));
     let modified = |path: &Path| path.metadata().and_then(|metadata| metadata.modified());
-    let built = modified(&binary);
-    // What cargo wrote of it: the binary, a colon, and its sources, with blanks escaped.
-    let sources = fs::read_to_string(binary.with_extension("d")).unwrap_or_default();
-    let sources = sources.split_once(": ").map_or("", |(_, sources)| sources).trim_end();
-    let is_current = built.is_ok_and(|built| {
-        sources.replace("\\ ", "\0").split(' ').all(|source| {
-            modified(Path::new(&source.replace('\0', " "))).is_ok_and(|modified| modified <= built)
-        })
+    let is_current = modified(&binary).is_ok_and(|built| {
+        sources_of(&binary).iter().all(|source| modified(source).is_ok_and(|modified| modified <= built))
     });
     assert!(
         is_current,
@@ -173,4 +167,28 @@ fn built() -> PathBuf {
         binary.display(),
     );
     binary
+}
+
+/// The sources of the binary: those that `cargo build` wrote beside it. `cargo test` alone writes none; then it is every
+/// source of the crates.
+fn sources_of(binary: &Path) -> Vec<PathBuf> {
+    if let Ok(text) = fs::read_to_string(binary.with_extension("d")) {
+        // The binary, a colon, and its sources, with blanks escaped.
+        let sources = text.split_once(": ").map_or("", |(_, sources)| sources).trim_end();
+        let sources = sources.replace("\\ ", "\0");
+        return sources.split(' ').map(|source| PathBuf::from(source.replace('\0', " "))).collect();
+    }
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates")];
+    let mut sources = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if entry.file_name() != "tests" && path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|suffix| suffix == "rs") {
+                sources.push(path);
+            }
+        }
+    }
+    sources
 }
