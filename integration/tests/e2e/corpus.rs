@@ -153,8 +153,7 @@ fn next_to_nothing_passes_that_is_broken(files: &[PathBuf], most: usize) {
     for path in passed.iter().take(3) {
         println!("passes:\n{}", fs::read_to_string(path).unwrap());
     }
-    // What is known to pass is `async` or `await` outside of an asynchronous function.
-    assert!(passed.len() <= bad.len() / 500, "{} of {} pass", passed.len(), bad.len());
+    assert!(passed.len() <= bad.len() / 1_000, "{} of {} pass", passed.len(), bad.len());
     assert!(bad.len() > 100, "only {}", bad.len());
 }
 

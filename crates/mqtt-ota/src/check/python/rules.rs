@@ -10,6 +10,8 @@ const SYNTAX: &str = "invalid syntax";
 #[derive(Debug, Clone, Copy, Default)]
 struct Place {
     in_function: bool,
+    /// In an asynchronous function itself, not in a function or a class within.
+    in_async: bool,
     in_loop: bool,
     /// Lines may end anywhere.
     in_brackets: bool,
@@ -19,8 +21,10 @@ impl Place {
     /// The context of a node's children.
     fn within(self, node: Node<'_>, children: &[Node<'_>]) -> Self {
         let place = match node.kind() {
-            "function_definition" | "lambda" => Self { in_function: true, in_loop: false, ..self },
-            "class_definition" => Self { in_function: false, in_loop: false, ..self },
+            "function_definition" | "lambda" => {
+                Self { in_function: true, in_async: is_async(children), in_loop: false, ..self }
+            }
+            "class_definition" => Self { in_function: false, in_async: false, in_loop: false, ..self },
             "for_statement" | "while_statement" => Self { in_loop: true, ..self },
             "block" => Self { in_brackets: false, ..self },
             _ => self,
@@ -126,6 +130,10 @@ impl<'a> Walk<'a> {
             "string_start" if !is_string_start(text) => SYNTAX,
             "integer" if text.ends_with(b"l") || text.ends_with(b"L") => "a number has no L at its end",
             "return_statement" | "yield" if !place.in_function => "only a function can return or yield",
+            "await" if !place.in_function => "only a function can await",
+            "for_statement" | "with_statement" | "for_in_clause" if is_async(children) && !place.in_async => {
+                "async for and async with are for async functions"
+            }
             "break_statement" | "continue_statement" if !place.in_loop => "only a loop can break or continue",
             "expression_statement" if first == Some("named_expression") => SYNTAX,
             "with_clause" if first == Some("(") && children.iter().any(is_named_item) => {
@@ -190,6 +198,10 @@ impl<'a> Walk<'a> {
         let column = |column, byte: &u8| if *byte == b'\t' { column / 8 * 8 + 8 } else { column + 1 };
         Some(blank.iter().fold(0, column))
     }
+}
+
+fn is_async(children: &[Node<'_>]) -> bool {
+    children.first().is_some_and(|child| child.kind() == "async")
 }
 
 fn is_named_item(item: &Node<'_>) -> bool {

@@ -23,6 +23,8 @@ const SOUND: &[&str] = &[
     "a[1:2, ...] = {**b, 'c': 1} if False else {1, 2}\n",
     "if 1:\n    x\n\n  # comment\n\n    y\n",
     "f(*a, b=1, *c)\n",
+    "def f():\n    await x\n",
+    "async def f():\n    if a:\n        async for x in y: pass\n    x = lambda: await y\n",
     "x: int = 1\n",
 ];
 
@@ -60,6 +62,13 @@ const BROKEN: &[(&str, usize)] = &[
     ("x = a as b\n", 1),
     ("async def f():\n    await\n", 2),
     ("x.async = 1\n", 1),
+    ("await x\n", 1),
+    ("class A:\n    await x\n", 2),
+    ("async for x in y: pass\n", 1),
+    ("def f():\n    async with x: pass\n", 2),
+    ("def f():\n    return [x async for x in y]\n", 2),
+    ("async def f():\n    def g():\n        async with x: pass\n", 3),
+    ("async def f():\n    class A:\n        async with x: pass\n", 3),
     ("x := 1\n", 1),
     ("f(a=1, 2)\n", 1),
     ("f() = 1\n", 1),
