@@ -32,7 +32,10 @@ pub(super) enum Input {
     /// Somebody has taken its announcement back.
     Withdrawn,
     /// The device has said that it takes an offer, or has taken it: what it reboots for is still to come.
-    Taking,
+    Taking {
+        /// It has taken it, and has something else than before.
+        installed: bool,
+    },
     /// It was left alone with this set, by a keeper before this one.
     Remembered { set: Digest, why: String },
     /// It has said to a keeper before this one that it has this set, and announces no such thing.
@@ -101,8 +104,9 @@ enum Phase {
         /// When it is no longer waited for.
         until: Instant,
     },
-    /// It has another set on trial, which it may confirm without a word.
-    OnTrial {
+    /// Another sender has given it something, for which it reboots, or which it has on trial and may confirm without a
+    /// word.
+    Occupied {
         /// When it is asked again.
         until: Instant,
     },
@@ -180,7 +184,7 @@ impl Duty {
 
     /// Whether it is to say next what became of a set.
     pub(super) fn awaits_word(&self) -> bool {
-        matches!(self.phase, Phase::Rebooting { .. } | Phase::OnTrial { .. })
+        matches!(self.phase, Phase::Rebooting { .. } | Phase::Occupied { .. })
     }
 
     /// What hindered its last delivery on this side, if anything did.
@@ -214,7 +218,12 @@ impl Duty {
                     self.phase = Phase::Idle;
                 }
             }
-            Input::Taking => self.is_back = false,
+            Input::Taking { installed } => {
+                self.is_back = false;
+                if installed && self.phase != Phase::Receiving && self.is_plain() {
+                    self.lose_plain(now);
+                }
+            }
             Input::Remembered { set, why } => {
                 if self.wanted == Some(set) && self.phase == Phase::Idle {
                     self.phase = Phase::LeftAlone { why };
@@ -260,7 +269,7 @@ impl Duty {
         self.awake_at = Some(now);
         self.is_back = true;
         match &self.phase {
-            Phase::Asleep | Phase::OnTrial { .. } | Phase::Pausing { resumes: true, .. } => {
+            Phase::Asleep | Phase::Occupied { .. } | Phase::Pausing { resumes: true, .. } => {
                 self.phase = Phase::Idle;
             }
             Phase::Rebooting { set: installed, .. } => {
@@ -284,15 +293,37 @@ impl Duty {
     /// Somebody else has given it another set. Once in a while that is put right at once; two who do so for ever would
     /// have it boot for ever.
     fn be_replaced(&mut self, now: Instant) {
-        let is_soon =
-            |(_, at): &(u32, Instant)| now.saturating_duration_since(*at) < LONGEST_PAUSE + FIRST_PAUSE;
-        let count = self.replaced.filter(is_soon).map_or(1, |(count, _)| count.saturating_add(1));
-        self.replaced = Some((count, now));
+        let count = self.count_replacement(now);
         if count > REPLACED_AT_ONCE && self.phase != Phase::Receiving {
             let until = now + pause(count - REPLACED_AT_ONCE);
             let why = format!("another sender has replaced its set {count} times in a row");
             self.phase = Phase::Pausing { until, why, resumes: false };
         }
+    }
+
+    /// Somebody else has given a file to one that knows no sets, and announces nothing of it: what it has now is found
+    /// out by an offer, once it is back.
+    fn lose_plain(&mut self, now: Instant) {
+        if self.wanted.is_none() || self.told.take() != self.wanted {
+            return;
+        }
+        let count = self.count_replacement(now);
+        self.phase = if count > REPLACED_AT_ONCE {
+            let until = now + pause(count - REPLACED_AT_ONCE);
+            let why = format!("another sender has replaced its files {count} times in a row");
+            Phase::Pausing { until, why, resumes: false }
+        } else {
+            Phase::Occupied { until: now + FIRST_PAUSE }
+        };
+    }
+
+    /// How often in a row it was replaced, with this time.
+    fn count_replacement(&mut self, now: Instant) -> u32 {
+        let is_soon =
+            |(_, at): &(u32, Instant)| now.saturating_duration_since(*at) < LONGEST_PAUSE + FIRST_PAUSE;
+        let count = self.replaced.filter(is_soon).map_or(1, |(count, _)| count.saturating_add(1));
+        self.replaced = Some((count, now));
+        count
     }
 
     fn end(&mut self, end: End, now: Instant) {
@@ -321,7 +352,7 @@ impl Duty {
             Ended::NotThere
                 if self.awake_at.zip(started_at).is_some_and(|(awake, started)| awake > started) => {}
             Ended::NotThere => self.phase = Phase::Asleep,
-            Ended::Busy => self.phase = Phase::OnTrial { until: now + LONGEST_PAUSE },
+            Ended::Busy => self.phase = Phase::Occupied { until: now + LONGEST_PAUSE },
             // It is still due, and waits for its turn.
             Ended::GaveWay => {}
             Ended::NobodyCame { why } => {
@@ -376,8 +407,8 @@ impl Duty {
             (Standing::Pending, _) => Due::Now,
             (Standing::Failing { .. }, Phase::Pausing { until, .. }) if *until > now => Due::At(*until),
             (Standing::Failing { .. }, _) => Due::Now,
-            (Standing::Rebooting, Phase::OnTrial { until }) if *until > now => Due::At(*until),
-            (Standing::Rebooting, Phase::OnTrial { .. }) => Due::Now,
+            (Standing::Rebooting, Phase::Occupied { until }) if *until > now => Due::At(*until),
+            (Standing::Rebooting, Phase::Occupied { .. }) => Due::Now,
             // One that is not heard of after so many reboots is best left alone.
             (Standing::Rebooting, Phase::Rebooting { until, .. }) if self.failures < self.limit => {
                 if *until > now { Due::At(*until) } else { Due::Now }
@@ -405,7 +436,7 @@ impl Duty {
             Phase::Rebooting { set, .. } if *set == wanted => Standing::Rebooting,
             _ if self.told == Some(wanted) => Standing::InStep,
             Phase::Idle | Phase::Receiving | Phase::Rebooting { .. } => Standing::Pending,
-            Phase::OnTrial { .. } => Standing::Rebooting,
+            Phase::Occupied { .. } => Standing::Rebooting,
             Phase::Asleep => Standing::Asleep,
             Phase::Pausing { why, .. } => Standing::Failing { why: why.clone() },
             Phase::LeftAlone { why } => Standing::LeftAlone { why: why.clone() },

@@ -1,17 +1,20 @@
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::folders::Folders;
 use super::memory::Memory;
 use super::outbox::{LEASES, lease_topic};
-use crate::feed::{Feed, News};
+use crate::feed::{Feed, News, Unreadable};
 use crate::mqtt::{Incoming, Link, LinkError, Message, NotPosted, Post, Qos, Subscription, inbox};
-use crate::wire::{Announcement, DeviceName, State};
+use crate::wire::{Announcement, DeviceName, State, Status};
 
 /// How many messages may wait: the broker sends what it keeps of every device at once when it is asked.
 pub(super) const FLEET: usize = 32 * 1024;
 /// How many messages may wait for the delivery to one device.
 pub(super) const ROUTE: usize = 1024;
+
+/// How many devices without a folder are known by name.
+const WITHOUT: usize = 64;
 
 /// What the devices say that have a folder. Whatever else comes is dropped unread: anybody can invent names.
 pub(super) struct Ear {
@@ -22,6 +25,9 @@ pub(super) struct Ear {
     routes: HashMap<DeviceName, Post<News>>,
     /// What the keeper that hears is called, if one does.
     keeper: Option<String>,
+    /// The first few that have announced themselves and have no folder.
+    without: BTreeSet<DeviceName>,
+    unreadable: Unreadable,
 }
 
 /// One thing that was heard.
@@ -31,8 +37,8 @@ pub(super) enum Said {
     Announced { device: DeviceName, announcement: Announcement, anew: bool },
     /// Somebody has taken a device's announcement back.
     Withdrawn { device: DeviceName },
-    /// A device has said what it does with an offer; `takes`: that it takes it, or has taken it.
-    Answered { device: DeviceName, takes: bool },
+    /// A device has said what it does with an offer; `is_unchanged`: that it has what is offered.
+    Answered { device: DeviceName, state: State, is_unchanged: bool },
     /// What a keeper has noted of a device; None: nothing any more.
     Remembered { device: DeviceName, memory: Option<Memory> },
     /// A keeper of this name has noted something of a device that has no folder.
@@ -74,13 +80,25 @@ impl Ear {
             }
             subscribed => subscribed?,
         };
-        Ok(Self { subscription, folders, routes: HashMap::new(), keeper })
+        Ok(Self {
+            subscription,
+            folders,
+            routes: HashMap::new(),
+            keeper,
+            without: BTreeSet::new(),
+            unreadable: Unreadable::default(),
+        })
     }
 
     /// Heeds those that have a folder now, and no others.
     pub(super) fn heed(&mut self, folders: &Arc<Folders>) {
         self.folders = Arc::clone(folders);
         self.routes.retain(|device, _| folders.devices.contains_key(device));
+    }
+
+    /// Devices that have announced themselves and have no folder, or the first few of them.
+    pub(super) fn without_folder(&self) -> &BTreeSet<DeviceName> {
+        &self.without
     }
 
     /// What is heard next, which may be of no use; None once the link is closed. Cancel safe.
@@ -128,23 +146,26 @@ impl Ear {
     fn of_device(&mut self, message: &Message) -> Option<Said> {
         let (device, last) = DeviceName::from_topic(&message.topic)?;
         if !self.folders.devices.contains_key(&device) {
+            if last == "device" && !message.payload.is_empty() && self.without.len() < WITHOUT {
+                self.without.insert(device);
+                return None;
+            }
             let keeper = self.keeper.as_ref().filter(|_| last == "keeper")?;
             let is_own = Memory::parse(&message.payload)?.keeper.as_ref() == Some(keeper);
             return is_own.then_some(Said::Odd { device });
         }
         match last {
             "status" => {
-                let news = News::status(message)?;
-                let takes = matches!(&news, News::Status(status)
-                    if matches!(status.state, State::Receiving | State::Installed));
+                let news = News::status(message, &mut self.unreadable)?;
+                let News::Status(status) = &news else { return None };
+                let (state, is_unchanged) = (status.state, status.detail == Status::UNCHANGED);
                 self.pass(&device, || news);
-                Some(Said::Answered { device, takes })
+                Some(Said::Answered { device, state, is_unchanged })
             }
             "device" if message.payload.is_empty() => Some(Said::Withdrawn { device }),
             "device" => {
-                let News::Announcement { announcement, retained } = News::announcement(message)? else {
-                    return None;
-                };
+                let news = News::announcement(message, &mut self.unreadable)?;
+                let News::Announcement { announcement, retained } = news else { return None };
                 self.pass(&device, || News::Announcement { announcement: announcement.clone(), retained });
                 Some(Said::Announced { device, announcement: *announcement, anew: !retained })
             }
@@ -177,7 +198,7 @@ mod tests {
     use crate::mqtt::{LinkConfig, Protocol, played::played};
 
     #[tokio::test]
-    async fn whoever_takes_an_offer_or_has_taken_it_says_so_and_nobody_else() {
+    async fn what_a_device_says_of_an_offer_is_heard_of_those_with_a_folder() {
         let (broker, playing) = played(async |mut client| {
             for _ in 0..4 {
                 client.subscribed().await;
@@ -199,9 +220,9 @@ mod tests {
         folders.devices = devices;
         let mut ear = Ear::open(&link, Arc::new(folders), None).await.unwrap();
         assert!(ear.next().await.unwrap().is_none());
-        for expected in [true, true, false, false] {
+        for expected in [State::Receiving, State::Installed, State::Failed, State::RolledBack] {
             let said = ear.next().await.unwrap();
-            assert!(matches!(said, Some(Said::Answered { takes, .. }) if takes == expected), "{said:?}");
+            assert!(matches!(said, Some(Said::Answered { state, .. }) if state == expected), "{said:?}");
         }
         drop(playing.await.unwrap());
     }

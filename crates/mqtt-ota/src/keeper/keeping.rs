@@ -22,6 +22,7 @@ use super::error::KeeperError;
 use super::folders::Folders;
 use super::lease::Lease;
 use super::lookout::{Lookout, Sight};
+use super::memory::Memory;
 use super::options::KeeperOptions;
 use super::others::Others;
 use super::outbox::Outbox;
@@ -281,12 +282,19 @@ impl Keeping {
                 tracing::info!("{name}: back online with its set");
             }
         }
-        // What is known of one whose folder is unclear may be about the set that it is to have; and what is noted of one
-        // that another keeper has is that one's.
-        if device.is_unclear || device.elsewhere.is_some() || !self.lease.is_held() {
+        // What is known of one whose folder is unclear may be about the set that it is to have; one that has not announced
+        // itself may only not be heard; and what is noted of one that another keeper has is that one's.
+        let is_unclear = device.is_unclear || device.duty.announced().is_none();
+        if is_unclear || device.elsewhere.is_some() || !self.lease.is_held() {
             return;
         }
         let memory = device.to_remember(self.outbox.keeper(), standing);
+        self.note(name, memory);
+    }
+
+    /// Notes what others may want to know of a device; None: nothing any more.
+    fn note(&mut self, name: &DeviceName, memory: Option<Memory>) {
+        let Some(device) = self.devices.get_mut(name) else { return };
         let is_known = match (&memory, &device.memory) {
             (Some(new), Some(old)) => new.is_like(old),
             (None, None) => true,

@@ -28,6 +28,9 @@ fn ended(number: u8, result: Ended) -> Input {
     Input::Ended(End { set: set(number), result, advanced: false })
 }
 
+const TAKING: Input = Input::Taking { installed: false };
+const TAKEN: Input = Input::Taking { installed: true };
+
 fn failed() -> Ended {
     Ended::Failed { why: "weak".to_owned(), may_pass: true }
 }
@@ -64,17 +67,17 @@ async fn what_was_installed_is_not_sent_again_while_the_device_reboots() {
 async fn a_device_that_is_back_before_its_word_is_understood_is_not_waited_for() {
     let now = Instant::now();
     let plain = || announces("v=1", true);
-    let start = || [Input::Wanted(Some(set(1))), plain(), Input::Started, Input::Taking];
+    let start = || [Input::Wanted(Some(set(1))), plain(), Input::Started, TAKING];
     let back = after(now, start().into_iter().chain([plain(), ended(1, Ended::Installed)]));
     assert_eq!((back.due(now), back.standing()), (Due::Never, Standing::InStep));
     // It had lost its connection, and goes on.
-    let lost = [plain(), Input::Taking, ended(1, Ended::Installed)];
+    let lost = [plain(), TAKING, ended(1, Ended::Installed)];
     let mut lost = after(now, start().into_iter().chain(lost));
     assert_eq!((lost.due(now), lost.standing()), (Due::At(now + LONGEST_BOOT), Standing::Rebooting));
     lost.step(plain(), now);
     assert_eq!((lost.due(now), lost.standing()), (Due::Never, Standing::InStep));
     // So had this one, and it says the rest at once.
-    let rest = [plain(), Input::Taking, Input::Taking, ended(1, Ended::Installed)];
+    let rest = [plain(), TAKING, TAKING, ended(1, Ended::Installed)];
     let rest = after(now, start().into_iter().chain(rest));
     assert_eq!(rest.standing(), Standing::Rebooting);
 }
@@ -101,6 +104,38 @@ async fn a_set_that_is_replaced_is_put_back_at_once_but_not_for_ever() {
     now += 2 * LONGEST_PAUSE;
     duty.step(has(2), now);
     assert_eq!(duty.due(now), Due::Now);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_of_single_files_that_takes_a_file_from_somebody_else_is_looked_at_once_it_is_back() {
+    let mut now = Instant::now();
+    let plain = || announces("v=1", true);
+    let start =
+        [Input::Wanted(Some(set(1))), plain(), Input::Started, TAKING, TAKEN, ended(1, Ended::Unchanged)];
+    let mut duty = after(now, start);
+    assert_eq!(duty.standing(), Standing::InStep, "that was our file");
+    duty.step(TAKING, now);
+    assert_eq!(duty.standing(), Standing::InStep, "it has not taken it yet");
+    duty.step(TAKEN, now);
+    assert_eq!((duty.due(now), duty.standing()), (Due::At(now + FIRST_PAUSE), Standing::Rebooting));
+    duty.step(plain(), now);
+    assert_eq!(duty.due(now), Due::Now, "it is back");
+    let mut pauses = Vec::new();
+    for _ in 0..5 {
+        for input in [Input::Started, ended(1, Ended::Unchanged), TAKEN] {
+            duty.step(input, now);
+        }
+        let Due::At(at) = duty.due(now) else { panic!("{duty:?}") };
+        pauses.push((at - now).as_secs());
+        now = at;
+        assert_eq!(duty.due(now), Due::Now, "it needs no reboot for everything");
+    }
+    assert_eq!(pauses, [10, 10, 20, 40, 80]);
+    // One that announces its set says in its next announcement what it has.
+    let mut knows_sets = after(now, [Input::Wanted(Some(set(1))), has(1), TAKEN]);
+    assert_eq!(knows_sets.standing(), Standing::InStep);
+    knows_sets.step(nothing(), now);
+    assert_eq!(knows_sets.standing(), Standing::Pending);
 }
 
 #[tokio::test(start_paused = true)]
@@ -369,7 +404,7 @@ fn any_input() -> impl Strategy<Value = Input> {
         number().prop_map(|number| Input::Remembered { set: set(number), why: String::new() }),
         Just(Input::Missed),
         Just(Input::Withdrawn),
-        Just(Input::Taking),
+        any::<bool>().prop_map(|installed| Input::Taking { installed }),
         Just(Input::Started),
         (number(), result, any::<bool>()).prop_map(|(number, result, advanced)| Input::Ended(End {
             set: set(number),
@@ -399,7 +434,7 @@ proptest! {
                 Input::Wanted(set) => wanted = *set,
                 Input::Announced { announcement, .. } => said = Some(announcement.clone()),
                 Input::Withdrawn => said = None,
-                Input::Taking | Input::Remembered { .. } | Input::Told { .. } | Input::Missed => {}
+                Input::Taking { .. } | Input::Remembered { .. } | Input::Told { .. } | Input::Missed => {}
             }
             duty.step(input, now);
             if duty.due(now) != Due::Never {

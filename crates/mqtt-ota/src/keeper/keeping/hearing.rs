@@ -8,7 +8,7 @@ use super::Keeping;
 use crate::keeper::duty::Input;
 use crate::keeper::ear::{Ear, ROUTE, Said};
 use crate::keeper::words::short;
-use crate::wire::DeviceName;
+use crate::wire::{DeviceName, State};
 
 /// How often it is said that messages were missed.
 const MISSED_PAUSE: Duration = Duration::from_secs(10);
@@ -85,13 +85,18 @@ impl Keeping {
                 let Some(device) = self.devices.get_mut(&name) else { return };
                 device.duty.step(Input::Withdrawn, Instant::now());
                 self.consider(&name, false);
+                if self.lease.is_held() {
+                    self.note(&name, None);
+                }
             }
-            Said::Answered { device: name, takes } => {
+            Said::Answered { device: name, state, is_unchanged } => {
                 self.slots.spoke(&name);
                 let Some(device) = self.devices.get_mut(&name) else { return };
                 device.heard = Some(SystemTime::now());
-                if takes {
-                    device.duty.step(Input::Taking, Instant::now());
+                if matches!(state, State::Receiving | State::Installed) {
+                    let installed = state == State::Installed && !is_unchanged;
+                    device.duty.step(Input::Taking { installed }, Instant::now());
+                    self.consider(&name, false);
                 }
             }
             Said::Announced { device: name, announcement, anew } => {
