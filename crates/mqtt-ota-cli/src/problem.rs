@@ -216,7 +216,9 @@ impl From<PayloadError> for Problem {
             PayloadError::Open { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 "this user may not read it: change its permissions, or be its owner"
             }
-            PayloadError::NotAFile { folder: true, .. } => "name the files in it",
+            PayloadError::NotAFile { folder: true, .. } => {
+                "name the files in it; `mqtt-ota sync` sends a folder with all that is in it"
+            }
             PayloadError::NotAFile { .. } => {
                 "only files can be sent, as they are read more than once: copy it to one"
             }

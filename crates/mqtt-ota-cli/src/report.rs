@@ -40,6 +40,18 @@ pub(crate) struct Track {
     question: OnceLock<String>,
     /// Connections that broke.
     dropped: AtomicUsize,
+    /// The device has it, and the end has not been shown yet.
+    is_installed: AtomicBool,
+}
+
+/// Ctrl-C while the device boots does not undo what it has said.
+impl Drop for Track {
+    fn drop(&mut self) {
+        if *self.is_installed.get_mut() && !self.printer.json() {
+            let what = "installed; whether the device came back online is not known";
+            self.printer.result(&self.about().plain(what));
+        }
+    }
 }
 
 impl Track {
@@ -61,13 +73,15 @@ impl Track {
             last_progress: Mutex::default(),
             dropped: AtomicUsize::new(0),
             heard: AtomicBool::new(false),
+            is_installed: AtomicBool::new(false),
             question: OnceLock::new(),
         }
     }
 
     /// Calls it something else than its name on the device.
-    pub(crate) fn called(self, label: impl Into<String>) -> Self {
-        Self { label: label.into(), ..self }
+    pub(crate) fn called(mut self, label: impl Into<String>) -> Self {
+        self.label = label.into();
+        self
     }
 
     /// Whether the device was ever heard of.
@@ -94,6 +108,9 @@ impl Track {
     pub(crate) fn event(&self, event: &Event) {
         if !matches!(event, Event::Listening { .. } | Event::Offered { .. } | Event::Retrying { .. }) {
             self.heard.store(true, Ordering::Relaxed);
+        }
+        if matches!(event, Event::Installed) {
+            self.is_installed.store(true, Ordering::Relaxed);
         }
         if self.printer.json() {
             if !self.is_too_soon(event) {
@@ -212,8 +229,9 @@ impl Track {
         }
     }
 
-    /// Tells of the lost connections that had no line.
-    fn count_dropped(&self) {
+    /// Tells of the lost connections that had no line: the end is shown next.
+    fn ends(&self) {
+        self.is_installed.store(false, Ordering::Relaxed);
         let more = self.dropped.load(Ordering::Relaxed).saturating_sub(LOST_CONNECTIONS);
         if more > 0 && !self.printer.json() {
             self.printer.note(&self.about().plain(format!("and {} more broke", count(more, "connection"))));
@@ -222,7 +240,7 @@ impl Track {
 
     /// Shows what it came to. `ok`: whether this counts as done.
     pub(crate) fn done(&self, result: &Result<Report, SendError>, ok: bool, rebooting: bool) {
-        self.count_dropped();
+        self.ends();
         if self.printer.json() {
             self.record(Some(match result {
                 Ok(report) => Step::result(report, self.bytes, ok).hinting(self.hint(&report.outcome)),
@@ -241,7 +259,7 @@ impl Track {
 
     /// The same of a set.
     pub(crate) fn set_done(&self, result: &Result<SyncReport, SendError>, ok: bool, rebooting: bool) {
-        self.count_dropped();
+        self.ends();
         if self.printer.json() {
             self.record(Some(match result {
                 Ok(report) => Step::set_result(report, ok).hinting(self.hint(&report.report.outcome)),

@@ -10,11 +10,14 @@ mod imports;
 mod python;
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::task::spawn_blocking;
 
 pub(crate) use self::fold::folded;
+#[cfg(feature = "keeper")]
+pub(crate) use self::ignore::is_no_devices;
 pub(crate) use self::ignore::walk;
 pub use self::ignore::{IGNORED, LeftOut};
 use crate::payload::{Payload, PayloadError};
@@ -30,6 +33,8 @@ pub struct Findings(Arc<[Finding]>);
 pub struct Finding {
     /// The file's path on the device.
     pub path: DevicePath,
+    /// The name of the sender's own file, where it is another one.
+    pub file: Option<String>,
     /// What is wrong with it.
     pub flaw: Flaw,
 }
@@ -119,10 +124,12 @@ impl Findings {
     ) -> Result<Self, PayloadError> {
         let mut found = Vec::new();
         for (path, payload) in files.clone() {
+            let own = Some(payload.name()).filter(|name| !Path::new(path.as_str()).ends_with(name));
+            let of = |flaw| Finding { path: path.clone(), file: own.map(str::to_owned), flaw };
             let flaws = payload.flaws(path).await?;
-            found.extend(flaws.iter().map(|flaw| Finding { path: path.clone(), flaw: flaw.clone() }));
+            found.extend(flaws.iter().cloned().map(of));
             if path.as_str() == "main.py" && payload.len() == 0 {
-                found.push(Finding { path: path.clone(), flaw: Flaw::Empty });
+                found.push(of(Flaw::Empty));
             }
         }
         let paths = files.map(|(path, _)| path);
@@ -196,7 +203,8 @@ impl fmt::Display for Refused {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.path, self.flaw)
+        let name = self.file.as_deref().unwrap_or(self.path.as_str());
+        write!(f, "{name}{}", self.flaw)
     }
 }
 

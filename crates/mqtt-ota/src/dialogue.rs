@@ -91,10 +91,12 @@ pub(crate) struct Dialogue {
     /// All that was asked for last was sent.
     served: bool,
     position: u64,
-    /// How often the device has started anew since it got any further.
+    /// How often the device has announced itself since it got any further: after a restart, or because it was asked.
+    announced: u32,
+    /// It has done so since it last asked for something.
+    may_have_restarted: bool,
+    /// How often it has begun again after that.
     restarts: u32,
-    /// How often it has announced itself and has not come for the offer yet.
-    wakes: u32,
     dropped: Option<DropCause>,
 }
 
@@ -120,8 +122,9 @@ impl Dialogue {
             asked: None,
             served: false,
             position: 0,
+            announced: 0,
+            may_have_restarted: false,
             restarts: 0,
-            wakes: 0,
             dropped: None,
         }
     }
@@ -140,12 +143,9 @@ impl Dialogue {
                 }
             }
             Input::AnnouncedAnew(announcement) => {
-                match self.patience() {
-                    Patience::Contact => self.wakes += 1,
-                    Patience::Silence => self.restarts += 1,
-                }
-                let outcome = self.announced(announcement);
-                return outcome.or_else(|| (self.restarts > RESTARTS).then(|| self.expired(waited)));
+                self.announced += 1;
+                self.may_have_restarted = self.patience() == Patience::Silence;
+                return self.outcome_of(announcement);
             }
             Input::Status(status) => {
                 let is_answer = self.is_answered_by(&status);
@@ -157,13 +157,20 @@ impl Dialogue {
                 }
             }
             Input::Asked(what) => {
+                if self.asked.is_none() {
+                    self.announced = 0;
+                }
                 self.asked = self.asked.max(Some(what));
                 self.served = false;
+                self.restarts += u32::from(replace(&mut self.may_have_restarted, false));
+                if self.restarts > RESTARTS {
+                    return Some(self.expired(waited));
+                }
             }
             Input::Progress { position } => {
                 if position > self.position {
                     self.position = position;
-                    self.restarts = 0;
+                    (self.announced, self.restarts) = (0, 0);
                 }
             }
             Input::Sent => {
@@ -184,11 +191,7 @@ impl Dialogue {
     /// Whether the time of [`Dialogue::patience`] begins anew when the device announces itself now. One that does so
     /// again and again, and never comes or gets any further, is not waited for without end.
     pub(crate) fn has_time_anew(&self) -> bool {
-        let count = match self.patience() {
-            Patience::Contact => self.wakes,
-            Patience::Silence => self.restarts,
-        };
-        count < RESTARTS
+        self.announced < RESTARTS
     }
 
     /// Whether the broker says that the device is not there, and it is waited for.
@@ -230,7 +233,7 @@ impl Dialogue {
     }
 
     /// A set's device says in its announcement what became of it, and so to a sender that has lost its status.
-    fn announced(&self, announcement: Announcement) -> Option<Outcome> {
+    fn outcome_of(&self, announcement: Announcement) -> Option<Outcome> {
         let Subject { digest, is_set: true, dry_run: false, .. } = self.subject else { return None };
         let is_there = announcement.set.and_then(InstalledSet::digest) == Some(digest);
         if is_there && !self.was_there {
@@ -406,13 +409,22 @@ mod tests {
     #[test]
     fn a_device_that_crashes_at_each_try_is_offered_to_no_longer_unless_it_gets_further() {
         let anew = || Input::AnnouncedAnew(Announcement::parse(BEFORE.as_bytes()).unwrap());
-        let crashes = |count: usize| (0..count).map(move |_| anew());
+        let crashes = |count: usize| (0..count).flat_map(move |_| [anew(), MANIFEST, FILES]);
         let starts = || [ACK, FILES, Dropped(DropCause::Closed)].into_iter();
         assert_eq!(run(starts().chain(crashes(3))), None);
-        assert!(matches!(run(starts().chain(crashes(4))), Some(Outcome::Interrupted { .. })));
+        let fourth = crashes(3).chain([anew(), MANIFEST]);
+        assert!(matches!(run(starts().chain(fourth)), Some(Outcome::Interrupted { .. })));
         let further = (1..9).flat_map(|position| crashes(2).chain([Progress { position }]));
         assert_eq!(run(starts().chain(further)), None);
-        assert_eq!(run([ACK].into_iter().chain(crashes(9))), None);
+    }
+
+    #[test]
+    fn a_device_that_is_asked_to_announce_itself_has_not_restarted() {
+        let anew = || (0..20).map(|_| Input::AnnouncedAnew(Announcement::parse(BEFORE.as_bytes()).unwrap()));
+        let installed = [status(State::Installed, "")];
+        let inputs =
+            [ACK].into_iter().chain(anew()).chain([MANIFEST]).chain(anew()).chain([FILES]).chain(anew());
+        assert_eq!(run(inputs.chain(installed)), Some(Outcome::Installed));
     }
 
     #[test]

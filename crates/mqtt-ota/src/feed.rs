@@ -1,3 +1,5 @@
+use std::fmt::Display;
+use std::mem::take;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ enum Source {
         subscription: Subscription,
         announcement_topic: String,
         status_topic: String,
+        unreadable: Unreadable,
     },
     /// Somebody listens to many devices, and passes on what this one says.
     #[cfg_attr(not(feature = "keeper"), expect(dead_code, reason = "only the keeper does"))]
@@ -67,7 +70,8 @@ impl Feed {
         let filters =
             [(announcement_topic.as_str(), Qos::AtMostOnce), (status_topic.as_str(), Qos::AtLeastOnce)];
         let subscription = link.subscribe(&filters, BACKLOG).await?;
-        let mut feed = Self::new(Source::Own { subscription, announcement_topic, status_topic });
+        let unreadable = Unreadable::default();
+        let mut feed = Self::new(Source::Own { subscription, announcement_topic, status_topic, unreadable });
         feed.catch_up();
         Ok(feed)
     }
@@ -105,8 +109,8 @@ impl Feed {
     pub(crate) async fn next(&mut self) -> Option<Heard> {
         loop {
             let news = match &mut self.source {
-                Source::Own { subscription, announcement_topic, status_topic } => {
-                    News::of(subscription.next().await?, announcement_topic, status_topic)
+                Source::Own { subscription, announcement_topic, status_topic, unreadable } => {
+                    News::of(subscription.next().await?, announcement_topic, status_topic, unreadable)
                 }
                 Source::Routed(news) => Some(news.next().await?),
             };
@@ -120,9 +124,9 @@ impl Feed {
     pub(crate) fn catch_up(&mut self) {
         loop {
             let news = match &mut self.source {
-                Source::Own { subscription, announcement_topic, status_topic } => {
+                Source::Own { subscription, announcement_topic, status_topic, unreadable } => {
                     let Some(incoming) = subscription.try_next() else { return };
-                    News::of(incoming, announcement_topic, status_topic)
+                    News::of(incoming, announcement_topic, status_topic, unreadable)
                 }
                 Source::Routed(news) => match news.try_next() {
                     Some(news) => Some(news),
@@ -163,6 +167,7 @@ impl News {
         incoming: Incoming<Message>,
         announcement_topic: &str,
         status_topic: &str,
+        unreadable: &mut Unreadable,
     ) -> Option<Incoming<Self>> {
         let message = match incoming {
             Incoming::Message(message) => message,
@@ -171,9 +176,9 @@ impl News {
             Incoming::Reconnected => return Some(Incoming::Reconnected),
         };
         let news = if message.topic == status_topic {
-            Self::status(&message)
+            Self::status(&message, unreadable)
         } else if message.topic == announcement_topic {
-            Self::announcement(&message)
+            Self::announcement(&message, unreadable)
         } else {
             None
         };
@@ -181,26 +186,70 @@ impl News {
     }
 
     /// Nothing where it cannot be read, or was kept by the broker and should not have been.
-    pub(crate) fn status(message: &Message) -> Option<Self> {
+    pub(crate) fn status(message: &Message, unreadable: &mut Unreadable) -> Option<Self> {
         if message.retained {
             return None;
         }
-        let topic = &message.topic;
         let status = Status::parse(&message.payload);
-        let status = status.inspect_err(|error| tracing::warn!(topic, %error, "a status cannot be read"));
+        let status = status.inspect_err(|error| unreadable.say("a status", message, error));
         status.ok().map(|status| Self::Status(Box::new(status)))
     }
 
     /// Nothing where it cannot be read, or takes an announcement back.
-    pub(crate) fn announcement(message: &Message) -> Option<Self> {
+    pub(crate) fn announcement(message: &Message, unreadable: &mut Unreadable) -> Option<Self> {
         if message.payload.is_empty() {
             return None;
         }
-        let Message { topic, payload, retained } = message;
-        let announcement = Announcement::parse(payload);
+        let announcement = Announcement::parse(&message.payload);
         let announcement =
-            announcement.inspect_err(|error| tracing::warn!(topic, %error, "an announcement cannot be read"));
-        let retained = *retained;
+            announcement.inspect_err(|error| unreadable.say("an announcement", message, error));
+        let retained = message.retained;
         announcement.ok().map(|read| Self::Announcement { announcement: Box::new(read), retained })
+    }
+}
+
+/// What is said of messages that cannot be read: now and then, as anybody can publish any number of them.
+#[derive(Debug, Default)]
+pub(crate) struct Unreadable {
+    said_at: Option<Instant>,
+    /// How many came since.
+    more: u64,
+}
+
+impl Unreadable {
+    /// How long it is silent after it has said something.
+    const PAUSE: Duration = Duration::from_secs(10);
+
+    fn say(&mut self, what: &str, message: &Message, error: &impl Display) {
+        let now = Instant::now();
+        if self.said_at.is_some_and(|at| now < at + Self::PAUSE) {
+            self.more += 1;
+            return;
+        }
+        self.said_at = Some(now);
+        let (topic, more) = (&message.topic, take(&mut self.more));
+        tracing::warn!(topic, %error, more_since_last_time = more, "{what} cannot be read");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_be_read_is_said_now_and_then() {
+        let message = |payload: &'static str| Message {
+            topic: "LAMP/OTA/status".to_owned(),
+            payload: payload.into(),
+            retained: false,
+        };
+        let mut unreadable = Unreadable::default();
+        for _ in 0..1_000 {
+            assert!(News::status(&message("nonsense"), &mut unreadable).is_none());
+        }
+        assert_eq!(unreadable.more, 999);
+        tokio::time::advance(Unreadable::PAUSE).await;
+        assert!(News::announcement(&message("nonsense"), &mut unreadable).is_none());
+        assert_eq!(unreadable.more, 0, "they were counted in what was said");
     }
 }

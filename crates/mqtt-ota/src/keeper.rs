@@ -66,7 +66,7 @@ pub use options::KeeperOptions;
 pub use role::{Role, Roles};
 pub use settings::{SETTINGS_FILE, SettingsError};
 pub use standing::Standing;
-pub use status::{DeviceStatus, status};
+pub use status::{DeviceStatus, FolderStatus, status};
 pub use window::{Window, WindowError, ZoneError};
 
 /// How long a goodbye may take.

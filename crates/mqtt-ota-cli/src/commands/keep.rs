@@ -58,6 +58,10 @@ async fn keep(
         Ok(problem) => Err(problem),
         Err(signal) => {
             let _ = tokio::time::timeout(GOODBYE, keeper.stop()).await;
+            printer.note(
+                &Line::new()
+                    .plain("stopped: what was under way is given up, and its device keeps what it had"),
+            );
             Ok(signal.into())
         }
     }

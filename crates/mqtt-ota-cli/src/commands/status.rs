@@ -2,7 +2,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
-use mqtt_ota::keeper::{DeviceStatus, Standing};
+use mqtt_ota::keeper::{DeviceStatus, FolderStatus, Standing};
 use mqtt_ota::wire::DeviceName;
 use mqtt_ota::{Config, Sender, keeper};
 use serde::Serialize;
@@ -33,14 +33,14 @@ async fn show(args: &Status, settings: &Settings, printer: &Printer) -> Result<E
             let sender = Sender::connect(broker, Config::default())
                 .await
                 .map_err(|error| Problem::from(error).with_settings(settings))?;
-            let devices = keeper::status(&sender, folder, args.name.as_deref()).await?;
-            let questions = questions(&devices, &Neighbours::new(&sender, settings)).await;
+            let status = keeper::status(&sender, folder, args.name.as_deref()).await?;
+            let questions = questions(&status.devices, &Neighbours::new(&sender, settings)).await;
             sender.close().await;
-            Ok::<_, Problem>((devices, questions))
+            Ok::<_, Problem>((status, questions))
         })
         .await;
-    let Ok(devices) = asked else { return Ok(Exit::Interrupted) };
-    let (devices, questions) = devices?;
+    let Ok(answer) = asked else { return Ok(Exit::Interrupted) };
+    let (FolderStatus { devices, keeper, is_kept, .. }, questions) = answer?;
     if printer.json() {
         for device in &devices {
             let why = why(device, &questions);
@@ -50,6 +50,13 @@ async fn show(args: &Status, settings: &Settings, printer: &Printer) -> Result<E
         printer.note(&Line::new().plain(format!("there is no device's folder in {}", folder.display())));
     } else {
         print(&devices, &questions, printer);
+    }
+    if !is_kept {
+        let what = format!(
+            "no keeper called {keeper} is at work at {}: nothing is sent by itself; `mqtt-ota keep` is one",
+            settings.broker.value
+        );
+        printer.note(&Line::new().plain(what));
     }
     printer.finish()?;
     let is_fine = |device: &DeviceStatus| {

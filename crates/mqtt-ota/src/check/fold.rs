@@ -13,7 +13,7 @@ pub(super) fn clashes<'a>(paths: impl Iterator<Item = &'a DevicePath> + Clone) -
     let mut files: BTreeMap<String, &DevicePath> = BTreeMap::new();
     let mut found = Vec::new();
     let mut clash = |path: &DevicePath, with: &DevicePath| {
-        found.push(Finding { path: path.clone(), flaw: Flaw::Clash { with: with.to_string() } });
+        found.push(Finding { path: path.clone(), file: None, flaw: Flaw::Clash { with: with.to_string() } });
     };
     for path in paths.clone() {
         let name = folded(path.as_str());

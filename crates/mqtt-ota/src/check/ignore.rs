@@ -1,5 +1,7 @@
 //! Which files of a folder are left out.
 
+#[cfg(feature = "keeper")]
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -65,6 +67,12 @@ pub(crate) fn walk(folder: &Path, most: usize) -> Result<Walked, SetError> {
     let mut walk = Walk { root: folder, most, walked: Walked::default() };
     walk.folder(folder, &mut Vec::new())?;
     Ok(walk.walked)
+}
+
+/// Whether a folder of this name holds nothing for a device, wherever it is: hidden, or on the list [`IGNORED`].
+#[cfg(feature = "keeper")]
+pub(crate) fn is_no_devices(name: &OsStr) -> bool {
+    left_out(Path::new(""), Path::new(name), true, &[]).is_some()
 }
 
 struct Walk<'a> {

@@ -37,7 +37,7 @@ pub(super) fn hidden<'a>(paths: impl Iterator<Item = &'a DevicePath> + Clone) ->
         let in_root = package.strip_prefix(LIB).filter(|name| !name.contains('/'));
         let by = taken_by(module, text).or_else(|| taken_by(in_root?, text));
         if let Some(by) = by {
-            found.push(Finding { path: path.clone(), flaw: Flaw::Hidden { by } });
+            found.push(Finding { path: path.clone(), file: None, flaw: Flaw::Hidden { by } });
         }
     }
     found

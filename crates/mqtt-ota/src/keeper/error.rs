@@ -45,7 +45,7 @@ impl KeeperError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Unheard { topic } | Self::Broker(LinkError::PublishRefused { topic, .. }) => Some(format!(
-                "the broker's access list has to let this user read and write {topic} (in Mosquitto: `topic readwrite {LEASES}+`)"
+                "the broker's access list has to let this user read and write {topic} (in Mosquitto: `topic readwrite {LEASES}+`); docs/broker.md lists what else a keeper needs"
             )),
             Self::Broker(error) => error.hint(),
             other => other.plain_hint().map(str::to_owned),

@@ -41,6 +41,18 @@ pub struct DeviceStatus {
     pub problem: Option<Arc<FolderError>>,
 }
 
+/// How the devices of a folder stand.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct FolderStatus {
+    /// Each of them, by name.
+    pub devices: Vec<DeviceStatus>,
+    /// The name of the folder's keeper.
+    pub keeper: String,
+    /// Whether a keeper of this name says that it is at work. One that was killed has not taken that back.
+    pub is_kept: bool,
+}
+
 /// How the devices stand that have a folder in `root`, by what they announce and what a keeper has noted. No
 /// keeper need run. `keeper`: what the keeper of this folder is called; `None`: as the folder is.
 ///
@@ -52,7 +64,7 @@ pub async fn status(
     sender: &Sender,
     root: impl AsRef<Path>,
     keeper: Option<&str>,
-) -> Result<Vec<DeviceStatus>, KeeperError> {
+) -> Result<FolderStatus, KeeperError> {
     let path = path::absolute(root.as_ref()).unwrap_or_else(|_| root.as_ref().to_owned());
     let keeper = keeper.map_or_else(|| name_of(&path), str::to_owned);
     let algorithms = BTreeSet::from([Algorithm::Sha1, Algorithm::Sha256]);
@@ -63,19 +75,18 @@ pub async fn status(
     for stray in &folders.strays {
         tracing::warn!(error = stray.as_ref() as &dyn std::error::Error, "a folder is no device's");
     }
-    let Gathered { mut announced, mut remembered, at_work, .. } = gather(sender, &folders).await?;
+    let Gathered { mut announced, mut remembered, at_work, .. } = gather(sender, &folders, &keeper).await?;
     let is_elsewhere = |memory: &Memory| {
         memory.keeper.as_ref().is_some_and(|name| *name != keeper && at_work.contains(name))
     };
-    Ok(folders
-        .devices
-        .iter()
-        .map(|(device, kept)| {
-            let (announcement, memory) = (announced.remove(device), remembered.remove(device));
-            let is_elsewhere = memory.as_ref().is_some_and(is_elsewhere);
-            stand(device.clone(), kept.clone(), announcement, memory, is_elsewhere)
-        })
-        .collect())
+    let devices = folders.devices.iter().map(|(device, kept)| {
+        let (announcement, memory) = (announced.remove(device), remembered.remove(device));
+        let is_elsewhere = memory.as_ref().is_some_and(is_elsewhere);
+        stand(device.clone(), kept.clone(), announcement, memory, is_elsewhere)
+    });
+    let devices = devices.collect();
+    let is_kept = at_work.contains(&keeper);
+    Ok(FolderStatus { devices, keeper, is_kept })
 }
 
 /// What the broker keeps of those that have a folder.
@@ -83,7 +94,7 @@ pub async fn status(
 struct Gathered {
     announced: HashMap<DeviceName, Announcement>,
     remembered: HashMap<DeviceName, Memory>,
-    /// The keepers that are at work, of those that have such a device.
+    /// The keepers that say that they are at work.
     at_work: BTreeSet<String>,
     /// More came at once than there was room for.
     is_partial: bool,
@@ -93,7 +104,7 @@ struct Gathered {
 const KEEPERS: usize = 256;
 
 /// Hears what the broker keeps; of whom it does not say anything by itself, it is asked for.
-async fn gather(sender: &Sender, folders: &Arc<Folders>) -> Result<Gathered, KeeperError> {
+async fn gather(sender: &Sender, folders: &Arc<Folders>, keeper: &str) -> Result<Gathered, KeeperError> {
     let mut ear = Ear::open(sender.link(), Arc::clone(folders), None).await?;
     let mut gathered = Gathered::default();
     hear_all(&mut ear, &mut gathered).await?;
@@ -104,8 +115,12 @@ async fn gather(sender: &Sender, folders: &Arc<Folders>) -> Result<Gathered, Kee
         hear_all(&mut ear, &mut gathered).await?;
     }
     let keepers = gathered.remembered.values().filter_map(|memory| memory.keeper.clone());
-    let keepers: BTreeSet<_> =
-        keepers.filter(|name| !gathered.at_work.contains(name)).take(KEEPERS).collect();
+    let keepers: BTreeSet<_> = [keeper.to_owned()]
+        .into_iter()
+        .chain(keepers)
+        .filter(|name| !gathered.at_work.contains(name))
+        .take(KEEPERS)
+        .collect();
     if !keepers.is_empty() {
         roll_call::ask_for_leases(sender, keepers.iter().map(String::as_str)).await?;
         hear_all(&mut ear, &mut gathered).await?;

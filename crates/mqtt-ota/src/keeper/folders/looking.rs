@@ -9,6 +9,7 @@ use super::shared::{Owner, Shared};
 use super::stale::Stale;
 use super::suspects::{Open, Suspects, identity};
 use super::{Before, FolderError, Folders};
+use crate::check::is_no_devices;
 use crate::keeper::checkout::{Checkout, Checkouts};
 use crate::keeper::settings::{DeviceSettings, SETTINGS_FILE};
 use crate::keeper::touched::Touched;
@@ -119,9 +120,8 @@ fn describe(
     let mut paths = Vec::new();
     for entry in fs::read_dir(root).map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;
-        let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
         // A link to a folder is one here: it is how a device's folder can be elsewhere.
-        if !is_hidden && entry.path().is_dir() {
+        if !is_no_devices(&entry.file_name()) && entry.path().is_dir() {
             paths.push(entry.path());
         }
     }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::Keeping;
 use crate::keeper::duty::Input;
+use crate::keeper::ear::Ear;
 use crate::keeper::error::KeeperError;
 use crate::keeper::memory::{Memory, State};
 use crate::keeper::others::Met;
@@ -134,10 +135,17 @@ impl Keeping {
         let is_heard = self.devices.values().any(|device| device.duty.announced().is_some());
         if !is_heard && !self.folders.devices.is_empty() {
             let names = some(self.folders.devices.keys().map(DeviceName::as_str));
-            tracing::warn!(
-                "no device with a folder has announced itself ({names}); if one has, the broker's access list has to \
-                 let this user read that (in Mosquitto: `topic read +/OTA/device`)"
-            );
+            let others = self.ear.as_ref().map(Ear::without_folder).filter(|others| !others.is_empty());
+            match others.map(|others| some(others.iter().map(DeviceName::as_str))) {
+                Some(others) => tracing::warn!(
+                    "no device with a folder has announced itself ({names}), but others have ({others}): a folder is \
+                     named as its device is"
+                ),
+                None => tracing::warn!(
+                    "no device with a folder has announced itself ({names}); if one has, the broker's access list has \
+                     to let this user read that (in Mosquitto: `topic read +/OTA/device`)"
+                ),
+            }
         }
     }
 

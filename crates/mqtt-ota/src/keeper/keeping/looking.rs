@@ -10,6 +10,7 @@ use crate::keeper::duty::Input;
 use crate::keeper::error::chain;
 use crate::keeper::folders::{Folder, Folders, Kept};
 use crate::keeper::lookout::Sight;
+use crate::keeper::words::some;
 use crate::wire::DeviceName;
 
 impl Keeping {
@@ -70,12 +71,18 @@ impl Keeping {
     fn complain(&self, folders: &Folders, empty_groups: &BTreeSet<String>) {
         let is_new = |device: &&DeviceName| !self.is_readable || self.folders.devices.contains_key(*device);
         let without = self.options.canaries.iter().filter(|device| !folders.devices.contains_key(*device));
-        let without = without.filter(is_new).map(ToString::to_string);
-        for first in
-            without.chain(empty_groups.difference(&self.empty_groups).map(|group| format!("@{group}")))
-        {
+        for first in without.filter(is_new) {
             tracing::warn!(
                 "{first} is to go first, and there is no such folder: the others wait until there is"
+            );
+        }
+        let groups: BTreeSet<_> =
+            folders.devices.values().filter_map(Kept::groups).flatten().map(String::as_str).collect();
+        for first in empty_groups.difference(&self.empty_groups) {
+            let known = if groups.is_empty() { "none".to_owned() } else { some(groups.iter().copied()) };
+            tracing::warn!(
+                "@{first} is to go first, and no folder is in that group: the others wait until one is; groups that \
+                 folders are in: {known}"
             );
         }
         for stray in &folders.strays {
