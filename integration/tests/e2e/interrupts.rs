@@ -79,6 +79,18 @@ fn while_the_boot_is_waited_for() {
 }
 
 #[test]
+fn while_the_boot_is_waited_for_what_is_installed_is_said() {
+    let scene = Scene::new();
+    let device = RawDevice::announced(&scene.broker, "NIGHTLAMP");
+    let (sending, _home) =
+        scene.send(scene.file("main.py", "x"), "NIGHTLAMP").args(["--wait-boot", "-v"]).start();
+    device.install(&device.offer());
+    sending.stderr().wait_for("waiting for the device to be back online");
+    sending.interrupt();
+    sending.wait().assert_status(130).assert_mentions("NIGHTLAMP: main.py: installed; whether");
+}
+
+#[test]
 fn while_the_broker_is_gone() {
     let mut scene = Scene::new();
     let device = RawDevice::announced(&scene.broker, "NIGHTLAMP");

@@ -133,6 +133,48 @@ fn a_device_that_takes_single_files_only_gets_them_one_by_one_and_reboots_once()
 }
 
 #[test]
+fn what_another_sender_gives_a_device_that_takes_single_files_only_is_put_right() {
+    let house = House::new();
+    let root = tempfile::tempdir().unwrap();
+    house.has("NIGHTLAMP/main.py", "VERSION = 1\n");
+    let _device = DemoDevice::boot(Interpreter::MicroPython, &house.scene.broker, LAMP, root.path());
+    house.client.subscribe("NIGHTLAMP/OTA/status");
+    let keeper = house.keeper(&[]);
+    let next_installed = || while !house.client.next().text().starts_with("installed|main.py|") {};
+    next_installed();
+    keeper.says(" installed (");
+    let other = house.scene.file("main.py", "VERSION = 'another'\n");
+    // It may be at its reboot.
+    house.scene.send(&other, LAMP).finish().assert_status(0);
+    next_installed();
+    next_installed();
+    house.assert_has(LAMP, root.path());
+    // The same file again is nothing to put right.
+    house.scene.send(house.folder().join("NIGHTLAMP/main.py"), LAMP).finish().assert_mentions("unchanged");
+    house.status().assert_status(0).assert_mentions("in step");
+    let text = keeper.process.stderr().text();
+    assert_eq!(text.matches("sending set").count(), 2, "{text}");
+}
+
+#[test]
+fn what_is_no_device_s_folder_is_not_shown_and_one_that_is_misnamed_is_asked_about() {
+    let house = House::new();
+    house.has("NIGHTLMAP/main.py", "VERSION = 1\n");
+    house.has("__pycache__/main.cpython-311.pyc", "");
+    house.has(".git/HEAD", "");
+    let _device = house.device(LAMP, "v=1|hash=sha256|set=-");
+    let keeper = house.keeper(&[]);
+    keeper.says("NIGHTLMAP), but others have (NIGHTLAMP)");
+    let status = house.status();
+    status.assert_mentions("did you mean NIGHTLAMP?");
+    assert_eq!(status.stdout.lines().count(), 2, "a title, and one device: {status:?}");
+    assert!(!status.stderr.contains("no keeper"), "{status:?}");
+    keeper.process.interrupt();
+    keeper.says("stopped: ");
+    house.status().assert_mentions("no keeper called devices is at work");
+}
+
+#[test]
 fn the_others_wait_for_the_canary_and_get_nothing_if_it_fails() {
     let house = House::new();
     let roots = [(); 2].map(|()| tempfile::tempdir().unwrap());

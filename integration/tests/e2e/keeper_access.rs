@@ -1,6 +1,8 @@
 //! What a keeper does that the broker's access list does not let do everything.
 
-use mqtt_ota_integration::{Endpoint, Gate, House, Mosquitto, MqttOta, Passes, Settings};
+use std::time::Duration;
+
+use mqtt_ota_integration::{Client, Endpoint, Gate, House, Mosquitto, MqttOta, Passes, Settings};
 
 const NOTHING: &str = "v=1|hash=sha256|addr=127.0.0.1|set=-";
 
@@ -89,4 +91,24 @@ fn a_keeper_that_hears_of_no_device_says_what_may_be_why() {
     let house = house(&[rights.as_slice(), &more].concat());
     let _lamp = house.device("LAMP", NOTHING);
     house.keeper(&[]).says("`topic read +/OTA/device`");
+}
+
+#[test]
+fn a_keeper_that_hears_of_no_device_leaves_what_another_one_has_noted() {
+    let rights = ["topic readwrite +/OTA", "topic write +/OTA/device", "topic readwrite +/OTA/status"];
+    let more = ["topic readwrite +/OTA/keeper", "topic readwrite mqtt-ota/keeper/+"];
+    let house = house(&[rights.as_slice(), &more].concat());
+    let memories = Client::connect(&house.scene.broker, "memories");
+    let lamp = house.device("LAMP", NOTHING);
+    let noted = format!("v=1|state=kept|set={}|since=1|keeper=devices", "1".repeat(64));
+    memories.publish_retained("LAMP/OTA/keeper", noted.as_str());
+    memories.subscribe("LAMP/OTA/keeper");
+    assert_eq!(memories.next().text(), noted);
+    let keeper = house.keeper(&[]);
+    keeper.says("at work").says("`topic read +/OTA/device`");
+    house.has("LAMP/main.py", "2");
+    house.has("LAMP/device.toml", "hold = true");
+    lamp.announce_as(NOTHING);
+    house.status();
+    assert_eq!(memories.hears_nothing_for(Duration::from_secs(1)).map(|message| message.text()), None);
 }

@@ -41,10 +41,14 @@ fn the_others_wait_while_nobody_can_tell_what_the_canary_is_to_have() {
 #[test]
 fn the_others_wait_for_one_that_has_no_folder_and_for_a_group_that_nobody_is_in() {
     let house = House::with(Mosquitto::start(), &[("HALL/main.py", "1")]);
-    for (canary, settings) in [("LAMP", ""), ("@first", "groups = [\"first\"]")] {
+    house.has("HALL/device.toml", "groups = [\"firsts\"]");
+    for (canary, settings, why) in [
+        ("LAMP", "", "LAMP is to go first, and there is no such folder"),
+        ("@first", "groups = [\"first\"]", "groups that folders are in: firsts"),
+    ] {
         let (lamp, hall) = (house.device("LAMP", NOTHING), house.device("HALL", NOTHING));
         let keeper = house.keeper(&["--canary", canary]);
-        keeper.says(&format!("{canary} is to go first, and there is no such folder"));
+        keeper.says(why);
         hall.assert_no_offer();
         house.has("LAMP/device.toml", settings);
         house.has("LAMP/main.py", "1");
