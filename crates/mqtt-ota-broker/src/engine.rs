@@ -1,13 +1,15 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rumqttd::local::{LinkBuilder, LinkRx, LinkTx};
 use rumqttd::protocol::{Disconnect, DisconnectReasonCode, Packet};
 use rumqttd::{Notification, RouterConfig, SegmentConfig};
+use tokio::sync::Notify;
 
 use crate::limits;
 
@@ -23,10 +25,22 @@ pub(crate) struct Engine {
     /// Logs that no session has, for clients from the network and from inside the process.
     free: [Vec<usize>; 2],
     logs: usize,
+    /// The log of nudges, and how many were written to it.
+    nudges: Option<(LinkTx, Reader)>,
+    nudged: u64,
+    /// Told when a log is closed.
+    closing: Arc<Notify>,
 }
 
 /// Connects to rumqttd's router, under a name that no other connection has at the time.
 type Open = dyn Fn(&str) -> Result<(LinkTx, LinkRx), EngineGone> + Send;
+
+/// The log that only tells how far rumqttd's router is.
+const NUDGES: &str = "nudges";
+/// After how long rumqttd's router is nudged, where it does not answer.
+const PATIENCE: Duration = Duration::from_millis(2);
+/// How often it is, before it is taken to be gone.
+const TRIES: usize = 2_500;
 
 /// The messages that wait for one session. Closed when dropped; the place is given back by [`Engine::close`].
 pub(crate) struct Log {
@@ -55,12 +69,18 @@ impl Engine {
             max_segment_size: limits::SEGMENT,
             max_segment_count: limits::INSIDE_QUEUE / limits::SEGMENT + limits::SPARE_SEGMENTS,
         };
+        // As small as one can be.
+        let nudges = SegmentConfig { max_segment_size: 1024, max_segment_count: 1 };
         let config = RouterConfig {
-            max_connections: sessions.saturating_add(1),
+            // With the writer's, and that of the nudges.
+            max_connections: sessions.saturating_add(2),
             max_outgoing_packet_count: limits::TURN,
             max_segment_size: limits::SEGMENT,
             max_segment_count: limits::QUEUE / limits::SEGMENT + limits::SPARE_SEGMENTS,
-            custom_segment: Some(HashMap::from([("inside/+".to_owned(), inside)])),
+            custom_segment: Some(HashMap::from([
+                ("inside/+".to_owned(), inside),
+                (NUDGES.to_owned(), nudges),
+            ])),
             ..RouterConfig::default()
         };
         let events = rumqttd::Router::new(0, config).spawn();
@@ -69,8 +89,18 @@ impl Engine {
             link.map(|(to, from, _)| (to, from)).map_err(|_| EngineGone)
         };
         let (writer, from) = open("writer")?;
-        let free = [Vec::new(), Vec::new()];
-        Ok((Self { open: Box::new(open), writer, free, logs: 0 }, Reader::new(from)))
+        let mut engine = Self {
+            open: Box::new(open),
+            writer,
+            free: [Vec::new(), Vec::new()],
+            logs: 0,
+            nudges: None,
+            nudged: 0,
+            closing: Arc::default(),
+        };
+        let (to, nudges) = engine.subscribed(NUDGES, NUDGES)?;
+        engine.nudges = Some((to, Reader::new(nudges)));
+        Ok((engine, Reader::new(from)))
     }
 
     /// A log for a new session. Blocks until the router has it, some microseconds.
@@ -84,23 +114,61 @@ impl Engine {
         let kind = if is_inside { "inside" } else { "network" };
         let topic = format!("{kind}/{number}");
         // rumqttd remembers each name for ever, too. The connection that had this one is gone: it said so before.
-        let (mut to, mut from) = (self.open)(&format!("{kind} {number}"))?;
-        to.subscribe(topic.as_str()).map_err(|_| EngineGone)?;
-        // What is written before the router has read this would be lost.
-        while !matches!(from.recv().map_err(|_| EngineGone)?, Some(Notification::DeviceAck(_))) {}
+        let (to, from) = self.subscribed(&format!("{kind} {number}"), &topic)?;
         Ok((Log { topic, is_inside, number, to }, Reader::new(from)))
+    }
+
+    /// A connection of this name that reads this log from here on.
+    fn subscribed(&mut self, name: &str, topic: &str) -> Result<(LinkTx, LinkRx), EngineGone> {
+        let (mut to, mut from) = (self.open)(name)?;
+        to.subscribe(topic).map_err(|_| EngineGone)?;
+        // What is written before the router has read this would be lost.
+        for _ in 0..TRIES {
+            match from.recv_deadline(Instant::now() + PATIENCE) {
+                Ok(Some(Notification::DeviceAck(_))) => return Ok((to, from)),
+                Ok(_) => {}
+                Err(_) => drop(self.nudge()),
+            }
+        }
+        Err(EngineGone)
+    }
+
+    /// Has rumqttd's router go on with its queue, and yields the number of this nudge. The router waits for an event when it
+    /// meets a connection in its queue that has ended, whoever is behind that.
+    pub(crate) fn nudge(&mut self) -> u64 {
+        self.nudged += 1;
+        self.write_to(NUDGES.to_owned(), Bytes::copy_from_slice(&self.nudged.to_be_bytes()));
+        self.nudged
+    }
+
+    /// Whether it has come to this nudge: then all that was in its queue before has had its turn.
+    pub(crate) fn has_come_to(&mut self, nudge: u64) -> bool {
+        let Some((_, reader)) = &mut self.nudges else { return true };
+        let number = |bytes: Bytes| bytes.as_ref().try_into().map(u64::from_be_bytes).ok();
+        std::iter::from_fn(|| reader.try_next()).filter_map(number).any(|number| number >= nudge)
+    }
+
+    /// Told when a log is closed.
+    pub(crate) fn closing(&self) -> Arc<Notify> {
+        Arc::clone(&self.closing)
     }
 
     /// Writes a message. More than [`limits::QUEUE`] must not wait in a log, or the oldest are lost. Where the router is gone
     /// the message is, and the readers tell.
     pub(crate) fn write(&mut self, log: &Log, message: Bytes) {
-        let _ = self.writer.publish(log.topic.clone(), message);
+        self.write_to(log.topic.clone(), message);
+    }
+
+    fn write_to(&mut self, topic: String, message: Bytes) {
+        let _ = self.writer.publish(topic, message);
     }
 
     /// Takes back the log of a session that has ended.
     pub(crate) fn close(&mut self, log: Log) {
         let [network, inside] = &mut self.free;
         if log.is_inside { inside } else { network }.push(log.number);
+        drop(log);
+        self.closing.notify_one();
     }
 }
 

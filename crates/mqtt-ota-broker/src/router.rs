@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{self, PubAckReason, RetainForwardRule, SubscribeReasonCode as Code};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::archive::Archive;
 use crate::engine::{Engine, EngineGone, Reader};
@@ -202,6 +202,25 @@ impl Router {
             tokio::select! {
                 () = sleep_until(next) => {}
                 () = self.due.notified() => {}
+            }
+        }
+    }
+
+    /// Lets rumqttd's router pass the connections that have ended, a moment later, for as long as it is polled.
+    pub(crate) async fn pass_closed(self: Arc<Self>) {
+        let closing = self.state().engine.closing();
+        loop {
+            closing.notified().await;
+            // More of them may be about to.
+            sleep(limits::PASS_CLOSED).await;
+            let nudge = self.state().engine.nudge();
+            loop {
+                sleep(limits::PASS_CLOSED).await;
+                let engine = &mut self.state().engine;
+                if engine.has_come_to(nudge) {
+                    break;
+                }
+                engine.nudge();
             }
         }
     }
@@ -449,6 +468,25 @@ mod tests {
             assert_eq!(count(&mut link), expected, "{id}");
         }
         assert!(router.state().is_empty());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_crowd_that_leaves_with_messages_waiting_holds_nobody_up() {
+        let router = router();
+        tokio::spawn(Arc::clone(&router).pass_closed());
+        let filter = v5::Filter::new("a", QoS::AtLeastOnce);
+        for _ in 0..5 {
+            let crowd: Vec<_> = (0..1_000).map(|n| attach(&router, &n.to_string(), 0)).collect();
+            let mut last = attach(&router, "last", 0);
+            crowd.iter().chain([&last]).for_each(|link| drop(link.subscribe(&filter)));
+            router.publish(None, &message("a", QoS::AtLeastOnce));
+            drop(crowd);
+            let woken = tokio::time::timeout(Duration::from_secs(2), last.woken());
+            woken.await.expect("it is held up").unwrap();
+            assert!(last.next().is_some());
+            // One more comes in right after them.
+            drop(attach(&router, "late", 0));
+        }
     }
 
     #[tokio::test(start_paused = true)]

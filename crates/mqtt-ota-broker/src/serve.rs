@@ -48,6 +48,7 @@ pub(crate) async fn run(
         tokio::spawn(Arc::clone(archive).run());
     }
     tokio::spawn(Arc::clone(&router).run());
+    tokio::spawn(Arc::clone(&router).pass_closed());
     let terms =
         Terms { life: Duration::ZERO, window: limits::WINDOW, max_packet: usize::MAX, is_inside: true };
     // An id that no client has, as it is too long for one.
