@@ -136,7 +136,11 @@ impl Outcome {
             Self::NobodyConnected { advertised, receiving } => format!(
                 "the offer named {advertised}, {}; {}if the device cannot reach that, advertise another address and open the firewall for it (--advertise, --listen)",
                 advertised.why,
-                if *receiving { "" } else { "the device may be asleep or busy; " },
+                if *receiving {
+                    ""
+                } else {
+                    "the device may be asleep or busy, or the broker's access list may keep DEVICE/OTA from its user; "
+                },
             ),
             Self::Failed { reason: Reason::Connect, .. } => {
                 "the device cannot reach the address in the offer: advertise another one, or open the firewall (--advertise, --listen)".into()
