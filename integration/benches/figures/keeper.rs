@@ -137,6 +137,9 @@ impl<'a, B: Endpoint> Bounds<'a, B> {
     }
 }
 
+/// What the keepers are called, one after the other.
+const NAME: &str = "figures";
+
 /// Whether a device is waited for no longer.
 fn is_done(device: &FleetDevice, set: Digest, boot: Duration) -> bool {
     if boot.is_zero() { device.runs(set) } else { device.has_rebooted_for(set) }
@@ -188,8 +191,8 @@ fn measure_keeper<B: Endpoint>(
     write_random(&file, BYTES);
     layout.write(folder.path(), fleet);
     let started = Instant::now();
-    let (keeper, _home) =
-        MqttOta::run("keep").broker(broker).arg(folder.path()).args(["--parallel", "64", "-q"]).start();
+    let keep = MqttOta::run("keep").broker(broker).arg(folder.path()).args(["--name", NAME]);
+    let (keeper, _home) = keep.args(["--parallel", "64", "-q"]).start();
     let set = set_of(&file);
     wait(broker, fleet, folder.path(), set);
     println!("    from its start      {:8.1} ms", ms(started.elapsed()));
@@ -241,6 +244,9 @@ fn measure_keeper<B: Endpoint>(
     for warning in keeper.stderr().text().lines() {
         println!("      {warning}");
     }
+    // It leaves the devices to the next one.
+    keeper.terminate();
+    keeper.wait();
 }
 
 /// How often all devices together have rebooted.
@@ -252,7 +258,7 @@ fn reboots_of(fleet: &Fleet) -> u32 {
 /// tried again with ever longer pauses.
 fn wait(broker: &impl Endpoint, fleet: &Fleet, folder: &Path, set: Digest) {
     let (done, is_done) = mpsc::channel::<()>();
-    let status = MqttOta::run("status").broker(broker).arg(folder);
+    let status = MqttOta::run("status").broker(broker).arg(folder).args(["--name", NAME]);
     thread::scope(|scope| {
         scope.spawn(move || {
             if is_done.recv_timeout(LONG) == Err(RecvTimeoutError::Timeout) {

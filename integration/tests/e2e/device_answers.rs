@@ -8,8 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mqtt_ota_integration::{
-    Board, Client, DemoDevice, Endpoint, Feeder, FileSystem, Interpreter, Mosquitto, Receiver, SetDevice,
-    SilentPort, free_port, sha1_hex,
+    Board, Client, DemoDevice, Endpoint, Feeder, FileSystem, Interpreter, Mosquitto, MqttOta, Receiver,
+    SetDevice, SilentPort, free_port, sha1_hex,
 };
 use tempfile::TempDir;
 
@@ -190,6 +190,24 @@ fn a_device_announces_itself_when_it_is_asked_at_most_once_in_5_s_and_while_it_i
         );
         assert!(device.client.pending().is_empty());
     });
+}
+
+#[cfg(unix)]
+#[test]
+fn a_receiver_that_reboots_does_not_answer_until_it_is_back() {
+    let (broker, root) = (Mosquitto::start(), tempfile::tempdir().unwrap());
+    let (client, feeder) = (Client::connect(&broker, "listener"), Feeder::listen());
+    client.subscribe("GATEWAY/OTA/device").subscribe("GATEWAY/OTA/status");
+    let receive = MqttOta::run("receive").broker(&broker).args(["--as", "GATEWAY", "--root"]);
+    let (_process, _home) = receive.arg(root.path()).args(["--exec", "sleep 8"]).start();
+    assert!(client.next().text().contains("|ask=1"));
+    client.publish("GATEWAY/OTA", feeder.offer("main.py", b"x = 1"));
+    feeder.serve(b"x = 1");
+    while !client.next().text().starts_with("installed|") {}
+    client.publish("GATEWAY/OTA", "announce");
+    // An answer would come 5 s after the first announcement.
+    assert_eq!(client.hears_nothing_for(Duration::from_secs(6)).map(|message| message.text()), None);
+    assert!(client.next().text().contains("|ask=1"), "it is back");
 }
 
 #[test]
