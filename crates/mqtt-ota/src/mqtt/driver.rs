@@ -316,7 +316,10 @@ impl Driver {
 
     /// The next command that can be done now.
     fn ready(&mut self) -> Option<Command> {
-        let full = self.publishes.len() >= self.in_flight.into();
+        // Mosquitto drops acknowledgements, too, where the network is too slow. One that nobody waits for any more holds up
+        // nothing.
+        let is_awaited = |publishing: &&Publishing| !publishing.done.is_closed();
+        let full = self.publishes.values().filter(is_awaited).count() >= self.in_flight.into();
         let index = self.waiting.iter().position(|c| !full || !matches!(c, Command::Publish { .. }))?;
         self.waiting.remove(index)
     }
@@ -351,7 +354,11 @@ impl Driver {
                 let id = self.next_id();
                 let (filter, qos) = (subscriber.filter.clone(), subscriber.qos.min(session.limits.qos));
                 self.subscribes.insert(id, Asked::Subscriber(filter.clone(), done));
-                self.subscribers.push(subscriber);
+                // One that was not answered asks again.
+                let is_same = |s: &Subscriber| (s.id, &s.filter) == (subscriber.id, &subscriber.filter);
+                if !self.subscribers.iter().any(is_same) {
+                    self.subscribers.push(subscriber);
+                }
                 session.write(Request::Subscribe { id, filter, qos }).await
             }
             Command::Unsubscribe { id } => {

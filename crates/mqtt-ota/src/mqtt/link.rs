@@ -221,13 +221,19 @@ impl Link {
         let id = fastrand::u64(..);
         let subscription = Subscription { id, messages: receiver, commands: self.commands.clone() };
         for &(filter, qos) in filters {
-            let (done, granted) = oneshot::channel();
-            let (messages, heard) = (messages.clone(), Arc::<AtomicUsize>::default());
-            let subscriber =
-                Subscriber { id, filter: filter.to_owned(), qos, messages, heard: Arc::clone(&heard) };
-            let command = Command::Subscribe { subscriber, done, _room: self.room().await? };
-            self.commands.send(command).map_err(|_| LinkError::Lost)?;
-            granted_within(granted, &heard).await?;
+            let (started, heard) = (Instant::now(), Arc::<AtomicUsize>::default());
+            loop {
+                let (done, granted) = oneshot::channel();
+                let (filter, messages, heard) = (filter.to_owned(), messages.clone(), Arc::clone(&heard));
+                let subscriber = Subscriber { id, filter, qos, messages, heard: Arc::clone(&heard) };
+                let command = Command::Subscribe { subscriber, done, _room: self.room().await? };
+                self.commands.send(command).map_err(|_| LinkError::Lost)?;
+                match granted_within(granted, &heard).await {
+                    // The answer to this filter may be lost among the messages for another one.
+                    Err(LinkError::Unanswered) if started.elapsed() < PATIENCE => {}
+                    granted => break granted?,
+                }
+            }
         }
         Ok(subscription)
     }
@@ -264,8 +270,8 @@ impl Subscription {
     }
 }
 
-/// The broker's answer. Of all the messages that it keeps, Mosquitto drops those that the network is too slow for, and
-/// its answer with them: who is sent messages (`heard` counts them) is subscribed.
+/// Waits for the broker's answer, [`OWED`] at least. Where the network is too slow for all the messages that it retains, Mosquitto
+/// drops some, and its answers with them: a subscriber that is sent messages (`heard` counts them) is subscribed.
 async fn granted_within(
     mut granted: oneshot::Receiver<Result<(), LinkError>>,
     heard: &AtomicUsize,
@@ -277,8 +283,7 @@ async fn granted_within(
         }
         let before = replace(&mut count, heard.load(Ordering::Relaxed));
         match count {
-            0 if started.elapsed() >= PATIENCE => return Err(LinkError::Unanswered),
-            0 => {}
+            0 => return Err(LinkError::Unanswered),
             // What is kept comes to an end, and what devices say besides does not.
             _ if count == before || started.elapsed() >= FLOOD => return Ok(()),
             _ => {}
