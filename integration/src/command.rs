@@ -183,7 +183,14 @@ fn sources_of(binary: &Path) -> Vec<PathBuf> {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
             let path = entry.path();
-            if entry.file_name() != "tests" && path.is_dir() {
+            // No part of a binary.
+            if ["tests", "tests.rs", "played.rs", "examples", "benches"]
+                .iter()
+                .any(|name| entry.file_name() == *name)
+            {
+                continue;
+            }
+            if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|suffix| suffix == "rs") {
                 sources.push(path);

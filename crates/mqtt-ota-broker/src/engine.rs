@@ -28,6 +28,8 @@ pub(crate) struct Engine {
     /// The log of nudges, and how many were written to it.
     nudges: Option<(LinkTx, Reader)>,
     nudged: u64,
+    /// A log was closed since rumqttd's router has passed all that were.
+    has_closed: bool,
     /// Told when a log is closed.
     closing: Arc<Notify>,
 }
@@ -38,9 +40,9 @@ type Open = dyn Fn(&str) -> Result<(LinkTx, LinkRx), EngineGone> + Send;
 /// The log that only tells how far rumqttd's router is.
 const NUDGES: &str = "nudges";
 /// After how long rumqttd's router is nudged, where it does not answer.
-const PATIENCE: Duration = Duration::from_millis(2);
+const PATIENCE: Duration = Duration::from_micros(500);
 /// How often it is, before it is taken to be gone.
-const TRIES: usize = 2_500;
+const TRIES: usize = 10_000;
 
 /// The messages that wait for one session. Closed when dropped; the place is given back by [`Engine::close`].
 pub(crate) struct Log {
@@ -96,6 +98,7 @@ impl Engine {
             logs: 0,
             nudges: None,
             nudged: 0,
+            has_closed: false,
             closing: Arc::default(),
         };
         let (to, nudges) = engine.subscribed(NUDGES, NUDGES)?;
@@ -120,6 +123,8 @@ impl Engine {
 
     /// A connection of this name that reads this log from here on.
     fn subscribed(&mut self, name: &str, topic: &str) -> Result<(LinkTx, LinkRx), EngineGone> {
+        // That waits for an answer, and cannot be nudged.
+        self.pass_closed()?;
         let (mut to, mut from) = (self.open)(name)?;
         to.subscribe(topic).map_err(|_| EngineGone)?;
         // What is written before the router has read this would be lost.
@@ -133,19 +138,39 @@ impl Engine {
         Err(EngineGone)
     }
 
-    /// Has rumqttd's router go on with its queue, and yields the number of this nudge. The router waits for an event when it
-    /// meets a connection in its queue that has ended, whoever is behind that.
-    pub(crate) fn nudge(&mut self) -> u64 {
+    /// Makes rumqttd's router go on with its queue, and returns the number of this nudge.
+    ///
+    /// The router waits for an event when it meets a connection in its queue that has ended, whoever is behind that.
+    fn nudge(&mut self) -> u64 {
         self.nudged += 1;
         self.write_to(NUDGES.to_owned(), Bytes::copy_from_slice(&self.nudged.to_be_bytes()));
         self.nudged
     }
 
-    /// Whether it has come to this nudge: then all that was in its queue before has had its turn.
-    pub(crate) fn has_come_to(&mut self, nudge: u64) -> bool {
-        let Some((_, reader)) = &mut self.nudges else { return true };
-        let number = |bytes: Bytes| bytes.as_ref().try_into().map(u64::from_be_bytes).ok();
-        std::iter::from_fn(|| reader.try_next()).filter_map(number).any(|number| number >= nudge)
+    /// Blocks until rumqttd's router has passed all connections in its queue that have ended: some microseconds, and half a
+    /// millisecond more for each hundred of them.
+    pub(crate) fn pass_closed(&mut self) -> Result<(), EngineGone> {
+        if self.has_closed {
+            // The first nudge may be read by a place in the queue that is older than some of them.
+            self.reach_nudge()?;
+            self.reach_nudge()?;
+            self.has_closed = false;
+        }
+        Ok(())
+    }
+
+    fn reach_nudge(&mut self) -> Result<(), EngineGone> {
+        let wanted = self.nudge();
+        for _ in 0..TRIES {
+            let Some((_, reader)) = &mut self.nudges else { return Ok(()) };
+            match reader.next_within(PATIENCE).map(|nudge| nudge.as_ref().try_into().map(u64::from_be_bytes))
+            {
+                Some(Ok(number)) if number >= wanted => return Ok(()),
+                Some(_) => {}
+                None => drop(self.nudge()),
+            }
+        }
+        Err(EngineGone)
     }
 
     /// Told when a log is closed.
@@ -168,6 +193,7 @@ impl Engine {
         let [network, inside] = &mut self.free;
         if log.is_inside { inside } else { network }.push(log.number);
         drop(log);
+        self.has_closed = true;
         self.closing.notify_one();
     }
 }
@@ -213,11 +239,17 @@ impl Reader {
 
     /// The next message, if there is one already.
     pub(crate) fn try_next(&mut self) -> Option<Bytes> {
+        self.next_within(Duration::ZERO)
+    }
+
+    /// The next message, if there is one within this time. Blocks.
+    fn next_within(&mut self, time: Duration) -> Option<Bytes> {
+        let deadline = Instant::now() + time;
         loop {
             if let Some(message) = self.arrived.take() {
                 return Some(message);
             }
-            let notification = self.from.recv_deadline(Instant::now()).ok()?;
+            let notification = self.from.recv_deadline(deadline).ok()?;
             self.arrived = self.message(notification);
         }
     }

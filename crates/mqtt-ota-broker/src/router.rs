@@ -206,22 +206,15 @@ impl Router {
         }
     }
 
-    /// Lets rumqttd's router pass the connections that have ended, a moment later, for as long as it is polled.
+    /// Makes rumqttd's router pass the connections that have ended, a moment after each, for as long as it is polled.
     pub(crate) async fn pass_closed(self: Arc<Self>) {
         let closing = self.state().engine.closing();
         loop {
             closing.notified().await;
-            // More of them may be about to.
+            // More of them may be about to end.
             sleep(limits::PASS_CLOSED).await;
-            let nudge = self.state().engine.nudge();
-            loop {
-                sleep(limits::PASS_CLOSED).await;
-                let engine = &mut self.state().engine;
-                if engine.has_come_to(nudge) {
-                    break;
-                }
-                engine.nudge();
-            }
+            // Where the router is gone, the readers tell.
+            let _ = self.state().engine.pass_closed();
         }
     }
 
@@ -481,11 +474,11 @@ mod tests {
             crowd.iter().chain([&last]).for_each(|link| drop(link.subscribe(&filter)));
             router.publish(None, &message("a", QoS::AtLeastOnce));
             drop(crowd);
+            // One more comes in right after them.
+            drop(attach(&router, "late", 0));
             let woken = tokio::time::timeout(Duration::from_secs(2), last.woken());
             woken.await.expect("it is held up").unwrap();
             assert!(last.next().is_some());
-            // One more comes in right after them.
-            drop(attach(&router, "late", 0));
         }
     }
 

@@ -48,7 +48,7 @@ pub(crate) struct Track {
 impl Drop for Track {
     fn drop(&mut self) {
         if *self.is_installed.get_mut() && !self.printer.json() {
-            let what = "installed; whether the device came back online is not known";
+            let what = "installed, but stopped before the device was seen back online";
             self.printer.result(&self.about().plain(what));
         }
     }

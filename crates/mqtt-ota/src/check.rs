@@ -33,7 +33,7 @@ pub struct Findings(Arc<[Finding]>);
 pub struct Finding {
     /// The file's path on the device.
     pub path: DevicePath,
-    /// The name of the sender's own file, where it is another one.
+    /// The local file's name, if it differs from the file's name on the device.
     pub file: Option<String>,
     /// What is wrong with it.
     pub flaw: Flaw,

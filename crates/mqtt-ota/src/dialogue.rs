@@ -149,11 +149,13 @@ impl Dialogue {
             }
             Input::Status(status) => {
                 let is_answer = self.is_answered_by(&status);
-                if status.state == State::Receiving && status.offer.is_some() {
+                let is_taken = status.state == State::Receiving;
+                if is_taken && status.offer.is_some() {
                     self.takes = status.offer;
                 }
                 if is_answer {
-                    return self.said(status);
+                    let given_up = if is_taken { self.begins_again(waited) } else { None };
+                    return given_up.or_else(|| self.said(status));
                 }
             }
             Input::Asked(what) => {
@@ -162,10 +164,7 @@ impl Dialogue {
                 }
                 self.asked = self.asked.max(Some(what));
                 self.served = false;
-                self.restarts += u32::from(replace(&mut self.may_have_restarted, false));
-                if self.restarts > RESTARTS {
-                    return Some(self.expired(waited));
-                }
+                return self.begins_again(waited);
             }
             Input::Progress { position } => {
                 if position > self.position {
@@ -181,6 +180,13 @@ impl Dialogue {
             Input::Expired => return Some(self.expired(waited)),
         }
         None
+    }
+
+    /// Counts a restart of the device, if it has announced itself since it last began; the outcome where it does so without
+    /// end.
+    fn begins_again(&mut self, waited: Duration) -> Option<Outcome> {
+        self.restarts += u32::from(replace(&mut self.may_have_restarted, false));
+        (self.restarts > RESTARTS).then(|| self.expired(waited))
     }
 
     /// What is being waited for.
@@ -414,6 +420,9 @@ mod tests {
         assert_eq!(run(starts().chain(crashes(3))), None);
         let fourth = crashes(3).chain([anew(), MANIFEST]);
         assert!(matches!(run(starts().chain(fourth)), Some(Outcome::Interrupted { .. })));
+        // It compares what it has, and asks for nothing.
+        let takes_it = || (0..4).flat_map(|_| [anew(), status(State::Receiving, "")]);
+        assert!(matches!(run(starts().chain(takes_it())), Some(Outcome::Interrupted { .. })));
         let further = (1..9).flat_map(|position| crashes(2).chain([Progress { position }]));
         assert_eq!(run(starts().chain(further)), None);
     }

@@ -139,7 +139,7 @@ impl Outcome {
                 if *receiving {
                     ""
                 } else {
-                    "the device may be asleep or busy, or the broker's access list may keep DEVICE/OTA from its user; "
+                    "the device may be asleep or busy, or the broker's access list may not let the device's user read DEVICE/OTA; "
                 },
             ),
             Self::Failed { reason: Reason::Connect, .. } => {

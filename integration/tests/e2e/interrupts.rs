@@ -87,7 +87,7 @@ fn while_the_boot_is_waited_for_what_is_installed_is_said() {
     device.install(&device.offer());
     sending.stderr().wait_for("waiting for the device to be back online");
     sending.interrupt();
-    sending.wait().assert_status(130).assert_mentions("NIGHTLAMP: main.py: installed; whether");
+    sending.wait().assert_status(130).assert_mentions("NIGHTLAMP: main.py: installed, but stopped before");
 }
 
 #[test]

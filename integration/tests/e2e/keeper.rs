@@ -164,14 +164,14 @@ fn what_is_no_device_s_folder_is_not_shown_and_one_that_is_misnamed_is_asked_abo
     house.has(".git/HEAD", "");
     let _device = house.device(LAMP, "v=1|hash=sha256|set=-");
     let keeper = house.keeper(&[]);
-    keeper.says("NIGHTLMAP), but others have (NIGHTLAMP)");
+    keeper.says("(NIGHTLMAP) has announced itself, but these have: NIGHTLAMP.");
     let status = house.status();
     status.assert_mentions("did you mean NIGHTLAMP?");
     assert_eq!(status.stdout.lines().count(), 2, "a title, and one device: {status:?}");
-    assert!(!status.stderr.contains("no keeper"), "{status:?}");
+    assert!(!status.stderr.contains("no keeper named"), "{status:?}");
     keeper.process.interrupt();
-    keeper.says("stopped: ");
-    house.status().assert_mentions("no keeper called devices is at work");
+    keeper.says("stopped; unfinished deliveries");
+    house.status().assert_mentions("no keeper named devices is at work");
 }
 
 #[test]

@@ -44,7 +44,7 @@ fn the_others_wait_for_one_that_has_no_folder_and_for_a_group_that_nobody_is_in(
     house.has("HALL/device.toml", "groups = [\"firsts\"]");
     for (canary, settings, why) in [
         ("LAMP", "", "LAMP is to go first, and there is no such folder"),
-        ("@first", "groups = [\"first\"]", "groups that folders are in: firsts"),
+        ("@first", "groups = [\"first\"]", "groups in use: firsts"),
     ] {
         let (lamp, hall) = (house.device("LAMP", NOTHING), house.device("HALL", NOTHING));
         let keeper = house.keeper(&["--canary", canary]);

@@ -60,7 +60,7 @@ async fn keep(
             let _ = tokio::time::timeout(GOODBYE, keeper.stop()).await;
             printer.note(
                 &Line::new()
-                    .plain("stopped: what was under way is given up, and its device keeps what it had"),
+                    .plain("stopped; unfinished deliveries were abandoned, and go on when a keeper runs"),
             );
             Ok(signal.into())
         }

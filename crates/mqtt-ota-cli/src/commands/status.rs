@@ -51,9 +51,10 @@ async fn show(args: &Status, settings: &Settings, printer: &Printer) -> Result<E
     } else {
         print(&devices, &questions, printer);
     }
-    if !is_kept {
+    if is_kept == Some(false) {
         let what = format!(
-            "no keeper called {keeper} is at work at {}: nothing is sent by itself; `mqtt-ota keep` is one",
+            "no keeper named {keeper} is at work at {}, so nothing is sent automatically: start one with `mqtt-ota keep`, or \
+             give the name of yours (--name)",
             settings.broker.value
         );
         printer.note(&Line::new().plain(what));

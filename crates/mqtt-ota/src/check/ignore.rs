@@ -69,10 +69,14 @@ pub(crate) fn walk(folder: &Path, most: usize) -> Result<Walked, SetError> {
     Ok(walk.walked)
 }
 
-/// Whether a folder of this name holds nothing for a device, wherever it is: hidden, or on the list [`IGNORED`].
+/// Whether no device's files are in a folder of this name: it is hidden, or one of the folders that [`IGNORED`] names.
 #[cfg(feature = "keeper")]
 pub(crate) fn is_no_devices(name: &OsStr) -> bool {
-    left_out(Path::new(""), Path::new(name), true, &[]).is_some()
+    let is_hidden = name.as_encoded_bytes().starts_with(b".");
+    // Names of files are no names of folders.
+    let is_folders_rule = |glob: &Glob| glob.original().ends_with('/');
+    is_hidden
+        || matches!(defaults().matched(Path::new(name), true), Match::Ignore(glob) if is_folders_rule(glob))
 }
 
 struct Walk<'a> {

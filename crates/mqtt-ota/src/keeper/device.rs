@@ -133,10 +133,16 @@ impl Device {
             Standing::InStep if knows_sets => (State::Kept, String::new()),
             Standing::InStep => (State::InStep, String::new()),
             // What passes is not worth another message.
-            _ => match self.memory.as_ref().filter(|memory| memory.keeper.as_deref() == Some(keeper)) {
-                Some(known) => return Some(known.clone()),
-                None => (State::Pending, String::new()),
-            },
+            _ => {
+                let is_valid = |memory: &&Memory| {
+                    let is_own = memory.keeper.as_deref() == Some(keeper);
+                    is_own && (memory.state != State::InStep || self.duty.has_told(memory.set))
+                };
+                match self.memory.as_ref().filter(is_valid) {
+                    Some(known) => return Some(known.clone()),
+                    None => (State::Pending, String::new()),
+                }
+            }
         };
         let mut memory = Memory::now(keeper, state, set, &why);
         let is_same = |known: &&Memory| (known.state, known.set) == (state, set);

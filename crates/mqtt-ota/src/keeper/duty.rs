@@ -182,6 +182,11 @@ impl Duty {
         self.announced.as_ref()
     }
 
+    /// Whether it has said that it has this set, and nothing else was heard since.
+    pub(super) fn has_told(&self, set: Digest) -> bool {
+        self.told == Some(set)
+    }
+
     /// Whether it is to say next what became of a set.
     pub(super) fn awaits_word(&self) -> bool {
         matches!(self.phase, Phase::Rebooting { .. } | Phase::Occupied { .. })
@@ -220,8 +225,12 @@ impl Duty {
             }
             Input::Taking { installed } => {
                 self.is_back = false;
-                if installed && self.phase != Phase::Receiving && self.is_plain() {
-                    self.lose_plain(now);
+                if installed && self.is_plain() {
+                    let had = self.told.take();
+                    // During a delivery its end tells what the device has.
+                    if self.phase != Phase::Receiving && self.wanted.is_some() && had == self.wanted {
+                        self.lose_plain(now);
+                    }
                 }
             }
             Input::Remembered { set, why } => {
@@ -304,9 +313,6 @@ impl Duty {
     /// Somebody else has given a file to one that knows no sets, and announces nothing of it: what it has now is found
     /// out by an offer, once it is back.
     fn lose_plain(&mut self, now: Instant) {
-        if self.wanted.is_none() || self.told.take() != self.wanted {
-            return;
-        }
         let count = self.count_replacement(now);
         self.phase = if count > REPLACED_AT_ONCE {
             let until = now + pause(count - REPLACED_AT_ONCE);

@@ -282,9 +282,10 @@ impl Keeping {
                 tracing::info!("{name}: back online with its set");
             }
         }
-        // What is known of one whose folder is unclear may be about the set that it is to have; one that has not announced
-        // itself may only not be heard; and what is noted of one that another keeper has is that one's.
-        let is_unclear = device.is_unclear || device.duty.announced().is_none();
+        // What is known of one whose folder is unclear may be about the set that it is to have; one that has a folder and has
+        // not announced itself may only not be heard; and what is noted of one that another keeper has is that one's.
+        let is_silent = device.duty.announced().is_none() && self.folders.devices.contains_key(name);
+        let is_unclear = device.is_unclear || is_silent;
         if is_unclear || device.elsewhere.is_some() || !self.lease.is_held() {
             return;
         }

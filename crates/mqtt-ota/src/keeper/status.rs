@@ -45,12 +45,13 @@ pub struct DeviceStatus {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct FolderStatus {
-    /// Each of them, by name.
+    /// One entry per device, sorted by name.
     pub devices: Vec<DeviceStatus>,
     /// The name of the folder's keeper.
     pub keeper: String,
-    /// Whether a keeper of this name says that it is at work. One that was killed has not taken that back.
-    pub is_kept: bool,
+    /// Whether a keeper of this name, or one that a device belongs to, says that it is at work. A keeper that was killed could not
+    /// withdraw this, so `true` does not prove that it is running. `None` where the broker does not let this user read it.
+    pub is_kept: Option<bool>,
 }
 
 /// How the devices stand that have a folder in `root`, by what they announce and what a keeper has noted. No
@@ -75,7 +76,10 @@ pub async fn status(
     for stray in &folders.strays {
         tracing::warn!(error = stray.as_ref() as &dyn std::error::Error, "a folder is no device's");
     }
-    let Gathered { mut announced, mut remembered, at_work, .. } = gather(sender, &folders, &keeper).await?;
+    let gathered = gather(sender, &folders, &keeper).await?;
+    let Gathered { mut announced, mut remembered, at_work, can_tell, .. } = gathered;
+    let mut named = remembered.values().filter_map(|memory| memory.keeper.as_ref());
+    let is_kept = at_work.contains(&keeper) || named.any(|name| at_work.contains(name));
     let is_elsewhere = |memory: &Memory| {
         memory.keeper.as_ref().is_some_and(|name| *name != keeper && at_work.contains(name))
     };
@@ -85,7 +89,7 @@ pub async fn status(
         stand(device.clone(), kept.clone(), announcement, memory, is_elsewhere)
     });
     let devices = devices.collect();
-    let is_kept = at_work.contains(&keeper);
+    let is_kept = can_tell.then_some(is_kept);
     Ok(FolderStatus { devices, keeper, is_kept })
 }
 
@@ -96,6 +100,8 @@ struct Gathered {
     remembered: HashMap<DeviceName, Memory>,
     /// The keepers that say that they are at work.
     at_work: BTreeSet<String>,
+    /// Whether the broker lets this user read which keepers are at work.
+    can_tell: bool,
     /// More came at once than there was room for.
     is_partial: bool,
 }
@@ -121,8 +127,13 @@ async fn gather(sender: &Sender, folders: &Arc<Folders>, keeper: &str) -> Result
         .filter(|name| !gathered.at_work.contains(name))
         .take(KEEPERS)
         .collect();
+    gathered.can_tell = true;
     if !keepers.is_empty() {
-        roll_call::ask_for_leases(sender, keepers.iter().map(String::as_str)).await?;
+        match roll_call::ask_for_leases(sender, keepers.iter().map(String::as_str)).await {
+            // Whoever may not read that may still look at the devices.
+            Err(LinkError::SubscribeRefused { .. }) => gathered.can_tell = false,
+            asked => asked?,
+        }
         hear_all(&mut ear, &mut gathered).await?;
     }
     Ok(gathered)
@@ -130,7 +141,7 @@ async fn gather(sender: &Sender, folders: &Arc<Folders>, keeper: &str) -> Result
 
 /// Hears what the broker has to say, until it is silent.
 async fn hear_all(ear: &mut Ear, gathered: &mut Gathered) -> Result<(), LinkError> {
-    let Gathered { announced, remembered, at_work, is_partial } = gathered;
+    let Gathered { announced, remembered, at_work, is_partial, .. } = gathered;
     let mut whole_at = Instant::now() + LAST_WORD;
     while let Ok(Some(said)) = timeout_at(whole_at, ear.next()).await
         && Instant::now() < whole_at

@@ -1,8 +1,9 @@
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
@@ -22,6 +23,8 @@ use crate::wire::MAX_MESSAGE;
 const TOO_OFTEN: u8 = 3;
 /// What is suspected to be why a broker closes connections; more is forgotten.
 const SUSPECTS: usize = 256;
+/// How long the acknowledgement of a message that nobody waits for any more may take, before it is taken to be lost.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(15);
 /// The longest topic of a message that is passed on, in bytes: far longer than any that is of use, and far shorter than
 /// what MQTT allows.
 const TOPIC_MAX: usize = 512;
@@ -102,6 +105,7 @@ struct Publishing {
     topic: String,
     is_retained: bool,
     done: Done<Ack>,
+    since: Instant,
 }
 
 /// The state of the task behind a link: who waits for what.
@@ -180,20 +184,21 @@ impl Driver {
     fn answer_lost(&mut self, loss: &Loss) -> bool {
         let publishes = std::mem::take(&mut self.publishes).into_values();
         let subscribes = std::mem::take(&mut self.subscribes).into_values();
-        let subscribes: Vec<_> = subscribes
-            .filter_map(|asked| match asked {
-                Asked::Subscriber(filter, done) => Some((filter, done)),
-                Asked::Again(_) => None,
-            })
-            .collect();
+        // One that was not answered has asked again for the same.
+        let mut asked_for = BTreeMap::<String, Vec<_>>::new();
+        for asked in subscribes {
+            if let Asked::Subscriber(filter, done) = asked {
+                asked_for.entry(filter).or_default().push(done);
+            }
+        }
         let reason = match loss {
             Loss::Told(reason) if reason.is_about_a_request() => Some(reason),
             loss if loss.is_closed() => None,
             _ => return false,
         };
         let mut is_explained = false;
-        let is_alone = publishes.len() + subscribes.len() == 1;
-        for Publishing { topic, is_retained, done } in publishes {
+        let is_alone = publishes.len() + asked_for.len() == 1;
+        for Publishing { topic, is_retained, done, .. } in publishes {
             if !is_retained && reason.is_some_and(|reason| reason.code() == BrokerReason::NO_RETAIN) {
                 continue;
             }
@@ -205,12 +210,15 @@ impl Driver {
                 is_explained = true;
             }
         }
-        for (topic, done) in subscribes {
+        for (topic, waiting) in asked_for {
             if self.is_why(&topic, is_alone && reason.is_some()) {
-                let _ = done.send(Err(match reason {
-                    Some(reason) => LinkError::SubscribeRefused { topic, reason: reason.clone() },
-                    None => LinkError::Closes { topic, is_publish: false },
-                }));
+                for done in waiting {
+                    let topic = topic.clone();
+                    let _ = done.send(Err(match reason {
+                        Some(reason) => LinkError::SubscribeRefused { topic, reason: reason.clone() },
+                        None => LinkError::Closes { topic, is_publish: false },
+                    }));
+                }
                 is_explained = true;
             }
         }
@@ -316,9 +324,10 @@ impl Driver {
 
     /// The next command that can be done now.
     fn ready(&mut self) -> Option<Command> {
-        // Mosquitto drops acknowledgements, too, where the network is too slow. One that nobody waits for any more holds up
-        // nothing.
-        let is_awaited = |publishing: &&Publishing| !publishing.done.is_closed();
+        // Mosquitto drops acknowledgements, too, where the network is too slow.
+        let is_awaited = |publishing: &&Publishing| {
+            !publishing.done.is_closed() || publishing.since.elapsed() < ACKNOWLEDGED_WITHIN
+        };
         let full = self.publishes.values().filter(is_awaited).count() >= self.in_flight.into();
         let index = self.waiting.iter().position(|c| !full || !matches!(c, Command::Publish { .. }))?;
         self.waiting.remove(index)
@@ -336,7 +345,8 @@ impl Driver {
                 }
                 let (id, qos) = (self.next_id(), session.limits.qos);
                 let is_retained = lasting == Lasting::Retained;
-                let publishing = Publishing { topic: topic.clone(), is_retained, done };
+                let since = Instant::now();
+                let publishing = Publishing { topic: topic.clone(), is_retained, done, since };
                 if qos == Qos::AtLeastOnce {
                     self.publishes.insert(id, publishing);
                     return session.write(Request::Publish { id, topic, payload, lasting, qos }).await;
@@ -444,6 +454,27 @@ fn takes<'a>(filter: &'a str, topic: &'a str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn acknowledgements_that_were_lost_hold_up_no_later_message() {
+        const IN_FLIGHT: u16 = 2;
+        let mut driver = Driver::new(IN_FLIGHT, watch::Sender::new(true));
+        let room = Arc::new(tokio::sync::Semaphore::new(1));
+        let publish = || Publishing {
+            topic: "LAMP/OTA".to_owned(),
+            is_retained: false,
+            done: oneshot::channel().0,
+            since: Instant::now(),
+        };
+        driver.publishes.extend((0..IN_FLIGHT).map(|id| (id, publish())));
+        let (done, _answer) = oneshot::channel();
+        let (topic, lasting) = ("LAMP/OTA".to_owned(), Lasting::Session);
+        let _room = room.acquire_owned().await.unwrap();
+        driver.waiting.push_back(Command::Publish { topic, payload: Bytes::new(), lasting, done, _room });
+        assert!(driver.ready().is_none(), "they may still be on their way");
+        tokio::time::advance(ACKNOWLEDGED_WITHIN).await;
+        assert!(driver.ready().is_some());
+    }
 
     #[test]
     fn a_filter_takes_its_topics_and_no_others() {

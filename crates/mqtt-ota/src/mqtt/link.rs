@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -222,13 +224,16 @@ impl Link {
         let subscription = Subscription { id, messages: receiver, commands: self.commands.clone() };
         for &(filter, qos) in filters {
             let (started, heard) = (Instant::now(), Arc::<AtomicUsize>::default());
+            // The answer to any of the requests will do.
+            let mut answers = FuturesUnordered::new();
             loop {
                 let (done, granted) = oneshot::channel();
+                answers.push(granted);
                 let (filter, messages, heard) = (filter.to_owned(), messages.clone(), Arc::clone(&heard));
                 let subscriber = Subscriber { id, filter, qos, messages, heard: Arc::clone(&heard) };
                 let command = Command::Subscribe { subscriber, done, _room: self.room().await? };
                 self.commands.send(command).map_err(|_| LinkError::Lost)?;
-                match granted_within(granted, &heard).await {
+                match granted_within(&mut answers, &heard).await {
                     // The answer to this filter may be lost among the messages for another one.
                     Err(LinkError::Unanswered) if started.elapsed() < PATIENCE => {}
                     granted => break granted?,
@@ -273,12 +278,12 @@ impl Subscription {
 /// Waits for the broker's answer, [`OWED`] at least. Where the network is too slow for all the messages that it retains, Mosquitto
 /// drops some, and its answers with them: a subscriber that is sent messages (`heard` counts them) is subscribed.
 async fn granted_within(
-    mut granted: oneshot::Receiver<Result<(), LinkError>>,
+    answers: &mut FuturesUnordered<oneshot::Receiver<Result<(), LinkError>>>,
     heard: &AtomicUsize,
 ) -> Result<(), LinkError> {
     let (started, mut count) = (Instant::now(), 0);
     loop {
-        if let Ok(answer) = timeout(OWED, &mut granted).await {
+        if let Ok(Some(answer)) = timeout(OWED, answers.next()).await {
             return answer.unwrap_or(Err(LinkError::Lost));
         }
         let before = replace(&mut count, heard.load(Ordering::Relaxed));

@@ -75,6 +75,11 @@ impl Client {
     /// Lets it subscribe.
     pub(crate) async fn subscribed(&mut self) {
         let id = self.subscribes().await;
+        self.grant(id).await;
+    }
+
+    /// Answers that it is subscribed.
+    pub(crate) async fn grant(&mut self, id: u16) {
         let granted = vec![v4::SubscribeReasonCode::Success(QoS::AtLeastOnce)];
         self.say(v4::Packet::SubAck(v4::SubAck::new(id, granted))).await;
     }

@@ -138,8 +138,8 @@ impl Keeping {
             let others = self.ear.as_ref().map(Ear::without_folder).filter(|others| !others.is_empty());
             match others.map(|others| some(others.iter().map(DeviceName::as_str))) {
                 Some(others) => tracing::warn!(
-                    "no device with a folder has announced itself ({names}), but others have ({others}): a folder is \
-                     named as its device is"
+                    "none of the devices with a folder ({names}) has announced itself, but these have: {others}. Is a \
+                     folder misnamed? Its name has to be exactly the device's"
                 ),
                 None => tracing::warn!(
                     "no device with a folder has announced itself ({names}); if one has, the broker's access list has \

@@ -81,8 +81,7 @@ impl Keeping {
         for first in empty_groups.difference(&self.empty_groups) {
             let known = if groups.is_empty() { "none".to_owned() } else { some(groups.iter().copied()) };
             tracing::warn!(
-                "@{first} is to go first, and no folder is in that group: the others wait until one is; groups that \
-                 folders are in: {known}"
+                "no folder is in the canary group @{first}, so all other devices wait; groups in use: {known}"
             );
         }
         for stray in &folders.strays {
