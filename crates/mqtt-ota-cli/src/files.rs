@@ -57,7 +57,9 @@ fn base_name(file: &Path) -> Result<&str, Problem> {
         Problem::usage(format!("{:?} {why}", file.display().to_string()))
             .hint("give it a name with --as NAME")
     };
-    let base = file.file_name().ok_or_else(|| problem("has no file name"))?;
+    let base = file.file_name().ok_or_else(|| {
+        problem("has no file name").hint("name files; `mqtt-ota sync` sends a folder with all that is in it")
+    })?;
     base.to_str().ok_or_else(|| problem("has a name that is not UTF-8"))
 }
 

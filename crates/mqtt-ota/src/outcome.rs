@@ -148,6 +148,9 @@ impl Outcome {
             Self::Failed { reason: Reason::BadName, text } if is_in_the_way(text) => {
                 "a file on the device is in the way of a folder, or a folder of a file: with --delete, `mqtt-ota sync` removes what earlier syncs have brought; a device's client of version 0.1 needs a sync without either first".into()
             }
+            Self::Failed { reason: Reason::Write, text } if is_not_a_file(text) => {
+                "a folder on the device has this name, or a file has the name of a folder: give it another one (--as on the command line; `--as lib/` puts it into lib)".into()
+            }
             Self::Failed { reason: Reason::BadName, .. } => {
                 "give it another name on the device (--as on the command line)".into()
             }
@@ -180,7 +183,7 @@ impl Outcome {
             }
             Self::RolledBack { .. } => "the device's own words and its console say why; mend it, and send it again".into(),
             Self::Failed { reason: Reason::Unauthorised, .. } => "the device accepts signed offers only".into(),
-            Self::Silent => "ask the device what it runs, or send again: a file that is there already is not sent twice. If it says so every time, the broker's access list may keep DEVICE/OTA/status from this user".into(),
+            Self::Silent => "ask the device what it runs, or send again: a file that is there already is not sent twice. If it says so every time, the broker's access list may not let the device's user write DEVICE/OTA/status, or this user read it".into(),
             Self::Unconfirmed => "a client that announces itself confirms what it installs (micropython-client). If the device has one, the broker's access list may keep DEVICE/OTA/device and DEVICE/OTA/status from this user".into(),
             Self::NotBackOnline { link_lost: false } => "look at the device's console: the file is in place, and the device has not announced itself since".into(),
             Self::NotBackOnline { link_lost: true } => "the file is in place; ask the device, or look at its console, whether it runs".into(),
@@ -199,6 +202,13 @@ fn is_read_only(text: &str) -> bool {
     ["read-only", "Read-only", "EROFS", "Errno 30]", "EACCES", "EPERM", "denied"]
         .iter()
         .any(|word| text.contains(word))
+}
+
+/// Whether the device's words on `write` are about a folder where a file is wanted, or the reverse.
+fn is_not_a_file(text: &str) -> bool {
+    ["EISDIR", "ENOTDIR", "Errno 21]", "Errno 20]", "Is a directory", "Not a directory"]
+        .iter()
+        .any(|words| text.contains(words))
 }
 
 /// Whether a device's words are about a folder in a file's place, or the reverse.

@@ -161,6 +161,7 @@ impl Sender {
         let Errand { device, path, digest, bytes, cargo } = errand;
         let (mut attempts, mut failures, mut sent, mut furthest) = (0, 0, 0, 0);
         let (mut first_taken, mut ids, mut has_met) = (None, Vec::new(), false);
+        let mut was_silent = false;
         let mut all_wanted = Wanted::default();
         let (mut report, is_late) = loop {
             attempts += 1;
@@ -224,6 +225,13 @@ impl Sender {
             if is_late {
                 outcome = Outcome::Installed;
             }
+            // A device that has the file already does not come for it again.
+            let is_silent_still =
+                was_silent && matches!(outcome, Outcome::NobodyConnected { receiving: false, .. });
+            if is_silent_still {
+                outcome = Outcome::Silent;
+            }
+            was_silent |= outcome == Outcome::Silent;
             if matches!(&outcome, Outcome::Failed { reason: Reason::HashMismatch, .. }) {
                 // Perhaps it was not the link: the file may have changed between two ticks of its clock.
                 match &cargo {
@@ -236,7 +244,7 @@ impl Sender {
             furthest = furthest.max(position);
             all_wanted.position = furthest;
             failures = if advanced { 1 } else { failures + 1 };
-            if !outcome.may_pass() || failures > options.retries {
+            if !outcome.may_pass() || is_silent_still || failures > options.retries {
                 let report = Report {
                     outcome,
                     device: device.clone(),

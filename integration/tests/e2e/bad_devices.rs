@@ -167,6 +167,19 @@ fn a_device_that_takes_it_all_and_says_nothing_is_not_believed() {
 }
 
 #[test]
+fn a_device_that_took_the_file_and_never_says_so_is_not_said_to_have_stayed_away() {
+    let (scene, device) = scene();
+    let waits =
+        ["--retries", "2", "--retry-pause", "10ms", "--confirm-timeout", "300ms", "--connect-timeout", "1s"];
+    let (sending, _home) = scene.send(scene.file("main.py", "x"), "NIGHTLAMP").args(waits).start();
+    device.offer().connect().read_to_end();
+    // It has the file, and no reason to come again.
+    device.offer();
+    sending.wait().assert_status(1).assert_error("did not say").assert_hint("write DEVICE/OTA/status");
+    device.assert_no_offer();
+}
+
+#[test]
 fn a_port_that_is_taken_is_an_error_and_a_range_goes_on() {
     let (scene, device) = scene();
     let file = scene.file("main.py", "x");

@@ -164,7 +164,7 @@ fn what_is_no_device_s_folder_is_not_shown_and_one_that_is_misnamed_is_asked_abo
     house.has(".git/HEAD", "");
     let _device = house.device(LAMP, "v=1|hash=sha256|set=-");
     let keeper = house.keeper(&[]);
-    keeper.says("(NIGHTLMAP) has announced itself, but these have: NIGHTLAMP.");
+    keeper.says("never announced themselves: NIGHTLMAP; these have, and have no folder: NIGHTLAMP.");
     let status = house.status();
     status.assert_mentions("did you mean NIGHTLAMP?");
     assert_eq!(status.stdout.lines().count(), 2, "a title, and one device: {status:?}");

@@ -34,7 +34,9 @@ fn a_device_stays_with_the_keeper_that_has_it_until_that_one_is_gone() {
     let (first, _home) = keeper(&house, one.path(), "one");
     first.stderr().wait_for("back online with its set");
     let (second, _home) = keeper(&house, two.path(), "two");
-    second.stderr().wait_for(&format!("{device}: kept by the keeper one, which is at work: nothing is sent"));
+    second
+        .stderr()
+        .wait_for(&format!("{device}: kept by the keeper one: nothing is sent while that one is at work"));
     assert_eq!(fleet.device(0).all_reboots(), 1);
     let elsewhere = status(&house, two.path(), "two").finish();
     elsewhere.assert_status(1).assert_mentions("kept elsewhere").assert_mentions("the keeper one keeps it");

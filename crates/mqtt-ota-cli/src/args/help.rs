@@ -206,7 +206,7 @@ REACHABLE is one of:
   yes        The device has just answered
   no         The broker says that it is not connected; it may be asleep
   no answer  It has not answered in time (--timeout); it may be asleep or busy
-  not known  Its client is too old to answer
+  not known  Its client is too old to answer, or this user may not ask it
   not asked  With --no-ask: for devices that sleep, or to be quick
 
 LAST HEARD is known of devices that a keeper (`mqtt-ota keep`) waits for.
@@ -281,7 +281,8 @@ pub(super) const KEEP: &str = "\
 Keeps devices in step with a folder, until it is stopped. In DIR each folder is
 a device, and what is in it is what the device gets: now if it is awake, the
 moment it announces itself if it sleeps. Files that go from the folder go from
-the device. Nothing is kept but in DIR and at the broker: a keeper that is
+the device, if its client knows sets. A file that `mqtt-ota send` gives a kept
+device is replaced by the folder's. Nothing is kept but in DIR and at the broker: a keeper that is
 killed goes on where it was. DIR may be a link: where it leads next is followed.
 The files are those that `mqtt-ota sync` sends, and are looked at as it does:
 what it refuses is held back, and `mqtt-ota status` says why.

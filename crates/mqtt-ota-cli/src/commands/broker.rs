@@ -36,6 +36,10 @@ pub(super) fn run(args: &args::Broker, config: Option<&Path>, printer: &Printer)
     let keeping = match &args.keep {
         Some(folder) => {
             let options = super::keep::options(&args.keeping, &settings)?;
+            if let Err(source) = std::fs::read_dir(folder) {
+                let problem = Problem::failed(format!("cannot read {}", folder.display())).caused_by(source);
+                return Err(problem.hint("name the folder that has one folder for each device in it"));
+            }
             super::keep::doubt_canaries(folder, &options, printer);
             Some((folder.clone(), options))
         }

@@ -132,7 +132,8 @@ async fn name_the_unknown(
         let problem =
             Problem::failed(format!("{name} has not announced itself at {}", settings.broker.value));
         let otherwise = format!(
-            "if it should have, the broker's access list may not let this user read {name}/OTA/device"
+            "if it should have: the broker's access list may not let the device's user write {name}/OTA/device (it logs in \
+             with the device's name), or this user read it"
         );
         printer.problem(&problem.hint(otherwise).maybe_hint(neighbours.question(name).await));
     }

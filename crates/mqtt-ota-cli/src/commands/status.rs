@@ -54,7 +54,7 @@ async fn show(args: &Status, settings: &Settings, printer: &Printer) -> Result<E
     if is_kept == Some(false) {
         let what = format!(
             "no keeper named {keeper} is at work at {}, so nothing is sent automatically: start one with `mqtt-ota keep`, or \
-             give the name of yours (--name)",
+             give the name of yours (--name); or the broker's access list does not let this user read mqtt-ota/keeper/+",
             settings.broker.value
         );
         printer.note(&Line::new().plain(what));

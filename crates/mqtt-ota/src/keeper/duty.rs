@@ -13,8 +13,12 @@ const FIRST_PAUSE: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 /// How long a device that has installed its files may take to be heard of, before it is offered them again.
 const LONGEST_BOOT: Duration = Duration::from_secs(300);
+/// How long that may take before it is said.
+const LONG_BOOT: Duration = Duration::from_secs(60);
 /// How often in a row a set that somebody else has replaced is sent again at once.
 const REPLACED_AT_ONCE: u32 = 2;
+/// What is said of one whose boot takes so long.
+pub(super) const NOT_BACK: &str = "it has installed its files, and has not come back online since";
 /// How soon after its announcement a device that does not come for what it is offered is not asleep: it cannot.
 const AWAKE: Duration = Duration::from_secs(5);
 
@@ -103,6 +107,8 @@ enum Phase {
         set: Digest,
         /// When it is no longer waited for.
         until: Instant,
+        /// It takes longer than [`LONG_BOOT`].
+        is_late: bool,
     },
     /// Another sender has given it something, for which it reboots, or which it has on trial and may confirm without a
     /// word.
@@ -351,7 +357,7 @@ impl Duty {
                 // One that knows no sets announces itself after its reboot, and may do so before its word is understood.
                 let is_back = has_announced || (self.is_plain() && self.is_back);
                 if result == Ended::Installed && !is_back {
-                    self.phase = Phase::Rebooting { set, until: now + LONGEST_BOOT };
+                    self.phase = Phase::Rebooting { set, until: now + LONGEST_BOOT, is_late: false };
                 }
             }
             // It came after the broker had looked for it, and will not say so twice.
@@ -407,18 +413,35 @@ impl Duty {
         self.phase = Phase::Pausing { until: now + pause(count), why, resumes: count < self.limit };
     }
 
+    /// Looks at the clock; true once it reboots for longer than a device should.
+    pub(super) fn grows_late(&mut self, now: Instant) -> bool {
+        let Phase::Rebooting { until, is_late, .. } = &mut self.phase else { return false };
+        !*is_late && *until - (LONGEST_BOOT - LONG_BOOT) <= now && {
+            *is_late = true;
+            true
+        }
+    }
+
     /// When it is to be given its files.
     pub(super) fn due(&self, now: Instant) -> Due {
         match (self.standing(), &self.phase) {
             (Standing::Pending, _) => Due::Now,
-            (Standing::Failing { .. }, Phase::Pausing { until, .. }) if *until > now => Due::At(*until),
-            (Standing::Failing { .. }, _) => Due::Now,
             (Standing::Rebooting, Phase::Occupied { until }) if *until > now => Due::At(*until),
             (Standing::Rebooting, Phase::Occupied { .. }) => Due::Now,
-            // One that is not heard of after so many reboots is best left alone.
-            (Standing::Rebooting, Phase::Rebooting { until, .. }) if self.failures < self.limit => {
-                if *until > now { Due::At(*until) } else { Due::Now }
+            (Standing::Rebooting, Phase::Rebooting { until, is_late: false, .. }) => {
+                Due::At(*until - (LONGEST_BOOT - LONG_BOOT))
             }
+            // One that is not heard of after so many reboots is best left alone.
+            (_, Phase::Rebooting { .. }) if self.failures >= self.limit => Due::Never,
+            (Standing::Failing { .. }, Phase::Rebooting { until, .. }) => {
+                if *until > now {
+                    Due::At(*until)
+                } else {
+                    Due::Now
+                }
+            }
+            (Standing::Failing { .. }, Phase::Pausing { until, .. }) if *until > now => Due::At(*until),
+            (Standing::Failing { .. }, _) => Due::Now,
             _ => Due::Never,
         }
     }
@@ -439,6 +462,9 @@ impl Duty {
             return Standing::RolledBack { why: why_taken_back(announced.error.as_deref()) };
         }
         match &self.phase {
+            Phase::Rebooting { set, is_late: true, .. } if *set == wanted => {
+                Standing::Failing { why: NOT_BACK.to_owned() }
+            }
             Phase::Rebooting { set, .. } if *set == wanted => Standing::Rebooting,
             _ if self.told == Some(wanted) => Standing::InStep,
             Phase::Idle | Phase::Receiving | Phase::Rebooting { .. } => Standing::Pending,

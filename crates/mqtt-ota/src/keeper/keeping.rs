@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::delivery::Delivered;
 use super::device::Device;
-use super::duty::{Due, Ended, Input};
+use super::duty::{Due, Ended, Input, NOT_BACK};
 use super::ear::{Ear, Said};
 use super::echo::Echo;
 use super::error::KeeperError;
@@ -265,6 +265,9 @@ impl Keeping {
     /// first.
     fn consider(&mut self, name: &DeviceName, awake: bool) {
         let Some(device) = self.devices.get_mut(name) else { return };
+        if device.duty.grows_late(Instant::now()) {
+            tracing::warn!("{name}: {NOT_BACK}");
+        }
         let due = device.due(Instant::now());
         if awake && due == Due::Now {
             self.room_at = Some(Instant::now());

@@ -58,7 +58,7 @@ async fn what_was_installed_is_not_sent_again_while_the_device_reboots() {
     let now = Instant::now();
     let start = [Input::Wanted(Some(set(1))), nothing(), Input::Started, ended(1, Ended::Installed)];
     let mut duty = after(now, start);
-    assert_eq!((duty.due(now), duty.standing()), (Due::At(now + LONGEST_BOOT), Standing::Rebooting));
+    assert_eq!((duty.due(now), duty.standing()), (Due::At(now + LONG_BOOT), Standing::Rebooting));
     duty.step(has(1), now);
     assert_eq!(duty.standing(), Standing::InStep);
 }
@@ -73,7 +73,7 @@ async fn a_device_that_is_back_before_its_word_is_understood_is_not_waited_for()
     // It had lost its connection, and goes on.
     let lost = [plain(), TAKING, ended(1, Ended::Installed)];
     let mut lost = after(now, start().into_iter().chain(lost));
-    assert_eq!((lost.due(now), lost.standing()), (Due::At(now + LONGEST_BOOT), Standing::Rebooting));
+    assert_eq!((lost.due(now), lost.standing()), (Due::At(now + LONG_BOOT), Standing::Rebooting));
     lost.step(plain(), now);
     assert_eq!((lost.due(now), lost.standing()), (Due::Never, Standing::InStep));
     // So had this one, and it says the rest at once.
@@ -104,6 +104,21 @@ async fn a_set_that_is_replaced_is_put_back_at_once_but_not_for_ever() {
     now += 2 * LONGEST_PAUSE;
     duty.step(has(2), now);
     assert_eq!(duty.due(now), Due::Now);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_does_not_come_back_is_told_of_before_it_is_offered_its_files_again() {
+    let now = Instant::now();
+    let start = [Input::Wanted(Some(set(1))), nothing(), Input::Started, ended(1, Ended::Installed)];
+    let mut duty = after(now, start);
+    assert!(!duty.grows_late(now));
+    let late = now + LONG_BOOT;
+    assert!(duty.grows_late(late) && !duty.grows_late(late), "it is told once");
+    assert_eq!(duty.standing(), Standing::Failing { why: NOT_BACK.to_owned() });
+    assert_eq!(duty.due(late), Due::At(now + LONGEST_BOOT));
+    assert_eq!(duty.due(now + LONGEST_BOOT), Due::Now);
+    duty.step(has(1), late);
+    assert_eq!(duty.standing(), Standing::InStep);
 }
 
 #[tokio::test(start_paused = true)]
@@ -164,13 +179,16 @@ async fn a_device_that_is_not_heard_of_after_its_reboot_is_asked_a_few_times() {
     while duty.due(now) != Due::Never {
         if let Due::At(at) = duty.due(now) {
             now = at;
+            if duty.grows_late(now) {
+                continue;
+            }
         }
         deliveries += 1;
         assert!(deliveries <= LIMIT + 1, "it reboots for ever");
         duty.step(Input::Started, now);
         duty.step(ended(1, Ended::Installed), now);
     }
-    assert_eq!(duty.standing(), Standing::Rebooting);
+    assert_eq!(duty.standing(), Standing::Failing { why: NOT_BACK.to_owned() });
     duty.step(has(1), now);
     assert_eq!(duty.standing(), Standing::InStep);
 }

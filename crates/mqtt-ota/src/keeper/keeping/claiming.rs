@@ -125,22 +125,27 @@ impl Keeping {
         take(&mut self.odd).iter().for_each(|device| self.outbox.clear_odd(device.memory_topic()));
     }
 
-    /// Says once that no device was heard of, and what may be why.
+    /// Says once which devices were not heard of, and what may be why.
     pub(super) fn tell_if_all_are_silent(&mut self) {
         let now = Instant::now();
         if self.silent_by.is_none_or(|by| by > now) {
             return;
         }
         self.silent_by = Some(now + NEVER);
-        let is_heard = self.devices.values().any(|device| device.duty.announced().is_some());
-        if !is_heard && !self.folders.devices.is_empty() {
-            let names = some(self.folders.devices.keys().map(DeviceName::as_str));
+        let is_silent = |name: &&DeviceName| {
+            self.devices.get(*name).is_none_or(|device| device.duty.announced().is_none())
+        };
+        let silent: Vec<_> = self.folders.devices.keys().filter(is_silent).map(DeviceName::as_str).collect();
+        let all_are = silent.len() == self.folders.devices.len();
+        if !silent.is_empty() {
+            let names = some(silent.into_iter());
             let others = self.ear.as_ref().map(Ear::without_folder).filter(|others| !others.is_empty());
             match others.map(|others| some(others.iter().map(DeviceName::as_str))) {
                 Some(others) => tracing::warn!(
-                    "none of the devices with a folder ({names}) has announced itself, but these have: {others}. Is a \
-                     folder misnamed? Its name has to be exactly the device's"
+                    "these devices have a folder and have never announced themselves: {names}; these have, and have no \
+                     folder: {others}. If a folder is misnamed: its name has to be exactly the device's"
                 ),
+                None if !all_are => {}
                 None => tracing::warn!(
                     "no device with a folder has announced itself ({names}); if one has, the broker's access list has \
                      to let this user read that (in Mosquitto: `topic read +/OTA/device`)"
@@ -172,7 +177,7 @@ impl Keeping {
 
 fn tell_that_another_has(other: &str, names: &str) {
     tracing::warn!(
-        "{names}: kept by the keeper {other}, which is at work: nothing is sent; stop that keeper, or take the device \
+        "{names}: kept by the keeper {other}: nothing is sent while that one is at work; stop it, or take the device \
          out of one of the two folders"
     );
 }

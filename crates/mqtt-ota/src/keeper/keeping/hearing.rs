@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::Keeping;
 use crate::keeper::duty::Input;
 use crate::keeper::ear::{Ear, ROUTE, Said};
+use crate::keeper::standing::Standing;
 use crate::keeper::words::short;
 use crate::wire::{DeviceName, State};
 
@@ -95,7 +96,13 @@ impl Keeping {
                 device.heard = Some(SystemTime::now());
                 if matches!(state, State::Receiving | State::Installed) {
                     let installed = state == State::Installed && !is_unchanged;
+                    let was_in_step = device.standing() == Standing::InStep;
                     device.duty.step(Input::Taking { installed }, Instant::now());
+                    if was_in_step && device.standing() != Standing::InStep && self.lease.is_held() {
+                        tracing::info!(
+                            "{name}: another sender has given it a file; its folder's files follow"
+                        );
+                    }
                     self.consider(&name, false);
                 }
             }
@@ -110,12 +117,18 @@ impl Keeping {
                 let had = device.algorithm();
                 let has = announcement.set_algorithm();
                 let was_taken_back = device.duty.taken_back().is_some();
+                let was_in_step = device.standing() == Standing::InStep;
                 device.duty.step(Input::Announced { announcement, anew }, Instant::now());
                 if let Some(why) = device.duty.taken_back().filter(|_| !was_taken_back) {
                     device.is_new = false;
                     let set = device.duty.wanted().map(short).unwrap_or_default();
                     tracing::warn!(
                         "{name}: set {set} rolled back, the device runs what it ran before: {why}"
+                    );
+                }
+                if was_in_step && device.standing() == Standing::Pending && self.lease.is_held() {
+                    tracing::info!(
+                        "{name}: another sender has given it other files; its folder's files follow"
                     );
                 }
                 // The check may have another opinion of the files, now that it is known what the device is.
