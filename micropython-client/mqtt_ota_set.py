@@ -69,7 +69,7 @@ def steps(ota, fields, what):
     else:
         work = _file(ota, link, name, digest, size, what)
     detail = yield from work
-    if not (dry or detail):
+    if not (dry or detail == "unchanged"):
         ota._installed = True
     return "planned|" if dry else "installed|", detail, reboot and not dry
 
@@ -298,7 +298,7 @@ def _file(ota, link, name, digest, size, what):
     boot.alter()
     boot.place("part", name)
     boot.quietly(os.remove, boot.state("part.of"))
-    return ""
+    return mqtt_ota.hidden(ota.root, name)
 
 
 def manifest(name):
@@ -396,6 +396,20 @@ class _Set:
             raise
         if not boot.finish():
             raise Failed("write the files cannot be put in place")
+        return (yield from self._hidden())
+
+    def _hidden(self):
+        # What hides one of the files that are new. It is installed, whatever goes wrong here.
+        number = 0
+        try:
+            for path in _paths("set"):
+                number += 1
+                detail = self._has(self.differ, number) and mqtt_ota.hidden(self.ota.root, path)
+                if detail:
+                    return detail
+                yield NEXT
+        except MemoryError:
+            pass
         return ""
 
     def _is(self, name, digest):

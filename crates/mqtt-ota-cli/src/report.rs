@@ -220,6 +220,11 @@ impl Track {
                 let again = format!("; again {pause} (try {attempt} of {of})");
                 self.printer.note(&self.about().doubtful(because).plain(again));
             }
+            Event::Hidden { by } => self.printer.warning(format!(
+                "{}: {}: installed, and never imported: the device has {by}, which comes before it; delete that there \
+                 (`mpremote rm :{by}`)",
+                self.device, self.label
+            )),
             Event::Installed => self.printer.step(&self.about().plain("the device has installed it")),
             Event::WaitingForBoot => {
                 self.bar.waiting("waiting for the device to be back online");

@@ -130,6 +130,9 @@ impl Attempt<'_> {
                         if anew { Input::AnnouncedAnew } else { Input::Announced }
                     }
                     Heard::Status(status) => {
+                        if let Some(by) = status.hidden_by().filter(|_| exchange.is_answered_by(&status)) {
+                            options.tell(Event::Hidden { by: by.to_owned() });
+                        }
                         let takes_it = status.state == State::Receiving && exchange.is_answered_by(&status);
                         if takes_it && !replace(&mut is_receiving, true) {
                             options.tell(Event::Receiving);

@@ -99,6 +99,11 @@ pub enum Event {
         /// What the last one came to.
         because: Outcome,
     },
+    /// The device has the file, or one of the set, and imports another one instead, which it had before.
+    Hidden {
+        /// The path of that one on the device.
+        by: String,
+    },
     /// The device says that the file is in place.
     Installed,
     /// The device reboots; its next announcement is waited for.

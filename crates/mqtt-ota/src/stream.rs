@@ -148,6 +148,9 @@ impl Stream<'_> {
                     }
                     Heard::Status(status) => {
                         if dialogue.is_answered_by(&status) {
+                            if let Some(by) = status.hidden_by() {
+                                options.tell(Event::Hidden { by: by.to_owned() });
+                            }
                             renew(&mut deadline, silence);
                             if status.state == State::Receiving && !replace(&mut is_receiving, true) {
                                 options.tell(Event::Receiving);

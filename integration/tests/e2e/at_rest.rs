@@ -237,6 +237,12 @@ fn a_merge_that_waits_for_somebody_holds_the_delivery_and_status_says_so() {
     kept.keeper.says("is unmerged").says("nothing new is sent");
     let status = kept.house.status();
     status.assert_status(1).assert_mentions("waiting").assert_mentions("lib.py is unmerged");
+    // Also where the checkout cannot be seen.
+    let copy = tempfile::tempdir().unwrap();
+    fs::create_dir(copy.path().join(LAMP)).unwrap();
+    fs::write(copy.path().join("NIGHTLAMP/main.py"), "VERSION = 'here'\n").unwrap();
+    let elsewhere = kept.house.scene.command("status").arg(copy.path()).args(["--name", "devices"]).finish();
+    elsewhere.assert_status(1).assert_mentions("waiting").assert_mentions("lib.py is unmerged");
     for name in ["NIGHTLAMP/main.py", "NIGHTLAMP/lib.py"] {
         kept.house.has(name, "VERSION = 'both'\n");
     }

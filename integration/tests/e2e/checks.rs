@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use mqtt_ota_integration::{Home, House, Interpreter, RawDevice, Receiver, Scene, files};
+use mqtt_ota_integration::{
+    DemoDevice, Home, House, Interpreter, RawDevice, Receiver, Scene, SetDevice, files,
+};
 
 const NAME: &str = "NIGHTLAMP";
 const BOARD: &str = "v=1|client=mqtt_ota 0.1.0|sys=esp8266 1.25.0|addr=127.0.0.1|free=1000000|hash=sha1";
@@ -104,6 +106,41 @@ fn a_module_that_another_one_hides_is_warned_about() {
     let lines = sending.wait().assert_status(0).json_lines();
     let noticed = lines.iter().find(|line| line["event"] == "noticed").unwrap();
     assert_eq!((&noticed["file"], &noticed["message"]), (&"main.py".into(), &"main.py is empty".into()));
+}
+
+#[test]
+fn a_board_names_the_file_of_its_own_that_hides_what_was_installed() {
+    let (scene, roots) = (Scene::new(), [(); 2].map(|()| tempfile::tempdir().unwrap()));
+    for root in &roots {
+        fs::write(root.path().join("helper.py"), "stale = 1\n").unwrap();
+        fs::write(root.path().join("app.py"), "stale = 1\n").unwrap();
+    }
+    let [plain, with_sets] = roots.each_ref().map(tempfile::TempDir::path);
+    let _plain = DemoDevice::boot(Interpreter::MicroPython, &scene.broker, "PLAIN", plain);
+    let _with_sets = SetDevice::boot(Interpreter::MicroPython, &scene.broker, "SETS", with_sets);
+    for (name, bytes, hides) in [("lib/helper.py", "x = 1\n", "helper.py"), ("app.mpy", "M\x06", "app.py")] {
+        let file = scene.file("a_file", bytes);
+        let sent = scene.send(file, "PLAIN,SETS").args(["--as", name, "--no-reboot"]).finish();
+        let says =
+            format!("{name}: installed, and never imported: the device has {hides}, which comes before it");
+        sent.assert_status(0)
+            .assert_mentions(&format!("PLAIN: {says}"))
+            .assert_mentions(&format!("SETS: {says}"));
+    }
+    let fine = scene.send(scene.file("other.py", "x = 1\n"), "PLAIN,SETS").finish();
+    assert!(!fine.assert_status(0).stderr.contains("never imported"), "{fine:?}");
+}
+
+#[test]
+fn a_board_names_the_file_of_its_own_that_hides_one_of_a_set() {
+    let home = Home::of(NAME);
+    fs::write(home.root().join("lamp.py"), "stale = 1\n").unwrap();
+    let _device = home.boots(Interpreter::MicroPython);
+    let synced = home.sync().args(["--wait-boot", "--json"]).finish();
+    let lines = synced.assert_status(0).json_lines();
+    let hidden: Vec<_> = lines.iter().filter(|line| line["event"] == "hidden").collect();
+    assert_eq!((hidden.len(), &hidden[0]["by"]), (1, &"lamp.py".into()), "{lines:?}");
+    home.sync().finish().assert_status(0).assert_mentions("unchanged");
 }
 
 /// What tools leave beside the files.

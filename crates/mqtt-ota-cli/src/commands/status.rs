@@ -112,6 +112,7 @@ fn state(device: &DeviceStatus) -> &'static str {
         Standing::Failing { .. } => "failing",
         Standing::LeftAlone { .. } => "left-alone",
         Standing::RolledBack { .. } => "rolled-back",
+        Standing::Waiting { .. } => "waiting",
         Standing::Held => "held",
         Standing::KeptElsewhere { .. } => "kept-elsewhere",
         _ => "nothing",
@@ -125,6 +126,7 @@ fn why(device: &DeviceStatus, questions: &Questions) -> Option<String> {
     }
     match &device.standing {
         Standing::Failing { why, .. }
+        | Standing::Waiting { why }
         | Standing::LeftAlone { why, .. }
         | Standing::RolledBack { why, .. } => Some(why.clone()).filter(|why| !why.is_empty()),
         Standing::KeptElsewhere { keeper } => Some(format!(

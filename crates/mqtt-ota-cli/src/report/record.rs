@@ -23,22 +23,66 @@ pub(crate) struct Record<'a> {
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub(crate) enum Step {
     Announced(Announced),
-    Noticed { file: String, message: String },
-    Listening { local: String, advertised: String, why: String },
-    Offered { attempt: u32, offer: String },
+    Noticed {
+        file: String,
+        message: String,
+    },
+    Listening {
+        local: String,
+        advertised: String,
+        why: String,
+    },
+    Offered {
+        attempt: u32,
+        offer: String,
+    },
     Receiving,
-    Connected { peer: String },
-    Asked { peer: String, path: String, files: usize, offset: u64 },
-    Progress { peer: String, sent: u64, total: u64 },
-    Dropped { peer: String, sent: u64, cause: String },
-    TurnedAway { count: u64, last: String, cause: String },
-    WaitingForDevice { limit: f64 },
-    Delivered { peer: String },
-    Retrying { attempt: u32, of: u32, after: f64, because: String },
+    Connected {
+        peer: String,
+    },
+    Asked {
+        peer: String,
+        path: String,
+        files: usize,
+        offset: u64,
+    },
+    Progress {
+        peer: String,
+        sent: u64,
+        total: u64,
+    },
+    Dropped {
+        peer: String,
+        sent: u64,
+        cause: String,
+    },
+    TurnedAway {
+        count: u64,
+        last: String,
+        cause: String,
+    },
+    WaitingForDevice {
+        limit: f64,
+    },
+    Delivered {
+        peer: String,
+    },
+    Retrying {
+        attempt: u32,
+        of: u32,
+        after: f64,
+        because: String,
+    },
+    /// The device imports another file instead.
+    Hidden {
+        by: String,
+    },
     Installed,
     WaitingForBoot,
     Result(Box<Result>),
-    Skipped { because: &'static str },
+    Skipped {
+        because: &'static str,
+    },
 }
 
 /// What a device says of itself.
@@ -165,6 +209,7 @@ impl Step {
                 after: seconds(*after),
                 because: because.to_string(),
             },
+            Event::Hidden { by } => Self::Hidden { by: by.clone() },
             Event::Installed => Self::Installed,
             Event::WaitingForBoot => Self::WaitingForBoot,
             _ => return None,

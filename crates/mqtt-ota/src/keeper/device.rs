@@ -25,6 +25,8 @@ pub(super) struct Device {
     pub(super) is_unclear: bool,
     /// How far it ever got with the set that is wanted, in bytes.
     pub(super) furthest: u64,
+    /// Why nothing new from its folder counts, where that has lasted.
+    pub(super) held: Option<String>,
     pub(super) is_failure: bool,
     /// When it last said something, as far as it was heard.
     pub(super) heard: Option<SystemTime>,
@@ -43,6 +45,7 @@ impl Device {
             is_new: false,
             is_unclear: false,
             furthest: 0,
+            held: None,
             is_failure: false,
             heard: None,
             said: Vec::new(),
@@ -126,6 +129,7 @@ impl Device {
         let set = self.duty.wanted()?;
         let knows_sets = self.duty.announced()?.understands_extended();
         let (state, why) = match standing {
+            _ if self.held.is_some() => (State::Waiting, self.held.clone().unwrap_or_default()),
             Standing::Asleep => (State::Asleep, String::new()),
             Standing::Failing { why } => (State::Failing, why),
             Standing::LeftAlone { why } => (State::LeftAlone, why),

@@ -37,8 +37,9 @@ pub(super) enum Said {
     Announced { device: DeviceName, announcement: Announcement, anew: bool },
     /// Somebody has taken a device's announcement back.
     Withdrawn { device: DeviceName },
-    /// A device has said what it does with an offer; `is_unchanged`: that it has what is offered.
-    Answered { device: DeviceName, state: State, is_unchanged: bool },
+    /// A device has said what it does with an offer; `is_unchanged`: that it has what is offered; `hidden_by`: that it imports
+    /// this instead.
+    Answered { device: DeviceName, state: State, is_unchanged: bool, hidden_by: Option<String> },
     /// What a keeper has noted of a device; None: nothing any more.
     Remembered { device: DeviceName, memory: Option<Memory> },
     /// A keeper of this name has noted something of a device that has no folder.
@@ -159,8 +160,9 @@ impl Ear {
                 let news = News::status(message, &mut self.unreadable)?;
                 let News::Status(status) = &news else { return None };
                 let (state, is_unchanged) = (status.state, status.detail == Status::UNCHANGED);
+                let hidden_by = status.hidden_by().map(str::to_owned);
                 self.pass(&device, || news);
-                Some(Said::Answered { device, state, is_unchanged })
+                Some(Said::Answered { device, state, is_unchanged, hidden_by })
             }
             "device" if message.payload.is_empty() => Some(Said::Withdrawn { device }),
             "device" => {

@@ -81,7 +81,7 @@ pub(super) enum Kept {
 
 impl Kept {
     /// The places that its files are in.
-    fn places(&self) -> &[PathBuf] {
+    pub(super) fn places(&self) -> &[PathBuf] {
         match self {
             Self::Folder(folder) => &folder.places,
             Self::Unusable { places, .. } => places,

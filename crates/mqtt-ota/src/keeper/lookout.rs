@@ -141,6 +141,11 @@ impl Lookout {
         }
     }
 
+    /// The places that are held for so long that it was said, and why; `None` where that has not changed since the last call.
+    pub(super) fn take_held(&mut self) -> Option<HashMap<PathBuf, Arc<FolderError>>> {
+        self.holds.take_said()
+    }
+
     /// Finds out what of a look counts. What moves, and what somebody has open, does not, and nor does what git is at
     /// work on. What nobody told of has to be found twice: file systems of other machines do not tell.
     fn weigh(&mut self, looked: Result<Found, FolderError>) -> Sight {

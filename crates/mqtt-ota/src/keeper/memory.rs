@@ -41,10 +41,12 @@ pub(super) enum State {
     RolledBack,
     /// It is given the set as soon as may be.
     Pending,
+    /// Nothing new is sent: its folder is written to, or git has not finished with it.
+    Waiting,
 }
 
 impl State {
-    const CODES: [(Self, &'static str); 7] = [
+    const CODES: [(Self, &'static str); 8] = [
         (Self::Asleep, "asleep"),
         (Self::Failing, "failing"),
         (Self::LeftAlone, "left-alone"),
@@ -52,6 +54,7 @@ impl State {
         (Self::Kept, "kept"),
         (Self::RolledBack, "rolled-back"),
         (Self::Pending, "pending"),
+        (Self::Waiting, "waiting"),
     ];
 
     /// Whether it is about a device that stands so.
@@ -62,6 +65,7 @@ impl State {
             Standing::Failing { .. } => self == Self::Failing,
             Standing::LeftAlone { .. } => self == Self::LeftAlone,
             Standing::RolledBack { .. } => self == Self::RolledBack,
+            Standing::Waiting { .. } => self == Self::Waiting,
             Standing::Pending | Standing::Receiving | Standing::Rebooting => self == Self::Pending,
             _ => false,
         }
@@ -182,7 +186,7 @@ mod tests {
     proptest! {
         #[test]
         fn property_a_memory_round_trips(
-            index in 0_usize..7,
+            index in 0_usize..8,
             why in any::<String>(),
             bytes in any::<[u8; 4]>(),
             heard in any::<Option<u32>>(),

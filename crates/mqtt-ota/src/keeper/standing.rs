@@ -29,6 +29,11 @@ pub enum Standing {
         /// The device's own words, or that it has said none.
         why: String,
     },
+    /// Nothing new is sent: its keeper has noted that its folder is written to, or that git has not finished with it.
+    Waiting {
+        /// What is under way.
+        why: String,
+    },
     /// Its settings say that it is held back.
     Held,
     /// A keeper of another name has it.

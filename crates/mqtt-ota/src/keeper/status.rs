@@ -195,7 +195,8 @@ fn stand(
     if let Some(announcement) = announcement.clone() {
         duty.step(Input::Announced { announcement, anew: false }, now);
     }
-    let memory = memory.filter(|memory| Some(memory.set) == wanted);
+    // What is in the folder while it is held is not what the keeper means.
+    let memory = memory.filter(|memory| Some(memory.set) == wanted || memory.state == State::Waiting);
     if let Some(memory) = memory.as_ref().filter(|memory| memory.state == State::InStep) {
         duty.step(Input::Told { set: memory.set }, now);
     }
@@ -204,11 +205,14 @@ fn stand(
         (Standing::InStep, ..) => Standing::InStep,
         _ if is_held => Standing::Held,
         (_, Some(keeper), _) => Standing::KeptElsewhere { keeper },
+        (_, None, Some(Memory { state: State::Waiting, why, .. })) => Standing::Waiting { why: why.clone() },
         (Standing::Pending, None, Some(memory)) => match memory.state {
             State::Asleep => Standing::Asleep,
             State::Failing => Standing::Failing { why: memory.why.clone() },
             State::LeftAlone => Standing::LeftAlone { why: memory.why.clone() },
-            State::InStep | State::Kept | State::RolledBack | State::Pending => Standing::Pending,
+            State::InStep | State::Kept | State::RolledBack | State::Pending | State::Waiting => {
+                Standing::Pending
+            }
         },
         (standing, ..) => standing,
     };

@@ -19,7 +19,7 @@ pub struct Status {
     /// The offer's hash.
     pub digest: String,
     /// More about it: a reason code and free text for [`State::Failed`], `unchanged` for a file that was
-    /// already there, else mostly empty. Without the offer's id.
+    /// already there, what hides the file ([`Status::hidden_by`]), else mostly empty. Without the offer's id.
     pub detail: String,
     /// The id of the extended offer that it answers, where the device names it.
     pub offer: Option<OfferId>,
@@ -28,6 +28,9 @@ pub struct Status {
 impl Status {
     /// The detail of [`State::Installed`] where the file already had the offered hash.
     pub const UNCHANGED: &'static str = "unchanged";
+
+    /// How the detail of [`State::Installed`] begins where MicroPython imports another file instead of this one.
+    const HIDDEN: &'static str = "hidden by ";
 
     /// The longest detail that is written, in bytes, with the offer's id; the rest of the words is cut off.
     pub const MAX_DETAIL: usize = 256;
@@ -65,6 +68,11 @@ impl Status {
     /// Whether this answers an offer of that file with that hash.
     pub fn answers(&self, path: &DevicePath, digest: &Digest) -> bool {
         self.path == path.as_str() && self.digest.parse() == Ok(*digest)
+    }
+
+    /// The path of what MicroPython imports instead of the file that was installed, where the device says so.
+    pub fn hidden_by(&self) -> Option<&str> {
+        if self.state == State::Installed { self.detail.strip_prefix(Self::HIDDEN) } else { None }
     }
 
     /// The reason code and the free text of a detail that has them: `connect 192.168.1.10:40123 refused`.

@@ -90,10 +90,13 @@ impl Keeping {
                     self.note(&name, None);
                 }
             }
-            Said::Answered { device: name, state, is_unchanged } => {
+            Said::Answered { device: name, state, is_unchanged, hidden_by } => {
                 self.slots.spoke(&name);
                 let Some(device) = self.devices.get_mut(&name) else { return };
                 device.heard = Some(SystemTime::now());
+                if let Some(by) = hidden_by.filter(|_| self.lease.is_held()) {
+                    tracing::warn!("{name}: a file is installed, and never imported: {by} comes before it");
+                }
                 if matches!(state, State::Receiving | State::Installed) {
                     let installed = state == State::Installed && !is_unchanged;
                     let was_in_step = device.standing() == Standing::InStep;

@@ -1,6 +1,7 @@
 //! What the folders have, and what each device is to have therefore.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -8,7 +9,7 @@ use tokio::time::Instant;
 use super::Keeping;
 use crate::keeper::duty::Input;
 use crate::keeper::error::chain;
-use crate::keeper::folders::{Folder, Folders, Kept};
+use crate::keeper::folders::{Folder, FolderError, Folders, Kept};
 use crate::keeper::lookout::Sight;
 use crate::keeper::words::some;
 use crate::wire::DeviceName;
@@ -27,6 +28,22 @@ impl Keeping {
             Sight::Unreadable(error) => {
                 tracing::warn!("nothing is sent until the folder can be read: {}", chain(&error));
                 self.is_readable = false;
+            }
+        }
+        if let Some(held) = self.lookout.take_held() {
+            self.note_held(&held);
+        }
+    }
+
+    /// Notes which devices get nothing new, as their folders are held for a while, so that it is known elsewhere.
+    fn note_held(&mut self, held: &HashMap<PathBuf, Arc<FolderError>>) {
+        let folders = Arc::clone(&self.folders);
+        for (name, kept) in &folders.devices {
+            let why = kept.places().iter().find_map(|place| held.get(place)).map(|why| chain(why.as_ref()));
+            let device = self.device(name);
+            if device.held != why {
+                device.held = why;
+                self.consider(name, false);
             }
         }
     }

@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, HashMap};
+use std::mem::take;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,11 @@ const POLL: Duration = Duration::from_secs(1);
 
 /// The places that do not count.
 #[derive(Debug, Default)]
-pub(super) struct Holds(BTreeMap<PathBuf, Hold>);
+pub(super) struct Holds {
+    places: BTreeMap<PathBuf, Hold>,
+    /// What is said of them has changed since [`Holds::take_said`].
+    is_news: bool,
+}
 
 #[derive(Debug)]
 struct Hold {
@@ -36,9 +41,11 @@ impl Holds {
         quiet: Quiet,
         now: Instant,
     ) -> Option<Instant> {
-        self.0.retain(|place, hold| {
+        let is_news = &mut self.is_news;
+        self.places.retain(|place, hold| {
             let is_held = held.contains_key(place);
             if !is_held && hold.is_said {
+                *is_news = true;
                 tracing::info!("{} is no longer held back", place.display());
             }
             is_held
@@ -46,12 +53,13 @@ impl Holds {
         let mut next = None;
         for (place, why) in held {
             let new = || Hold { since: now, why: Arc::clone(why), is_said: false };
-            let hold = self.0.entry(place.clone()).or_insert_with(new);
+            let hold = self.places.entry(place.clone()).or_insert_with(new);
             hold.why = Arc::clone(why);
             let age = now.saturating_duration_since(hold.since);
             let said = if why.is_for_somebody_to_end() { SAID_OF_GIT } else { SAID };
             if age >= said && !hold.is_said {
                 hold.is_said = true;
+                self.is_news = true;
                 tracing::warn!("nothing new is sent from {}: {}", place.display(), chain(why.as_ref()));
             }
             let pause = match why.as_ref() {
@@ -68,6 +76,13 @@ impl Holds {
     /// Those in which somebody has a file open: they are looked at again whether or not anything is told of them.
     pub(super) fn doubted(&self) -> impl Iterator<Item = &PathBuf> {
         let is_open = |hold: &Hold| matches!(*hold.why, FolderError::Open { .. });
-        self.0.iter().filter(move |(_, hold)| is_open(hold)).map(|(place, _)| place)
+        self.places.iter().filter(move |(_, hold)| is_open(hold)).map(|(place, _)| place)
+    }
+
+    /// Those that are held for so long that it was said, and why; `None` where that has not changed since the last call.
+    pub(super) fn take_said(&mut self) -> Option<HashMap<PathBuf, Arc<FolderError>>> {
+        let said = self.places.iter().filter(|(_, hold)| hold.is_said);
+        take(&mut self.is_news)
+            .then(|| said.map(|(place, hold)| (place.clone(), Arc::clone(&hold.why))).collect())
     }
 }
