@@ -37,6 +37,8 @@ _BOOT = ("mqtt_ota_boot.py", "mqtt_ota_boot.mpy")
 _NO_SPACE = const(28)
 _SMALL = const(65536)  # bytes of a free heap
 
+_hidden = getattr(mqtt_ota, "hidden", lambda root, path: "")  # an older one beside this has none
+
 _small = hasattr(gc, "mem_free") and gc.mem_free() < _SMALL
 
 
@@ -298,7 +300,7 @@ def _file(ota, link, name, digest, size, what):
     boot.alter()
     boot.place("part", name)
     boot.quietly(os.remove, boot.state("part.of"))
-    return mqtt_ota.hidden(ota.root, name)
+    return _hidden(ota.root, name)
 
 
 def manifest(name):
@@ -404,7 +406,7 @@ class _Set:
         try:
             for path in _paths("set"):
                 number += 1
-                detail = self._has(self.differ, number) and mqtt_ota.hidden(self.ota.root, path)
+                detail = self._has(self.differ, number) and _hidden(self.ota.root, path)
                 if detail:
                     return detail
                 yield NEXT

@@ -221,8 +221,8 @@ impl Track {
                 self.printer.note(&self.about().doubtful(because).plain(again));
             }
             Event::Hidden { by } => self.printer.warning(format!(
-                "{}: {}: installed, and never imported: the device has {by}, which comes before it; delete that there \
-                 (`mpremote rm :{by}`)",
+                "{}: {}: installed, and never imported: the device has {by}, which comes before it; delete that there, \
+                 if nothing needs it",
                 self.device, self.label
             )),
             Event::Installed => self.printer.step(&self.about().plain("the device has installed it")),

@@ -231,7 +231,7 @@ impl Sender {
             if is_silent_still {
                 outcome = Outcome::Silent;
             }
-            was_silent |= outcome == Outcome::Silent;
+            was_silent = outcome == Outcome::Silent;
             if matches!(&outcome, Outcome::Failed { reason: Reason::HashMismatch, .. }) {
                 // Perhaps it was not the link: the file may have changed between two ticks of its clock.
                 match &cargo {

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mqtt_ota_integration::{House, Keeper, MqttOta, Receiver, files, noise, sized, thorough};
+use mqtt_ota_integration::{Client, House, Keeper, MqttOta, Receiver, files, noise, sized, thorough};
 use tempfile::TempDir;
 
 const LAMP: &str = "NIGHTLAMP";
@@ -248,9 +248,13 @@ fn a_merge_that_waits_for_somebody_holds_the_delivery_and_status_says_so() {
     }
     assert!(git(&kept, &["add", "devices"]));
     kept.house.status().assert_status(1).assert_mentions("a merge is under way");
+    let memories = Client::connect(&kept.house.scene.broker, "memories");
+    memories.subscribe("NIGHTLAMP/OTA/keeper");
+    while !memories.next().text().contains("a merge is under way") {}
     assert_eq!(kept.count(), before);
     assert!(git(&kept, &["commit", "-q", "-m", "both"]));
     kept.got(before + 1);
+    while !memories.next().text().contains("state=kept") {}
     kept.house.status().assert_status(0);
 }
 

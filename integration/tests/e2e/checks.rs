@@ -114,6 +114,8 @@ fn a_board_names_the_file_of_its_own_that_hides_what_was_installed() {
     for root in &roots {
         fs::write(root.path().join("helper.py"), "stale = 1\n").unwrap();
         fs::write(root.path().join("app.py"), "stale = 1\n").unwrap();
+        // No module.
+        fs::write(root.path().join("other"), "data").unwrap();
     }
     let [plain, with_sets] = roots.each_ref().map(tempfile::TempDir::path);
     let _plain = DemoDevice::boot(Interpreter::MicroPython, &scene.broker, "PLAIN", plain);

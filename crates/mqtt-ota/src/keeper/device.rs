@@ -128,8 +128,13 @@ impl Device {
     pub(super) fn to_remember(&self, keeper: &str, standing: Standing) -> Option<Memory> {
         let set = self.duty.wanted()?;
         let knows_sets = self.duty.announced()?.understands_extended();
+        // What only the memory knows is not overwritten.
+        let is_only_here = matches!(standing, Standing::LeftAlone { .. } | Standing::RolledBack { .. })
+            || (standing == Standing::InStep && !knows_sets);
         let (state, why) = match standing {
-            _ if self.held.is_some() => (State::Waiting, self.held.clone().unwrap_or_default()),
+            _ if self.held.is_some() && !is_only_here => {
+                (State::Waiting, self.held.clone().unwrap_or_default())
+            }
             Standing::Asleep => (State::Asleep, String::new()),
             Standing::Failing { why } => (State::Failing, why),
             Standing::LeftAlone { why } => (State::LeftAlone, why),
@@ -140,7 +145,12 @@ impl Device {
             _ => {
                 let is_valid = |memory: &&Memory| {
                     let is_own = memory.keeper.as_deref() == Some(keeper);
-                    is_own && (memory.state != State::InStep || self.duty.has_told(memory.set))
+                    let is_over = match memory.state {
+                        State::Waiting => true,
+                        State::InStep => !self.duty.has_told(memory.set),
+                        _ => false,
+                    };
+                    is_own && !is_over
                 };
                 match self.memory.as_ref().filter(is_valid) {
                     Some(known) => return Some(known.clone()),

@@ -259,6 +259,8 @@ impl Duty {
                     self.failures += 1;
                 }
                 self.phase = Phase::Receiving;
+                // The end tells anew what it has.
+                self.told = None;
                 self.started_at = Some(now);
                 self.is_back = false;
             }
@@ -415,6 +417,9 @@ impl Duty {
 
     /// Looks at the clock; true once it reboots for longer than a device should.
     pub(super) fn grows_late(&mut self, now: Instant) -> bool {
+        if self.standing() != Standing::Rebooting {
+            return false;
+        }
         let Phase::Rebooting { until, is_late, .. } = &mut self.phase else { return false };
         !*is_late && *until - (LONGEST_BOOT - LONG_BOOT) <= now && {
             *is_late = true;

@@ -86,7 +86,12 @@ pub async fn status(
     let devices = folders.devices.iter().map(|(device, kept)| {
         let (announcement, memory) = (announced.remove(device), remembered.remove(device));
         let is_elsewhere = memory.as_ref().is_some_and(is_elsewhere);
-        stand(device.clone(), kept.clone(), announcement, memory, is_elsewhere)
+        // Nobody else takes back what a keeper that is gone has noted of its folder.
+        let is_valid = |memory: &Memory| {
+            let keeper = memory.keeper.as_ref();
+            memory.state != State::Waiting || keeper.is_some_and(|keeper| at_work.contains(keeper))
+        };
+        stand(device.clone(), kept.clone(), announcement, memory.filter(is_valid), is_elsewhere)
     });
     let devices = devices.collect();
     let is_kept = can_tell.then_some(is_kept);
@@ -205,7 +210,9 @@ fn stand(
         (Standing::InStep, ..) => Standing::InStep,
         _ if is_held => Standing::Held,
         (_, Some(keeper), _) => Standing::KeptElsewhere { keeper },
-        (_, None, Some(Memory { state: State::Waiting, why, .. })) => Standing::Waiting { why: why.clone() },
+        (Standing::Pending, None, Some(Memory { state: State::Waiting, why, .. })) => {
+            Standing::Waiting { why: why.clone() }
+        }
         (Standing::Pending, None, Some(memory)) => match memory.state {
             State::Asleep => Standing::Asleep,
             State::Failing => Standing::Failing { why: memory.why.clone() },

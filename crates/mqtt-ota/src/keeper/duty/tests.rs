@@ -122,6 +122,21 @@ async fn a_device_that_does_not_come_back_is_told_of_before_it_is_offered_its_fi
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_device_that_did_not_come_back_is_not_in_step_because_it_is_offered_its_files_once_more() {
+    let now = Instant::now();
+    let start = || [Input::Wanted(Some(set(1))), nothing(), Input::Started, ended(1, Ended::Installed)];
+    for (result, expected) in [(Ended::NotThere, Standing::Asleep), (Ended::GaveWay, Standing::Pending)] {
+        let mut duty = after(now, start());
+        let later = now + LONGEST_BOOT;
+        assert!(duty.grows_late(later));
+        for input in [Input::Started, ended(1, result)] {
+            duty.step(input, later);
+        }
+        assert_eq!(duty.standing(), expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_of_single_files_that_takes_a_file_from_somebody_else_is_looked_at_once_it_is_back() {
     let mut now = Instant::now();
     let plain = || announces("v=1", true);

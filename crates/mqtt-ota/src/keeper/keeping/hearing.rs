@@ -94,7 +94,7 @@ impl Keeping {
                 self.slots.spoke(&name);
                 let Some(device) = self.devices.get_mut(&name) else { return };
                 device.heard = Some(SystemTime::now());
-                if let Some(by) = hidden_by.filter(|_| self.lease.is_held()) {
+                if let Some(by) = hidden_by.filter(|_| self.slots.has(&name)) {
                     tracing::warn!("{name}: a file is installed, and never imported: {by} comes before it");
                 }
                 if matches!(state, State::Receiving | State::Installed) {

@@ -54,6 +54,7 @@ impl Holds {
         for (place, why) in held {
             let new = || Hold { since: now, why: Arc::clone(why), is_said: false };
             let hold = self.places.entry(place.clone()).or_insert_with(new);
+            self.is_news |= hold.is_said && chain(hold.why.as_ref()) != chain(why.as_ref());
             hold.why = Arc::clone(why);
             let age = now.saturating_duration_since(hold.since);
             let said = if why.is_for_somebody_to_end() { SAID_OF_GIT } else { SAID };
