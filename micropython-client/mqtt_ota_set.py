@@ -398,10 +398,10 @@ class _Set:
             raise
         if not boot.finish():
             raise Failed("write the files cannot be put in place")
-        return (yield from self._hidden())
+        return self._hidden()
 
     def _hidden(self):
-        # What hides one of the files that are new. It is installed, whatever goes wrong here.
+        # What hides one of the files that are new. The set is in place: nothing may go wrong here, and nobody leave.
         number = 0
         try:
             for path in _paths("set"):
@@ -409,7 +409,6 @@ class _Set:
                 detail = self._has(self.differ, number) and _hidden(self.ota.root, path)
                 if detail:
                     return detail
-                yield NEXT
         except MemoryError:
             pass
         return ""

@@ -291,12 +291,17 @@ fn a_boot_while_the_broker_was_lost_is_known_by_what_is_new_or_not_denied() {
     let application = Application::on(&gate);
     let device = RawDevice::announced(&broker, "LAMP");
     let (options, installed) = waiting_for_boot();
+    let listener = Client::connect(&broker, "listener");
+    listener.subscribe("LAMP/OTA/device");
+    // The broker has it before the sender is back.
+    let is_announced = || while !listener.next().text().contains("sys=rebooted") {};
 
     let sending = send(&application, "LAMP", options.clone());
     device.install(&device.offer());
     installed.recv_timeout(GUARD).unwrap();
     gate.cut();
     device.announce_as("v=1|sys=rebooted");
+    is_announced();
     gate.open();
     let report = application.report(sending);
     assert_eq!(report.outcome, Outcome::Installed);
@@ -308,6 +313,7 @@ fn a_boot_while_the_broker_was_lost_is_known_by_what_is_new_or_not_denied() {
     installed.recv_timeout(GUARD).unwrap();
     gate.cut();
     device.announce_as("v=1|sys=rebooted");
+    is_announced();
     gate.open();
     assert_eq!(application.report(sending).outcome, Outcome::NotBackOnline { link_lost: true });
 }
