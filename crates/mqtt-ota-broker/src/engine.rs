@@ -28,7 +28,7 @@ pub(crate) struct Engine {
     /// The log of nudges, and how many were written to it.
     nudges: Option<(LinkTx, Reader)>,
     nudged: u64,
-    /// A log was closed since rumqttd's router has passed all that were.
+    /// Set when a log is closed, cleared once the router has passed all closed ones.
     has_closed: bool,
     /// Told when a log is closed.
     closing: Arc<Notify>,
@@ -39,9 +39,9 @@ type Open = dyn Fn(&str) -> Result<(LinkTx, LinkRx), EngineGone> + Send;
 
 /// The log that only tells how far rumqttd's router is.
 const NUDGES: &str = "nudges";
-/// After how long rumqttd's router is nudged, where it does not answer.
+/// Pause before an unresponsive router is nudged again.
 const PATIENCE: Duration = Duration::from_micros(500);
-/// How often it is, before it is taken to be gone.
+/// Number of nudges after which the router is considered gone: 5 s.
 const TRIES: usize = 10_000;
 
 /// The messages that wait for one session. Closed when dropped; the place is given back by [`Engine::close`].
@@ -52,7 +52,7 @@ pub(crate) struct Log {
     to: LinkTx,
 }
 
-/// Where what was written to a log comes out.
+/// Reading end of a log.
 pub(crate) struct Reader {
     from: LinkRx,
     /// Read, and not taken yet.
@@ -173,7 +173,7 @@ impl Engine {
         Err(EngineGone)
     }
 
-    /// Told when a log is closed.
+    /// Returns the notification that a log was closed.
     pub(crate) fn closing(&self) -> Arc<Notify> {
         Arc::clone(&self.closing)
     }
@@ -223,7 +223,7 @@ impl Reader {
         Self { from, arrived: None }
     }
 
-    /// Whether a message is here.
+    /// Returns whether a message is buffered.
     pub(crate) fn has_arrived(&self) -> bool {
         self.arrived.is_some()
     }

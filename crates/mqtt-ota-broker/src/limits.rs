@@ -117,7 +117,7 @@ pub(crate) const SESSION_LIFE: Duration = Duration::from_secs(60 * 24 * 60 * 60)
 /// How often the broker looks for what has expired.
 pub(crate) const SWEEP: Duration = Duration::from_secs(60);
 
-/// How long after a connection has ended rumqttd's router is made to pass it in its queue.
+/// Delay between the end of a connection and its removal from the queue of rumqttd's router.
 pub(crate) const PASS_CLOSED: Duration = Duration::from_millis(10);
 
 /// How long a new connection may take to say who it is.

@@ -18,7 +18,7 @@ use crate::session::{Away, Delivery, Session, Terms};
 use crate::tree::{Options, SessionId, Tree};
 use crate::{limits, topic};
 
-/// Who is subscribed to what, and what is retained. What waits for whom is in the [`Engine`].
+/// Subscriptions and retained messages. Messages in transit are in the [`Engine`].
 ///
 /// Everything that is known of a client goes with its session.
 #[derive(Debug)]
@@ -42,11 +42,11 @@ pub(crate) struct State {
     tree: Tree,
     pub(crate) retained: Retained,
     last: SessionId,
-    /// What all messages cost that are on their way, and all subscriptions.
+    /// Cost in bytes of all messages in transit, and of all subscriptions.
     queued: usize,
     subscribed: usize,
     engine: Engine,
-    /// What the times in the logs are counted from.
+    /// Origin of the timestamps in the logs.
     pub(crate) epoch: Instant,
 }
 

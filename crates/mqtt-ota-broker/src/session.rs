@@ -35,7 +35,7 @@ pub(crate) struct Session {
     held: Option<Delivery>,
     /// Sent, and not acknowledged; in the order in which it was sent.
     in_flight: VecDeque<InFlight>,
-    /// What the messages cost that are on their way to it, in the log or in flight.
+    /// Cost in bytes of the messages for it, in the log or in flight.
     queued: usize,
     last_id: u16,
     /// Messages with QoS 2 that the client has yet to release.

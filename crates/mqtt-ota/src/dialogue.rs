@@ -91,11 +91,11 @@ pub(crate) struct Dialogue {
     /// All that was asked for last was sent.
     served: bool,
     position: u64,
-    /// How often the device has announced itself since it got any further: after a restart, or because it was asked.
+    /// Number of announcements since the last progress: after restarts, or on request.
     announced: u32,
-    /// It has done so since it last asked for something.
+    /// Set by an announcement, cleared when the device takes the offer or asks for something.
     may_have_restarted: bool,
-    /// How often it has begun again after that.
+    /// Number of times that it began again after an announcement, without progress.
     restarts: u32,
     dropped: Option<DropCause>,
 }

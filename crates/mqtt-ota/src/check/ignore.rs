@@ -69,7 +69,7 @@ pub(crate) fn walk(folder: &Path, most: usize) -> Result<Walked, SetError> {
     Ok(walk.walked)
 }
 
-/// Whether no device's files are in a folder of this name: it is hidden, or one of the folders that [`IGNORED`] names.
+/// Returns whether a folder of this name is hidden, or one of the folders that [`IGNORED`] names: it is no device's.
 #[cfg(feature = "keeper")]
 pub(crate) fn is_no_devices(name: &OsStr) -> bool {
     let is_hidden = name.as_encoded_bytes().starts_with(b".");
