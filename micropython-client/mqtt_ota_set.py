@@ -297,10 +297,11 @@ def _file(ota, link, name, digest, size, what):
     yield from _resume(ota, link, digest, size)
     if hasattr(os, "sync"):
         os.sync()
+    detail = _hidden(ota.root, name)
     boot.alter()
     boot.place("part", name)
     boot.quietly(os.remove, boot.state("part.of"))
-    return _hidden(ota.root, name)
+    return detail
 
 
 def manifest(name):
