@@ -382,6 +382,7 @@ class _Set:
                 if (yield from self._leave()):
                     os.rename(boot.state("l"), boot.state("left"))
                 os.rename(boot.state("0"), boot.state("set"))
+                self.ota._asked = True  # what was announced of the set is no longer so
             return "" if self.dry else "unchanged"
         if self.dry:
             return ""
