@@ -176,15 +176,18 @@ fn what_is_no_device_s_folder_is_not_shown_and_one_that_is_misnamed_is_asked_abo
 
 #[test]
 fn a_device_that_has_all_files_already_and_no_set_announces_the_set_that_it_has_now() {
-    let house = House::new();
-    let root = tempfile::tempdir().unwrap();
-    fs::write(root.path().join("main.py"), "VERSION = 1\n").unwrap();
-    house.has("NIGHTLAMP/main.py", "VERSION = 1\n");
-    let _device = house.boots(LAMP, root.path());
-    let keeper = house.keeper(&[]);
-    house.next_set(LAMP, "-");
-    keeper.says("unchanged: the device already has it");
-    house.status().assert_status(0).assert_mentions("in step");
+    for is_board in [true, false] {
+        let (house, root) = (House::new(), tempfile::tempdir().unwrap());
+        fs::write(root.path().join("main.py"), "VERSION = 1\n").unwrap();
+        house.has("NIGHTLAMP/main.py", "VERSION = 1\n");
+        let board = is_board.then(|| house.boots(LAMP, root.path()));
+        let receiver = (!is_board).then(|| Receiver::start(&house.scene.broker, LAMP, root.path()));
+        let keeper = house.keeper(&[]);
+        house.next_set(LAMP, "-");
+        keeper.says("unchanged: the device already has it");
+        house.status().assert_status(0).assert_mentions("in step");
+        drop((board, receiver));
+    }
 }
 
 #[test]

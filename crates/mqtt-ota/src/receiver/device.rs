@@ -156,7 +156,7 @@ impl Device {
         !is_over
     }
 
-    fn announcer(&self) -> Announcer {
+    pub(super) fn announcer(&self) -> Announcer {
         Announcer { link: Arc::clone(&self.link), name: self.name.clone(), root: self.root.clone() }
     }
 

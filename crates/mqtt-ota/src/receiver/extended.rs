@@ -62,6 +62,8 @@ impl Device {
         match taken {
             Taken::Unchanged => {
                 self.publish(offer.answer(State::Installed, Status::UNCHANGED)).await;
+                // It may have had the files, and no set.
+                let _ = self.announcer().announce().await;
                 self.tell(ReceiverEvent::SetUnchanged { digest }).await;
             }
             Taken::Installed(Changes { files, deleted, bytes }) => {
