@@ -197,8 +197,9 @@ fn a_rollback_that_a_boot_does_not_go_on_with_is_found_out() {
 #[test]
 fn a_file_that_is_changed_before_the_set_is_unknown_is_found_out() {
     let alter = "                    if _boot:\n                        _boot.alter()\n";
+    let detail = "                    detail = hidden(self.root, file)\n";
     let rename = "                    os.rename(self.root + _STATE + \"/new\", self.root + file)\n";
-    let (right, wrong) = (format!("{alter}{rename}"), format!("{rename}{alter}"));
+    let (right, wrong) = (format!("{alter}{detail}{rename}"), format!("{detail}{rename}{alter}"));
     is_found_out("plain", "mqtt_ota.py", &right, &wrong, "announced wrongly");
 }
 
