@@ -13,7 +13,8 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, 
 use mqtt_ota::Trial;
 
 pub(crate) use options::{
-    Absence, BootTimeout, Checking, Connection, Groups, Keeping, Parallel, Reboot, Retrying, Serving, Waiting,
+    Absence, BootTimeout, Checking, Connection, Groups, Keeping, LeastRate, Parallel, Reboot, Retrying,
+    Serving, Waiting,
 };
 #[cfg(feature = "broker")]
 pub(crate) use options::{Announcements, Login};
@@ -304,6 +305,8 @@ pub(crate) struct Receive {
 
     #[command(flatten)]
     pub(crate) connection: Connection,
+    #[command(flatten)]
+    pub(crate) least_rate: LeastRate,
 }
 
 #[derive(Debug, Args)]

@@ -11,7 +11,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mqtt_ota::{Advertise, Broker, Fingerprint, Listen, Protocol, SendOptions};
+use mqtt_ota::{Advertise, Broker, Fingerprint, Listen, Protocol, ReceiverConfig, SendOptions};
 
 pub(crate) use file::SettingsFile;
 use password::read_password_file;
@@ -56,6 +56,8 @@ pub(crate) struct Settings {
     pub(crate) idle_timeout: Setting<Duration>,
     pub(crate) confirm_timeout: Setting<Duration>,
     pub(crate) boot_timeout: Setting<Duration>,
+    /// In bytes a second; 0 is any rate.
+    pub(crate) min_rate: Setting<u64>,
     pub(crate) groups: BTreeMap<String, Group>,
 }
 
@@ -149,6 +151,12 @@ impl Settings {
             idle_timeout: duration("idle-timeout", defaults.idle_timeout)?,
             confirm_timeout: duration("confirm-timeout", defaults.confirm_timeout)?,
             boot_timeout: duration("boot-timeout", defaults.boot_timeout)?,
+            min_rate: sources.one(
+                "min-rate",
+                ReceiverConfig::default().min_rate,
+                value::rate,
+                value::show_rate,
+            )?,
             groups: groups(&sources)?,
             file: file.path.clone(),
             file_found: file.found,
@@ -255,6 +263,7 @@ impl Settings {
             row("idle-timeout", &self.idle_timeout),
             row("confirm-timeout", &self.confirm_timeout),
             row("boot-timeout", &self.boot_timeout),
+            row("min-rate", &self.min_rate),
         ]
     }
 }

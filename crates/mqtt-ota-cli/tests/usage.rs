@@ -37,7 +37,7 @@ fn an_option_that_has_no_effect_is_a_usage_error() {
     const BROKER: &str = "broker user password-file protocol ca-file tls-fingerprint client-cert client-key";
     const ALL: &str = "broker user password-file protocol ca-file tls-fingerprint client-cert client-key listen advertise parallel groups retries retry-pause \
         connect-timeout idle-timeout confirm-timeout boot-timeout announcements canary stop-after give-up-after name \
-        settle window no-reboot wait-boot require-confirmation delete delete-all dry-run trial";
+        settle window no-reboot wait-boot require-confirmation delete delete-all dry-run trial min-rate";
     let send =
         "listen advertise parallel groups retries retry-pause connect-timeout idle-timeout confirm-timeout";
     for (line, used) in [
@@ -46,7 +46,7 @@ fn an_option_that_has_no_effect_is_a_usage_error() {
         ("rollback --to A", [BROKER, "parallel groups connect-timeout boot-timeout"].join(" ")),
         ("devices", [BROKER, "groups"].join(" ")),
         ("status .", [BROKER, "name"].join(" ")),
-        ("receive --as A --root .", BROKER.to_owned()),
+        ("receive --as A --root .", [BROKER, "min-rate"].join(" ")),
         (
             "keep .",
             [BROKER, "listen advertise parallel connect-timeout idle-timeout confirm-timeout"].join(" ")

@@ -13,6 +13,7 @@ mod install;
 mod journal;
 mod noted;
 mod owner;
+mod pace;
 mod place;
 mod plan;
 mod recovery;

@@ -10,7 +10,9 @@ use mqtt_ota::{
     Config, Event, Outcome, Payload, PayloadError, Receiver, ReceiverConfig, ReceiverEvent, SendError,
     SendOptions,
 };
-use mqtt_ota_integration::{Application, Client, GUARD, Gate, Mosquitto, Passes, RawDevice, free_port};
+use mqtt_ota_integration::{
+    Application, Client, Feeder, GUARD, Gate, Mosquitto, MqttOta, Passes, RawDevice, free_port, thorough,
+};
 
 const FILE: &[u8] = b"print('hello')\n";
 
@@ -228,4 +230,37 @@ fn a_device_that_crashed_in_the_middle_and_is_back_is_offered_the_file_at_once()
     device.install(&device.offer());
     let report = application.report(sending);
     assert_eq!((report.outcome, report.attempts), (Outcome::Installed, 2));
+}
+
+#[test]
+fn a_sender_that_drips_is_left_after_a_minute_unless_any_rate_is_allowed() {
+    if !thorough() {
+        return;
+    }
+    let broker = Mosquitto::start();
+    let observer = Client::connect(&broker, "observer");
+    observer.subscribe("+/OTA/status");
+    for (rate, leaves) in [("1K", true), ("0", false)] {
+        let root = tempfile::tempdir().unwrap();
+        let command =
+            MqttOta::run("receive").args(["--json", "--as", "LAMP", "--min-rate", rate]).arg("--root");
+        let (device, _home) = command.arg(root.path()).broker(&broker).start();
+        device.stdout().wait_for("\"online\"");
+        let feeder = Feeder::listen();
+        observer.publish("LAMP/OTA", feeder.offer("main.py", &[b'x'; 1000]));
+        assert!(observer.next().text().starts_with("receiving|"));
+        let mut stream = feeder.accept();
+        let mut statuses = (0..16).filter_map(|_| {
+            let _ = stream.write_all(b"x");
+            observer.hears_nothing_for(Duration::from_secs(5))
+        });
+        let status = statuses.next().map(|status| status.text());
+        assert_eq!(status.is_some(), leaves, "{rate}: {status:?}");
+        if let Some(status) = status {
+            assert!(
+                status.contains("|timeout 0 B/s in the last 60 s, less than 1024 B/s, after 1"),
+                "{status}"
+            );
+        }
+    }
 }

@@ -78,7 +78,7 @@ JSON:
   With --json each line is an object with `event`, `device` and `path` (the
   name on the device). The events and their other keys:
     announced   version client system address free hashes set boots
-                rolled_back error
+                rolled_back error safe extended answers log hardware
     noticed     file message (a warning of the check)
     listening   local advertised why
     offered     attempt offer
@@ -213,7 +213,9 @@ LAST HEARD is known of devices that a keeper (`mqtt-ota keep`) waits for.
 
 SET is the beginning of the hash that names the set of files that is installed;
 `-` is none, and nothing at all a device that takes single files only. STATE
-says whether it is on trial, and which set was taken back last, and why.
+says whether it is on trial, and which set was taken back last, and why. A
+device in safe mode runs its client alone, as its application failed three
+times in a row, until it gets an update.
 
 A device answers once in 5 s, which is why the default of --timeout is more. The
 command ends as soon as all have answered.
@@ -233,7 +235,9 @@ JSON:
   An object a device: device reachable (true; false for no and no answer; null)
   last_heard (seconds since 1970) and, where it has announced itself, version
   client system address free (bytes) hashes set boots (while on trial)
-  rolled_back error. What is not known is null. With --forget: device forgotten
+  rolled_back error safe (in safe mode) extended (it takes extended offers)
+  answers (it names the offer that it answers) log (it can publish its log)
+  hardware (the address of its Wi-Fi). What is not known is null. With --forget: device forgotten
   announcement memory (what was cleared) error.
 
 Exit status:
@@ -255,6 +259,9 @@ in --exec 'chmod +x run.sh && ./run.sh'. It runs until it is stopped, and comes 
 to a broker that it has lost. A broker that it cannot reach at the start ends
 it with status 1: let what starts it try again (systemd: Type=notify and
 Restart=on-failure).
+
+A sender that is silent for 20 s is given up, and so is one that brings less than
+1 KiB/s, averaged over a minute (--min-rate).
 
 Examples:
   mqtt-ota receive --as GATEWAY --root /srv/gw --exec 'systemctl restart gw'
@@ -364,10 +371,11 @@ Examples:
 JSON:
   An object a device: device state why since (seconds since 1970) keeper wanted
   (the hash of its folder) and, where it has announced itself, version client system
-  address free hashes set boots rolled_back error.
+  address free hashes set boots rolled_back error safe extended answers log
+  hardware.
 
 Exit status:
-  0    Every device is in step, held or unknown
+  0    Every device is in step, held or unknown, and none is in safe mode
   1    One is not, or could not be asked about
   2    The command line or a setting is wrong
   130  Interrupted with Ctrl-C";

@@ -231,6 +231,16 @@ pub(crate) struct BootTimeout {
     boot_timeout: Option<String>,
 }
 
+/// How slow a sender may be, for a command that is a device.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Patience")]
+pub(crate) struct LeastRate {
+    /// Give up a sender that brings fewer bytes a second, averaged over a minute, such as 512, 1K or 2M; 0 turns it off
+    /// [env: MQTT_OTA_MIN_RATE] [default: 1K]
+    #[arg(long, value_name = "RATE")]
+    min_rate: Option<String>,
+}
+
 impl Connection {
     pub(crate) fn flags(&self) -> Flags {
         let Self { broker, login, protocol, ca_file, tls_fingerprint, client_cert, client_key } = self;
@@ -326,6 +336,13 @@ impl BootTimeout {
     pub(crate) fn add_to(&self, flags: Flags) -> Flags {
         let Self { boot_timeout } = self;
         flags.with_text("boot-timeout", boot_timeout)
+    }
+}
+
+impl LeastRate {
+    pub(crate) fn add_to(&self, flags: Flags) -> Flags {
+        let Self { min_rate } = self;
+        flags.with_text("min-rate", min_rate)
     }
 }
 

@@ -123,7 +123,7 @@ const OPTIONS: &[(&str, &[&str])] = &[
     // It serves no file, and waits only for a device that is at its reboot.
     ("rollback", &["to", "json", BROKER, DEVICES, "connect-timeout boot-timeout"]),
     ("devices", &["json", "no-ask", "timeout", "forget", "groups", BROKER]),
-    ("receive", &["as", "root", "exec", "json", BROKER]),
+    ("receive", &["as", "root", "exec", "json", "min-rate", BROKER]),
     // What fails is tried again at a pace of its own, and boots are waited for without an end.
     ("keep", &[KEEPING, BROKER, SERVING, "parallel", WAITING]),
     ("status", &["json", "name", BROKER]),
@@ -165,8 +165,9 @@ fn help_says_which_exit_statuses_there_are() {
 fn help_names_the_real_defaults_and_variables() {
     let mut cli = Cli::command();
     let words = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let commands =
-        cli.get_subcommands_mut().filter(|command| ["send", "broker"].contains(&command.get_name()));
+    let commands = cli
+        .get_subcommands_mut()
+        .filter(|command| ["send", "receive", "broker"].contains(&command.get_name()));
     let help = commands.map(|command| words(command.render_long_help().to_string())).collect::<String>();
     let empty = tempfile::NamedTempFile::new().unwrap();
     let settings =

@@ -24,7 +24,7 @@ const PROGRESS_PAUSE: Duration = Duration::from_millis(100);
 
 /// Is a device.
 pub(super) fn run(args: &Receive, config: Option<&Path>, printer: &Printer) -> Result<Exit, Problem> {
-    let settings = super::settings(args.connection.flags(), config)?;
+    let settings = super::settings(args.least_rate.add_to(args.connection.flags()), config)?;
     let name = args.name.parse::<DeviceName>().map_err(|error: NameError| {
         Problem::usage(format!("{:?} in --as is no device name", args.name))
             .caused_by(error)
@@ -40,7 +40,8 @@ async fn receive(
     printer: &Printer,
 ) -> Result<Exit, Problem> {
     let mut interrupt = Interrupt::service().map_err(Problem::no_signals)?;
-    let starting = Receiver::start(settings.broker()?, name.clone(), &args.root, ReceiverConfig::default());
+    let behaviour = ReceiverConfig { min_rate: settings.min_rate.value, ..ReceiverConfig::default() };
+    let starting = Receiver::start(settings.broker()?, name.clone(), &args.root, behaviour);
     let receiver = match interrupt.during(starting).await {
         Ok(started) => started.map_err(|error| problem(error, settings))?,
         Err(signal) => return Ok(signal.into()),

@@ -13,7 +13,7 @@ use crate::similar;
 
 /// The keys that may stand at the top of the file. `password` is none of them on purpose: a file that is
 /// copied from machine to machine, or into a repository, should only say where the password is.
-const KEYS: [&str; 19] = [
+const KEYS: [&str; 20] = [
     "broker",
     "user",
     "password-file",
@@ -34,6 +34,7 @@ const KEYS: [&str; 19] = [
     "idle-timeout",
     "confirm-timeout",
     "boot-timeout",
+    "min-rate",
 ];
 
 /// The table of groups of devices.

@@ -157,6 +157,7 @@ fn example(key: &str) -> &'static str {
             "`openssl x509 -in FILE -noout -fingerprint -sha256` prints that of a certificate"
         }
         "check" => "yes or no",
+        "min-rate" => "for example 512, 1K or 2M, in bytes a second",
         "groups" => "for example lamps=NIGHTLAMP,HALL;plugs=P1",
         _ => "for example 500ms, 30s or 2m",
     }

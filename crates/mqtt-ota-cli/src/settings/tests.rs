@@ -172,7 +172,21 @@ fn the_settings_file_in_the_readme_is_sound() {
     let (_folder, path) = settings_file(rest.split_once("```").unwrap().0);
     let settings = resolve(&[], &[], &path).unwrap();
     assert_eq!(settings.idle_timeout.value, Duration::from_secs(60));
+    assert_eq!(settings.min_rate.value, 512);
     assert_eq!(settings.groups["lamps"].members.len(), 2);
+}
+
+#[test]
+fn a_rate_is_a_number_of_bytes_or_of_multiples_of_1024_and_is_shown_as_it_is_written() {
+    let (_folder, path) = settings_file("");
+    for (text, rate) in [("0", 0), ("512", 512), ("1K", 1024), ("1500", 1500), ("2M", 2 << 20)] {
+        let setting = resolve(&[("min-rate", text)], &[], &path).unwrap().min_rate;
+        assert_eq!((setting.value, setting.shown.as_deref()), (rate, Some(text)));
+    }
+    for text in ["", "K", "-1", "1.5K", "1G", "18446744073709551615K"] {
+        let problem = resolve(&[("min-rate", text)], &[], &path).unwrap_err();
+        assert!(problem.hint.is_some() && message(&problem).contains("--min-rate"), "{text}: {problem:?}");
+    }
 }
 
 #[test]

@@ -86,6 +86,24 @@ pub(super) fn show_duration(duration: &Duration) -> String {
     humantime::format_duration(*duration).to_string()
 }
 
+/// Bytes a second, with `K` or `M` behind the number for multiples of 1024.
+pub(super) fn rate(text: &str) -> Result<u64, RateError> {
+    let (number, unit) = match text.strip_suffix(['K', 'k']) {
+        Some(number) => (number, 1 << 10),
+        None => text.strip_suffix(['M', 'm']).map_or((text, 1), |number| (number, 1 << 20)),
+    };
+    number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).ok_or(RateError)
+}
+
+pub(super) fn show_rate(rate: &u64) -> String {
+    match rate {
+        0 => "0".to_owned(),
+        rate if rate % (1 << 20) == 0 => format!("{}M", rate >> 20),
+        rate if rate % (1 << 10) == 0 => format!("{}K", rate >> 10),
+        rate => rate.to_string(),
+    }
+}
+
 pub(super) fn show_listen(listen: &Listen) -> String {
     if *listen == Listen::default() { "any free port".to_owned() } else { listen.to_string() }
 }
@@ -126,6 +144,18 @@ impl fmt::Display for SwitchError {
 }
 
 impl std::error::Error for SwitchError {}
+
+/// A text that is no rate.
+#[derive(Debug)]
+pub(super) struct RateError;
+
+impl fmt::Display for RateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a whole number of bytes a second is wanted, with K or M behind it for multiples of 1024")
+    }
+}
+
+impl std::error::Error for RateError {}
 
 /// A text that names no groups.
 #[derive(Debug)]

@@ -9,6 +9,9 @@ pub struct ReceiverConfig {
     pub connect_timeout: Duration,
     /// How long a sender may send nothing. Every byte renews it. 20 s.
     pub idle_timeout: Duration,
+    /// The least rate of a sender, in bytes a second, averaged over each minute in which it is waited for; a slower one
+    /// is given up. 0 is any rate. 1 KiB.
+    pub min_rate: u64,
     /// The longest file, in bytes: a plain offer does not say how long its file is, and a stream may not
     /// end. 4 GiB.
     pub max_size: u64,
@@ -28,6 +31,7 @@ impl Default for ReceiverConfig {
             client_id: None,
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(20),
+            min_rate: 1024,
             max_size: 4 << 30,
             attempts: 4,
             retry_pause: Duration::from_secs(1),

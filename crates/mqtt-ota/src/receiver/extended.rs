@@ -117,6 +117,7 @@ impl Device {
             id: offer.id,
             connect_timeout: self.config.connect_timeout,
             idle_timeout: self.config.idle_timeout,
+            min_rate: self.config.min_rate,
             pause: self.config.retry_pause,
             newer: self.newer.clone(),
         });

@@ -3,13 +3,14 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use tempfile::NamedTempFile;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::failure::Failure;
+use super::pace::Pace;
 use super::{ReceiverConfig, ReceiverEvent};
 use crate::wire::{Hasher, Host, Offer, Reason};
 
@@ -39,12 +40,12 @@ pub(super) async fn fetch(
         let _ = spare.try_send(vec![0; CHUNK]);
     }
     let written = spawn_blocking(move || write(incoming, to_write, &spare));
-    let mut hasher = Hasher::new(offer.digest.algorithm());
+    let (mut hasher, mut pace) = (Hasher::new(offer.digest.algorithm()), Pace::new(config.min_rate));
     let mut received = 0;
     let streamed = async {
         // A disk that refuses ends the supply of chunks.
         while let Some(mut chunk) = empty.recv().await {
-            let filled = fill(&mut stream, &mut chunk, config.idle_timeout, received).await?;
+            let filled = fill(&mut stream, &mut chunk, config.idle_timeout, &mut pace, received).await?;
             received += filled as u64;
             hasher.update(chunk.get(..filled).unwrap_or_default());
             if received > config.max_size {
@@ -90,17 +91,21 @@ pub(super) async fn connect(
 
 /// Reads until the chunk is full or the stream ends; yields how much it read.
 async fn fill(
-    stream: &mut TcpStream,
+    stream: &mut (impl AsyncRead + Unpin),
     chunk: &mut [u8],
     idle: Duration,
+    pace: &mut Pace,
     before: u64,
 ) -> Result<usize, Failure> {
     let mut filled = 0;
     while let Some(rest) = chunk.get_mut(filled..).filter(|rest| !rest.is_empty()) {
         let so_far = before + filled as u64;
-        match timeout(idle, stream.read(rest)).await {
+        match pace.during(timeout(idle, stream.read(rest))).await? {
             Ok(Ok(0)) => break,
-            Ok(Ok(read)) => filled += read,
+            Ok(Ok(read)) => {
+                pace.came(read);
+                filled += read;
+            }
             Ok(Err(error)) => {
                 return Err(Failure::new(Reason::Short, format!("after {so_far} bytes: {error}")));
             }
@@ -141,5 +146,37 @@ fn synced(syncing: Option<JoinHandle<io::Result<()>>>) -> io::Result<()> {
     match syncing {
         Some(syncing) => syncing.join().map_err(|_| io::Error::other("the thread that syncs has ended"))?,
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    /// What becomes of a file whose bytes come one by one, after how many seconds.
+    async fn dripped(every: Duration, idle: Duration) -> (Result<usize, Failure>, u64) {
+        let (mut sender, mut receiver) = tokio::io::duplex(1);
+        let dripping = async {
+            while sender.write_all(b"x").await.is_ok() {
+                sleep(every).await;
+            }
+        };
+        let (mut chunk, mut pace, begun) = (vec![0; CHUNK], Pace::new(1024), Instant::now());
+        tokio::select! {
+            filled = fill(&mut receiver, &mut chunk, idle, &mut pace, 0) => (filled, begun.elapsed().as_secs()),
+            () = dripping => unreachable!(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sender_that_drips_is_left_after_a_minute_and_a_silent_one_before() {
+        let (ended, after) = dripped(Duration::from_secs(15), Duration::from_secs(20)).await;
+        assert_eq!((ended.unwrap_err().reason, after), (Reason::Timeout, 60));
+        let (ended, after) = dripped(Duration::from_secs(25), Duration::from_secs(20)).await;
+        let failure = ended.unwrap_err();
+        assert_eq!((failure.text.as_str(), after), ("nothing came for 20s after 1 bytes", 20));
     }
 }

@@ -10,6 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use super::failure::Failure;
 use super::fetch::connect;
+use super::pace::Pace;
 use super::supply::{Broken, Supply};
 use crate::wire::{Ask, Host, OfferId, Reason, Request};
 
@@ -36,6 +37,8 @@ pub(super) struct Sender {
     pub(super) id: OfferId,
     pub(super) connect_timeout: Duration,
     pub(super) idle_timeout: Duration,
+    /// In bytes a second.
+    pub(super) min_rate: u64,
     /// Before a connection, where the one before it broke.
     pub(super) pause: Duration,
     /// Whether there is a newer offer of the file: then this one is not waited for.
@@ -63,7 +66,7 @@ enum What {
 struct Answer {
     generation: u64,
     /// Empty: the sender has heard everything.
-    bytes: Result<Bytes, Failure>,
+    bytes: Result<Bytes, Broken>,
 }
 
 /// The two halves of a connection that is made when something is asked for.
@@ -84,7 +87,7 @@ impl TcpSupply {
         loop {
             let answer = self.answers.blocking_recv().ok_or(Broken::Over)?;
             if answer.generation == self.generation {
-                return answer.bytes.map_err(Broken::Lost);
+                return answer.bytes;
             }
         }
     }
@@ -116,7 +119,7 @@ impl Line {
     /// Cancellation: the connection is closed.
     pub(super) async fn run(mut self) {
         let (mut stream, mut is_broken, mut waiting) = (None, false, None);
-        let mut failed = None;
+        let (mut failed, mut pace) = (None, Pace::new(self.sender.min_rate));
         loop {
             let command = match waiting.take() {
                 Some(command) => command,
@@ -142,12 +145,12 @@ impl Line {
                         None => return,
                     }
                 }
-                done = self.sender.serve(&what, &mut stream, is_broken, &answers) => {
+                done = self.sender.serve(&what, &mut stream, is_broken, &mut pace, &answers) => {
                     is_broken = done.is_err() || is_broken && is_close;
-                    if let Err(failure) = done {
+                    if let Err(broken) = done {
                         stream = None;
                         failed = Some(generation);
-                        answers.give(Err(failure)).await;
+                        answers.give(Err(broken)).await;
                     }
                 }
             }
@@ -191,7 +194,7 @@ struct Answers<'a> {
 }
 
 impl Answers<'_> {
-    async fn give(&self, bytes: Result<Bytes, Failure>) {
+    async fn give(&self, bytes: Result<Bytes, Broken>) {
         let _ = self.to.send(Answer { generation: self.generation, bytes }).await;
     }
 }
@@ -202,33 +205,25 @@ impl Sender {
         what: &What,
         stream: &mut Option<TcpStream>,
         is_broken: bool,
+        pace: &mut Pace,
         answers: &Answers<'_>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Broken> {
         match what {
             What::Close => *stream = None,
             What::Ask { ask, expected } => {
                 let stream = match stream {
                     Some(stream) => stream,
-                    None => {
-                        let mut newer = self.newer.clone();
-                        if is_broken {
-                            tokio::select! {
-                                () = sleep(self.pause) => {}
-                                Ok(_) = newer.wait_for(|is_newer| *is_newer) => {}
-                            }
-                        }
-                        stream.insert(connect(&self.host, self.port, self.connect_timeout, newer).await?)
-                    }
+                    None => stream.insert(during(pace, self.connected(is_broken)).await?),
                 };
                 let line = format!("{}\n", Request { id: self.id, ask: ask.clone() });
-                self.within(0, stream.write_all(line.as_bytes())).await?;
-                self.receive(stream, *expected, answers).await?;
+                during(pace, self.within(0, stream.write_all(line.as_bytes()))).await?;
+                self.receive(stream, *expected, pace, answers).await?;
             }
             What::Finish => {
                 if let Some(mut stream) = stream.take() {
                     self.within(0, stream.shutdown()).await?;
                     let mut byte = [0];
-                    while self.within(0, stream.read(&mut byte)).await? > 0 {}
+                    while during(pace, self.within(0, stream.read(&mut byte))).await? > 0 {}
                 }
                 answers.give(Ok(Bytes::new())).await;
             }
@@ -236,24 +231,38 @@ impl Sender {
         Ok(())
     }
 
+    /// A new connection, after a pause where the one before it broke.
+    async fn connected(&self, is_broken: bool) -> Result<TcpStream, Failure> {
+        let mut newer = self.newer.clone();
+        if is_broken {
+            tokio::select! {
+                () = sleep(self.pause) => {}
+                Ok(_) = newer.wait_for(|is_newer| *is_newer) => {}
+            }
+        }
+        connect(&self.host, self.port, self.connect_timeout, newer).await
+    }
+
     async fn receive(
         &self,
         stream: &mut TcpStream,
         expected: u64,
+        pace: &mut Pace,
         answers: &Answers<'_>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Broken> {
         let (mut left, mut chunks) = (expected, Chunks::default());
         let mut chunk = chunks.empty(left);
         while left > 0 {
             let mut limited = (&mut *stream).take(left.min((CHUNK - chunk.len()) as u64));
-            let read = match self.within(expected - left, limited.read_buf(&mut chunk)).await {
+            let read = match during(pace, self.within(expected - left, limited.read_buf(&mut chunk))).await {
                 Ok(0) => {
                     let text = format!("the sender closed after {} bytes", expected - left);
-                    Err(Failure::new(Reason::Short, text))
+                    Err(Failure::new(Reason::Short, text).into())
                 }
                 read => read,
             };
             let (count, failure) = read.map_or_else(|failure| (0, Some(failure)), |count| (count, None));
+            pace.came(count);
             left -= count as u64;
             let is_over = left == 0 || failure.is_some();
             if chunk.len() == CHUNK || is_over && !chunk.is_empty() {
@@ -263,6 +272,9 @@ impl Sender {
             if let Some(failure) = failure {
                 return Err(failure);
             }
+        }
+        if expected > 0 {
+            pace.answered();
         }
         Ok(())
     }
@@ -282,6 +294,14 @@ impl Sender {
             }
         }
     }
+}
+
+/// Waits for something that the sender does, which may fail and may be too slow.
+async fn during<T>(
+    pace: &mut Pace,
+    operation: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Broken> {
+    Ok(pace.during(operation).await.map_err(Broken::TooSlow)??)
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ pub(super) trait Supply {
 pub(super) enum Broken {
     /// The connection is lost; the next request makes a new one.
     Lost(Failure),
+    /// The sender is too slow, over all connections. Another one would not help.
+    TooSlow(Failure),
     /// The receiver ends.
     Over,
 }
@@ -28,9 +30,15 @@ pub(super) enum Broken {
 impl Broken {
     pub(super) fn into_failure(self) -> Failure {
         match self {
-            Self::Lost(failure) => failure,
+            Self::Lost(failure) | Self::TooSlow(failure) => failure,
             Self::Over => Failure::new(Reason::Short, "the receiver has ended"),
         }
+    }
+}
+
+impl From<Failure> for Broken {
+    fn from(failure: Failure) -> Self {
+        Self::Lost(failure)
     }
 }
 

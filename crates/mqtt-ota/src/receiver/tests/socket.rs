@@ -20,6 +20,7 @@ fn sender(port: u16) -> Sender {
         id: ID.parse().unwrap(),
         connect_timeout: Duration::from_secs(5),
         idle_timeout: Duration::from_secs(5),
+        min_rate: 1024,
         pause: Duration::ZERO,
         newer: watch::channel(false).1,
     }
@@ -148,6 +149,36 @@ async fn a_sender_that_says_nothing_is_left_after_the_timeout() {
     });
     assert_eq!(done.await.unwrap_err().reason, Reason::Timeout);
     assert_eq!(silent.len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sender_that_drips_is_given_up_for_good_though_it_is_connected_to_anew_for_each_byte() {
+    let (listener, mut sender) = listen().await;
+    (sender.idle_timeout, sender.pause) = (Duration::from_secs(3600), Duration::from_secs(1));
+    let (supply, line) = stream::to(sender);
+    let (mut accepted, work) = (0, fetch(supply, &[1 << 20]));
+    let dripping = async {
+        loop {
+            // A thread is at work, so time passes only here.
+            tokio::select! {
+                biased;
+                connected = listener.accept() => {
+                    let mut stream = connected.unwrap().0;
+                    line_of(&mut stream).await.unwrap();
+                    stream.write_all(b"x").await.unwrap();
+                    accepted += 1;
+                }
+                () = tokio::time::advance(Duration::from_millis(50)) => {}
+            }
+        }
+    };
+    let failure = tokio::select! {
+        ((), done) = async { tokio::join!(line.run(), work) } => done.unwrap().unwrap_err(),
+        () = dripping => unreachable!(),
+    };
+    assert_eq!(failure.reason, Reason::Timeout);
+    assert!(failure.text.starts_with("0 B/s in the last 60 s"), "{}", failure.text);
+    assert!(accepted > 1);
 }
 
 #[tokio::test]
