@@ -113,11 +113,24 @@ mod tests {
     #[test]
     fn a_name_that_devices_refuse_is_a_usage_error() {
         let long = "x".repeat(129);
-        for bad in ["../x", "/x", "a|b", "a//b", "x\ny", ".mqtt-ota/x", "", "/", &long] {
+        for bad in [
+            "../x",
+            "/x",
+            "a|b",
+            "a//b",
+            "x\ny",
+            ".mqtt-ota/x",
+            ".mqtt-ota./x",
+            "MQTT-O~1/x",
+            "lib ",
+            "",
+            "/",
+            &long,
+        ] {
             let problem = names(&["main.py"], Some(bad)).unwrap_err();
             assert_eq!(problem.exit, crate::problem::Exit::Usage, "{bad:?}");
         }
-        for bad in ["a|b.py", "..", "/", &long] {
+        for bad in ["a|b.py", "..", "/", "a~1.py", "a.", &long] {
             assert!(names(&[bad], None).is_err(), "{bad:?}");
         }
     }

@@ -335,6 +335,11 @@ mod tests {
         let bad = folder(&[("main.py", ""), ("lib/a|b.py", "")]);
         let error = names(bad.path()).await.unwrap_err();
         assert!(matches!(error, SetError::Name { .. }) && error.to_string().contains("a|b.py"), "{error}");
+        for name in ["lib/LONGNA~1.PY", "lib./a.py", "lib/main.py "] {
+            let bad = folder(&[("main.py", ""), (name, "")]);
+            let error = names(bad.path()).await.unwrap_err();
+            assert!(matches!(error, SetError::Name { .. }) && error.to_string().contains(name), "{error}");
+        }
         let bad = folder(&[("main.py", ""), (".mqttotaignore", "[z-a]\n")]);
         let error = names(bad.path()).await.unwrap_err();
         assert!(matches!(error, SetError::Walk(_)), "{error}");

@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
-use mqtt_ota_integration::{Finished, RawDevice, Receiver, Scene};
+use mqtt_ota_integration::{Finished, House, RawDevice, Receiver, Scene};
 
 /// Far more than the system holds for a connection, so that the sender has not read it all when the
 /// device has read a little.
@@ -140,6 +140,10 @@ fn names_that_no_device_may_have_are_refused() {
         "\u{85}",
         "",
         ".mqtt-ota/x",
+        ".mqtt-ota./x",
+        ".mqtt-ota /x",
+        "MQTT-O~1/x",
+        "main.py.",
         &long,
     ];
     for name in names {
@@ -166,6 +170,29 @@ fn a_file_whose_own_name_no_device_may_have_needs_another() {
     let (sending, _home) = scene.send(scene.file("a|b.py", "x"), "NIGHTLAMP").args(["--as", "ab.py"]).start();
     device.install(&device.offer());
     sending.wait().assert_status(0);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_with_a_name_that_fat_takes_for_another_is_not_sent_and_the_file_is_named() {
+    for (name, why) in [("lib/LONGNA~1.PY", "short name"), ("lib./a.py", "end in a dot or a blank")] {
+        let house = House::new();
+        house.has("NIGHTLAMP/main.py", "x = 1\n");
+        house.has(&format!("NIGHTLAMP/{name}"), "x = 1\n");
+        let device = house.device("NIGHTLAMP", "v=1|set=-|hash=sha256");
+        let sync = house.scene.command("sync").arg(house.folder().join("NIGHTLAMP"));
+        let failed = sync.args(["--to", "NIGHTLAMP", "--no-check"]).finish();
+        failed.assert_status(1).assert_error(name).assert_error(why).assert_hint("rename it");
+        let keeper = house.keeper(&[]);
+        keeper.says(why);
+        house
+            .status()
+            .assert_status(1)
+            .assert_mentions("unusable")
+            .assert_mentions(name)
+            .assert_mentions(why);
+        device.assert_no_offer();
+    }
 }
 
 #[test]

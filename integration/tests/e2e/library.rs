@@ -371,7 +371,9 @@ fn nothing_that_a_receiver_is_sent_touches_the_old_file() {
 
     assert_eq!(answer("garbage", nobody).0, Reason::BadOffer);
     assert_eq!(answer(&format!("127.0.0.1|{dead}|../main.py|{sha1}"), nobody).0, Reason::BadName);
-    assert_eq!(answer(&format!("127.0.0.1|{dead}|.mqtt-ota/x|{sha1}"), nobody).0, Reason::BadName);
+    for name in [".mqtt-ota/x", ".mqtt-ota./set", ".mqtt-ota /set", ".MQTT-O~1/set", "MQTT-O~1/set"] {
+        assert_eq!(answer(&format!("127.0.0.1|{dead}|{name}|{sha1}"), nobody).0, Reason::BadName, "{name}");
+    }
     assert_eq!(answer(&format!("127.0.0.1|{dead}|main.py/x|{sha1}"), nobody).0, Reason::BadName);
     let (reason, text) = answer(&format!("127.0.0.1|{dead}|main.py|{sha1}"), nobody);
     assert_eq!(reason, Reason::Connect);

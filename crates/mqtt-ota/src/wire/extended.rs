@@ -392,7 +392,7 @@ mod tests {
                 Content::Set(SetTerms { delete, dry_run, trial: trial.and_then(Trial::new) })
             },
         );
-        let file = "[a-zA-Zé ~-][a-z.=]{0,10}(/[a-z]{1,9}){0,3}";
+        let file = "[a-zA-Zé ~-]?[a-z.=]{0,9}[a-z=~](/[a-z]{1,9}){0,3}";
         let content = prop_oneof![
             file.prop_map(|path| Content::File(path.parse().unwrap())),
             terms,

@@ -203,7 +203,8 @@ mod tests {
             any::<std::net::IpAddr>().prop_map(Host::from),
             "[a-z0-9._-]{1,40}".prop_map(|name| name.parse().unwrap()),
         ];
-        let path = "[a-zA-Z0-9é ~-][a-z.]{0,10}(/[a-z]{1,9}){0,3}".prop_map(|path| path.parse().unwrap());
+        let path =
+            "[a-zA-Z0-9é ~-]?[a-z.]{0,9}[a-z~](/[a-z]{1,9}){0,3}".prop_map(|path| path.parse().unwrap());
         let digest = (any::<Vec<u8>>(), proptest::sample::select(&super::super::Algorithm::ALL[..]))
             .prop_map(|(bytes, algorithm)| Digest::of(algorithm, &bytes));
         (host, any::<NonZeroU16>(), path, digest, any::<bool>())

@@ -12,8 +12,9 @@ pub const STATE_FOLDER: &str = ".mqtt-ota";
 ///
 /// 1 to 128 bytes of UTF-8, `/` between the parts. Refused, by sender and device alike: an absolute path,
 /// a part that is empty, `.` or `..`, the characters `|` and `\`, control characters, and a first part
-/// that is the client's own [`STATE_FOLDER`] (in any case of letters, as FAT does not tell them apart). Cloning is
-/// cheap.
+/// that is the client's own [`STATE_FOLDER`] (in any case of letters, as FAT does not tell them apart). Also refused,
+/// since FAT takes such a name for another one: a part that ends in a dot or a blank, and a part with `~` before a digit.
+/// Cloning is cheap.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DevicePath(Arc<str>);
 
@@ -60,11 +61,18 @@ impl FromStr for DevicePath {
                 _ if index == 0 && part.eq_ignore_ascii_case(STATE_FOLDER) => {
                     return Err(PathError::StateFolder);
                 }
+                _ if part.ends_with(['.', ' ']) => return Err(PathError::End { part: part.to_owned() }),
+                _ if has_short_name(part) => return Err(PathError::ShortName { part: part.to_owned() }),
                 _ => {}
             }
         }
         Ok(Self(text.into()))
     }
+}
+
+/// Whether FAT could have given this name, such as `PROGRA~1`, to a file that has a longer one.
+fn has_short_name(part: &str) -> bool {
+    part.as_bytes().windows(2).any(|pair| matches!(pair, [b'~', b'0'..=b'9']))
 }
 
 impl fmt::Display for DevicePath {
@@ -101,6 +109,18 @@ pub enum PathError {
     /// `.` or `..`.
     #[error("a file name on the device must not have a part '.' or '..'")]
     DotPart,
+    /// A dot or a blank at the end of a part.
+    #[error("{part:?} must not end in a dot or a blank: FAT leaves them out, so it could be another file")]
+    End {
+        /// The first such part.
+        part: String,
+    },
+    /// `~` before a digit, as in the short names that FAT gives to files with long ones.
+    #[error("{part:?} must not have '~' before a digit: on FAT it could be another file's short name")]
+    ShortName {
+        /// The first such part.
+        part: String,
+    },
     /// A character with a meaning of its own.
     #[error(
         "a file name on the device must not contain {character:?}: no '|', no backslash, no control characters"
@@ -138,7 +158,29 @@ mod tests {
         ] {
             assert_eq!(text.parse::<DevicePath>().unwrap_err(), error, "{text:?}");
         }
-        for good in ["main.py", "lib/umqtt/simple.py", "...", "x/.mqtt-ota", "Größe.bin", "a b"] {
+        for good in ["main.py", "lib/umqtt/simple.py", "..a", "x/.mqtt-ota", "Größe.bin", "a b"] {
+            assert_eq!(good.parse::<DevicePath>().unwrap().as_str(), good);
+        }
+    }
+
+    #[test]
+    fn what_fat_takes_for_another_name_is_refused_in_every_part() {
+        for text in [
+            ".mqtt-ota./set",
+            ".mqtt-ota /set",
+            ".mqtt-ota. ./set",
+            "main.py.",
+            "lib/a ",
+            "lib /a",
+            "...",
+            " ",
+        ] {
+            assert!(matches!(text.parse::<DevicePath>(), Err(PathError::End { .. })), "{text:?}");
+        }
+        for text in [".MQTT-O~1/set", "MQTT-O~1/set", "lib/A~2.PY", "~0", "a~~9b/c"] {
+            assert!(matches!(text.parse::<DevicePath>(), Err(PathError::ShortName { .. })), "{text:?}");
+        }
+        for good in ["main.py~", "a~b", "~/1", "1~", "~\u{663}", " a", "a. b", "a.b c"] {
             assert_eq!(good.parse::<DevicePath>().unwrap().as_str(), good);
         }
     }
@@ -152,11 +194,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn property_an_accepted_path_never_leaves_its_root(text in "[./a|\\\\\u{0}-\u{20}]{0,12}|.{0,140}") {
+        fn property_an_accepted_path_never_leaves_its_root(text in "[./a~1|\\\\\u{0}-\u{20}]{0,12}|.{0,140}") {
             if let Ok(path) = text.parse::<DevicePath>() {
                 prop_assert_eq!(path.as_str(), &text);
                 prop_assert!(path.parts().all(|p| !p.is_empty() && p != "." && p != ".."));
                 prop_assert!(!text.contains(['|', '\\', '\0']));
+                // What FAT makes of it: the ends of the parts are left out, and no short name is meant.
+                prop_assert!(path.parts().all(|p| p == p.trim_end_matches(['.', ' '])));
+                let has_short_name = (0..10).any(|digit| text.contains(&format!("~{digit}")));
+                prop_assert!(!has_short_name);
             }
         }
     }

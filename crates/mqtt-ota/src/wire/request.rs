@@ -210,7 +210,8 @@ mod tests {
             let first = other.map_or(one, |other| one.min(other));
             Ask::Range { first, last: other.map(|other| one.max(other)), offset }
         });
-        let path = "[a-zé -]{1,9}(/[a-z.]{3,9}){0,3}".prop_map(|path| Ask::Deletes(path.parse().unwrap()));
+        let path = "[a-zé -]{0,8}[a-zé-](/[a-z.]{2,8}[a-z]){0,3}"
+            .prop_map(|path| Ask::Deletes(path.parse().unwrap()));
         let ask = prop_oneof![range, any::<u32>().prop_map(Ask::Missing), path];
         (any::<[u8; 8]>(), ask).prop_map(|(id, ask)| Request { id: OfferId::from_bytes(id), ask })
     }
