@@ -17,6 +17,10 @@ use crate::problem::Problem;
 use crate::progress::Bar;
 use crate::units::{count, short, size, time};
 
+/// What is said of a device that runs its client alone.
+pub(crate) const SAFE_MODE: &str =
+    "safe mode: its application failed three times in a row; it waits for an update";
+
 /// The shortest time between two `progress` objects of one file.
 const PROGRESS_PAUSE: Duration = Duration::from_millis(100);
 

@@ -207,7 +207,7 @@ impl Sender {
         sending.allow(feed.announcement.as_ref())?;
         let Prepared { manifest, digest, items } = prepared;
         let (digest, files) = (*digest, manifest.lines().len());
-        if !feed.announcement.as_ref().is_some_and(Announcement::understands_extended) {
+        if !feed.announcement.as_ref().is_some_and(Announcement::understands_sets) {
             let outcome = Outcome::NoSets { announced: feed.announcement.is_some() };
             let mut report = unoffered(device, Some(digest), outcome, started);
             report.bytes = manifest.total();
@@ -256,7 +256,7 @@ impl Sender {
         let announced = feed.announcement.clone();
         let Some(InstalledSet::Set(digest)) = announced.as_ref().and_then(|announced| announced.set) else {
             let outcome = match &announced {
-                Some(announced) if announced.understands_extended() => Outcome::NoSet,
+                Some(announced) if announced.understands_sets() => Outcome::NoSet,
                 other => Outcome::NoSets { announced: other.is_some() },
             };
             return Ok(unoffered(device, None, outcome, started));

@@ -54,6 +54,7 @@ mod power_loss;
 mod power_loss_set;
 mod receiver_sets;
 mod refusals;
+mod safe_mode;
 mod sets;
 mod strangers;
 #[cfg(unix)]

@@ -12,7 +12,7 @@ use crate::neighbours::Neighbours;
 use crate::printer::Printer;
 use crate::problem::{Exit, Problem};
 use crate::progress::Bar;
-use crate::report::Announced;
+use crate::report::{Announced, SAFE_MODE};
 use crate::settings::Settings;
 use crate::table;
 use crate::targets;
@@ -165,14 +165,15 @@ impl<'a> From<&'a KnownDevice> for Object<'a> {
     }
 }
 
-/// Whether a set is on trial, and which was taken back.
+/// Whether it runs its client alone, whether a set is on trial, and which was taken back.
 fn state(announcement: &Announcement) -> String {
+    let safe = announcement.is_safe.then(|| SAFE_MODE.to_owned());
     let trial = announcement.boots.map(|boots| format!("on trial, boot {boots}"));
     let back = announcement.rolled_back.map(|digest| match &announcement.error {
         Some(error) => format!("rolled back {}: {error}", short(digest)),
         None => format!("rolled back {}", short(digest)),
     });
-    trial.into_iter().chain(back).collect::<Vec<_>>().join("; ")
+    safe.into_iter().chain(trial).chain(back).collect::<Vec<_>>().join("; ")
 }
 
 fn show(devices: &[&KnownDevice], is_unasked: bool, printer: &Printer) {

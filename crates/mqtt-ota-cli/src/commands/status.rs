@@ -13,7 +13,7 @@ use crate::line::Line;
 use crate::neighbours::Neighbours;
 use crate::printer::Printer;
 use crate::problem::{Exit, Problem};
-use crate::report::Announced;
+use crate::report::{Announced, SAFE_MODE};
 use crate::settings::Settings;
 use crate::table;
 use crate::units::{ago, short};
@@ -63,6 +63,7 @@ async fn show(args: &Status, settings: &Settings, printer: &Printer) -> Result<E
     let is_fine = |device: &DeviceStatus| {
         matches!(device.standing, Standing::InStep | Standing::Held | Standing::Unknown)
             && device.problem.is_none()
+            && !is_safe(device)
     };
     Ok(if devices.iter().all(is_fine) { Exit::Done } else { Exit::Failed })
 }
@@ -119,7 +120,19 @@ fn state(device: &DeviceStatus) -> &'static str {
     }
 }
 
+/// Whether it runs its client alone, whatever files it has.
+fn is_safe(device: &DeviceStatus) -> bool {
+    device.announcement.as_ref().is_some_and(|announcement| announcement.is_safe)
+}
+
 fn why(device: &DeviceStatus, questions: &Questions) -> Option<String> {
+    let safe = is_safe(device).then(|| SAFE_MODE.to_owned());
+    let whys: Vec<_> = safe.into_iter().chain(why_so(device, questions)).collect();
+    (!whys.is_empty()).then(|| whys.join("; "))
+}
+
+/// Why it stands as it does.
+fn why_so(device: &DeviceStatus, questions: &Questions) -> Option<String> {
     if let Some(problem) = &device.problem {
         let causes = std::iter::successors(std::error::Error::source(&**problem), |error| error.source());
         return Some(causes.fold(problem.to_string(), |text, cause| format!("{text}: {cause}")));

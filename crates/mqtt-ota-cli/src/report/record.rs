@@ -98,6 +98,11 @@ pub(crate) struct Announced {
     boots: Option<u32>,
     rolled_back: Option<String>,
     error: Option<String>,
+    safe: bool,
+    extended: bool,
+    answers: bool,
+    log: bool,
+    hardware: Option<String>,
 }
 
 impl From<&Announcement> for Announced {
@@ -113,6 +118,11 @@ impl From<&Announcement> for Announced {
             boots: announcement.boots,
             rolled_back: announcement.rolled_back.map(|digest| digest.to_string()),
             error: announcement.error.clone(),
+            safe: announcement.is_safe,
+            extended: announcement.understands_extended(),
+            answers: announcement.answers,
+            log: announcement.logs,
+            hardware: announcement.hardware.map(|address| address.to_string()),
         }
     }
 }

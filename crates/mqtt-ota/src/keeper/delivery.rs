@@ -71,7 +71,7 @@ impl Delivery {
     ///
     /// Cancellation: the device keeps what it has, or finishes with what it has taken whole.
     pub(super) async fn run(self, mut feed: Feed) -> Delivered {
-        let understands = feed.announcement.as_ref().is_some_and(Announcement::understands_extended);
+        let understands = feed.announcement.as_ref().is_some_and(Announcement::understands_sets);
         let begun = Instant::now();
         let given =
             if understands { self.whole(&mut feed, begun).await } else { self.one_by_one(&mut feed).await };

@@ -127,7 +127,7 @@ impl Device {
     /// What the keeper of this name notes of it.
     pub(super) fn to_remember(&self, keeper: &str, standing: Standing) -> Option<Memory> {
         let set = self.duty.wanted()?;
-        let knows_sets = self.duty.announced()?.understands_extended();
+        let knows_sets = self.duty.announced()?.understands_sets();
         // What only the memory knows is not overwritten.
         let is_only_here = matches!(standing, Standing::LeftAlone { .. } | Standing::RolledBack { .. })
             || (standing == Standing::InStep && !knows_sets);

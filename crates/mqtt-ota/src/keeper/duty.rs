@@ -276,7 +276,7 @@ impl Duty {
         let had = self.announced.as_ref().and_then(|said| said.set?.digest());
         let is_replaced = had.is_some() && had == self.wanted && set.is_some() && set != self.wanted;
         // One that knows no sets never says what it has, but when it was asked.
-        if anew && announcement.understands_extended() {
+        if anew && announcement.understands_sets() {
             self.told = None;
         }
         self.announced = Some(announcement);
@@ -482,7 +482,7 @@ impl Duty {
 
     /// Whether it has announced itself, and knows no sets.
     fn is_plain(&self) -> bool {
-        self.announced.as_ref().is_some_and(|said| !said.understands_extended())
+        self.announced.as_ref().is_some_and(|said| !said.understands_sets())
     }
 
     /// Why it has taken back what it is to have; None where it has not.

@@ -281,7 +281,7 @@ impl Keeping {
         }
         if device.is_new && standing == Standing::InStep {
             device.is_new = false;
-            if device.duty.announced().is_some_and(Announcement::understands_extended) {
+            if device.duty.announced().is_some_and(Announcement::understands_sets) {
                 tracing::info!("{name}: back online with its set");
             }
         }

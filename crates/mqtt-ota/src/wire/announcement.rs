@@ -1,11 +1,28 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use super::{Algorithm, Digest, MAX_MESSAGE, SEPARATOR};
+use super::{Algorithm, Digest, HardwareAddress, MAX_MESSAGE, SEPARATOR};
 
 /// The keys that are understood, in the order of [`Announcement`]'s fields.
-const KEYS: [&str; 12] =
-    ["v", "client", "sys", "addr", "free", "hash", "set", "boots", "rolled-back", "error", "ask", "fold"];
+const KEYS: [&str; 17] = [
+    "v",
+    "client",
+    "sys",
+    "addr",
+    "free",
+    "hash",
+    "set",
+    "boots",
+    "rolled-back",
+    "error",
+    "ask",
+    "fold",
+    "extended",
+    "answers",
+    "hw",
+    "safe",
+    "log",
+];
 
 /// The message on a device's offer topic that asks it to announce itself.
 const REQUEST: &str = "announce";
@@ -30,7 +47,7 @@ pub struct Announcement {
     pub free: Option<u64>,
     /// `hash`: the hash functions that the device has. Empty where it does not say.
     pub algorithms: Vec<Algorithm>,
-    /// `set`: the set of files that is installed. A device that says this understands extended offers.
+    /// `set`: the set of files that is installed. A device that says this understands sets, and extended offers.
     pub set: Option<InstalledSet>,
     /// `boots`: how often the device has booted the set that is on trial; None where none is.
     pub boots: Option<u32>,
@@ -42,6 +59,17 @@ pub struct Announcement {
     pub asks: bool,
     /// `fold=1`: the device's file system takes two names that differ only in case for one.
     pub folds_case: bool,
+    /// `extended=1`: the device understands extended offers of single files, also where it does not understand sets.
+    pub extends: bool,
+    /// `answers=1`: the device names the offer in each status, where the offer asks for it.
+    pub answers: bool,
+    /// `hw`: the hardware address of the device's Wi-Fi.
+    pub hardware: Option<HardwareAddress>,
+    /// `safe=1`: the device runs its Wi-Fi, MQTT and its client alone, as its application failed three times in a
+    /// row, until an update comes.
+    pub is_safe: bool,
+    /// `log=1`: the device can publish its log.
+    pub logs: bool,
 }
 
 /// The set that is installed on a device that understands sets.
@@ -109,8 +137,9 @@ impl Announcement {
                 first.get_or_insert(value);
             }
         }
-        let [version, client, system, address, free, hash, set, boots, rolled_back, error, ask, fold] =
+        let [version, client, system, address, free, hash, set, boots, rolled_back, error, rest @ ..] =
             values;
+        let [ask, fold, extended, answers, hardware, safe, log] = rest;
         Ok(Self {
             version: version
                 .ok_or(AnnouncementError::NoVersion)?
@@ -130,11 +159,22 @@ impl Announcement {
             error: error.filter(|value| !value.is_empty()).map(str::to_owned),
             asks: ask == Some("1"),
             folds_case: fold == Some("1"),
+            extends: extended == Some("1"),
+            answers: answers == Some("1"),
+            hardware: hardware.and_then(|value| value.parse().ok()),
+            is_safe: safe == Some("1"),
+            logs: log == Some("1"),
         })
     }
 
-    /// Whether the device understands extended offers: sets, and files that resume.
+    /// Whether the device understands extended offers: files that resume, and sets if it
+    /// [understands those](Self::understands_sets).
     pub fn understands_extended(&self) -> bool {
+        self.extends || self.understands_sets()
+    }
+
+    /// Whether the device understands offers of sets.
+    pub fn understands_sets(&self) -> bool {
         self.set.is_some()
     }
 
@@ -174,11 +214,20 @@ impl fmt::Display for Announcement {
             let codes: Vec<_> = self.algorithms.iter().map(|a| a.code()).collect();
             write!(f, "|hash={}", codes.join(","))?;
         }
-        if self.asks {
-            f.write_str("|ask=1")?;
+        for (key, is_so) in [
+            ("ask", self.asks),
+            ("fold", self.folds_case),
+            ("extended", self.extends),
+            ("answers", self.answers),
+            ("safe", self.is_safe),
+            ("log", self.logs),
+        ] {
+            if is_so {
+                write!(f, "|{key}=1")?;
+            }
         }
-        if self.folds_case {
-            f.write_str("|fold=1")?;
+        if let Some(hardware) = self.hardware {
+            write!(f, "|hw={hardware}")?;
         }
         if let Some(set) = &self.set {
             write!(f, "|set={set}")?;
@@ -280,13 +329,31 @@ mod tests {
     }
 
     #[test]
-    fn a_device_understands_extended_offers_if_it_has_the_key_whatever_its_value() {
-        for (text, understands) in
-            [("v=1", false), ("v=1|set=-", true), ("v=1|set=", true), ("v=1|set=x", true)]
-        {
+    fn a_device_understands_sets_if_it_has_the_key_whatever_its_value_and_single_files_extended_besides() {
+        for (text, extended, sets) in [
+            ("v=1", false, false),
+            ("v=1|set=-", true, true),
+            ("v=1|set=", true, true),
+            ("v=1|set=x", true, true),
+            ("v=1|extended=1", true, false),
+            ("v=1|extended=1|set=-", true, true),
+            ("v=1|extended=0|set=-", true, true),
+            ("v=1|extended=yes", false, false),
+        ] {
             let read = Announcement::parse(text.as_bytes()).unwrap();
-            assert_eq!(read.understands_extended(), understands, "{text}");
+            assert_eq!((read.understands_extended(), read.understands_sets()), (extended, sets), "{text}");
         }
+    }
+
+    #[test]
+    fn what_a_device_says_of_itself_beyond_files_is_read_and_written_alike() {
+        let text = "v=1|extended=1|answers=1|safe=1|log=1|hw=a4:cf:12:0b:ff:01";
+        let read = Announcement::parse(text.as_bytes()).unwrap();
+        assert!(read.extends && read.answers && read.is_safe && read.logs);
+        assert_eq!(read.hardware.unwrap().to_string(), "a4:cf:12:0b:ff:01");
+        assert_eq!(read.to_string(), text);
+        let read = Announcement::parse(b"v=1|answers=0|safe=yes|log=|hw=a4:cf:12:0b:ff").unwrap();
+        assert_eq!(read, Announcement::new());
     }
 
     #[test]
@@ -334,7 +401,7 @@ mod tests {
         fn property_any_bytes_are_an_announcement_or_an_error(
             bytes in prop_oneof![
                 proptest::collection::vec(any::<u8>(), 0..300),
-                "v=1(\\|(client|sys|addr|free|hash|set|boots|rolled-back|error|ask|fold|x)=.{0,12}){0,8}".prop_map(String::into_bytes),
+                "v=1(\\|(client|sys|addr|free|hash|set|boots|rolled-back|error|ask|fold|extended|answers|hw|safe|log|x)=.{0,12}){0,8}".prop_map(String::into_bytes),
             ]
         ) {
             if let Ok(read) = Announcement::parse(&bytes) {

@@ -5,11 +5,12 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use super::Keeping;
+use crate::keeper::device::Device;
 use crate::keeper::duty::Input;
 use crate::keeper::ear::{Ear, ROUTE, Said};
 use crate::keeper::standing::Standing;
 use crate::keeper::words::short;
-use crate::wire::{DeviceName, State};
+use crate::wire::{Announcement, DeviceName, State};
 
 /// How often it is said that messages were missed.
 const MISSED_PAUSE: Duration = Duration::from_secs(10);
@@ -109,40 +110,44 @@ impl Keeping {
                     self.consider(&name, false);
                 }
             }
-            Said::Announced { device: name, announcement, anew } => {
-                let was_lost = self.was_lost;
-                let Some(device) = self.devices.get_mut(&name) else { return };
-                let is_other = was_lost && device.duty.announced() != Some(&announcement);
-                let anew = anew || is_other;
-                if anew {
-                    device.heard = Some(SystemTime::now());
-                }
-                let had = device.algorithm();
-                let has = announcement.set_algorithm();
-                let was_taken_back = device.duty.taken_back().is_some();
-                let was_in_step = device.standing() == Standing::InStep;
-                device.duty.step(Input::Announced { announcement, anew }, Instant::now());
-                if let Some(why) = device.duty.taken_back().filter(|_| !was_taken_back) {
-                    device.is_new = false;
-                    let set = device.duty.wanted().map(short).unwrap_or_default();
-                    tracing::warn!(
-                        "{name}: set {set} rolled back, the device runs what it ran before: {why}"
-                    );
-                }
-                if was_in_step && device.standing() == Standing::Pending && self.lease.is_held() {
-                    tracing::info!(
-                        "{name}: another sender has given it other files; its folder's files follow"
-                    );
-                }
-                // The check may have another opinion of the files, now that it is known what the device is.
-                if has != had || !device.said.is_empty() {
-                    self.want(&name);
-                }
-                if anew {
-                    self.slots.spoke(&name);
-                }
-                self.consider(&name, anew);
-            }
+            Said::Announced { device, announcement, anew } => self.announced(&device, announcement, anew),
         }
+    }
+
+    /// A device has announced itself; `anew`: it did so now.
+    fn announced(&mut self, name: &DeviceName, announcement: Announcement, anew: bool) {
+        let was_lost = self.was_lost;
+        let Some(device) = self.devices.get_mut(name) else { return };
+        let is_other = was_lost && device.duty.announced() != Some(&announcement);
+        let anew = anew || is_other;
+        if anew {
+            device.heard = Some(SystemTime::now());
+        }
+        let had = device.algorithm();
+        let has = announcement.set_algorithm();
+        let is_safe = |device: &Device| device.duty.announced().is_some_and(|said| said.is_safe);
+        let was_safe = is_safe(device);
+        let was_taken_back = device.duty.taken_back().is_some();
+        let was_in_step = device.standing() == Standing::InStep;
+        device.duty.step(Input::Announced { announcement, anew }, Instant::now());
+        if is_safe(device) && !was_safe {
+            tracing::warn!("{name}: in safe mode: its application failed three times in a row");
+        }
+        if let Some(why) = device.duty.taken_back().filter(|_| !was_taken_back) {
+            device.is_new = false;
+            let set = device.duty.wanted().map(short).unwrap_or_default();
+            tracing::warn!("{name}: set {set} rolled back, the device runs what it ran before: {why}");
+        }
+        if was_in_step && device.standing() == Standing::Pending && self.lease.is_held() {
+            tracing::info!("{name}: another sender has given it other files; its folder's files follow");
+        }
+        // The check may have another opinion of the files, now that it is known what the device is.
+        if has != had || !device.said.is_empty() {
+            self.want(name);
+        }
+        if anew {
+            self.slots.spoke(name);
+        }
+        self.consider(name, anew);
     }
 }
