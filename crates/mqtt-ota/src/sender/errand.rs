@@ -1,0 +1,268 @@
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::Sender;
+use crate::address::Advertised;
+use crate::attempt::{Attempt, Delivery};
+use crate::boot;
+use crate::error::SendError;
+use crate::event::Event;
+use crate::feed::Feed;
+use crate::items::Items;
+use crate::mqtt::{Ack, Lasting};
+use crate::options::SendOptions;
+use crate::outcome::{Outcome, Report};
+use crate::payload::{Payload, PayloadError};
+use crate::serve::Server;
+use crate::stream::{Stream, Wanted};
+use crate::sync::random_id;
+use crate::wire::{
+    Announcement, AnyOffer, Content, DeviceName, DevicePath, Digest, ExtendedOffer, Offer, OfferId, Reason,
+};
+
+/// Ids of earlier offers of a delivery that a device may still answer.
+const IDS: usize = 16;
+/// How long a device may take to announce itself when it is asked to, before the old announcement counts.
+const ANSWERS: Duration = Duration::from_secs(1);
+
+/// What is brought to one device.
+pub(crate) struct Errand<'a> {
+    pub(crate) device: &'a DeviceName,
+    /// What stands in the offer for the file's name.
+    pub(crate) path: DevicePath,
+    pub(crate) digest: Digest,
+    /// The length of all files together, in bytes.
+    pub(crate) bytes: u64,
+    pub(crate) cargo: Cargo,
+}
+
+/// How it is offered.
+pub(crate) enum Cargo {
+    Plain(Payload),
+    /// To a device that understands it.
+    Extended {
+        items: Items,
+        content: Content,
+    },
+}
+
+impl Cargo {
+    /// Makes sure that it is what was hashed.
+    async fn verify(&self, digest: Digest) -> Result<(), PayloadError> {
+        match self {
+            Self::Plain(payload) => payload.verify(digest).await,
+            Self::Extended { items, .. } => items.verify().await,
+        }
+    }
+}
+
+/// What the offers of one errand have come to so far.
+#[derive(Default)]
+struct Course {
+    /// How often it was offered.
+    attempts: u32,
+    /// Failures in a row, without the device having got further.
+    failures: u32,
+    /// Bytes that clients took.
+    sent: u64,
+    /// How far the device got, in bytes of all files.
+    furthest: u64,
+    /// When somebody was sent everything for the first time.
+    first_taken: Option<Instant>,
+    /// The ids of the last offers.
+    ids: Vec<OfferId>,
+    /// Something was heard of the device.
+    has_met: bool,
+    /// The last offer was taken, and not answered.
+    was_silent: bool,
+    /// So was the one before.
+    is_silent_still: bool,
+    /// The device has installed what an earlier offer named, whose answer was lost.
+    is_late: bool,
+    wanted: Wanted,
+}
+
+impl Course {
+    /// Takes in what became of an offer; yields what that is to be taken for.
+    fn take(&mut self, delivery: Delivery) -> Outcome {
+        let Delivery { mut outcome, taken, sent, position, wanted, met, .. } = delivery;
+        self.has_met |= met;
+        self.sent += sent;
+        self.wanted.items.extend(wanted.items);
+        self.wanted.deletions = wanted.deletions;
+        self.first_taken = self.first_taken.or(taken);
+        self.is_late = outcome == Outcome::Unchanged && self.attempts > 1;
+        if self.is_late {
+            outcome = Outcome::Installed;
+        }
+        // A device that has the file already does not come for it again.
+        self.is_silent_still =
+            self.was_silent && matches!(outcome, Outcome::NobodyConnected { receiving: false, .. });
+        if self.is_silent_still {
+            outcome = Outcome::Silent;
+        }
+        self.was_silent = outcome == Outcome::Silent;
+        // A device that got further than before will be done some time, however often its link breaks.
+        self.failures = if position > self.furthest { 1 } else { self.failures + 1 };
+        self.furthest = self.furthest.max(position);
+        self.wanted.position = self.furthest;
+        outcome
+    }
+
+    /// Whether what the last offer came to stays, and is not offered again.
+    fn is_over(&self, outcome: &Outcome, options: &SendOptions) -> bool {
+        !outcome.may_pass() || self.is_silent_still || self.failures > options.retries
+    }
+}
+
+impl Sender {
+    /// Offers until there is an outcome that does not pass by itself, and waits for what follows it.
+    pub(crate) async fn deliver(
+        &self,
+        errand: Errand<'_>,
+        options: &SendOptions,
+        feed: &mut Feed,
+        started: Instant,
+    ) -> Result<(Report, Wanted), SendError> {
+        let mut course = Course::default();
+        let mut report = loop {
+            course.attempts += 1;
+            let (delivery, advertised) = match &errand.cargo {
+                Cargo::Plain(payload) => self.offer_plainly(&errand, payload, &course, options, feed).await?,
+                Cargo::Extended { items, content } => {
+                    self.offer_extended(&errand, items, content, &mut course, options, feed).await?
+                }
+            };
+            let peer = delivery.peer;
+            let outcome = course.take(delivery);
+            if matches!(&outcome, Outcome::Failed { reason: Reason::HashMismatch, .. }) {
+                // Perhaps it was not the link: the file may have changed between two ticks of its clock.
+                errand.cargo.verify(errand.digest).await?;
+            }
+            if course.is_over(&outcome, options) {
+                break Report {
+                    outcome,
+                    device: errand.device.clone(),
+                    path: errand.path.clone(),
+                    digest: Some(errand.digest),
+                    bytes: errand.bytes,
+                    sent: course.sent,
+                    attempts: course.attempts,
+                    advertised: Some(advertised),
+                    peer,
+                    elapsed: started.elapsed(),
+                    back_online: None,
+                };
+            }
+            options.tell(Event::Retrying {
+                attempt: course.attempts + 1,
+                of: course.attempts + 1 + options.retries - course.failures,
+                after: options.retry_pause,
+                because: outcome,
+            });
+            sleep(options.retry_pause).await;
+        };
+        if report.outcome == Outcome::Installed {
+            options.tell(Event::Installed);
+            if options.wait_for_boot && options.reboot {
+                options.tell(Event::WaitingForBoot);
+                let lost = course.first_taken.filter(|_| course.is_late);
+                report.back_online = lost.and_then(|taken| boot::before_its_word(feed, taken));
+                if report.back_online.is_none() {
+                    boot::wait(&mut report, feed, options.boot_timeout).await;
+                }
+            }
+        }
+        Ok((report, course.wanted))
+    }
+
+    /// Makes one plain offer, at a port of its own.
+    async fn offer_plainly(
+        &self,
+        errand: &Errand<'_>,
+        payload: &Payload,
+        course: &Course,
+        options: &SendOptions,
+        feed: &mut Feed,
+    ) -> Result<(Delivery, Advertised), SendError> {
+        let Errand { device, path, digest, .. } = errand;
+        let _port = self.ports.own().await.map_err(|source| self.not_listening(source))?;
+        feed.catch_up();
+        self.ask_for_room(device, payload, feed).await;
+        let (host, why) = self.host(feed);
+        let bound = Server::bind(&self.config.listen, host.address()).await;
+        let server = bound.map_err(|source| self.not_listening(source))?;
+        let advertised = self.advertised(host, why, server.local())?;
+        let (host, port) = (advertised.host.clone(), advertised.port);
+        let offer = Offer { host, port, path: path.clone(), digest: *digest, reboot: options.reboot };
+        tell_offer(course.attempts, server.local(), &advertised, options, || AnyOffer::Plain(offer.clone()));
+        let is_known = options.wait_for_device && (course.has_met || feed.announcement.is_some());
+        let waits = is_known.then_some(options.connect_timeout);
+        let (link, at) = (&self.link, &advertised);
+        let attempt = Attempt { link, device, payload, offer: &offer, advertised: at, options, waits };
+        Ok((attempt.run(server, feed).await?, advertised))
+    }
+
+    /// Makes one extended offer, at the port that all share.
+    async fn offer_extended(
+        &self,
+        errand: &Errand<'_>,
+        items: &Items,
+        content: &Content,
+        course: &mut Course,
+        options: &SendOptions,
+        feed: &mut Feed,
+    ) -> Result<(Delivery, Advertised), SendError> {
+        let (device, digest, reboot) = (errand.device, errand.digest, options.reboot);
+        let device_at = feed.device_address();
+        let (mut host, mut why) = self.host(feed);
+        let shared = self.ports.shared(host.address()).await;
+        let shared = shared.map_err(|source| self.not_listening(source))?;
+        feed.catch_up();
+        if feed.device_address() != device_at {
+            (host, why) = self.host(feed);
+        }
+        let advertised = self.advertised(host, why, shared.local())?;
+        let (host, port) = (advertised.host.clone(), advertised.port);
+        let (content, id) = (content.clone(), random_id()?);
+        let size = items.get(0).map_or(0, |item| item.payload.len());
+        let offer = ExtendedOffer { host, port, content, digest, reboot, id, size, answers: true };
+        tell_offer(course.attempts, shared.local(), &advertised, options, || {
+            AnyOffer::Extended(offer.clone())
+        });
+        let (link, earlier, at) = (&self.link, &course.ids, &advertised);
+        let stream = Stream { link, device, items, offer: &offer, advertised: at, options, earlier };
+        let delivery = stream.run(&shared, feed).await?;
+        // A try that gets further may follow another without end; what is late is late by one or two.
+        course.ids.push(id);
+        course.ids.drain(..course.ids.len().saturating_sub(IDS));
+        Ok((delivery, advertised))
+    }
+
+    /// Asks a device to announce itself anew where it has announced too little free space for a file, and waits a moment
+    /// for it: files may have gone since. Only if it has said that it answers that.
+    async fn ask_for_room(&self, device: &DeviceName, payload: &Payload, feed: &mut Feed) {
+        let announcement = feed.announcement.as_ref().filter(|announcement| announcement.asks);
+        if announcement.and_then(|announcement| announcement.free).is_none_or(|free| free >= payload.len()) {
+            return;
+        }
+        let (topic, request) = (device.offer_topic(), Announcement::REQUEST);
+        if self.link.publish(&topic, request, Lasting::For(ANSWERS)).await == Ok(Ack::Accepted) {
+            feed.announcement_within(ANSWERS).await;
+        }
+    }
+}
+
+/// Tells where the next offer is served, and what it says.
+fn tell_offer(
+    attempt: u32,
+    local: SocketAddr,
+    advertised: &Advertised,
+    options: &SendOptions,
+    offer: impl FnOnce() -> AnyOffer,
+) {
+    options.tell_own(|| Event::Listening { local, advertised: advertised.clone() });
+    options.tell_own(|| Event::Offered { attempt, offer: offer() });
+}
