@@ -224,6 +224,11 @@ impl Track {
                 let again = format!("; again {pause} (try {attempt} of {of})");
                 self.printer.note(&self.about().doubtful(because).plain(again));
             }
+            Event::TooLittleMemory { text } => {
+                let why = if text.is_empty() { String::new() } else { format!(" ({text})") };
+                let what = "the device has too little memory for an offer that resumes";
+                self.printer.note(&self.about().plain(format!("{what}{why}; offering it plainly")));
+            }
             Event::Hidden { by } => self.printer.warning(format!(
                 "{}: {}: installed, and never imported: the device has {by}, which comes before it; delete that there, \
                  if nothing needs it",

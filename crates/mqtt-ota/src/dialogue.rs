@@ -257,10 +257,7 @@ impl Dialogue {
                 None
             }
             State::Installed => Some(self.installed(status.detail == Status::UNCHANGED)),
-            State::Failed => {
-                let (reason, text) = status.reason();
-                Some(Outcome::Failed { reason, text: text.to_owned() })
-            }
+            State::Failed => Some(Outcome::of_failure(&status)),
             State::Planned => self.subject.dry_run.then_some(Outcome::Planned),
             State::Running | State::RolledBack => None,
         }

@@ -99,6 +99,11 @@ pub enum Event {
         /// What the last one came to.
         because: Outcome,
     },
+    /// The device has too little memory for an offer that resumes; the file is offered plainly next, which needs less.
+    TooLittleMemory {
+        /// The device's own words. Make them safe before they reach a terminal.
+        text: String,
+    },
     /// The device has the file, or one of the set, and imports another one instead, which it had before.
     Hidden {
         /// The path of that one on the device.

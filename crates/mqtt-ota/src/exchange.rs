@@ -144,10 +144,7 @@ impl Exchange {
                         return Some(Outcome::Unchanged);
                     }
                     State::Installed => return Some(Outcome::Installed),
-                    State::Failed => {
-                        let (reason, text) = status.reason();
-                        return Some(Outcome::Failed { reason, text: text.to_owned() });
-                    }
+                    State::Failed => return Some(Outcome::of_failure(&status)),
                     State::Planned | State::Running | State::RolledBack => {}
                 }
             }
@@ -223,10 +220,11 @@ impl Exchange {
     }
 
     /// Whether a status is about this offer. It names the file and the hash alone, so a failure may be that of an
-    /// earlier offer of the same file: to another address, or of a stream where we have served nobody.
+    /// earlier offer of the same file: to another address, or of a stream where we have served nobody. One that names an
+    /// offer is about an extended one.
     pub(crate) fn is_answered_by(&self, status: &Status) -> bool {
         let Terms { path, digest, advertised, .. } = &self.terms;
-        if !status.answers(path, digest) {
+        if !status.answers(path, digest) || status.offer.is_some() {
             return false;
         }
         if status.state != State::Failed {
@@ -529,6 +527,16 @@ mod tests {
         for reason in ["no-space 9", "write EROFS", "bad-name", "low-battery", "connect the network is down"]
         {
             assert!(run(true, [ACK, status(State::Failed, reason)]).is_some(), "{reason}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_names_an_offer_is_about_another_one() {
+        let digest = Digest::of(Algorithm::Sha1, b"x");
+        for (state, detail) in [(State::Failed, "no-memory"), (State::Installed, "")] {
+            let status = Status::new(state, &"main.py".parse().unwrap(), &digest, detail);
+            let status = status.answering("0123456789abcdef".parse().ok());
+            assert_eq!(run(true, [ACK, Input::Status(status)]), None, "{state:?}");
         }
     }
 

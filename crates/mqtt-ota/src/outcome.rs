@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::address::Advertised;
 use crate::serve::DropCause;
-use crate::wire::{Announcement, DeviceName, DevicePath, Digest, Reason};
+use crate::wire::{Announcement, DeviceName, DevicePath, Digest, Reason, Status};
 
 /// What became of an offer. Only what the device itself has said counts as installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +95,12 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// What it comes to that a device says it has failed.
+    pub(crate) fn of_failure(status: &Status) -> Self {
+        let (reason, text) = status.reason();
+        Self::Failed { reason, text: text.to_owned() }
+    }
+
     /// Whether what was asked is done, as far as this device can tell: installed, unchanged, planned, taken
     /// back, or delivered to a device that does not report.
     pub fn is_success(&self) -> bool {
@@ -171,6 +177,9 @@ impl Outcome {
             }
             Self::Failed { reason: Reason::Gone, .. } => {
                 "the device keeps only what the last set replaced, until the next one comes: sync the folder as it was".into()
+            }
+            Self::Failed { reason: Reason::NoMemory, .. } => {
+                "the device's application has taken its memory: the client can fetch this at the device's boot, before the application is imported (mqtt_ota_boot.boot(connect=…) in its boot.py)".into()
             }
             Self::NotTakenBack { link_lost: false } => "it may be asleep or busy, or at its reboot: `mqtt-ota devices` shows what it has".into(),
             Self::NotTakenBack { link_lost: true } => "the connection to the broker was lost meanwhile: `mqtt-ota devices` shows what the device has".into(),

@@ -295,10 +295,7 @@ impl Sender {
                             && status.offer.is_none_or(|answered| answered == offer.id) =>
                     {
                         match status.state {
-                            State::Failed => {
-                                let (reason, text) = status.reason();
-                                return Some((Outcome::Failed { reason, text: text.to_owned() }, None));
-                            }
+                            State::Failed => return Some((Outcome::of_failure(&status), None)),
                             State::Receiving => tell(Event::Receiving),
                             _ => {}
                         }

@@ -60,6 +60,7 @@ mod strangers;
 #[cfg(unix)]
 mod systemd;
 mod tls;
+mod too_little_memory;
 mod transfers;
 mod trials;
 mod vectors;

@@ -92,6 +92,7 @@ JSON:
     delivered   peer (of a plain offer; a device that resumes says when it is
                 done)
     retrying    attempt of after because
+    too-little-memory  text (for an offer that resumes; a plain one follows)
     installed, waiting-for-boot
     result      outcome ok confirmed message hint reason bytes sent hash
                 attempts seconds peer advertised why back_online_after

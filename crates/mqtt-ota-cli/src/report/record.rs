@@ -73,6 +73,9 @@ pub(crate) enum Step {
         after: f64,
         because: String,
     },
+    TooLittleMemory {
+        text: String,
+    },
     /// The device imports another file instead.
     Hidden {
         by: String,
@@ -219,6 +222,7 @@ impl Step {
                 after: seconds(*after),
                 because: because.to_string(),
             },
+            Event::TooLittleMemory { text } => Self::TooLittleMemory { text: text.clone() },
             Event::Hidden { by } => Self::Hidden { by: by.clone() },
             Event::Installed => Self::Installed,
             Event::WaitingForBoot => Self::WaitingForBoot,

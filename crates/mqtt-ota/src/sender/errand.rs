@@ -49,6 +49,16 @@ pub(crate) enum Cargo {
 }
 
 impl Cargo {
+    /// The same as a plain offer; nothing where it is none that resumes, or is a set.
+    fn plain(&self) -> Option<Self> {
+        match self {
+            Self::Extended { items, content: Content::File(_) } => {
+                Some(Self::Plain(items.get(0)?.payload.clone()))
+            }
+            _ => None,
+        }
+    }
+
     /// Makes sure that it is what was hashed.
     async fn verify(&self, digest: Digest) -> Result<(), PayloadError> {
         match self {
@@ -79,7 +89,9 @@ struct Course {
     was_silent: bool,
     /// So was the one before.
     is_silent_still: bool,
-    /// The device has installed what an earlier offer named, whose answer was lost.
+    /// An earlier offer may have been installed, and its answer lost.
+    may_be_late: bool,
+    /// It was.
     is_late: bool,
     wanted: Wanted,
 }
@@ -93,7 +105,7 @@ impl Course {
         self.wanted.items.extend(wanted.items);
         self.wanted.deletions = wanted.deletions;
         self.first_taken = self.first_taken.or(taken);
-        self.is_late = outcome == Outcome::Unchanged && self.attempts > 1;
+        self.is_late = outcome == Outcome::Unchanged && self.may_be_late;
         if self.is_late {
             outcome = Outcome::Installed;
         }
@@ -121,7 +133,7 @@ impl Sender {
     /// Offers until there is an outcome that does not pass by itself, and waits for what follows it.
     pub(crate) async fn deliver(
         &self,
-        errand: Errand<'_>,
+        mut errand: Errand<'_>,
         options: &SendOptions,
         feed: &mut Feed,
         started: Instant,
@@ -140,6 +152,14 @@ impl Sender {
             if matches!(&outcome, Outcome::Failed { reason: Reason::HashMismatch, .. }) {
                 // Perhaps it was not the link: the file may have changed between two ticks of its clock.
                 errand.cargo.verify(errand.digest).await?;
+            }
+            if let Outcome::Failed { reason: Reason::NoMemory, text } = &outcome
+                && let Some(plain) = errand.cargo.plain()
+            {
+                options.tell(Event::TooLittleMemory { text: text.clone() });
+                course.failures -= 1;
+                errand.cargo = plain;
+                continue;
             }
             if course.is_over(&outcome, options) {
                 break Report {
@@ -162,6 +182,7 @@ impl Sender {
                 after: options.retry_pause,
                 because: outcome,
             });
+            course.may_be_late = true;
             sleep(options.retry_pause).await;
         };
         if report.outcome == Outcome::Installed {

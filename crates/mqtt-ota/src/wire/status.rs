@@ -156,12 +156,14 @@ pub enum Reason {
     Busy,
     /// The set cannot be taken back: what it replaced is no longer kept.
     Gone,
+    /// The device has too little memory for the offer.
+    NoMemory,
     /// A code that this version does not know.
     Other(String),
 }
 
 impl Reason {
-    const KNOWN: [Self; 11] = [
+    const KNOWN: [Self; 12] = [
         Self::HashMismatch,
         Self::Connect,
         Self::Timeout,
@@ -173,6 +175,7 @@ impl Reason {
         Self::Unauthorised,
         Self::Busy,
         Self::Gone,
+        Self::NoMemory,
     ];
 
     /// The word on the wire.
@@ -189,6 +192,7 @@ impl Reason {
             Self::Unauthorised => "unauthorised",
             Self::Busy => "busy",
             Self::Gone => "gone",
+            Self::NoMemory => "no-memory",
             Self::Other(code) => code,
         }
     }
