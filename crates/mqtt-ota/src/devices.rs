@@ -77,6 +77,8 @@ pub struct Forgotten {
     pub announcement: bool,
     /// What a keeper remembered of it.
     pub memory: bool,
+    /// The last exception that its application did not catch.
+    pub crash: bool,
 }
 
 impl Sender {
@@ -150,7 +152,7 @@ impl Sender {
         Ok(devices)
     }
 
-    /// Clears what the broker retains of a device: its announcement, and what a keeper remembers. A device that is there
+    /// Clears what the broker retains of a device: its announcement, its last crash, and what a keeper remembers. A device that is there
     /// announces itself again when it next connects or boots.
     ///
     /// # Errors
@@ -159,7 +161,7 @@ impl Sender {
     ///
     /// Cancellation: some of it may be cleared.
     pub async fn forget(&self, device: &DeviceName) -> Result<Forgotten, SendError> {
-        let topics = [device.announcement_topic(), device.memory_topic()];
+        let topics = [device.announcement_topic(), device.memory_topic(), device.crash_topic()];
         let before = self.retained(&topics).await?;
         for topic in &before {
             self.link().publish(topic, "", Lasting::Retained).await?;
@@ -168,8 +170,8 @@ impl Sender {
         if let Some(topic) = after.into_iter().next() {
             return Err(SendError::StillThere { topic });
         }
-        let [announcement, memory] = topics.map(|topic| before.contains(&topic));
-        Ok(Forgotten { announcement, memory })
+        let [announcement, memory, crash] = topics.map(|topic| before.contains(&topic));
+        Ok(Forgotten { announcement, memory, crash })
     }
 
     /// Those of the topics that the broker retains something on.

@@ -27,8 +27,9 @@
 //!   clock; `boot`: what follows it; `serve`: the port that serves a file once, or answers for ranges; `payload`:
 //!   the file; `set`: the files of a folder; `items`: what a stream has; `address`: what an offer says about where
 //!   it is.
-//! - `sender`, with `sync` for sets and `devices` for who is there, and `receiver`: the two sides, over `mqtt`, the connection to the broker, which
-//!   is somewhere in the network or, with `in_process`, in this process.
+//! - `sender`, with `sync` for sets, `devices` for who is there and `log` for what they print, and `receiver`: the two
+//!   sides, over `mqtt`, the connection to the broker, which is somewhere in the network or, with `in_process`, in this
+//!   process.
 //!
 //! The wire is specified in `docs/protocol.md`, and the reasons are in `docs/design.md`, both in the project's
 //! repository.
@@ -48,6 +49,7 @@ mod in_process;
 mod items;
 #[cfg(feature = "keeper")]
 pub mod keeper;
+mod log;
 mod mqtt;
 mod options;
 mod outcome;
@@ -65,6 +67,7 @@ pub use broker::{Broker, BrokerUrlError};
 pub use devices::{Forgotten, KnownDevice, Presence, SurveyOptions};
 pub use error::SendError;
 pub use event::{Event, Observer};
+pub use log::{DeviceLog, LastCrash, LogEvent};
 pub use mqtt::{
     BrokerReason, CertificateProblem, ConnectError, Fingerprint, FingerprintError, LinkError, Protocol,
 };

@@ -10,6 +10,7 @@ mod extended;
 mod hardware;
 mod host;
 mod id;
+mod log;
 mod manifest;
 mod name;
 mod number;
@@ -25,6 +26,8 @@ pub use extended::{Content, Delete, ExtendedOffer, ExtendedOfferError, SetTerms,
 pub use hardware::{HardwareAddress, HardwareAddressError};
 pub use host::{Host, HostError};
 pub use id::{IdError, OfferId};
+pub use log::LogRequest;
+pub(crate) use log::lost_lines;
 pub use manifest::{Manifest, ManifestError, ManifestLine};
 pub use name::{DeviceName, NameError};
 pub use offer::{Offer, OfferError};

@@ -14,8 +14,8 @@ use super::store::Store;
 use super::{ReceiverConfig, ReceiverEvent};
 use crate::mqtt::{Incoming, Lasting, Link, LinkError, Subscription};
 use crate::wire::{
-    Announcement, DeviceName, DevicePath, Digest, ExtendedOffer, ExtendedOfferError, Offer, OfferError,
-    OfferId, Reason, State, Status,
+    Announcement, DeviceName, DevicePath, Digest, ExtendedOffer, ExtendedOfferError, LogRequest, Offer,
+    OfferError, OfferId, Reason, State, Status,
 };
 
 /// What stands for the file's name in a status about a set.
@@ -363,7 +363,12 @@ impl Device {
     }
 }
 
-/// Notes an offer, or a request to announce.
+/// Notes an offer, or a request to announce. This device publishes no log, and nobody who read its announcement asks
+/// for it.
 fn hear(message: Bytes, noted: &mut Noted, requests: &mut Requests) {
-    if Announcement::is_request(&message) { requests.add() } else { noted.note(message) }
+    if Announcement::is_request(&message) {
+        requests.add();
+    } else if !LogRequest::is_meant(&message) {
+        noted.note(message);
+    }
 }

@@ -2,8 +2,11 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+/// Names that begin requests on the offer topic: a device takes no offer that begins so.
+const RESERVED: [&str; 2] = ["announce", "log"];
+
 /// Where an offer says the file is: an IPv4 address, an IPv6 address (bare, no brackets) or a name that the
-/// device can resolve.
+/// device can resolve, but `announce` and `log`.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Host(String);
 
@@ -37,6 +40,9 @@ impl FromStr for Host {
         }
         if text.len() > Self::MAX_LEN {
             return Err(HostError::TooLong { bytes: text.len() });
+        }
+        if RESERVED.contains(&text) {
+            return Err(HostError::Reserved);
         }
         if text.parse::<IpAddr>().is_ok() {
             return Ok(Self(text.to_owned()));
@@ -73,6 +79,9 @@ pub enum HostError {
         /// The length found.
         bytes: usize,
     },
+    /// The beginning of another message.
+    #[error("a host must not be \"announce\" or \"log\": a message that begins so is no offer")]
+    Reserved,
     /// Neither an address nor a name.
     #[error(
         "a host must not contain {character:?}: it is an IPv4 address, a bare IPv6 address or a name of letters, digits, '.', '-' and '_'"
@@ -89,10 +98,21 @@ mod tests {
 
     #[test]
     fn a_host_is_an_address_or_a_name() {
-        for good in ["192.168.1.10", "fe80::1", "::1", "nas.lan", "my_host-2"] {
+        for good in ["192.168.1.10", "fe80::1", "::1", "nas.lan", "my_host-2", "log.lan", "LOG"] {
             assert_eq!(good.parse::<Host>().unwrap().as_str(), good);
         }
-        for bad in ["", "[::1]", "a b", "a|b", "fe80::1%eth0", "host:80", "é.lan", &"a".repeat(254)] {
+        for bad in [
+            "",
+            "[::1]",
+            "a b",
+            "a|b",
+            "fe80::1%eth0",
+            "host:80",
+            "é.lan",
+            "announce",
+            "log",
+            &"a".repeat(254),
+        ] {
             assert!(bad.parse::<Host>().is_err(), "{bad:?}");
         }
     }

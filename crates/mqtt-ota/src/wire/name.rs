@@ -38,6 +38,16 @@ impl DeviceName {
         format!("{self}/OTA/keeper")
     }
 
+    /// `NAME/OTA/log`: where the device publishes what its application prints and logs.
+    pub fn log_topic(&self) -> String {
+        format!("{self}/OTA/log")
+    }
+
+    /// `NAME/OTA/crash`: where the device keeps the last exception that its application did not catch.
+    pub fn crash_topic(&self) -> String {
+        format!("{self}/OTA/crash")
+    }
+
     /// The filter that matches the announcement of every device.
     pub(crate) const ANNOUNCEMENTS: &'static str = "+/OTA/device";
 
