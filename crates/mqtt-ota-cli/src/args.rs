@@ -104,6 +104,9 @@ pub(crate) enum Command {
     /// List the devices that have announced themselves to the broker
     #[command(after_long_help = help::DEVICES)]
     Devices(Devices),
+    /// Show what devices print and log, as it comes, and their last crash
+    #[command(after_long_help = help::LOG)]
+    Log(Log),
     /// Be a device: take what is offered and install it below a folder
     #[command(after_long_help = help::RECEIVE)]
     Receive(Receive),
@@ -286,6 +289,26 @@ pub(crate) struct Devices {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Log {
+    /// The devices: names or @groups, also separated by commas
+    #[arg(required = true, value_name = "DEVICE", value_delimiter = ',')]
+    pub(crate) names: Vec<String>,
+
+    /// Only show the last crash that the broker has kept of each device, and end
+    #[arg(short, long)]
+    pub(crate) no_follow: bool,
+
+    /// Print what comes as JSON, one object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    #[command(flatten)]
+    pub(crate) groups: Groups,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Receive {
     /// The name to be a device under
     #[arg(long = "as", value_name = "NAME")]
@@ -454,6 +477,7 @@ impl Cli {
             Command::Sync(args) => args.json,
             Command::Rollback(args) => args.json,
             Command::Devices(args) => args.json,
+            Command::Log(args) => args.json,
             Command::Status(args) => args.json,
             Command::Receive(args) => args.json,
             Command::Config(args) => args.json,

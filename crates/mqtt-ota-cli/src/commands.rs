@@ -8,6 +8,7 @@ mod config;
 mod demo;
 mod devices;
 mod keep;
+mod log;
 mod man;
 mod receive;
 mod rollback;
@@ -38,6 +39,7 @@ pub(crate) fn run(cli: Cli, printer: &Arc<Printer>) -> Result<Exit, Problem> {
         Command::Sync(args) => sync::run(&args, config, printer),
         Command::Rollback(args) => rollback::run(&args, config, printer),
         Command::Devices(args) => devices::run(&args, config, printer),
+        Command::Log(args) => log::run(&args, config, printer),
         Command::Receive(args) => receive::run(&args, config, printer),
         Command::Keep(args) => keep::run(&args, config, printer),
         Command::Status(args) => status::run(&args, config, printer),

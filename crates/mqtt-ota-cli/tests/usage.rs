@@ -45,6 +45,7 @@ fn an_option_that_has_no_effect_is_a_usage_error() {
         ("sync . --to A", [BROKER, send, "no-reboot wait-boot delete delete-all dry-run trial"].join(" ")),
         ("rollback --to A", [BROKER, "parallel groups connect-timeout boot-timeout"].join(" ")),
         ("devices", [BROKER, "groups"].join(" ")),
+        ("log A", [BROKER, "groups"].join(" ")),
         ("status .", [BROKER, "name"].join(" ")),
         ("receive --as A --root .", [BROKER, "min-rate"].join(" ")),
         (

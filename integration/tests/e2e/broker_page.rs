@@ -2,11 +2,12 @@
 #![cfg(unix)]
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use mqtt_ota_integration::{Endpoint as _, GUARD, Mosquitto, MqttOta, Process, Settings};
+use mqtt_ota_integration::{Client, Endpoint, GUARD, Mosquitto, MqttOta, Process, Settings};
 use tempfile::TempDir;
 
 const PAGE: &str = include_str!("../../../docs/broker.md");
@@ -68,10 +69,27 @@ impl Page {
     }
 }
 
-fn as_user(command: MqttOta, user: &str) -> MqttOta {
+/// The password that the page gives a user.
+fn password(user: &str) -> &'static str {
     let line = PAGE.lines().find_map(|line| line.strip_prefix(user)?.strip_prefix(':'));
-    let password = line.unwrap_or_else(|| panic!("{user} has no password on the page"));
-    command.env("MQTT_OTA_USER", user).env("MQTT_OTA_PASSWORD", password)
+    line.unwrap_or_else(|| panic!("{user} has no password on the page"))
+}
+
+fn as_user(command: MqttOta, user: &str) -> MqttOta {
+    command.env("MQTT_OTA_USER", user).env("MQTT_OTA_PASSWORD", password(user))
+}
+
+/// The broker of the page as one of its users reaches it.
+struct As<'a>(&'a Mosquitto, &'a str);
+
+impl Endpoint for As<'_> {
+    fn address(&self) -> SocketAddr {
+        self.0.address()
+    }
+
+    fn login(&self) -> Option<(&str, &str)> {
+        Some((self.1, password(self.1)))
+    }
 }
 
 #[test]
@@ -107,6 +125,32 @@ fn every_command_has_what_it_needs_under_its_own_user() {
     // An observer may not ask who is there, and so may be refused to.
     state("observer").assert_status(0).assert_mentions("in step");
     page.command("devices", "observer").finish().assert_status(0).assert_mentions("NIGHTLAMP");
+}
+
+#[test]
+fn a_log_is_heard_by_who_may_hear_it() {
+    let page = Page::start();
+    let lamp = Client::connect(&As(&page.mosquitto, "NIGHTLAMP"), "lamp");
+    lamp.subscribe("NIGHTLAMP/OTA").publish_retained("NIGHTLAMP/OTA/device", "v=1|log=1");
+    lamp.publish_retained("NIGHTLAMP/OTA/crash", "OSError: 28");
+    let (log, _home) = page.command("log", "me").arg("NIGHTLAMP").start();
+    assert_eq!(lamp.next().text(), "log|60");
+    lamp.publish("NIGHTLAMP/OTA/log", "hello");
+    log.stdout().wait_for("NIGHTLAMP: hello");
+    let last = page.command("log", "observer").args(["-n", "NIGHTLAMP"]).finish();
+    last.assert_status(0).assert_mentions("OSError: 28");
+    assert_eq!(page.refusals(), "");
+
+    // An observer may not ask, and hears what the device publishes for somebody else.
+    let (observing, _home) = page.command("log", "observer").arg("NIGHTLAMP").start();
+    observing.stderr().wait_for("was not asked");
+    lamp.publish("NIGHTLAMP/OTA/log", "for me");
+    observing.stdout().wait_for("NIGHTLAMP: for me");
+    log.kill();
+    drop(lamp);
+    page.command("devices", "me").args(["--forget", "NIGHTLAMP"]).finish().assert_status(0);
+    let nothing = page.command("log", "me").args(["-n", "NIGHTLAMP"]).finish();
+    nothing.assert_status(1).assert_error("has not announced itself");
 }
 
 /// It is asked to end by a signal, as by a service manager.

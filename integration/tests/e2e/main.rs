@@ -47,6 +47,8 @@ mod keeper_claims;
 mod keeper_fleet;
 mod keeper_orders;
 mod library;
+#[cfg(unix)]
+mod log;
 mod names;
 mod original;
 mod output;

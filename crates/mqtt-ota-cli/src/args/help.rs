@@ -12,6 +12,8 @@ Examples:
       A whole folder, all or nothing; back by itself if it does not work.
   mqtt-ota devices
       Who is there?
+  mqtt-ota log NIGHTLAMP
+      What does it print?
 
 Settings:
   A flag goes before an environment variable (MQTT_OTA_BROKER, MQTT_OTA_USER,
@@ -239,7 +241,7 @@ JSON:
   rolled_back error safe (in safe mode) extended (it takes extended offers)
   answers (it names the offer that it answers) log (it can publish its log)
   hardware (the address of its Wi-Fi). What is not known is null. With --forget: device forgotten
-  announcement memory (what was cleared) error.
+  announcement memory crash (what was cleared) error.
 
 Exit status:
   0    The list is whole, even if it is empty; with --forget, nothing is kept of
@@ -248,6 +250,51 @@ Exit status:
        named; or, with --forget, a device has answered
   2    The command line or a setting is wrong
   130  Interrupted with Ctrl-C";
+
+pub(super) const LOG: &str = "\
+Shows what the applications of devices print and log, each line as it comes, with
+the time at which it came, until Ctrl-C. What the broker has kept of the last
+crash, an exception that the application did not catch, comes first; with -n that
+is all.
+
+A device publishes its log only as long as somebody wants it: this command asks it
+each 20 s, for a minute each time, and at the end says that it is enough. It asks
+devices only whose client says that it can do that (mqtt_ota_log on a board).
+Others may publish lines all the same, and they are shown.
+
+A line `... 12 lines lost` is the device's own: it had no room for them. Lines that
+come while this machine is not connected to the broker are lost as well.
+
+If nothing comes though the device runs: what it prints before it is connected is
+not published; and the broker's access list has to let the device write
+NAME/OTA/log and NAME/OTA/crash, and this user read both and write NAME/OTA.
+
+Examples:
+  mqtt-ota log NIGHTLAMP --broker mqtt://iot.lan
+  mqtt-ota log @lamps | grep -i error
+  mqtt-ota log -n NIGHTLAMP
+      Why did it crash?
+  mqtt-ota log NIGHTLAMP --json | jq -r 'select(.event == \"line\") | .text'
+
+JSON:
+  With --json each line is an object with the key `event`:
+    line          device time text lost (how many lines it says are missing)
+    crash         device time text kept (by the broker; then `time` is null)
+    asked         device
+    away          device (it is not on the broker, and is asked when it is back)
+    not-asked     device announced (whether it has announced itself)
+    refused       device error (the broker does not allow to ask it)
+    missed        count (lines that came faster than they were read)
+    disconnected, reconnected (from and to the broker)
+  `time` is in seconds since 1970. With -n: an object a device: device crash (null
+  where the broker has kept none). New keys and new events may be added.
+
+Exit status:
+  0    Stopped by a service manager (SIGTERM); with -n, what there is was shown
+  1    The broker could not be asked, or the connection was lost for good; with
+       -n, a device has never announced itself
+  2    The command line or a setting is wrong
+  130  Stopped with Ctrl-C";
 
 pub(super) const RECEIVE: &str = "\
 Makes this machine a device: it announces itself, takes what it is offered,

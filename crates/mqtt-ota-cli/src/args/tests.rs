@@ -62,6 +62,7 @@ fn what_contradicts_itself_is_a_usage_error() {
         "mqtt-ota sync src --to A --trial 0",
         "mqtt-ota sync src --to A --trial 1000",
         "mqtt-ota rollback",
+        "mqtt-ota log",
         "mqtt-ota devices -q -v",
         "mqtt-ota receive --as A",
         "mqtt-ota nonsense",
@@ -123,6 +124,7 @@ const OPTIONS: &[(&str, &[&str])] = &[
     // It serves no file, and waits only for a device that is at its reboot.
     ("rollback", &["to", "json", BROKER, DEVICES, "connect-timeout boot-timeout"]),
     ("devices", &["json", "no-ask", "timeout", "forget", "groups", BROKER]),
+    ("log", &["json", "no-follow", "groups", BROKER]),
     ("receive", &["as", "root", "exec", "json", "min-rate", BROKER]),
     // What fails is tried again at a pace of its own, and boots are waited for without an end.
     ("keep", &[KEEPING, BROKER, SERVING, "parallel", WAITING]),

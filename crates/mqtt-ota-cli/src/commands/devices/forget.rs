@@ -16,6 +16,7 @@ struct Object<'a> {
     forgotten: bool,
     announcement: bool,
     memory: bool,
+    crash: bool,
     error: Option<String>,
 }
 
@@ -35,9 +36,9 @@ pub(super) async fn all(
                 Ok(forgotten) => (None, *forgotten),
                 Err(problem) => (Some(problem.error.to_string()), Forgotten::default()),
             };
-            let Forgotten { announcement, memory, .. } = forgotten;
-            let device = device.name.as_str();
-            printer.object(&Object { device, forgotten: error.is_none(), announcement, memory, error });
+            let Forgotten { announcement, memory, crash, .. } = forgotten;
+            let (device, forgotten) = (device.name.as_str(), error.is_none());
+            printer.object(&Object { device, forgotten, announcement, memory, crash, error });
         }
         match ended {
             Ok(_) if printer.json() => {}
@@ -81,7 +82,8 @@ fn line(device: &KnownDevice, forgotten: Forgotten) -> Line {
     let what = match (forgotten.announcement, forgotten.memory) {
         (true, true) => "its announcement, and what a keeper remembered, are cleared",
         (true, false) => "its announcement is cleared",
-        _ => "what a keeper remembered is cleared",
+        (false, true) => "what a keeper remembered is cleared",
+        (false, false) => "its last crash is cleared",
     };
     let line = Line::new().strong(&device.name).plain(": ").good("forgotten").plain(": ").plain(what);
     match device.presence {
