@@ -224,6 +224,12 @@ impl Track {
                 let again = format!("; again {pause} (try {attempt} of {of})");
                 self.printer.note(&self.about().doubtful(because).plain(again));
             }
+            Event::Postponed { after, why } => {
+                self.bar.waiting(&format!("{}: waiting, as the device asks for", self.label));
+                let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+                let what = format!(" asks to wait {} s{why}", after.as_secs());
+                self.printer.note(&Line::new().strong(&self.device).plain(what));
+            }
             Event::TooLittleMemory { text } => {
                 let why = if text.is_empty() { String::new() } else { format!(" ({text})") };
                 let what = "the device has too little memory for an offer that resumes";

@@ -99,6 +99,13 @@ pub enum Event {
         /// What the last one came to.
         because: Outcome,
     },
+    /// The device asks to be offered it again later, and is waited for.
+    Postponed {
+        /// After which time it is offered again.
+        after: Duration,
+        /// The device's own words; may be empty. Make them safe before they reach a terminal.
+        why: String,
+    },
     /// The device has too little memory for an offer that resumes; the file is offered plainly next, which needs less.
     TooLittleMemory {
         /// The device's own words. Make them safe before they reach a terminal.

@@ -3,7 +3,7 @@ use std::mem::take;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::mqtt::{BACKLOG, Inbox, Incoming, Link, LinkError, Message, Qos, Subscription};
 use crate::wire::{Announcement, DeviceName, Status};
@@ -87,6 +87,17 @@ impl Feed {
     pub(crate) async fn announcement_within(&mut self, limit: Duration) {
         let next = async { while !matches!(self.next().await, None | Some(Heard::Announced { .. })) {} };
         let _ = timeout(limit, next).await;
+    }
+
+    /// Hears what is said for so long, none of which is an answer to what is offered from then on.
+    pub(crate) async fn hear_for(&mut self, time: Duration) {
+        let until = Instant::now() + time;
+        // What comes without end takes no longer.
+        while Instant::now() < until
+            && timeout_at(until, self.next()).await.is_ok_and(|heard| heard.is_some())
+        {}
+        // The link may be closed.
+        sleep_until(until).await;
     }
 
     /// Where the device says that it is.

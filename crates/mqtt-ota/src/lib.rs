@@ -24,12 +24,12 @@
 //! - `exchange`: what one plain offer comes to, given what was heard, in any order; `dialogue`: the same of an
 //!   extended one. No socket and no clock.
 //! - `feed`: what a device says. `attempt` and `stream`: one plain or extended offer with its sockets and its
-//!   clock; `boot`: what follows it; `serve`: the port that serves a file once, or answers for ranges; `payload`:
-//!   the file; `set`: the files of a folder; `items`: what a stream has; `address`: what an offer says about where
-//!   it is.
-//! - `sender`, with `sync` for sets, `devices` for who is there and `log` for what they print, and `receiver`: the two
-//!   sides, over `mqtt`, the connection to the broker, which is somewhere in the network or, with `in_process`, in this
-//!   process.
+//!   clock; `boot`: what follows it; `postponing`: how long a device is waited for that wants it later; `serve`: the
+//!   port that serves a file once, or answers for ranges; `payload`: the file; `set`: the files of a folder; `items`:
+//!   what a stream has; `address`: what an offer says about where it is.
+//! - `sender`, with `sync` and `rollback` for sets, `devices` for who is there and `log` for what they print, and
+//!   `receiver`: the two sides, over `mqtt`, the connection to the broker, which is somewhere in the network or, with
+//!   `in_process`, in this process.
 //!
 //! The wire is specified in `docs/protocol.md`, and the reasons are in `docs/design.md`, both in the project's
 //! repository.
@@ -54,7 +54,9 @@ mod mqtt;
 mod options;
 mod outcome;
 mod payload;
+mod postponing;
 mod receiver;
+mod rollback;
 mod sender;
 mod serve;
 mod set;
@@ -75,8 +77,9 @@ pub use options::SendOptions;
 pub use outcome::{BackOnline, Outcome, Report};
 pub use payload::{Payload, PayloadError};
 pub use receiver::{Receiver, ReceiverConfig, ReceiverError, ReceiverEvent};
+pub use rollback::RollbackOptions;
 pub use sender::{Config, Sender};
 pub use serve::DropCause;
 pub use set::{FileSet, IGNORE_FILE, SetError};
-pub use sync::{Plan, RollbackOptions, SyncOptions, SyncReport};
+pub use sync::{Plan, SyncOptions, SyncReport};
 pub use wire::{Announcement, Delete, DeviceName, DevicePath, Digest, Offer, Reason, Trial};

@@ -23,6 +23,8 @@ pub struct SendOptions {
     pub connect_timeout: Duration,
     /// Whether a device that is not subscribed is waited for as long, where it has announced itself or was here before:
     /// it may be at its reboot. True. Needs MQTT 5; a broker of 3.1.1 does not tell, and every device is waited for.
+    ///
+    /// So is one that postpones what it is offered ([`Outcome::Postponed`](crate::Outcome::Postponed)): as long, from the first time on that it does.
     pub wait_for_device: bool,
     /// How long a connected device may take nothing. Every byte that it takes renews it. 20 s.
     pub idle_timeout: Duration,

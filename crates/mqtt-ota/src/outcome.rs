@@ -26,6 +26,13 @@ pub enum Outcome {
         /// The device's own words. Make them safe before they reach a terminal.
         text: String,
     },
+    /// The device asks to be offered this again later, which is later than anybody waits for it.
+    Postponed {
+        /// After which time.
+        after: Duration,
+        /// The device's own words; may be empty. Make them safe before they reach a terminal.
+        why: String,
+    },
     /// The broker says that nobody is subscribed to the device's topic (MQTT 5 brokers only).
     NotSubscribed {
         /// The topic.
@@ -97,6 +104,9 @@ pub enum Outcome {
 impl Outcome {
     /// What it comes to that a device says it has failed.
     pub(crate) fn of_failure(status: &Status) -> Self {
+        if let Some((after, why)) = status.postponed() {
+            return Self::Postponed { after, why: why.to_owned() };
+        }
         let (reason, text) = status.reason();
         Self::Failed { reason, text: text.to_owned() }
     }
@@ -132,6 +142,9 @@ impl Outcome {
             }
             Self::NotSubscribed { waited: Some(_), .. } => {
                 "the device has been on this broker: is it switched on and in reach? One that sleeps is waited for with a longer --connect-timeout".into()
+            }
+            Self::Postponed { .. } => {
+                "offer it again then, or wait for it with a longer --connect-timeout; `mqtt-ota keep` offers it again by itself".into()
             }
             Self::NoRoom { .. } => {
                 "delete something on the device, and let it announce itself again (a reboot does): the old file stays until the new one is whole".into()
@@ -236,6 +249,10 @@ impl fmt::Display for Outcome {
             Self::Silent => f.write_str("delivered, but the device did not say what became of it"),
             Self::Failed { reason, text } if text.is_empty() => write!(f, "the device failed: {reason}"),
             Self::Failed { reason, text } => write!(f, "the device failed: {reason} ({text})"),
+            Self::Postponed { after, why } => {
+                write!(f, "postponed: the device asks to be offered it again in {after:?}")?;
+                if why.is_empty() { Ok(()) } else { write!(f, " ({why})") }
+            }
             Self::NotSubscribed { topic, waited: None } => write!(f, "no device is subscribed to {topic}"),
             Self::NotSubscribed { topic, waited: Some(waited) } => {
                 write!(f, "no device is subscribed to {topic}, and none was within {waited:?}")

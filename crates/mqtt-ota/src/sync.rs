@@ -1,24 +1,18 @@
 //! What a sender does with sets.
 
-use std::mem::replace;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
-use crate::attempt::OFFER_AGAIN;
 use crate::check::Findings;
 use crate::error::SendError;
 use crate::event::{Event, Observer};
-use crate::feed::{Feed, Heard};
-use crate::mqtt::{Ack, Lasting};
+use crate::feed::Feed;
 use crate::options::SendOptions;
-use crate::outcome::{BackOnline, Outcome, Report};
+use crate::outcome::{Outcome, Report};
 use crate::sender::{Cargo, Errand, Sender};
 use crate::set::{FileSet, Prepared};
-use crate::wire::{
-    Announcement, AnyOffer, Content, Delete, DeviceName, DevicePath, Digest, ExtendedOffer, InstalledSet,
-    OfferId, SetTerms, State, Trial,
-};
+use crate::wire::{Announcement, Content, Delete, DeviceName, DevicePath, Digest, OfferId, SetTerms, Trial};
 
 /// How a set is sent.
 #[derive(Debug, Clone)]
@@ -42,7 +36,8 @@ pub struct SyncOptions {
     /// How long to wait for a word of the device, from the broker's acknowledgement on. 30 s.
     pub connect_timeout: Duration,
     /// Whether a device that is not subscribed is waited for as long: it may be at its reboot. True. Needs MQTT 5; a
-    /// broker of 3.1.1 does not tell, and every device is waited for.
+    /// broker of 3.1.1 does not tell, and every device is waited for. So is one that postpones what it is offered, from
+    /// the first time on that it does.
     pub wait_for_device: bool,
     /// How long a connected device may take nothing of what it asked for. 20 s.
     pub idle_timeout: Duration,
@@ -145,24 +140,6 @@ pub struct Plan {
     pub delete: Vec<DevicePath>,
 }
 
-/// How a set is taken back.
-#[derive(Debug, Clone)]
-pub struct RollbackOptions {
-    /// How long to wait for a device that is not subscribed: it may be at its reboot. 30 s. Needs MQTT 5.
-    pub connect_timeout: Duration,
-    /// How long to wait for a device to be back after its reboot. 60 s.
-    pub boot_timeout: Duration,
-    /// Observer that receives progress events. `None` disables them.
-    pub observer: Option<Observer>,
-}
-
-impl Default for RollbackOptions {
-    fn default() -> Self {
-        let SendOptions { connect_timeout, boot_timeout, .. } = SendOptions::default();
-        Self { connect_timeout, boot_timeout, observer: None }
-    }
-}
-
 impl Sender {
     /// Makes the files of `set` those of `device`, all or none of them, and hears what became of it.
     ///
@@ -233,104 +210,15 @@ impl Sender {
         let fetched = if options.dry_run { 0 } else { wanted.items.len() };
         Ok(SyncReport { report, files, fetched, plan, position: wanted.position })
     }
-
-    /// Takes back the set that `device` has announced: it goes back to the files before it, as long as it keeps
-    /// them, reboots, and says so.
-    ///
-    /// # Errors
-    /// Only what went wrong on this side: the broker.
-    ///
-    /// Cancellation: the device goes on with what it was told.
-    pub async fn rollback(&self, device: &DeviceName, options: RollbackOptions) -> Result<Report, SendError> {
-        let started = Instant::now();
-        let turn = self.turn(device);
-        let _turn = turn.lock().await;
-        let mut feed = Feed::of(device, self.link()).await?;
-        feed.late_announcement().await;
-        let tell = |event: Event| {
-            tracing::debug!(?event);
-            if let Some(observer) = &options.observer {
-                observer.tell(event);
-            }
-        };
-        let announced = feed.announcement.clone();
-        let Some(InstalledSet::Set(digest)) = announced.as_ref().and_then(|announced| announced.set) else {
-            let outcome = match &announced {
-                Some(announced) if announced.understands_sets() => Outcome::NoSet,
-                other => Outcome::NoSets { announced: other.is_some() },
-            };
-            return Ok(unoffered(device, None, outcome, started));
-        };
-        announced.map(Event::Announced).into_iter().for_each(tell);
-        let offer = ExtendedOffer::rollback(digest, random_id()?);
-        let (topic, path) = (device.offer_topic(), offer.path());
-        let mut report = unoffered(device, Some(digest), Outcome::NotTakenBack { link_lost: false }, started);
-        report.attempts = 1;
-        feed.catch_up();
-        tell(Event::Offered { attempt: 1, offer: AnyOffer::Extended(offer.clone()) });
-        let (message, lasting) = (offer.to_string(), Lasting::For(options.boot_timeout));
-        let limit = options.connect_timeout;
-        let give_up = Instant::now() + limit;
-        let mut is_told = false;
-        let publish = || self.link().publish(&topic, message.clone(), lasting);
-        while self.link().patiently(publish).await? == Ack::NoSubscribers {
-            if Instant::now() >= give_up {
-                report.outcome = Outcome::NotSubscribed { topic, waited: Some(limit) };
-                report.elapsed = started.elapsed();
-                return Ok(report);
-            }
-            if !replace(&mut is_told, true) {
-                tell(Event::WaitingForDevice { limit });
-            }
-            // It has announced itself, and does so again when it is back.
-            feed.announcement_within(OFFER_AGAIN.min(give_up - Instant::now())).await;
-        }
-        tell(Event::WaitingForBoot);
-        let asked = Instant::now();
-        let answered = async {
-            while let Some(heard) = feed.next().await {
-                match heard {
-                    Heard::Status(status)
-                        if status.answers(&path, &digest)
-                            && status.offer.is_none_or(|answered| answered == offer.id) =>
-                    {
-                        match status.state {
-                            State::Failed => return Some((Outcome::of_failure(&status), None)),
-                            State::Receiving => tell(Event::Receiving),
-                            _ => {}
-                        }
-                    }
-                    // One that has only lost its connection has the set still.
-                    Heard::Announced { anew: true } => {
-                        let Some(announcement) = feed.announcement.clone() else { continue };
-                        if announcement.rolled_back == Some(digest)
-                            && announcement.set.and_then(InstalledSet::digest) != Some(digest)
-                        {
-                            let back = BackOnline { announcement, after: asked.elapsed() };
-                            return Some((Outcome::TakenBack, Some(back)));
-                        }
-                    }
-                    _ => {}
-                }
-            }
-            None
-        };
-        match timeout(options.boot_timeout, answered).await {
-            Ok(Some((outcome, back_online))) => {
-                report.outcome = outcome;
-                report.back_online = back_online;
-            }
-            Ok(None) | Err(_) => {
-                report.outcome = Outcome::NotTakenBack { link_lost: feed.lost_at >= Some(asked) };
-            }
-        }
-        report.elapsed = started.elapsed();
-        Ok(report)
-    }
 }
 
 /// The report on a set for which no port was opened.
-fn unoffered(device: &DeviceName, digest: Option<Digest>, outcome: Outcome, started: Instant) -> Report {
+pub(crate) fn unoffered(
+    device: &DeviceName,
+    digest: Option<Digest>,
+    outcome: Outcome,
+    started: Instant,
+) -> Report {
     Report {
         outcome,
         device: device.clone(),

@@ -52,6 +52,7 @@ mod log;
 mod names;
 mod original;
 mod output;
+mod postponed;
 mod power_loss;
 mod power_loss_set;
 mod receiver_sets;

@@ -68,6 +68,7 @@ Outcomes:
   unconfirmed       The device took the whole file; its kind does not report
   silent            The device took the whole file and should have reported
   failed            The device says why it did not install the file
+  postponed         The device wants it later than --connect-timeout waits for it
   not-subscribed    The broker says that no such device is there (MQTT 5 only)
   nobody-connected  No device came for the file
   no-room           The file does not fit into the space that the device announced
@@ -94,10 +95,12 @@ JSON:
     delivered   peer (of a plain offer; a device that resumes says when it is
                 done)
     retrying    attempt of after because
+    postponed   after why (the device wants it later, and is waited for)
     too-little-memory  text (for an offer that resumes; a plain one follows)
     installed, waiting-for-boot
     result      outcome ok confirmed message hint reason bytes sent hash
-                attempts seconds peer advertised why back_online_after
+                attempts seconds peer advertised why back_online_after; after,
+                where it is postponed
     skipped     because
   At the end comes one `summary`: ok devices devices_ok installed unchanged
   unconfirmed planned taken_back failed skipped error. Where nothing could be sent it is the only
@@ -184,6 +187,7 @@ Examples:
 Outcomes:
   taken-back        The device says that it is back at the files before
   failed            It says why not: `gone` means that they are no longer kept
+  postponed         It wants that later than --connect-timeout waits for it
   no-set            It has announced no set
   no-sets           It has not announced that it takes sets
   not-subscribed    The broker says that no such device is there (MQTT 5 only)
@@ -367,7 +371,8 @@ unmerged paths, and submodules that are not initialised hold back what is in the
 checkout. Until then devices get what counted before. An include folder in which
 there is no file is held back too. `mqtt-ota status` says why.
 
-A device that fails is tried again after 10 s, 20 s and so on up to 10 minutes,
+A device that asks to be offered its files later (postponed) is offered them
+then. A device that fails is tried again after 10 s, 20 s and so on up to 10 minutes,
 and left alone in the end until its folder changes. What goes wrong on this side
 (a port that is taken, a file that cannot be read) is tried again in the same
 way, and never counts against the device. A set that a device has taken back is
@@ -402,6 +407,7 @@ STATE is one of:
   in step        The device has what is in its folder
   pending        It is to get it, or has it on trial; a keeper that runs is at it
   asleep         It gets it when it announces itself
+  postponed      It has asked to be offered it later, and is
   failing        It has failed, and is tried again
   left alone     It has failed for good, until its folder changes
   rolled back    It has taken the files back, until its folder changes

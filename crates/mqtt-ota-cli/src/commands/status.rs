@@ -110,6 +110,7 @@ fn state(device: &DeviceStatus) -> &'static str {
         Standing::InStep => "in-step",
         Standing::Pending | Standing::Receiving | Standing::Rebooting => "pending",
         Standing::Asleep => "asleep",
+        Standing::Postponed { .. } => "postponed",
         Standing::Failing { .. } => "failing",
         Standing::LeftAlone { .. } => "left-alone",
         Standing::RolledBack { .. } => "rolled-back",
@@ -139,6 +140,7 @@ fn why_so(device: &DeviceStatus, questions: &Questions) -> Option<String> {
     }
     match &device.standing {
         Standing::Failing { why, .. }
+        | Standing::Postponed { why }
         | Standing::Waiting { why }
         | Standing::LeftAlone { why, .. }
         | Standing::RolledBack { why, .. } => Some(why.clone()).filter(|why| !why.is_empty()),

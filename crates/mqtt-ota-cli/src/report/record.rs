@@ -73,6 +73,10 @@ pub(crate) enum Step {
         after: f64,
         because: String,
     },
+    Postponed {
+        after: f64,
+        why: String,
+    },
     TooLittleMemory {
         text: String,
     },
@@ -148,6 +152,9 @@ pub(crate) struct Result {
     advertised: Option<String>,
     why: Option<String>,
     back_online_after: Option<f64>,
+    /// Of something postponed: after which time the device wants it to be offered again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<f64>,
     /// Of a set: how many files it has, and how many of them the device asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     files: Option<usize>,
@@ -222,6 +229,7 @@ impl Step {
                 after: seconds(*after),
                 because: because.to_string(),
             },
+            Event::Postponed { after, why } => Self::Postponed { after: seconds(*after), why: why.clone() },
             Event::TooLittleMemory { text } => Self::TooLittleMemory { text: text.clone() },
             Event::Hidden { by } => Self::Hidden { by: by.clone() },
             Event::Installed => Self::Installed,
@@ -257,7 +265,12 @@ impl Step {
             Outcome::Failed { reason, .. } => Some(reason.to_string()),
             _ => None,
         };
+        let after = match &report.outcome {
+            Outcome::Postponed { after, .. } => Some(seconds(*after)),
+            _ => None,
+        };
         Result {
+            after,
             outcome: code(&report.outcome),
             ok,
             confirmed: report.outcome.is_confirmed(),
@@ -296,6 +309,7 @@ pub(crate) fn code(outcome: &Outcome) -> &'static str {
         Outcome::Unconfirmed => "unconfirmed",
         Outcome::Silent => "silent",
         Outcome::Failed { .. } => "failed",
+        Outcome::Postponed { .. } => "postponed",
         Outcome::NotSubscribed { .. } => "not-subscribed",
         Outcome::NobodyConnected { .. } => "nobody-connected",
         Outcome::NoRoom { .. } => "no-room",

@@ -174,6 +174,10 @@ fn ended(outcome: &Outcome) -> Ended {
         Outcome::NotSubscribed { .. } => Ended::NotThere,
         Outcome::NobodyConnected { receiving: false, .. } => Ended::NobodyCame { why },
         Outcome::Failed { reason: Reason::Busy, .. } => Ended::Busy,
+        Outcome::Postponed { after, why } => {
+            let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+            Ended::Postponed { after: *after, why: format!("asks to wait {} s{why}", after.as_secs()) }
+        }
         outcome => {
             // A sender that cannot be reached now may be so from the device's next place.
             let may_pass = outcome.may_pass() || matches!(outcome, Outcome::NobodyConnected { .. });

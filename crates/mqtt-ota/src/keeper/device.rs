@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::delivery::Sent;
 use super::duty::{Due, Duty, Ended, Input};
 use super::folders::Folder;
-use super::memory::{Memory, State, to_the_second};
+use super::memory::{Memory, State, clean, to_the_second};
 use super::standing::Standing;
 use super::words::{count, short, size, time};
 use crate::wire::{Algorithm, Announcement, DeviceName, Digest};
@@ -65,6 +65,11 @@ impl Device {
         }
     }
 
+    /// Whether it is noted that it stands so, and for this reason.
+    pub(super) fn is_remembered(&self, state: State, why: &str) -> bool {
+        self.memory.as_ref().is_some_and(|memory| memory.state == state && memory.why == clean(why))
+    }
+
     /// How it stands.
     pub(super) fn standing(&self) -> Standing {
         match &self.elsewhere {
@@ -107,6 +112,10 @@ impl Device {
             Ended::Busy => tracing::info!(
                 "{name}: another set is on trial there; set {set} follows when that is confirmed or taken back"
             ),
+            Ended::Postponed { why, .. } if is_known => {
+                tracing::debug!("{name}: set {set} postponed again: it {why}");
+            }
+            Ended::Postponed { why, .. } => tracing::info!("{name}: set {set} postponed: it {why}"),
             Ended::Hindered { why } if is_known => tracing::debug!("{name}: set {set} still not sent: {why}"),
             Ended::Hindered { why } => {
                 tracing::warn!("{name}: set {set} not sent: {why}; tried again, ever more slowly");
@@ -136,6 +145,7 @@ impl Device {
                 (State::Waiting, self.held.clone().unwrap_or_default())
             }
             Standing::Asleep => (State::Asleep, String::new()),
+            Standing::Postponed { why } => (State::Postponed, why),
             Standing::Failing { why } => (State::Failing, why),
             Standing::LeftAlone { why } => (State::LeftAlone, why),
             Standing::RolledBack { why } => (State::RolledBack, why),

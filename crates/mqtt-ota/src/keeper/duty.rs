@@ -77,6 +77,8 @@ pub(super) enum Ended {
     NobodyCame { why: String },
     /// It has another set on trial, and cannot take this one now.
     Busy,
+    /// It asks to be offered this again after such a time.
+    Postponed { after: Duration, why: String },
     /// It had not said anything yet, and another one that is awake has its place.
     GaveWay,
     /// It went wrong.
@@ -117,6 +119,11 @@ enum Phase {
         until: Instant,
     },
     Asleep,
+    /// It has asked to be offered its files again at that time.
+    Postponed {
+        until: Instant,
+        why: String,
+    },
     Pausing {
         until: Instant,
         why: String,
@@ -367,6 +374,10 @@ impl Duty {
                 if self.awake_at.zip(started_at).is_some_and(|(awake, started)| awake > started) => {}
             Ended::NotThere => self.phase = Phase::Asleep,
             Ended::Busy => self.phase = Phase::Occupied { until: now + LONGEST_PAUSE },
+            // It says itself when; but nobody is asked all the time.
+            Ended::Postponed { after, why } if is_current => {
+                self.phase = Phase::Postponed { until: now + after.max(FIRST_PAUSE), why };
+            }
             // It is still due, and waits for its turn.
             Ended::GaveWay => {}
             Ended::NobodyCame { why } => {
@@ -394,7 +405,10 @@ impl Duty {
                 }
             }
             Ended::Hindered { why } if is_current => self.hinder(why, now),
-            Ended::RolledBack { .. } | Ended::Failed { .. } | Ended::Hindered { .. } => {}
+            Ended::RolledBack { .. }
+            | Ended::Postponed { .. }
+            | Ended::Failed { .. }
+            | Ended::Hindered { .. } => {}
         }
     }
 
@@ -445,8 +459,11 @@ impl Duty {
                     Due::Now
                 }
             }
-            (Standing::Failing { .. }, Phase::Pausing { until, .. }) if *until > now => Due::At(*until),
-            (Standing::Failing { .. }, _) => Due::Now,
+            (
+                Standing::Failing { .. } | Standing::Postponed { .. },
+                Phase::Pausing { until, .. } | Phase::Postponed { until, .. },
+            ) if *until > now => Due::At(*until),
+            (Standing::Failing { .. } | Standing::Postponed { .. }, _) => Due::Now,
             _ => Due::Never,
         }
     }
@@ -475,6 +492,7 @@ impl Duty {
             Phase::Idle | Phase::Receiving | Phase::Rebooting { .. } => Standing::Pending,
             Phase::Occupied { .. } => Standing::Rebooting,
             Phase::Asleep => Standing::Asleep,
+            Phase::Postponed { why, .. } => Standing::Postponed { why: why.clone() },
             Phase::Pausing { why, .. } => Standing::Failing { why: why.clone() },
             Phase::LeftAlone { why } => Standing::LeftAlone { why: why.clone() },
         }

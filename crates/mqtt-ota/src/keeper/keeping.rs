@@ -22,7 +22,7 @@ use super::error::KeeperError;
 use super::folders::Folders;
 use super::lease::Lease;
 use super::lookout::{Lookout, Sight};
-use super::memory::Memory;
+use super::memory::{Memory, State};
 use super::options::KeeperOptions;
 use super::others::Others;
 use super::outbox::Outbox;
@@ -252,7 +252,11 @@ impl Keeping {
             device.furthest = device.furthest.max(position);
         }
         let (set, result) = (end.set, end.result.clone());
-        let is_known = matches!(&result, Ended::Hindered { why } if device.duty.hindrance() == Some(why));
+        let is_known = match &result {
+            Ended::Hindered { why } => device.duty.hindrance() == Some(why),
+            Ended::Postponed { why, .. } => device.is_remembered(State::Postponed, why),
+            _ => false,
+        };
         device.is_new |= result == Ended::Installed;
         let now = Instant::now();
         device.duty.step(Input::Ended(end), now);

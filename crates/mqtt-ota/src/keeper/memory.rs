@@ -43,10 +43,12 @@ pub(super) enum State {
     Pending,
     /// Nothing new is sent: its folder is written to, or git has not finished with it.
     Waiting,
+    /// It has asked to be offered the set again later.
+    Postponed,
 }
 
 impl State {
-    const CODES: [(Self, &'static str); 8] = [
+    const CODES: [(Self, &'static str); 9] = [
         (Self::Asleep, "asleep"),
         (Self::Failing, "failing"),
         (Self::LeftAlone, "left-alone"),
@@ -55,6 +57,7 @@ impl State {
         (Self::RolledBack, "rolled-back"),
         (Self::Pending, "pending"),
         (Self::Waiting, "waiting"),
+        (Self::Postponed, "postponed"),
     ];
 
     /// Whether it is about a device that stands so.
@@ -62,6 +65,7 @@ impl State {
         match standing {
             Standing::InStep => matches!(self, Self::InStep | Self::Kept),
             Standing::Asleep => self == Self::Asleep,
+            Standing::Postponed { .. } => self == Self::Postponed,
             Standing::Failing { .. } => self == Self::Failing,
             Standing::LeftAlone { .. } => self == Self::LeftAlone,
             Standing::RolledBack { .. } => self == Self::RolledBack,
@@ -186,7 +190,7 @@ mod tests {
     proptest! {
         #[test]
         fn property_a_memory_round_trips(
-            index in 0_usize..8,
+            index in 0..State::CODES.len(),
             why in any::<String>(),
             bytes in any::<[u8; 4]>(),
             heard in any::<Option<u32>>(),

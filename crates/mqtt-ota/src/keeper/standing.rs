@@ -14,6 +14,11 @@ pub enum Standing {
     Rebooting,
     /// It is given its files when it wakes.
     Asleep,
+    /// It has asked to be offered its files again later, and is.
+    Postponed {
+        /// For how long, and the device's own words.
+        why: String,
+    },
     /// It did not work, and is tried again.
     Failing {
         /// The last reason.

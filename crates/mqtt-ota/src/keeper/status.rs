@@ -215,6 +215,7 @@ fn stand(
         }
         (Standing::Pending, None, Some(memory)) => match memory.state {
             State::Asleep => Standing::Asleep,
+            State::Postponed => Standing::Postponed { why: memory.why.clone() },
             State::Failing => Standing::Failing { why: memory.why.clone() },
             State::LeftAlone => Standing::LeftAlone { why: memory.why.clone() },
             State::InStep | State::Kept | State::RolledBack | State::Pending | State::Waiting => {

@@ -15,6 +15,7 @@ use crate::mqtt::{Ack, Lasting};
 use crate::options::SendOptions;
 use crate::outcome::{Outcome, Report};
 use crate::payload::{Payload, PayloadError};
+use crate::postponing::Postponing;
 use crate::serve::Server;
 use crate::stream::{Stream, Wanted};
 use crate::sync::random_id;
@@ -89,6 +90,7 @@ struct Course {
     was_silent: bool,
     /// So was the one before.
     is_silent_still: bool,
+    postponing: Postponing,
     /// An earlier offer may have been installed, and its answer lost.
     may_be_late: bool,
     /// It was.
@@ -159,6 +161,15 @@ impl Sender {
                 options.tell(Event::TooLittleMemory { text: text.clone() });
                 course.failures -= 1;
                 errand.cargo = plain;
+                continue;
+            }
+            if let Outcome::Postponed { after, why } = &outcome
+                && options.wait_for_device
+                && course.postponing.may_wait(*after, options.connect_timeout)
+            {
+                options.tell(Event::Postponed { after: *after, why: why.clone() });
+                course.failures -= 1;
+                feed.hear_for(*after).await;
                 continue;
             }
             if course.is_over(&outcome, options) {

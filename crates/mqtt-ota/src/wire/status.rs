@@ -1,5 +1,7 @@
 use std::fmt;
+use std::time::Duration;
 
+use super::number::decimal;
 use super::{DevicePath, Digest, MAX_MESSAGE, OfferId, SEPARATOR};
 
 /// What an offer's id follows at the end of a detail.
@@ -31,6 +33,15 @@ impl Status {
 
     /// How the detail of [`State::Installed`] begins where MicroPython imports another file instead of this one.
     const HIDDEN: &'static str = "hidden by ";
+
+    /// How long something is postponed where the device does not say it.
+    const POSTPONED: Duration = Duration::from_secs(30);
+
+    /// The shortest time for which something is postponed, whatever the device says.
+    const LEAST_POSTPONED: Duration = Duration::from_secs(1);
+
+    /// The longest one: who has waited for so long may as well ask again.
+    const MOST_POSTPONED: Duration = Duration::from_secs(3600);
 
     /// The longest detail that is written, in bytes, with the offer's id; the rest of the words is cut off.
     pub const MAX_DETAIL: usize = 256;
@@ -73,6 +84,21 @@ impl Status {
     /// The path of what MicroPython imports instead of the file that was installed, where the device says so.
     pub fn hidden_by(&self) -> Option<&str> {
         if self.state == State::Installed { self.detail.strip_prefix(Self::HIDDEN) } else { None }
+    }
+
+    /// How long the device asks to be left alone before this is offered again, and why. Nothing where it does not ask
+    /// for that.
+    pub fn postponed(&self) -> Option<(Duration, &str)> {
+        let (Reason::Postponed, text) = self.reason() else { return None };
+        let (first, why) = text.split_once(' ').unwrap_or((text, ""));
+        let named =
+            first.strip_prefix("after=").filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+        let Some(digits) = named.filter(|digits| !digits.is_empty()) else {
+            return Some((Self::POSTPONED, text));
+        };
+        // A number that is too long for one is too long a time as well.
+        let after = Duration::from_secs(decimal(digits).unwrap_or(u64::MAX));
+        Some((after.clamp(Self::LEAST_POSTPONED, Self::MOST_POSTPONED), why.trim()))
     }
 
     /// The reason code and the free text of a detail that has them: `connect 192.168.1.10:40123 refused`.
@@ -158,12 +184,14 @@ pub enum Reason {
     Gone,
     /// The device has too little memory for the offer.
     NoMemory,
+    /// The device does not want it now, and says when to offer it again ([`Status::postponed`]).
+    Postponed,
     /// A code that this version does not know.
     Other(String),
 }
 
 impl Reason {
-    const KNOWN: [Self; 12] = [
+    const KNOWN: [Self; 13] = [
         Self::HashMismatch,
         Self::Connect,
         Self::Timeout,
@@ -176,6 +204,7 @@ impl Reason {
         Self::Busy,
         Self::Gone,
         Self::NoMemory,
+        Self::Postponed,
     ];
 
     /// The word on the wire.
@@ -193,6 +222,7 @@ impl Reason {
             Self::Busy => "busy",
             Self::Gone => "gone",
             Self::NoMemory => "no-memory",
+            Self::Postponed => "postponed",
             Self::Other(code) => code,
         }
     }
@@ -205,7 +235,7 @@ impl Reason {
     }
 
     /// Whether the same offer may succeed a moment later: what the link did, or what the device is about to
-    /// be done with, not what it decided.
+    /// be done with, not what it decided. What it has postponed has a time of its own.
     pub fn may_pass(&self) -> bool {
         matches!(self, Self::Connect | Self::Timeout | Self::Short | Self::HashMismatch | Self::Busy)
     }
@@ -323,6 +353,33 @@ mod tests {
     }
 
     #[test]
+    fn a_device_says_until_when_it_postpones_something_within_bounds() {
+        let postponed = |detail: &str| {
+            let text = format!("failed|f|h|{detail}");
+            let status = Status::parse(text.as_bytes()).unwrap();
+            status.postponed().map(|(after, why)| (after.as_secs(), why.to_owned()))
+        };
+        for (detail, after, why) in [
+            ("postponed after=60 the lamp is on", 60, "the lamp is on"),
+            ("postponed after=60 the lamp is on id=0123456789abcdef", 60, "the lamp is on"),
+            ("postponed after=60", 60, ""),
+            ("postponed the lamp is on", 30, "the lamp is on"),
+            ("postponed", 30, ""),
+            ("postponed after=0 soon", 1, "soon"),
+            ("postponed after=86400 tomorrow", 3600, "tomorrow"),
+            ("postponed after=99999999999999999999999 never", 3600, "never"),
+            ("postponed after=-1 x", 30, "after=-1 x"),
+            ("postponed after= x", 30, "after= x"),
+            ("postponed afternoon", 30, "afternoon"),
+        ] {
+            assert_eq!(postponed(detail), Some((after, why.to_owned())), "{detail}");
+        }
+        for detail in ["busy after=60", "Postponed", "unpostponed", ""] {
+            assert_eq!(postponed(detail), None, "{detail}");
+        }
+    }
+
+    #[test]
     fn only_what_the_link_did_and_a_trial_may_pass_by_itself() {
         let passing: Vec<_> = Reason::KNOWN.into_iter().filter(Reason::may_pass).collect();
         let expected = [Reason::HashMismatch, Reason::Connect, Reason::Timeout, Reason::Short, Reason::Busy];
@@ -338,7 +395,7 @@ mod tests {
             ]
         ) {
             if let Ok(status) = Status::parse(&bytes) {
-                let _ = status.reason();
+                let _ = (status.reason(), status.postponed());
                 if status.detail.len() + " id=".len() + OfferId::LEN <= Status::MAX_DETAIL {
                     prop_assert_eq!(Status::parse(status.to_string().as_bytes()), Ok(status));
                 }

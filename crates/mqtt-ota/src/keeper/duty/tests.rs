@@ -106,6 +106,39 @@ async fn a_set_that_is_replaced_is_put_back_at_once_but_not_for_ever() {
     assert_eq!(duty.due(now), Due::Now);
 }
 
+fn postponed(seconds: u64) -> Ended {
+    Ended::Postponed { after: Duration::from_secs(seconds), why: "asks to wait".to_owned() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_postpones_its_set_is_asked_again_then_for_as_long_as_it_does_and_has_not_failed() {
+    let mut now = Instant::now();
+    let mut duty = after(now, [Input::Wanted(Some(set(1))), nothing()]);
+    for _ in 0..LIMIT + 2 {
+        for input in [Input::Started, ended(1, postponed(60))] {
+            duty.step(input, now);
+        }
+        assert_eq!(duty.standing(), Standing::Postponed { why: "asks to wait".to_owned() });
+        assert!(!duty.standing().is_failure());
+        assert_eq!(duty.due(now), Due::At(now + Duration::from_secs(60)));
+        // It is awake, and has said what it wants.
+        duty.step(nothing(), now);
+        duty.step(Input::Missed, now);
+        assert_eq!(duty.due(now), Due::At(now + Duration::from_secs(60)));
+        now += Duration::from_secs(60);
+        assert_eq!(duty.due(now), Due::Now);
+    }
+    for input in [Input::Started, ended(1, postponed(1))] {
+        duty.step(input, now);
+    }
+    assert_eq!(duty.due(now), Due::At(now + FIRST_PAUSE), "nobody is asked all the time");
+    duty.step(Input::Wanted(Some(set(2))), now);
+    assert_eq!((duty.due(now), duty.standing()), (Due::Now, Standing::Pending), "it may want that now");
+    duty.step(Input::Started, now);
+    duty.step(ended(1, postponed(60)), now);
+    assert_eq!(duty.due(now), Due::Now, "that was another set");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_device_that_does_not_come_back_is_told_of_before_it_is_offered_its_files_again() {
     let now = Instant::now();
