@@ -44,6 +44,9 @@ class Ota(mqtt_ota.Ota):
         await self.announce()
 
     async def announce(self):
+        for name, topic, message in self._told():
+            await self.publish(topic, message, name == "crash")
+            mqtt_ota.remove(self.state(name))
         await self.publish(self.topic + b"/device", self._announcement(), True)
         if self._due(True):
             await self.announce()
@@ -80,6 +83,7 @@ class Ota(mqtt_ota.Ota):
                             step = mqtt_ota.NEXT
                         else:
                             await _sleep_ms(0)
+                        self.feed()
                         if step or self._asked:
                             await self._tell(step)
                 finally:
@@ -97,3 +101,6 @@ class Ota(mqtt_ota.Ota):
                 await asyncio.wait_for(self.announce(), _TIMEOUT)
         except (OSError, asyncio.TimeoutError):
             pass  # the sender hears nothing, and offers again; the next connection is announced
+
+
+lambda: 0x4578b17  # the end

@@ -1,46 +1,38 @@
-"""What a board does about sets of files before anything else: two lines at the top of its boot.py.
+"""What a board does before its application begins, at the top of its boot.py:
 
-    import mqtt_ota_boot
-    mqtt_ota_boot.boot()
+    try:
+        import mqtt_ota_boot
+        mqtt_ota_boot.boot()
+    except Exception as problem:
+        print(problem)
 
-A set is committed by one rename; until then nothing outside of the client's folder is touched. Whatever
-cut the power afterwards, the board comes through here before its application begins: a commit that was
-not finished is finished, a set on trial that was not confirmed is taken back. Each step tells from the
-names that are there what is still to do, so it can be cut anywhere, and done again.
-
-In the client's folder, `.mqtt-ota`, N being the number of a file's line in the manifest, which is 0:
-
-    N, kN    the staged file; a copy of the file that it replaces
-    plan     a journal that is not committed: its copies are being made
-    commit   the journal of a set that is being put in place
-    trial    of one that is in place, and not confirmed; `boots` has one byte for each boot since
-    last     of one that is confirmed, and whose copies are still kept
-    undo     of one that is being taken back
-    back     of the last one that was taken back; `error` says why
-    drop     of one whose copies are being removed
-    set      the manifest of what is installed; `was`, if a file was changed by itself since
-    left     lines like a manifest's: the files of sets before it that are still there
-    l, kl    the next one of these; a copy of the one before it
-
-A journal's first line has the hash of the set and its trial. Each other line is `+ N DEPTH PATH`, a file
-that is new, `= N DEPTH PATH`, one that is replaced, or `- N DEPTH PATH`, one that goes. DEPTH is how much
-of the path are folders that were there before. What goes makes room for what comes, and the reverse when the
-set is taken back: so a file can become a folder, and a folder a file.
+Whatever cut the power, the board comes through here: what was being put in place is finished, a set that does not
+work is taken back. Most boots find nothing to do, so this module only looks, and loads others when it has to.
+`mqtt_ota_journal` tells what lies in the client's folder.
 """
 
+import gc
 import os
+import sys
+
+try:
+    from time import ticks_ms
+except ImportError:  # CPython
+    from time import monotonic
+
+    ticks_ms = lambda: int(monotonic() * 1000)
 
 _STATE = "/.mqtt-ota/"
-_LIMIT = 200  # bytes of an error at most, as they have to fit into an announcement
-_TRIAL = 3  # where a journal does not tell
+_LIMIT = 200  # bytes of a line that is read
+_WHOLE = b"\xa2\xde\x96\x17"  # what the last line of each module is compiled to
 
 root = ""
-trades = True  # a file can become a folder
+options = {}  # what boot() was given besides
 confirms = True  # the client by itself, once it has announced itself; or else the application calls confirm()
 confirm_after = 0  # seconds that the application has to run before that
+sets = True  # the modules for sets could be loaded, as far as is known
+trial = None  # mqtt_ota_trial, in a boot of a set on trial
 _announced = False  # the broker knows of this boot
-_timer = None  # resets a board that does not confirm
-_tried = False  # the set on trial was there when the board booted
 
 
 def state(name):
@@ -56,6 +48,15 @@ def there(name):
         return False
 
 
+def read(name, most=_LIMIT):
+    """The first line of a file in the client's folder, or nothing."""
+    try:
+        with open(state(name), "rb") as file:
+            return str(file.readline(most), "utf-8").strip()
+    except (OSError, ValueError):
+        return ""
+
+
 def quietly(call, *paths):
     """Does what may have been done already."""
     try:
@@ -64,133 +65,68 @@ def quietly(call, *paths):
         pass
 
 
-def lines(name):
-    """The kind, number, depth and path of each line of a journal that can be read."""
-    with open(state(name), "rb") as journal:
-        journal.readline()
-        for line in journal:
+def half(name):
+    """Whether only a part of a module has been copied to the board."""
+    for folder in sys.path:
+        for end in (".py", ".mpy"):
+            path = (folder and folder + "/") + name + end
             try:
-                kind, number, depth, path = str(line, "utf-8").split(" ", 3)
-                line = kind, number, int(depth), path[:-1]
-            except ValueError:
-                continue
-            yield line
+                with open(path, "rb") as file:
+                    file.seek(max(os.stat(path)[6] - 24, 0))
+                    end = file.read()
+                return end.find(_WHOLE) < 0 > end.find(b"0x4578b17")
+            except OSError:
+                pass
 
 
-def head(name):
-    """The hash and the trial of a journal."""
+def load(name):
+    """Imports a module of the client for as long as its caller has it. An OSError tells what is wrong with it."""
+    global sets
+    gc.collect()
     try:
-        with open(state(name), "rb") as journal:
-            digest, trial = str(journal.readline(), "utf-8").split()
-            return digest, int(trial)
-    except (OSError, ValueError):
-        return None, _TRIAL
+        if half(name):  # its import might never end
+            raise ImportError("only a part of it is there")
+        module = __import__(name)
+    except MemoryError:
+        raise
+    except Exception as problem:
+        sets = False
+        raise OSError("%s: %s" % (name, problem))
+    finally:
+        sys.modules.pop(name, None)
+    gc.collect()
+    return module
 
 
-def _rank(path):
-    # What a boot needs is changed last, boot.py after all that it may call; and it is put back first.
-    return 2 if path == "boot.py" else path.split("/")[-1][:8] == "mqtt_ota"
+def unload(module):
+    """Gives a module's memory back, even if the interpreter still sees something that points to it."""
+    module.__dict__.clear()
+    gc.collect()
 
 
-def place(name, path):
-    """Gives a file in the client's folder its name, and it a folder."""
-    end = path.find("/")
-    while end > 0:
-        quietly(os.mkdir, root + "/" + path[:end])
-        end = path.find("/", end + 1)
-    if os.stat(state(name))[6]:
-        os.rename(state(name), root + "/" + path)
-    else:
-        # LittleFS 1 tells a file by where its bytes are: a rename that is cut can lose one that has none.
-        open(root + "/" + path, "wb").close()
-        os.remove(state(name))
-
-
-def _remove(path, depth):
-    # And the folders that it leaves empty.
-    quietly(os.remove, root + "/" + path)
-    end = path.rfind("/")
-    while end > depth:
-        folder = root + "/" + path[:end]
-        try:
-            if not os.stat(folder)[0] & 0x4000:
-                return  # it is a file by now, which LittleFS would remove as well
-        except OSError:
-            pass
-        quietly(os.rmdir, folder)
-        end = path.rfind("/", 0, end)
-
-
-def finish():
-    """Puts the files of the committed set in place; where that cannot be, takes all of them back.
-
-    True if they are in place.
-    """
-    global _tried
-    _tried = False
+def phase(name, call, *args):
+    """Does in steps what a module is for, which is there for as long as that takes."""
+    module = load(name)
     try:
-        for turn in range(6):
-            for kind, number, _, path in lines("commit"):
-                if 2 * _rank(path) + (kind != "-") == turn:
-                    if kind == "-":
-                        _remove(path, 0)
-                    elif there(number):
-                        place(number, path)
-    except OSError as problem:
-        note("not put in place: %s" % problem)
-        os.rename(state("commit"), state("undo"))
-        undo()
-        return False
-    for name in ("boots", "error", "back"):
-        quietly(os.remove, state(name))
-    os.rename(state("commit"), state("trial"))
-    return True
+        return (yield from getattr(module, call)(*args))
+    finally:
+        unload(module)
 
 
-def undo():
-    """Puts the files back that were there before the set."""
-    for turn in range(5, -1, -1):
-        for kind, number, depth, path in lines("undo"):
-            if 2 * _rank(path) + (kind == "+") == turn:
-                quietly(os.remove, state(number))
-                if kind == "+":
-                    _remove(path, depth)
-                elif there("k" + number):
-                    quietly(place, "k" + number, path)
-    quietly(os.remove, state("boots"))
-    os.rename(state("undo"), state("back"))
-
-
-def forget(name):
-    """Removes the copies that a journal keeps: from here on it cannot be taken back."""
-    for journal in ("drop", name):
-        if there(journal):
-            if journal == name:
-                os.rename(state(name), state("drop"))
-            for _, number, _, _ in lines("drop"):
-                quietly(os.remove, state("k" + number))
-            os.remove(state("drop"))
-
-
-def alter():
-    """A file is about to be changed by itself: what is installed is no longer a set."""
-    if there("trial"):
-        from mqtt_ota import Failed
-
-        raise Failed("busy a set is on trial")
-    forget("last")
-    if there("set"):
-        os.rename(state("set"), state("was"))
+def restart():
+    """Reboots the board."""
+    reset = options.get("reset")
+    if not reset:
+        from machine import reset
+    reset()
 
 
 def confirm():
     """The set on trial works: it stays. True if there was one, and the board has booted it."""
-    global _timer
-    if _timer:
-        _timer.deinit()
-        _timer = None
-    if not _tried or not there("trial"):
+    global trial
+    if not trial or not there("trial"):
         return False
+    trial = None
     os.rename(state("trial"), state("last"))
     quietly(os.remove, state("boots"))
     return True
@@ -200,152 +136,77 @@ def settle(announced, ms):
     """Confirms the set on trial, once the client has announced itself and has run for so long. True if it just has."""
     global _announced
     _announced = announced or _announced
-    return _tried and confirms and _announced and ms >= confirm_after * 1000 and confirm()
+    return trial and confirms and _announced and ms >= confirm_after * 1000 and confirm()
 
 
 def announcement():
-    """What the client adds to its announcement: the hash of the set, and what became of the last one."""
-    text = "set=%s|" % _hash()
-    if there("trial"):
-        text += "boots=%d|" % _boots()
-    back = head("back")[0]
-    if back:
-        why = "not known: it could not be noted"
-        try:
-            with open(state("error"), "rb") as file:
-                why = str(file.read(_LIMIT), "utf-8")
-        except (OSError, ValueError):
-            pass
-        text += "rolled-back=%s|error=%s|" % (back, why)
+    """What the client adds to its announcement."""
+    text = "|safe=1" if options.get("safe") else ""
+    if not sets:
+        return text
+    if trial:
+        trial.look()
+    module = load("mqtt_ota_report")
+    text += module.announcement()
+    unload(module)
     return text
 
 
-def steps(ota, fields, what):
-    """What the client does with an offer that is not a plain one."""
-    import gc
+def run(name, **more):
+    """Runs the application, and sees to it that the board comes back when that dies.
 
-    import mqtt_ota_set  # only now: most boots never need it
+    name     of its module: `app`, in main.py; or `main`, at the end of boot.py
+    connect  joins the network; may raise
+    client   returns an umqtt client, which is not connected yet
+    device   the device's name; the client's id if nothing is given
 
-    gc.collect()  # so that what a transfer takes finds whole blocks
-    return mqtt_ota_set.steps(ota, fields, what)
-
-
-def _boots():
+    What kills it is noted, told to whoever sends to the device, and the board is reset. After the third time in a
+    row the board runs Wi-Fi, MQTT and this client alone, until an update comes. A row ends with ten minutes of running.
+    The other options are those of boot().
+    """
+    options.update(more)
+    since = ticks_ms()
     try:
-        return os.stat(state("boots"))[6]
-    except OSError:
-        return 0
-
-
-def _hash():
-    from hashlib import sha256
-    from binascii import hexlify
-
-    hasher = sha256()
-    part = memoryview(bytearray(128))
-    try:
-        with open(state("set"), "rb") as file:
-            while True:
-                count = file.readinto(part)
-                if not count:
-                    return str(hexlify(hasher.digest()), "utf-8")
-                hasher.update(part[:count])
-    except OSError:
-        return "-"
-
-
-def error(text):
-    """Notes why the set on trial does not work."""
-    if there("trial"):
-        note(text)
-
-
-def note(text):
-    """Notes why a set is taken back."""
-    text = bytearray(text.encode()[:_LIMIT])
-    for at, c in enumerate(text):
-        if not 32 <= c < 127 or c == 124:  # what would end the field
-            text[at] = 32
-    try:
-        with open(state("error"), "wb") as file:
-            file.write(text)
-    except OSError:
-        pass  # a full disk does not keep a board from its reset
-
-
-def run(name):
-    """Runs the application; what it does not catch is noted, and resets a board whose set is on trial."""
-    try:
+        if len(read("crashes")) > 2 and not there("trial"):
+            load("mqtt_ota_safe").serve()
         __import__(name)
     except Exception as problem:
-        if not there("trial"):
-            raise
-        error("%s: %s" % (type(problem).__name__, problem))
-        from machine import reset
-
-        reset()
+        load("mqtt_ota_safe").crashed(problem, since)
 
 
-def boot(folder="", patience=120, reset=None):
+def boot(folder="", patience=120, reset=None, **more):
     """Finishes or takes back what is unfinished. To be called before the application is imported.
 
-    folder    the file system's root; on a board nothing. The client's has to be the same
-    patience  seconds that a set on trial has to be confirmed in, before the board is reset
-    reset     what reboots the device, machine.reset if nothing is given
+    folder         the file system's root; on a board nothing. The client's has to be the same
+    patience       seconds that a set on trial has to be confirmed in, before the board is reset
+    reset          what reboots the device, machine.reset if nothing is given
+    connect        joins the network, for what is fetched at boot; may raise
+    at_boot        True: everything is fetched at boot, not only what the heap is too small for
+    confirm_after  seconds that the application has to run before a set is confirmed
+    offline        in which boot without a network a set is taken back; 10 if nothing is given
+    timer          the number of the timer that resets a board on trial
 
-    Raises nothing of its own: whatever is wrong with a set, what there is of an application has to run.
+    Other options are those of attach(). Raises nothing of its own: whatever is wrong with a set, what there is of an
+    application has to run.
     """
-    global root, _tried
+    global root, options, confirm_after, trial
     root = folder
-    _tried = False
+    options = more
+    options["reset"] = reset
+    options["fetches"] = "connect" in more
+    confirm_after = more.get("confirm_after", 0)
+    trial = None
     try:
-        changed = _recover()
-        if not reset and (changed or _tried and patience):
-            from machine import reset
-        if changed:
-            # What of boot.py follows this call, and this module, may be of the other set.
-            reset()
-        elif _tried and patience:
-            _watch(patience * 1000, reset)
+        try:
+            names = os.listdir(state("")[:-1])
+        except OSError:
+            names = ()
+        for name in ("undo", "commit", "trial", "drop", "plan", "offer"):
+            if name in names:
+                load("mqtt_ota_recover").recover(name, patience)
+                break
     except Exception as problem:
         print("mqtt_ota_boot:", problem)
 
 
-def _recover():
-    # True if files were changed.
-    global _tried
-    if there("undo"):
-        undo()
-        return True
-    if there("commit"):
-        finish()
-        return True
-    if there("trial"):
-        count = most = max(head("trial")[1], 2)  # a set has one boot at least
-        try:
-            with open(state("boots"), "ab") as boots:
-                boots.write(b".")
-            count = _boots()
-        except OSError:
-            pass  # where nothing can be counted, the board must not be left to it for ever
-        if count >= most:
-            if not there("error"):
-                note("not confirmed in %d boots" % most)
-            os.rename(state("trial"), state("undo"))
-            undo()
-            return True
-        _tried = True
-    else:
-        forget("plan")
-    return False
-
-
-def _watch(ms, reset):
-    global _timer
-    from machine import Timer
-
-    try:
-        _timer = Timer(-1)
-    except ValueError:  # an ESP32 has real ones only
-        _timer = Timer(0)
-    _timer.init(mode=Timer.ONE_SHOT, period=ms, callback=lambda _: reset())
+lambda: 0x4578b17  # the end

@@ -42,7 +42,6 @@ from resets import Reset, reset
 from senders import Extended, Sender, hexadecimal, manifest
 
 kit = ""
-CLIENT = ("mqtt_ota", "mqtt_ota_set", "mqtt_ota_boot")
 
 COUNTED = (
     "operations",
@@ -129,7 +128,7 @@ class Board:
                 self.disk.boot()
             except OSError:
                 return False
-            for name in CLIENT + ("boot",):
+            for name in "mqtt_ota", "mqtt_ota_boot", "boot":
                 sys.modules.pop(name, None)
             sys.path[:] = [ROOT]
             try:
@@ -188,12 +187,13 @@ class Proof:
         boot = read(kit + "/mqtt_ota_boot.mpy")
         self.others = {
             "boot.py": BOOT,
-            "mqtt_ota.mpy": read(kit + "/mqtt_ota.mpy"),
-            "mqtt_ota_set.mpy": read(kit + "/mqtt_ota_set.mpy"),
             "log.txt": content("log", 300),
             "lib/__init__.py": b"",
             "lib/driver.py": content("driver", 1200),
         }
+        for name in os.listdir(kit):
+            if name[:13] != "mqtt_ota_boot":
+                self.others[name] = read(kit + "/" + name)
         self.before = {"main.py": content("main 0", 1800), "settings.json": content("settings", 620)}
         self.old = {
             "gone/old.py": content("old", 900),
@@ -445,7 +445,11 @@ class Proof:
             kept = 5
         else:
             kept = 2 + named  # main.py and the client's, and the manifest, where there was one
-        return not left and len([name for name in names if name[0] == "k"]) == kept
+        copies = []
+        for name in names:
+            if name[0] == "k":
+                copies += listed(STATE + "/" + name) or [name]
+        return not left and len(copies) == kept
 
     def line(self):
         return ", ".join(["%d %s" % (self.counts[name], name) for name in COUNTED])

@@ -30,9 +30,13 @@ def application():
         return True  # there is none yet
     except Exception as problem:
         print("crashed: %s" % problem)
-        boot.error("%s: %s" % (type(problem).__name__, problem))
         if not boot.there("trial"):
             raise
+        text = "%s: %s" % (type(problem).__name__, problem)
+        if hasattr(boot, "error"):  # version 0.1
+            boot.error(text)
+        else:
+            boot.load("mqtt_ota_recover").note(text)
         return False
 
 

@@ -28,13 +28,13 @@ FOLDER = 0x4000
 
 
 class Clock:
-    """Each look at it is three seconds later."""
+    """Each look at it is a second and a half later."""
 
     def __init__(self):
         self.ms = 0
 
     def __call__(self):
-        self.ms += 3000
+        self.ms += 1500
         return self.ms
 
 
@@ -107,33 +107,41 @@ class Board:
         self.sender = Extended()
         self.plain = Sender()
         self.published = []
+        self.replaced = {}  # {module: {name: value}}
         self.boot()
 
-    def boot(self, confirms=True, resets=reset):
+    def boot(self, confirms=True, resets=reset, announces=True, patience=0, **options):
         """As often as it resets itself; returns how often that was."""
         count = 0
         while True:
-            for name in ("mqtt_ota", "mqtt_ota_set", "mqtt_ota_boot"):
+            for name in ("mqtt_ota", "mqtt_ota_boot"):
                 sys.modules.pop(name, None)
             import mqtt_ota_boot
 
             self.module = mqtt_ota_boot
             try:
-                mqtt_ota_boot.boot(ROOT, 0, resets)
+                mqtt_ota_boot.boot(ROOT, patience, resets, **options)
                 break
             except Reset:
                 count += 1
         import mqtt_ota
-        import mqtt_ota_set
 
+        self.load, mqtt_ota_boot.load = mqtt_ota_boot.load, self.loads
         mqtt_ota_boot.confirms = confirms
-        mqtt_ota.ticks_ms = mqtt_ota_set.ticks_ms = Clock()
-        mqtt_ota_set.sleep_ms = lambda ms: None
+        mqtt_ota.ticks_ms = Clock()
+        mqtt_ota.sleep_ms = lambda ms: None
         self.client = mqtt_ota
-        self.set = mqtt_ota_set
-        self.ota = mqtt_ota.Ota("X", self.publish, ROOT, reset)
-        self.announce()
+        self.ota = mqtt_ota.Ota("X", self.publish, ROOT, reset, rate=0)  # by that clock all are slow
+        if announces:
+            self.announce()
         return count
+
+    def loads(self, name):
+        """The client's own load, but that what a module uses can be replaced."""
+        module = self.load(name)
+        for attribute, value in self.replaced.get(name, {}).items():
+            setattr(module, attribute, value)
+        return module
 
     def publish(self, topic, message, retain):
         self.published.append(str(message, "utf-8"))
@@ -182,6 +190,11 @@ class Board:
         self.boot()
         equal(self.announce()["set"], name_of(files))
 
+    def error(self, text):
+        """The application has died of this."""
+        if self.module.there("trial"):
+            self.module.load("mqtt_ota_recover").note(text)
+
     def state(self):
         return sorted(os.listdir(ROOT + "/.mqtt-ota"))
 
@@ -222,7 +235,7 @@ def a_set_is_installed_and_confirmed():
     said = board.announce()
     equal((said["set"], "boots" in said), (name_of(NEW), False))
     equal({path: data for path, data in tree().items() if data is not None}, both(OLD, NEW))
-    equal(board.state(), ["k3", "last", "set"])
+    equal(board.state(), ["ks0", "last", "set"])
 
 
 def both(one, other):
@@ -435,15 +448,6 @@ def a_folder_with_something_else_in_it_stays():
     board.puts({"page": b"8"}, "|delete=set")
 
 
-def a_boot_module_that_cannot_trade_is_not_asked_to():
-    board = Board(OLD)
-    board.puts({"www": b"2"})
-    before = tree()
-    del board.module.trades
-    refused(board, board.syncs({"www/index.html": b"6"}, "|delete=set"), "bad-name www is not a folder")
-    equal(tree(), before)
-
-
 def a_name_that_changes_its_case_is_not_deleted_where_case_does_not_count():
     board = Board({"boot.py": b"mqtt_ota_boot"})
     board.puts({"Index.htm": b"1", "Lib/Gone.py": b"2", "same.py": b"3"})
@@ -524,9 +528,9 @@ def a_set_that_was_not_booted_cannot_be_confirmed():
     is_status(board.hears(offer[0].replace("|1|id=", "|0|id=")), "installed|")
     said = board.announce()
     equal((said["boots"], board.module.confirm()), ("0", False))
-    equal(board.state(), ["k3", "set", "trial"])
+    equal(board.state(), ["ks0", "set", "trial"])
     board.boot()
-    equal(board.state(), ["k3", "last", "set"])
+    equal(board.state(), ["ks0", "last", "set"])
 
 
 def an_offer_while_a_set_is_on_trial_is_refused_but_the_same_one():
@@ -555,6 +559,7 @@ def a_rollback_is_done_once_and_only_while_the_copies_are_kept():
     board.puts(NEW)
     equal(board.installs("main.py", b"alone"), True)
     refused(board, board.rolls_back(name_of(NEW)), "gone")
+    board.boot()
     equal(board.state(), ["was"])
 
 
@@ -605,7 +610,7 @@ def a_lost_link_costs_what_is_not_yet_there():
     is_status(board.syncs(NEW), "installed|")
     equal(board.sender.requests, ["2-4 %d" % (3000 - size)])
     board.boot()
-    equal(board.state(), ["k3", "last", "set"])
+    equal(board.state(), ["ks0", "last", "set"])
 
 
 def a_file_by_itself_resumes_too():
@@ -653,7 +658,7 @@ def a_set_that_another_one_follows_leaves_nothing_staged():
     other = {"main.py": b"other"}
     is_status(board.syncs(other), "installed|")
     board.boot()
-    equal(board.state(), ["k1", "last", "set"])
+    equal(board.state(), ["ks0", "last", "set"])
 
 
 def a_dry_run_does_nothing():
@@ -676,7 +681,8 @@ def a_lack_of_space_is_told_before_a_file_is_fetched():
     for free, enough in ((9, False), (15, False), (25, True)):
         board = Board(OLD)
         board.puts({"main.py": b"earlier"})
-        board.set.os = Os(statvfs=lambda path: (4096, 4096, 128, free, free, 0, 0, 0, 0, 255))
+        board.client.os = Os(statvfs=lambda path: (4096, 4096, 128, free, free, 0, 0, 0, 0, 255))
+        board.replaced["mqtt_ota_plan"] = board.replaced["mqtt_ota_stage"] = {"os": board.client.os}
         before = tree()
         status = board.syncs(NEW)
         if enough:
@@ -726,73 +732,242 @@ def a_recovery_that_cannot_be_loaded_is_refused():
     board.puts({"lib/mqtt_ota_boot.py": b"def boot():\n    pass\n"})
 
 
-def a_board_that_does_not_confirm_in_time_is_reset():
-    timers = []
+class Timer:
+    """A board's, which fires when it is told to."""
 
-    class Timer:
-        ONE_SHOT = 0
+    ONE_SHOT = 0
+    all = []
 
-        def __init__(self, number):
-            timers.append(self)
+    def __init__(self, number):
+        if number < 0:
+            raise ValueError  # as on an ESP32
+        self.number = number
+        self.all.append(self)
 
-        def init(self, mode, period, callback):
-            self.period, self.callback = period, callback
+    def init(self, mode, period, callback):
+        self.period, self.callback = period, callback
 
-        def deinit(self):
-            self.period = None
 
-    class Machine:
-        pass
+class Machine:
+    """A board's own module. What it boots of is what is set here."""
 
-    machine = Machine()
-    machine.Timer = Timer
-    sys.modules["machine"] = machine
-    try:
-        board = Board(OLD)
-        board.syncs(NEW)
-        for name in ("mqtt_ota", "mqtt_ota_set", "mqtt_ota_boot"):
-            sys.modules.pop(name)
-        import mqtt_ota_boot
+    Timer = Timer
+    PWRON_RESET, WDT_RESET, DEEPSLEEP_RESET, SOFT_RESET = 1, 3, 4, 5
+    cause = SOFT_RESET
+    reset = staticmethod(reset)
 
-        mqtt_ota_boot.boot(ROOT, 7, reset)
-        equal((len(timers), timers[0].period), (1, 7000))
+    @classmethod
+    def reset_cause(cls):
+        return cls.cause
+
+
+class Network:
+    """Wi-Fi, which is joined or is not."""
+
+    STA_IF = 0
+    joined = False
+
+    class WLAN:
+        def __init__(self, _):
+            pass
+
+        def isconnected(self):
+            return Network.joined
+
+        def ifconfig(self):
+            return ("192.0.2.7" if Network.joined else "0.0.0.0",)
+
+        def config(self, _):
+            return b"\x24\x0a\xc4\x12\x34\x56"
+
+
+def on_a_board(test):
+    """The test, with the modules of a board."""
+
+    def run():
+        sys.modules["machine"], sys.modules["network"] = Machine, Network
+        Machine.cause, Network.joined = Machine.SOFT_RESET, False
+        Timer.all.clear()
         try:
-            timers[0].callback(timers[0])
-            raise AssertionError("no reset")
+            test()
+        finally:
+            sys.modules.pop("machine")
+            sys.modules.pop("network")
+
+    return run
+
+
+def goes_back(board, boots):
+    """How the board boots, until it takes the set on trial back: each is a function that is called in such a boot.
+
+    Returns why it did, if it did with the boot after these.
+    """
+    board.syncs(NEW)
+    for boot in boots:
+        board.boot(confirms=False, announces=False)
+        if not board.module.there("trial"):
+            raise AssertionError("it is taken back too early")
+        try:
+            boot(board)
         except Reset:
             pass
-        mqtt_ota_boot.confirm()
-        equal(timers[0].period, None)
-        mqtt_ota_boot.boot(ROOT, 7, reset)
-        equal(len(timers), 1)
-    finally:
-        sys.modules.pop("machine")
+    before = board.boot(confirms=False, announces=False)
+    return board.announce().get("error") if before else None
 
 
-def an_application_that_cannot_be_imported_resets_a_board_on_trial():
+def crashes(board):
+    board.module.run("no_such_application")
+
+
+def has_the_network(board):
+    board.module.trial.mark("n")
+
+
+def never_has_it(board):
+    pass
+
+
+def is_reset_by_the_watchdog(board):
+    Machine.cause = Machine.WDT_RESET
+
+
+def loses_its_power(board):
+    Machine.cause = Machine.PWRON_RESET
+
+
+@on_a_board
+def a_set_is_judged_by_what_its_boots_were():
+    for boots, why in (
+        ([crashes, crashes], "ImportError: "),
+        ([has_the_network, has_the_network], "not confirmed in 3 boots"),
+        ([is_reset_by_the_watchdog] * 2, "not confirmed in 3 boots"),
+        ([crashes, has_the_network], "ImportError: "),
+        ([never_has_it, crashes, never_has_it, has_the_network], "ImportError: "),
+        ([never_has_it] * 9, "no-network in 10 boots"),
+        ([never_has_it] * 8, None),
+        ([never_has_it, crashes] + [never_has_it] * 7, None),
+        ([loses_its_power] * 30, None),
+        ([loses_its_power] * 30 + [crashes], None),
+    ):
+        Machine.cause = Machine.SOFT_RESET
+        board = Board(OLD)
+        got = goes_back(board, boots)
+        got = got and got.replace("ModuleNotFoundError", "ImportError")  # as CPython has it
+        if (got or "").find(why or "") != 0 or bool(got) != bool(why):
+            raise AssertionError((boots, got, why))
+        if not why:
+            equal(board.announce()["boots"], str(len(boots) + 1))
+
+
+@on_a_board
+def a_board_that_loses_its_power_after_it_had_the_network_keeps_its_set():
     board = Board(OLD)
+    Machine.cause = Machine.PWRON_RESET
+    equal(goes_back(board, [has_the_network] * 5), None)
 
-    class Machine:
-        reset = staticmethod(reset)
 
-    sys.modules["machine"] = Machine
-    try:
+@on_a_board
+def a_board_that_does_not_confirm_in_time_is_reset():
+    board = Board(OLD)
+    board.syncs(NEW)
+    Timer.all.clear()
+    board.boot(confirms=False, announces=False, patience=7)
+    equal([(timer.number, timer.period) for timer in Timer.all], [(3, 1000)])
+    timer = Timer.all[0]
+    for second in range(1, 8):
+        try:
+            timer.callback(timer)
+        except Reset:
+            break
+    equal((second, board.module.read("boots")), (7, "1 0 0 ."))
+    # One that has joined the network.
+    Network.joined = True
+    board.boot(confirms=False, announces=False, patience=7)
+    equal(board.module.read("boots"), "2 0 1 n")
+    # Once it is confirmed, the timer may be the application's.
+    timer = Timer.all[-1]
+    board.module.confirm()
+    timer.period = None
+    timer.callback(timer)
+    equal(timer.period, None)
+    board.boot(patience=7)
+    equal(len(Timer.all), 2)
+
+
+@on_a_board
+def a_timer_can_be_chosen():
+    board = Board(OLD)
+    board.syncs(NEW)
+    Timer.all.clear()
+    board.boot(confirms=False, announces=False, patience=7, timer=2)
+    equal(Timer.all[0].number, 2)
+
+
+def a_set_whose_offer_comes_again_after_it_was_taken_back_is_refused():
+    board = Board(OLD)
+    offers = []
+    board.sender.answers = lambda ota, text: offers.append(text)
+    board.sender.syncs(board.ota, NEW)
+    del board.sender.answers
+    is_status(board.hears(offers[0]), "installed|set|")
+    for _ in range(3):
+        board.boot(confirms=False)
+    before = tree()
+    status = board.hears(offers[0])
+    equal(status, "rolled-back|set|%s|not confirmed in 3 boots" % name_of(NEW))
+    equal((tree(), tree()["main.py"]), (before, b"old"))
+    # Another offer of the same set is another try.
+    is_status(board.syncs(NEW), "installed|set|%s| and resets" % name_of(NEW))
+
+
+@on_a_board
+def an_application_that_dies_is_told_and_after_three_times_not_run():
+    board = Board(OLD)
+    for count in range(1, 4):
         try:
             board.module.run("no_such_application")
-            raise AssertionError("it is there")
-        except ImportError:
+            raise AssertionError("no reset")
+        except Reset:
+            board.boot(announces=False)
+        equal(board.module.read("crashes"), "." * count)
+    board.announce()
+    told = [text for text in board.published if "no_such_application" in text]
+    if len(told) != 1 or not told[0].startswith("Traceback") or not told[0].endswith("\n"):
+        raise AssertionError(board.published)
+    board.announce()
+    equal(len(board.published), 1)  # it is told once
+
+    class Client:
+        client_id = b"X"
+
+    def client():
+        seen.append("client")
+        raise KeyboardInterrupt
+
+    seen = []
+    try:
+        board.module.run("no_such_application", connect=lambda: seen.append("network"), client=client)
+    except KeyboardInterrupt:
+        pass
+    equal((seen, board.module.announcement()[:8]), (["network", "client"], "|safe=1|"))
+    # Something new is run, and what was told is taken back.
+    board.boot()
+    is_status(board.sends("main.py", b"newer"), "installed|main.py|")
+    equal("crashes" in board.state(), False)
+    board.announce()
+    equal(board.published[0], "")
+
+
+@on_a_board
+def ten_minutes_of_running_end_a_row_of_crashes():
+    board = Board(OLD)
+    for ran, count in ((1000, 1), (599000, 2), (601000, 1), (0, 2)):
+        board.module.ticks_ms = lambda: ran
+        try:
+            board.module.load("mqtt_ota_safe").crashed(ValueError("x"), 0)
+        except Reset:
             pass
-        board.syncs(NEW)
-        board.boot(confirms=False)
-        for _ in range(2):
-            try:
-                board.module.run("no_such_application")
-                raise AssertionError("no reset")
-            except Reset:
-                board.boot(confirms=False)
-        equal("no_such_application" in board.announce()["error"], True)
-    finally:
-        sys.modules.pop("machine")
+        equal(board.module.read("crashes"), "." * count)
 
 
 def a_second_set_without_a_boot_is_not_confirmed_by_the_first():
@@ -816,14 +991,14 @@ def a_boot_py_and_the_client_are_changed_last_and_put_back_first():
         order.append(new[len(ROOT) + 1 :])
         os.rename(old, new)
 
-    board.module.os = Os(rename=rename)
+    board.replaced["mqtt_ota_journal"] = {"os": Os(rename=rename)}
     changed = {path: b"boot = 'mqtt_ota_boot 2'" for path in files}
     is_status(board.syncs(changed), "installed|")
     wanted = [".mqtt-ota/set", "main.py", "zzz", "lib/mqtt_ota_set.py", "mqtt_ota_boot.py", "boot.py"]
     equal(order, wanted + [".mqtt-ota/trial"])
     order.clear()
     board.rolls_back(board.announce()["set"])
-    wanted = ["boot.py", "lib/mqtt_ota_set.py", "mqtt_ota_boot.py", "main.py", "zzz", ".mqtt-ota/back"]
+    wanted = [".mqtt-ota/undo", "boot.py", "lib/mqtt_ota_set.py", "mqtt_ota_boot.py", "main.py", "zzz", ".mqtt-ota/back"]
     equal(order, wanted)
 
 
@@ -836,9 +1011,10 @@ def a_set_that_cannot_be_put_in_place_is_taken_back():
             raise OSError(28)
         os.rename(old, new)
 
-    board.module.os = Os(rename=rename)
+    board.replaced["mqtt_ota_journal"] = {"os": Os(rename=rename)}
     refused(board, board.syncs(NEW, "|delete=all"), "write")
     equal((tree(), board.state()), (before, ["back", "error"]))
+    board.replaced.clear()
     board.boot()
     board.puts(NEW)
 
@@ -904,14 +1080,14 @@ def an_application_that_raises_is_taken_back_with_its_error():
     board = Board(OLD)
     board.syncs(NEW)
     board.boot(confirms=False)
-    board.module.error("OSError: a|b\n\u00e9" + "x" * 500)
+    board.error("OSError: a|b\n\u00e9" + "x" * 500)
     for _ in range(3):
         board.boot(confirms=False)
     said = board.announce()
     equal((said["rolled-back"], said["error"]), (name_of(NEW), "OSError: a b   " + "x" * 185))
     if len(board.published[-1]) > 512:
         raise AssertionError(board.published)
-    board.module.error("no set is on trial")
+    board.error("no set is on trial")
     equal(board.announce()["error"], said["error"])
 
 
@@ -928,10 +1104,15 @@ def a_client_that_gives_up_in_the_middle_can_go_on():
             step = next(steps)
             if step == 1 and not board.sender.serves():
                 board.ota._wait(250)
-            elif step and step != 1 and step.startswith("installed"):
+            elif step and step != 1 and not step.startswith("receiving"):
+                is_status(step, "installed")
                 break
         else:
             steps.close()
+            if board.module.there("trial"):  # nobody leaves while the files are put in place
+                found = tree()
+                equal([path for path in both(OLD, NEW) if found.get(path) != both(OLD, NEW)[path]], [])
+                break
             equal(tree(), before)
             while board.sender.stream or board.sender.accepts():
                 board.sender.close()

@@ -9,7 +9,6 @@ import mqtt_ota_boot as boot
 boot.boot(sys.argv[2], 0)
 
 import mqtt_ota
-import mqtt_ota_set as sets
 
 
 def hexadecimal(digest):
@@ -17,28 +16,42 @@ def hexadecimal(digest):
 
 
 # What an offer would begin is noted instead.
-def take_file(ota, link, name, digest, size, what):
-    seen.update(kind="file", file=name, hash=hexadecimal(digest), size=size)
-    seen.update(host=link.host, port=link.port, id=link.id)
+def noted(ota, digest, **what):
+    host, port, id = ota._peer
+    seen.update(what, hash=hexadecimal(digest), host=host, port=port, id=id)
+
+
+def take_file(ota, file, digest, size):
+    noted(ota, digest, kind="file", file=file, size=size)
     return ""
     yield
 
 
-def take_set(self, text, size, what):
-    seen.update(kind="set", file="set", hash=hexadecimal(self.digest), size=size)
-    seen.update(host=self.link.host, port=self.link.port, id=self.link.id)
-    seen.update(dry=self.dry, trial=self.trial, delete=(None, "set", "all")[self.delete or 0])
-    return ""
+def take_set(work, what, size):
+    delete = (None, "set", "all")[work.delete or 0]
+    noted(work.ota, work.digest, kind="set", file="set", size=size, dry=work.dry, trial=work.trial, delete=delete)
+    work.ota._installed = not work.dry
+    return False
     yield
 
 
 def take_back(digest):
     seen.update(kind="rollback", file="set", hash=digest)
+    return
+    yield
 
 
-sets._file = take_file
-sets._Set.steps = take_set
-sets._roll_back = take_back
+def load(name):
+    module = loads(name)
+    if name == "mqtt_ota_check":
+        module.get = take_set
+    if name == "mqtt_ota_journal":
+        module.roll_back = take_back
+    return module
+
+
+loads, boot.load = boot.load, load
+mqtt_ota.Ota._single = take_file
 
 with open(sys.argv[1]) as file:
     vectors = json.load(file)

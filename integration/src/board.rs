@@ -4,6 +4,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::companion::{companion, companion_modules};
 use crate::demo_device::Interpreter;
 use crate::endpoint::Endpoint;
 use crate::process::{Finished, Process, captured};
@@ -54,8 +55,9 @@ impl Board {
         for module in ["simple.py", "robust.py"] {
             copy_file(&umqtt.join(module), &files.join("lib/umqtt").join(module));
         }
-        for module in ["mqtt_ota.py", "mqtt_ota_asyncio.py", "mqtt_ota_boot.py", "mqtt_ota_set.py"] {
-            copy_file(&here.join("../micropython-client").join(module), &files.join("lib").join(module));
+        for module in companion_modules() {
+            let file = module + ".py";
+            copy_file(&companion().join(&file), &files.join("lib").join(file));
         }
         copy_file(&here.join(application), &files.join("main.py"));
         let address = broker.address();

@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::thread;
 
-use mqtt_ota_integration::{Feeder, Interpreter, sha1_hex, thorough};
+use mqtt_ota_integration::{Feeder, Interpreter, companion_modules, sha1_hex, thorough};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
@@ -87,7 +87,7 @@ struct Kit {
 impl Kit {
     fn compile() -> Self {
         let kit = Self { folder: tempfile::tempdir().unwrap() };
-        for module in ["mqtt_ota", "mqtt_ota_boot", "mqtt_ota_set"] {
+        for module in companion_modules() {
             kit.add("..", &format!("micropython-client/{module}.py"), &format!("{module}.mpy"));
         }
         for script in

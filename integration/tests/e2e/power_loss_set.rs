@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use mqtt_ota_integration::{Interpreter, sized};
+use mqtt_ota_integration::{companion, companion_modules, Interpreter, sized};
 use tempfile::TempDir;
 
 const PHASES: [&str; 7] = ["install", "trial", "confirm", "untried", "rollback", "alone", "plain"];
@@ -40,8 +40,9 @@ impl Kit {
     /// With a mistake in a module.
     fn broken(module: &str, right: &str, wrong: &str) -> Self {
         let kit = Self(tempfile::tempdir().unwrap());
-        for name in ["mqtt_ota.py", "mqtt_ota_set.py", "mqtt_ota_boot.py"] {
-            let mut source = fs::read_to_string(here().join("../micropython-client").join(name)).unwrap();
+        for name in companion_modules() {
+            let name = &format!("{name}.py");
+            let mut source = fs::read_to_string(companion().join(name)).unwrap();
             if name == module {
                 assert!(source.contains(right), "{module} has no {right:?}");
                 source = source.replace(right, wrong);
@@ -186,28 +187,25 @@ fn is_found_out(phase: &str, module: &str, right: &str, wrong: &str, harm: &str)
 
 #[test]
 fn a_boot_that_does_not_finish_a_commit_is_found_out() {
-    is_found_out("install", "mqtt_ota_boot.py", "    if there(\"commit\"):\n", "    if False:\n", "mixed");
+    is_found_out("install", "mqtt_ota_boot.py", "\"commit\", \"trial\"", "\"trial\"", "mixed");
 }
 
 #[test]
 fn a_rollback_that_a_boot_does_not_go_on_with_is_found_out() {
-    is_found_out("untried", "mqtt_ota_boot.py", "    if there(\"undo\"):\n", "    if False:\n", "mixed");
+    is_found_out("untried", "mqtt_ota_boot.py", "\"undo\", \"commit\"", "\"commit\"", "mixed");
 }
 
 #[test]
 fn a_file_that_is_changed_before_the_set_is_unknown_is_found_out() {
-    let alter = "                    if _boot:\n                        _boot.alter()\n";
-    let detail = "                    detail = hidden(self.root, file)\n";
-    let rename = "                    os.rename(self.root + _STATE + \"/new\", self.root + file)\n";
-    let (right, wrong) = (format!("{alter}{detail}{rename}"), format!("{detail}{rename}{alter}"));
-    is_found_out("plain", "mqtt_ota.py", &right, &wrong, "announced wrongly");
+    let (right, wrong) = ("(\"last\", \"drop\"), (\"set\", \"was\")", "((\"last\", \"drop\"),)");
+    is_found_out("plain", "mqtt_ota.py", right, wrong, "announced wrongly");
 }
 
 #[test]
 fn copies_that_are_kept_for_ever_are_found_out() {
     is_found_out(
         "install",
-        "mqtt_ota_boot.py",
+        "mqtt_ota_journal.py",
         "quietly(os.remove, state(\"k\" + number))",
         "pass",
         "next sync failed",
@@ -218,10 +216,10 @@ fn copies_that_are_kept_for_ever_are_found_out() {
 fn a_folder_that_is_left_behind_is_found_out() {
     is_found_out(
         "rollback",
-        "mqtt_ota_boot.py",
-        "quietly(os.rmdir, ",
+        "mqtt_ota_journal.py",
+        "quietly(os.rmdir, folder",
         // Not that of a file which has become a folder: without that one the old file could not come back.
-        "quietly(len if folder[-4:] == \"/lib\" else os.rmdir, ",
+        "quietly(len if folder[-4:] == \"/lib\" else os.rmdir, folder",
         "litter",
     );
 }
@@ -251,7 +249,7 @@ fn sets_do_what_they_should(interpreter: Interpreter) {
 /// `place`: a folder, or `fat` for a file system that knows no case.
 fn sets_pass(mut interpreter: Command, place: &Path) {
     let scripts = here().join("micropython");
-    let client = here().join("../micropython-client");
+    let client = companion();
     let cache = tempfile::tempdir().unwrap();
     let output = interpreter
         .arg(scripts.join("sets.py"))

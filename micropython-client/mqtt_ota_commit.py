@@ -1,0 +1,44 @@
+"""Commits a set, after it has kept copies of what that replaces; loaded for as long as that takes."""
+
+import os
+
+import mqtt_ota
+import mqtt_ota_boot as boot
+from mqtt_ota import NEXT
+
+
+def commit(work):
+    """Keeps copies of what the journal says is replaced, and commits; in steps."""
+    journal = boot.load("mqtt_ota_journal")
+    try:
+        yield from _copies(work, journal)
+    finally:
+        boot.unload(journal)
+    if hasattr(os, "sync"):
+        os.sync()
+    os.rename(boot.state("plan"), boot.state("commit"))
+
+
+def _copies(work, journal):
+    for kind, name, _, path in journal.lines("plan"):
+        if kind != "+":
+            if "/" in name:
+                mqtt_ota.folder(boot.state("k" + name[: name.find("/")]))
+            yield from work.copy(work.ota.root + path, "k" + name)
+
+
+def hidden(work):
+    """What hides one of the files that are new. The set is in place: nothing may go wrong here."""
+    number = 0
+    detail = ""
+    try:
+        for path in work.paths("set"):
+            number += 1
+            detail = detail or work.has(work.differ, number) and mqtt_ota.hidden(work.ota.root, path)
+            yield NEXT
+    except MemoryError:
+        pass
+    return detail or ""
+
+
+lambda: 0x4578b17  # the end

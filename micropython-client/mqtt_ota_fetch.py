@@ -1,0 +1,74 @@
+"""Fetches at boot what was offered when the heap was too small; loaded for as long as that takes."""
+
+import os
+
+import mqtt_ota_boot as boot
+from mqtt_ota_boot import quietly, read, state
+
+_TRIES = 3  # boots that may begin with it
+_LONGEST = 600000  # ms
+_OFFER = 1024  # bytes at most
+_OWN = ("reset", "connect", "client", "device", "at_boot", "offline", "timer", "confirm_after", "safe", "fetches")
+
+
+def hooks():
+    """Those of the options that are the client's."""
+    return {key: boot.options[key] for key in boot.options if key not in _OWN}
+
+
+def fetch():
+    """Takes the offer that was noted, notes what becomes of it, and reboots."""
+    boot.options["fetches"] = False
+    tries = read("tries") + "."
+    with open(state("tries"), "wb") as file:
+        file.write(tries.encode())
+    with open(state("offer"), "rb") as file:
+        offer = file.read(_OFFER)
+    _limit()
+    try:
+        if len(tries) > _TRIES:
+            raise OSError("the board came up %d times, and did not get to the end" % _TRIES)
+        boot.options["connect"]()
+        _take(offer)
+    except Exception as problem:
+        fields = str(offer, "utf-8").split("|")
+        ids = [" " + field for field in fields if field[:3] == "id=" and "answers=1" in fields]
+        _ends("failed|%s|%s|connect at boot: %s%s" % (fields[2], fields[3], problem, ids[0] if ids else ""))
+    boot.restart()
+
+
+def _limit():
+    # Whatever hangs, the board comes back.
+    try:
+        from machine import Timer
+    except ImportError:
+        return
+    for number in -1, 3, 1:
+        try:
+            Timer(number).init(mode=Timer.ONE_SHOT, period=_LONGEST, callback=lambda _: boot.restart())
+            return
+        except ValueError:
+            pass
+
+
+def _take(offer):
+    import mqtt_ota
+
+    ota = mqtt_ota.Ota("", root=boot.root, reset=boot.restart, **hooks())
+    ota.message(ota.topic, offer)
+    for step in ota.steps():
+        if step == mqtt_ota.WAIT:
+            ota._wait(80)
+        elif step and step[:10] != "receiving|":
+            _ends(step)
+        ota.feed()
+
+
+def _ends(status):
+    with open(state("said"), "wb") as file:
+        file.write(status.encode())
+    for name in "offer", "tries":
+        quietly(os.remove, state(name))
+
+
+lambda: 0x4578b17  # the end

@@ -1,0 +1,69 @@
+"""Watches over a boot of a set on trial; loaded in such a boot, and stays.
+
+`boots` tells how often the board has booted since the set was put in place, how many of these boots count against it,
+how many never had the network, and how the last one goes:
+
+    .    it has not come as far as the network
+    n    it has, and the set is not confirmed
+    x    the application has died of an exception
+    w    a watchdog or a fault has reset the board
+    p    the power went, which says nothing of the set
+
+n, x and w count against it: `mqtt_ota_recover` reads this at the next boot.
+"""
+
+import mqtt_ota_boot as boot
+
+_left = 0  # seconds until the set has to be confirmed
+
+
+def mark(what):
+    """Notes how this boot goes, unless that is known."""
+    boots = boot.read("boots")
+    if boots[-1:] == ".":
+        try:
+            with open(boot.state("boots"), "wb") as file:
+                file.write((boots[:-1] + what).encode())
+        except OSError:
+            pass  # a full disk does not keep a board from anything
+
+
+def look():
+    """Whether the board has joined its network is noted; what has no Wi-Fi is taken for joined."""
+    try:
+        import network
+
+        if not network.WLAN(network.STA_IF).isconnected():
+            return
+    except ImportError:
+        pass
+    mark("n")
+
+
+def watch(patience, number):
+    """Has a timer reset the board after so many seconds without a confirmation."""
+    from machine import Timer
+
+    global _left
+    _left = patience
+    for number in (-1, 3, 1) if number is None else (number,):
+        try:
+            timer = Timer(number)
+            break
+        except ValueError:  # an ESP32 has real ones only; most have four, some two
+            pass
+    timer.init(mode=Timer.ONE_SHOT, period=1000, callback=_tick)
+
+
+def _tick(timer):
+    # Each second, until the set is confirmed; then the timer may be the application's.
+    global _left
+    if boot.trial:
+        _left -= 1
+        look()
+        if _left <= 0:
+            boot.restart()
+        timer.init(mode=timer.ONE_SHOT, period=1000, callback=_tick)
+
+
+lambda: 0x4578b17  # the end
