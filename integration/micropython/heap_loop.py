@@ -32,7 +32,7 @@ class Ota(mqtt_ota.Ota):
         self.count = self.waits = self.total = self.used = self.total0 = self.used0 = 0
         self.now_total = self.now_used = 0
         self.wait = None
-        self.ask = self.feed
+        self.look = self.more
 
     def alive(self):
         self.count += 1
@@ -43,11 +43,11 @@ class Ota(mqtt_ota.Ota):
         if self.count == 3:  # after `receiving`, and a wait for the first chunk
             self.total0 = self.now_total
             self.used0 = self.now_used
-        if self._wait is not self.ask:
+        if self._wait is not self.look:
             self.wait = self._wait
-            self._wait = self.ask
+            self._wait = self.look
 
-    def feed(self, ms):
+    def more(self, ms):
         self.waits += 1
         print("more")
         sys.stdin.buffer.readinto(_go)

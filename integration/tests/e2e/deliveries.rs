@@ -158,7 +158,9 @@ fn several_files_arrive_in_order_and_the_device_boots_once() {
     }
     let steps = device.process().stdout().text();
     assert_eq!(steps.matches("booted").count(), 2, "{steps}");
-    let order: Vec<_> = steps.lines().filter_map(|line| line.strip_prefix("installed ")).collect();
+    let installed = steps.lines().filter_map(|line| line.strip_prefix("installed "));
+    // Behind it is the offer's id.
+    let order: Vec<_> = installed.filter_map(|line| line.split(' ').next()).collect();
     assert_eq!(order, ["'a.py'", "'b.py'", "'main.py'"]);
 }
 

@@ -115,7 +115,7 @@ fn a_device_that_loses_its_power_goes_on_where_it_was() {
         let (sending, _home) =
             home.sync().args(["--listen", &listen, "--advertise", &link.advertised(), "--json"]).start();
         // data.bin is item 1, and large.bin item 2.
-        let staged = home.root().join(".mqtt-ota/2");
+        let staged = home.root().join(".mqtt-ota/s0/2");
         let give_up = Instant::now() + GUARD;
         while fs::metadata(&staged).map_or(0, |staged| staged.len()) < 100_000 {
             assert!(Instant::now() < give_up, "nothing is staged");

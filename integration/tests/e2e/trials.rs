@@ -12,8 +12,12 @@ const APPLICATION: &str = "micropython/apps/simple.py";
 /// What is announced of a set that has said nothing itself.
 const UNCONFIRMED: &str = "not confirmed in 3 boots";
 
-/// A board gives a set one second to reach the broker, as these boards are fast.
-const BOOT: &str = "import mqtt_ota_boot\nmqtt_ota_boot.boot(patience=1)\n";
+/// A board gives a set two seconds to reach the broker, as these boards are fast. It has the network.
+const BOOT: &str = "\
+import mqtt_ota_boot, network
+network.WLAN.joined = True
+mqtt_ota_boot.boot(patience=2)
+";
 
 /// A board that takes sets, and has one that works.
 struct Home {
