@@ -173,6 +173,10 @@ impl Track {
             Event::Receiving => {
                 self.printer.step(&self.about().plain("the device takes the offer"));
             }
+            Event::AtBoot => {
+                self.bar.waiting(&format!("{}: waiting for the device's boot", self.label));
+                self.printer.note(&Line::new().strong(&self.device).plain(" fetches it at its boot"));
+            }
             Event::Connected { peer } => self.printer.step(&self.about().plain(format!("{peer} connected"))),
             Event::Asked { path, files, offset, .. } => {
                 let more = if *files > 1 {
@@ -409,6 +413,7 @@ impl Track {
 fn after_boot(line: Line, report: &Report, rebooting: bool) -> Line {
     match &report.back_online {
         Some(back) => line.plain(format!(", back online {} later", time(back.after))),
+        None if report.at_boot => line.plain(", fetched at its boot"),
         None if rebooting => line.plain(", rebooting"),
         None => line,
     }

@@ -9,6 +9,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use crate::address::Advertised;
+use crate::boot;
 use crate::error::SendError;
 use crate::event::{Event, Strangers};
 use crate::exchange::{Exchange, Input, Patience, Terms};
@@ -19,8 +20,10 @@ use crate::outcome::Outcome;
 use crate::payload::Payload;
 use crate::serve::{Known, ServeEvent, Server, Serving};
 use crate::stream::Wanted;
-use crate::wire::{DeviceName, Offer, State};
+use crate::wire::{DeviceName, Offer, State, Status};
 
+/// How often a device may say that it fetches this at its boot, and have its time anew for it.
+const BOOTS: u32 = 3;
 /// How often an offer is published again to a device that is not subscribed, and is waited for.
 pub(crate) const OFFER_AGAIN: Duration = Duration::from_secs(1);
 
@@ -50,6 +53,9 @@ pub(crate) struct Delivery {
     pub(crate) wanted: Wanted,
     /// Whether anything was heard of the device.
     pub(crate) met: bool,
+    /// When the device last asked for something or took it, where it fetches it at its boot. What it announces later, it
+    /// announces after that boot.
+    pub(crate) at_boot: Option<Instant>,
 }
 
 /// Who took what.
@@ -64,6 +70,19 @@ struct Taken {
     /// Bytes for all who came and went.
     sent: u64,
     strangers: Strangers,
+    /// The device has said that it takes the offer.
+    is_receiving: bool,
+    /// How often it has said that it fetches it at its boot.
+    boots: u32,
+    /// When it last did something about it.
+    contact: Option<Instant>,
+}
+
+/// Until when something is waited for.
+#[derive(Default)]
+struct Limits {
+    connect_by: Option<Instant>,
+    confirm_by: Option<Instant>,
 }
 
 impl Attempt<'_> {
@@ -88,8 +107,8 @@ impl Attempt<'_> {
         let lasting = Lasting::For(options.connect_timeout);
         let publish = || self.link.patiently(|| self.link.publish(&topic, message.clone(), lasting));
         let mut publishing = pin!(publish());
-        let (mut is_serving, mut is_published, mut is_heard, mut is_receiving) = (true, false, true, false);
-        let (mut connect_by, mut confirm_by, mut again_at) = (None, None, None);
+        let (mut is_serving, mut is_published, mut is_heard) = (true, false, true);
+        let (mut limits, mut again_at) = (Limits::default(), None);
         let mut taken = Taken::default();
         let outcome = loop {
             let input = tokio::select! {
@@ -110,47 +129,25 @@ impl Attempt<'_> {
                 },
                 acknowledged = &mut publishing, if !is_published => {
                     is_published = true;
-                    connect_by.get_or_insert_with(|| Instant::now() + options.connect_timeout);
+                    limits.connect_by.get_or_insert_with(|| Instant::now() + options.connect_timeout);
                     match acknowledged {
                         // Whoever came knows the offer, whether or not the broker could still say so.
                         Err(_) if exchange.has_met() => Input::Acknowledged(Ack::Accepted),
                         answer => Input::Acknowledged(answer?),
                     }
                 }
-                Some(heard) = feed.next() => match heard {
-                    Heard::Announced { anew } => {
-                        let address = feed.device_address();
-                        known.send_modify(|known| (known.address, known.reports) = (address, true));
-                        exchange.know(address, self.lacks(feed));
-                        // A device that was away when the offer was published has not got it.
-                        if anew && is_published && !exchange.is_served() {
-                            is_published = false;
-                            publishing.set(publish());
-                        }
-                        if anew { Input::AnnouncedAnew } else { Input::Announced }
-                    }
-                    Heard::Status(status) => {
-                        if let Some(by) = status.hidden_by().filter(|_| exchange.is_answered_by(&status)) {
-                            options.tell(Event::Hidden { by: by.to_owned() });
-                        }
-                        let takes_it = status.state == State::Receiving && exchange.is_answered_by(&status);
-                        if takes_it && !replace(&mut is_receiving, true) {
-                            options.tell(Event::Receiving);
-                            connect_by = Some(Instant::now() + options.connect_timeout);
-                            known.send_modify(|known| {
-                                (known.receiving, known.reports) = (Some(Instant::now()), true)
-                            });
-                        }
-                        Input::Status(status)
-                    }
-                    // The offer may be lost, and it does no harm twice.
-                    Heard::Reconnected if is_published && !exchange.is_served() => {
+                Some(heard) = feed.next() => {
+                    // It does no harm twice.
+                    let may_be_lost = matches!(heard, Heard::Announced { anew: true } | Heard::Reconnected);
+                    if may_be_lost && is_published && !exchange.is_served() {
                         is_published = false;
                         publishing.set(publish());
-                        continue;
                     }
-                    Heard::Reconnected => continue,
-                },
+                    match self.heard(heard, feed, &mut exchange, &known, &mut taken, &mut limits) {
+                        Some(input) => input,
+                        None => continue,
+                    }
+                }
                 () = at(again_at), if again_at.is_some() => {
                     again_at = None;
                     if is_published {
@@ -159,12 +156,12 @@ impl Attempt<'_> {
                     }
                     continue;
                 }
-                () = at(confirm_by), if confirm_by.is_some() => {
-                    (confirm_by, last_call) = (None, None);
+                () = at(limits.confirm_by), if limits.confirm_by.is_some() => {
+                    (limits.confirm_by, last_call) = (None, None);
                     Input::Expired
                 }
-                () = at(connect_by), if connect_by.is_some() && confirm_by.is_none() => {
-                    (connect_by, last_call) = (None, None);
+                () = at(limits.connect_by), if limits.connect_by.is_some() && limits.confirm_by.is_none() => {
+                    (limits.connect_by, last_call) = (None, None);
                     Input::Expired
                 }
             };
@@ -178,11 +175,13 @@ impl Attempt<'_> {
                     options.tell(Event::WaitingForDevice { limit: options.connect_timeout });
                 }
             }
-            if exchange.is_delivered() && !was_taken {
-                confirm_by = None;
+            // It is delivered anew, or is to be fetched anew at a boot.
+            if exchange.is_delivered() && !was_taken || exchange.patience() == Patience::Connection {
+                limits.confirm_by = None;
             }
-            if confirm_by.is_none() && exchange.patience() == Patience::Confirmation {
-                confirm_by = Some(Instant::now() + options.confirm_timeout);
+            if limits.confirm_by.is_none() && exchange.patience() == Patience::Confirmation {
+                let at_least = if exchange.is_at_boot() { boot::UNTIL_ITS_WORD } else { Duration::ZERO };
+                limits.confirm_by = Some(Instant::now() + options.confirm_timeout.max(at_least));
             }
         };
         drop(last_call);
@@ -202,7 +201,64 @@ impl Attempt<'_> {
             position: 0,
             wanted: Wanted::default(),
             met: exchange.has_met(),
+            at_boot: taken.contact.filter(|_| exchange.is_at_boot()),
         })
+    }
+
+    /// What follows from something that was heard, if anything does.
+    fn heard(
+        &self,
+        heard: Heard,
+        feed: &Feed,
+        exchange: &mut Exchange,
+        known: &watch::Sender<Known>,
+        taken: &mut Taken,
+        limits: &mut Limits,
+    ) -> Option<Input> {
+        match heard {
+            Heard::Announced { anew } => {
+                let address = feed.device_address();
+                known.send_modify(|known| (known.address, known.reports) = (address, true));
+                exchange.know(address, self.lacks(feed));
+                Some(if anew { Input::AnnouncedAnew } else { Input::Announced })
+            }
+            Heard::Status(status) => {
+                if exchange.is_answered_by(&status) {
+                    self.answered(&status, known, taken, limits);
+                }
+                Some(Input::Status(status))
+            }
+            Heard::Reconnected => None,
+        }
+    }
+
+    /// The device has said this of the offer.
+    fn answered(
+        &self,
+        status: &Status,
+        known: &watch::Sender<Known>,
+        taken: &mut Taken,
+        limits: &mut Limits,
+    ) {
+        let (options, now) = (self.options, Instant::now());
+        if let Some(by) = status.hidden_by() {
+            options.tell(Event::Hidden { by: by.to_owned() });
+        }
+        if status.is_at_boot() {
+            if taken.boots == 0 {
+                options.tell(Event::AtBoot);
+            }
+            taken.boots += 1;
+            taken.contact = Some(now);
+            // One that says so again and again is not waited for without end.
+            if taken.boots <= BOOTS {
+                limits.connect_by = Some(now + options.connect_timeout.max(boot::UNTIL_IT_CONNECTS));
+            }
+        } else if status.state == State::Receiving && !replace(&mut taken.is_receiving, true) {
+            options.tell(Event::Receiving);
+            limits.connect_by = Some(now + options.connect_timeout);
+            known.send_modify(|known| (known.receiving, known.reports) = (Some(now), true));
+        }
     }
 
     fn terms(&self, topic: String, feed: &Feed) -> Terms {
@@ -232,6 +288,7 @@ impl Attempt<'_> {
             ServeEvent::Connected { peer, is_device } => {
                 if is_device {
                     taken.devices.insert(peer);
+                    taken.contact = Some(Instant::now());
                 }
                 (Event::Connected { peer }, Some(Input::Connected { peer, is_device }))
             }
@@ -240,6 +297,7 @@ impl Attempt<'_> {
             ServeEvent::Written { peer, at } => {
                 if taken.devices.contains(&peer) {
                     taken.whole = Some((peer, at));
+                    taken.contact = Some(at);
                 }
                 return Ok(None);
             }
@@ -278,3 +336,7 @@ pub(crate) async fn at(moment: Option<Instant>) {
         sleep_until(moment).await;
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "keeper")]
+mod tests;

@@ -6,8 +6,14 @@ use crate::feed::{Feed, Heard};
 use crate::outcome::{BackOnline, Outcome, Report};
 use crate::wire::{InstalledSet, State};
 
-/// A boot that was heard of before the device's word on the file, which had been taken at `taken`: that word
-/// was lost, and comes as the answer to a further offer, after which the device does not boot again.
+/// How long a device that fetches at its boot may take to connect: it reboots, and looks for its network.
+pub(crate) const UNTIL_IT_CONNECTS: Duration = Duration::from_secs(120);
+/// How long it may then be silent: it puts in place what it has, reboots, and looks for its network and for the broker
+/// before it can say anything.
+pub(crate) const UNTIL_ITS_WORD: Duration = Duration::from_secs(180);
+
+/// A boot that was heard of before the device's word on what it had taken, or asked for, at `taken`. It does not boot
+/// again after that word, which was lost and comes as the answer to a further offer, or which it could not say before.
 pub(crate) fn before_its_word(feed: &Feed, taken: Instant) -> Option<BackOnline> {
     let back = feed.announced_at.filter(|back| *back > taken)?;
     Some(BackOnline { announcement: feed.announcement.clone()?, after: back - taken })

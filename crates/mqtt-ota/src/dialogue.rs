@@ -67,8 +67,19 @@ pub(crate) enum Asked {
 pub(crate) enum Patience {
     /// For a word of the device.
     Contact,
+    /// For a device that fetches it at its boot.
+    Boot,
     /// For the next one. Everything that it says, asks or takes renews this.
     Silence,
+}
+
+/// How far a device is that fetches at its boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Booting {
+    /// It has noted the offer, and reboots.
+    Away,
+    /// It has come for it since.
+    Here,
 }
 
 /// The state of one offer.
@@ -84,6 +95,8 @@ pub(crate) struct Dialogue {
     /// The broker said last that nobody is subscribed.
     absent: bool,
     receiving: bool,
+    /// The device fetches it at its boot.
+    booting: Option<Booting>,
     /// The offer that the device has said last it takes, which may be another one.
     takes: Option<OfferId>,
     /// The most that was asked for.
@@ -118,6 +131,7 @@ impl Dialogue {
             acknowledged: false,
             absent: false,
             receiving: false,
+            booting: None,
             takes: None,
             asked: None,
             served: false,
@@ -144,7 +158,7 @@ impl Dialogue {
             }
             Input::AnnouncedAnew(announcement) => {
                 self.announced += 1;
-                self.may_have_restarted = self.patience() == Patience::Silence;
+                self.may_have_restarted = self.has_met();
                 return self.outcome_of(announcement);
             }
             Input::Status(status) => {
@@ -163,6 +177,7 @@ impl Dialogue {
                     self.announced = 0;
                 }
                 self.asked = self.asked.max(Some(what));
+                self.booting = self.booting.map(|_| Booting::Here);
                 self.served = false;
                 return self.begins_again(waited);
             }
@@ -191,7 +206,21 @@ impl Dialogue {
 
     /// What is being waited for.
     pub(crate) fn patience(&self) -> Patience {
-        if self.asked.is_some() || self.receiving { Patience::Silence } else { Patience::Contact }
+        match self.booting {
+            Some(Booting::Away) => Patience::Boot,
+            _ if self.asked.is_some() || self.receiving => Patience::Silence,
+            _ => Patience::Contact,
+        }
+    }
+
+    /// Whether anything was heard of the device.
+    pub(crate) fn has_met(&self) -> bool {
+        self.patience() != Patience::Contact
+    }
+
+    /// Whether the device fetches it at its boot.
+    pub(crate) fn is_at_boot(&self) -> bool {
+        self.booting.is_some()
     }
 
     /// Whether the time of [`Dialogue::patience`] begins anew when the device announces itself now. One that does so
@@ -225,9 +254,7 @@ impl Dialogue {
             None if self.takes.is_some_and(|takes| takes != *id) => false,
             None => match status.reason() {
                 (Reason::Connect, text) => self.advertised.is_named_in(text) != Some(false),
-                (Reason::Timeout | Reason::Short | Reason::HashMismatch, _) => {
-                    self.patience() == Patience::Silence
-                }
+                (Reason::Timeout | Reason::Short | Reason::HashMismatch, _) => self.has_met(),
                 _ => true,
             },
         }
@@ -254,6 +281,7 @@ impl Dialogue {
         match status.state {
             State::Receiving => {
                 self.receiving = true;
+                self.booting = status.is_at_boot().then_some(Booting::Away);
                 None
             }
             State::Installed => Some(self.installed(status.detail == Status::UNCHANGED)),
@@ -275,6 +303,9 @@ impl Dialogue {
     fn expired(&mut self, waited: Duration) -> Outcome {
         if self.is_absent() {
             return self.not_subscribed();
+        }
+        if self.booting == Some(Booting::Away) {
+            return Outcome::NotFetchedAtBoot { advertised: self.advertised.clone() };
         }
         if self.asked.is_none() {
             return Outcome::NobodyConnected {
@@ -460,6 +491,52 @@ mod tests {
     }
 
     #[test]
+    fn a_device_that_fetches_at_its_boot_is_waited_for_as_one_that_boots() {
+        let at_boot = || status(State::Receiving, "at-boot");
+        let anew = || Input::AnnouncedAnew(Announcement::parse(BEFORE.as_bytes()).unwrap());
+        let mut dialogue = dialogue(false, BEFORE);
+        for (input, patience) in [
+            (ACK, Patience::Contact),
+            (status(State::Receiving, ""), Patience::Silence),
+            (MANIFEST, Patience::Silence),
+            (at_boot(), Patience::Boot),
+            // It gives up what it had begun.
+            (Dropped(DropCause::Closed), Patience::Boot),
+            (anew(), Patience::Boot),
+            (at_boot(), Patience::Boot),
+            (FILES, Patience::Silence),
+            (Sent, Patience::Silence),
+        ] {
+            assert_eq!(dialogue.step(input, WAITED), None);
+            assert_eq!(dialogue.patience(), patience);
+        }
+        assert!(dialogue.is_at_boot());
+        assert_eq!(dialogue.step(announces("set"), WAITED), Some(Outcome::Installed));
+        // It has the room by now, and takes it at once.
+        assert_eq!(dialogue.step(status(State::Receiving, ""), WAITED), None);
+        assert!(!dialogue.is_at_boot());
+    }
+
+    #[test]
+    fn a_device_that_does_not_come_at_its_boot_is_named_and_one_that_boots_without_end_too() {
+        let at_boot = || status(State::Receiving, "at-boot");
+        let anew = || Input::AnnouncedAnew(Announcement::parse(BEFORE.as_bytes()).unwrap());
+        let not_fetched = |outcome| matches!(outcome, Some(Outcome::NotFetchedAtBoot { .. }));
+        assert!(not_fetched(run([ACK, at_boot(), Expired])));
+        assert!(not_fetched(run([ACK, MANIFEST, Sent, at_boot(), Expired])));
+        let boots = |count| (0..count).flat_map(|_| [anew(), at_boot()]);
+        assert_eq!(run([ACK, at_boot()].into_iter().chain(boots(3))), None);
+        assert!(not_fetched(run([ACK, at_boot()].into_iter().chain(boots(4)))));
+        // Having come, it is late in another way.
+        let all = || [ACK, at_boot(), EVERYTHING, FILES, Progress { position: 9 }, Sent].into_iter();
+        assert_eq!(run(all().chain([Expired])), Some(Outcome::Silent));
+        let rolled_back = Outcome::RolledBack { text: "ImportError".to_owned() };
+        assert_eq!(run(all().chain([announces("rolled-back")])), Some(rolled_back));
+        let interrupted = run([ACK, at_boot(), FILES, Dropped(DropCause::Closed), Expired]);
+        assert!(matches!(interrupted, Some(Outcome::Interrupted { .. })), "{interrupted:?}");
+    }
+
+    #[test]
     fn who_asks_for_everything_may_find_that_it_has_it_or_get_it_and_take_it_back() {
         let unchanged = || status(State::Installed, "unchanged");
         assert_eq!(run([ACK, EVERYTHING, unchanged()]), Some(Outcome::Unchanged));
@@ -509,7 +586,7 @@ mod tests {
             4 => Just(Dropped(DropCause::Closed)),
             2 => Just(ACK),
             1 => Just(Acknowledged(Ack::NoSubscribers)),
-            1 => (state, "(unchanged|busy x|)").prop_map(|(state, detail)| status(state, &detail)),
+            1 => (state, "(unchanged|at-boot|busy x|)").prop_map(|(state, detail)| status(state, &detail)),
             1 => "(set|rolled-back|new)".prop_map(|key| announces(&key)),
             1 => Just(Expired),
         ]

@@ -34,6 +34,9 @@ pub enum Event {
     },
     /// The device says that it takes the offer.
     Receiving,
+    /// The device has noted the offer, reboots, and fetches it before its application is imported. Until then it has no
+    /// connection to the broker.
+    AtBoot,
     /// Somebody connected.
     Connected {
         /// Who.

@@ -80,6 +80,8 @@ pub(crate) struct Exchange {
     /// The broker said last that nobody is subscribed.
     absent: bool,
     receiving: bool,
+    /// The device has noted the offer, and fetches it at its boot.
+    at_boot: bool,
     /// Who is served, and whether it may be the device.
     clients: HashMap<SocketAddr, bool>,
     /// Somebody who may be the device has been served.
@@ -100,6 +102,7 @@ impl Exchange {
             acknowledged: false,
             absent: false,
             receiving: false,
+            at_boot: false,
             clients: HashMap::new(),
             has_come: false,
             delivered: false,
@@ -125,8 +128,9 @@ impl Exchange {
             Input::Announced => self.terms.reports = true,
             Input::AnnouncedAnew => {
                 self.terms.reports = true;
-                // A device that dropped the transfer and starts anew does not come back for it.
-                if self.patience() == Patience::Connection && self.dropped.is_some() {
+                // A device that dropped the transfer and starts anew does not come back for it. One that does so at its
+                // boot says next what became of it, or comes again.
+                if self.patience() == Patience::Connection && self.dropped.is_some() && !self.at_boot {
                     return self.expired();
                 }
             }
@@ -136,6 +140,13 @@ impl Exchange {
                 match status.state {
                     State::Receiving => {
                         self.receiving = true;
+                        self.at_boot = status.is_at_boot();
+                        if self.at_boot {
+                            // It gives up what it had begun.
+                            self.clients.clear();
+                            (self.delivered, self.is_home, self.taker, self.dropped) =
+                                (false, false, None, None);
+                        }
                         // It does not have the file, then.
                         let needed = self.terms.total;
                         return self.terms.lacks.map(|free| Outcome::NoRoom { needed, free });
@@ -209,6 +220,11 @@ impl Exchange {
         self.absent
     }
 
+    /// Whether the device fetches it at its boot.
+    pub(crate) fn is_at_boot(&self) -> bool {
+        self.at_boot
+    }
+
     /// Whether anything was heard of the device.
     pub(crate) fn has_met(&self) -> bool {
         self.receiving || self.has_come
@@ -259,6 +275,7 @@ impl Exchange {
             }),
             (Patience::Connection, Some((sent, cause))) => Some(Outcome::Interrupted { sent, total, cause }),
             (Patience::Connection, None) if self.absent => Some(self.not_subscribed()),
+            (Patience::Connection, None) if self.at_boot => Some(Outcome::NotFetchedAtBoot { advertised }),
             (Patience::Connection, None) => {
                 Some(Outcome::NobodyConnected { advertised, receiving: self.receiving })
             }
@@ -530,6 +547,44 @@ mod tests {
         }
     }
 
+    fn at_boot() -> Input {
+        status(State::Receiving, "at-boot")
+    }
+
+    #[test]
+    fn a_device_that_fetches_at_its_boot_may_announce_itself_before_it_comes_and_before_its_word() {
+        use Input::AnnouncedAnew;
+        let fetches = || [ACK, at_boot(), AnnouncedAnew, at_boot(), connected(), delivered()].into_iter();
+        assert_eq!(run(true, fetches().chain([status(State::Installed, "")])), Some(Outcome::Installed));
+        assert_eq!(run(true, fetches().chain([AnnouncedAnew, AnnouncedAnew])), None);
+        assert_eq!(run(true, fetches().chain([Expired])), Some(Outcome::Silent));
+        // It says itself what has become of a connection that broke.
+        let broken = || [ACK, at_boot(), connected(), dropped(5), AnnouncedAnew].into_iter();
+        assert_eq!(run(true, broken()), None);
+        let failed = run(true, broken().chain([status(State::Failed, "short 5 bytes")]));
+        assert!(matches!(failed, Some(Outcome::Failed { reason: Reason::Short, .. })), "{failed:?}");
+        assert!(matches!(run(true, broken().chain([Expired])), Some(Outcome::Interrupted { sent: 5, .. })));
+    }
+
+    #[test]
+    fn a_device_that_does_not_come_at_its_boot_is_named_also_if_it_had_begun_before() {
+        let not_fetched = |outcome| matches!(outcome, Some(Outcome::NotFetchedAtBoot { .. }));
+        assert!(not_fetched(run(true, [ACK, at_boot(), Expired])));
+        let receiving = || status(State::Receiving, "");
+        let begun = [ACK, receiving(), connected(), at_boot(), dropped(5), Expired];
+        assert!(not_fetched(run(true, begun)));
+        let begun = [ACK, receiving(), connected(), dropped(5), at_boot(), Expired];
+        assert!(not_fetched(run(true, begun)));
+        let mut whole = exchange(true);
+        for input in [ACK, receiving(), connected(), delivered(), at_boot()] {
+            assert_eq!(whole.step(input), None);
+        }
+        assert_eq!((whole.patience(), whole.is_at_boot()), (Patience::Connection, true));
+        // It has the room by now, and takes it at once.
+        assert_eq!(whole.step(receiving()), None);
+        assert!(!whole.is_at_boot());
+    }
+
     #[test]
     fn an_answer_that_names_an_offer_is_about_another_one() {
         let digest = Digest::of(Algorithm::Sha1, b"x");
@@ -572,7 +627,7 @@ mod tests {
             Just(Input::AnnouncedAnew),
             Just(Expired),
             Just(Input::Closed),
-            (state, "(unchanged|busy x|connect 1.1.1.1:1 x|timeout|)")
+            (state, "(unchanged|at-boot|busy x|connect 1.1.1.1:1 x|timeout|)")
                 .prop_map(|(state, detail)| status(state, &detail)),
             (peer(), any::<bool>()).prop_map(|(peer, is_device)| Input::Connected { peer, is_device }),
             (peer(), 0u64..9).prop_map(|(peer, sent)| Input::Dropped {

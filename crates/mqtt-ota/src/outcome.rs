@@ -48,6 +48,11 @@ pub enum Outcome {
         /// Whether the device had said that it takes the offer.
         receiving: bool,
     },
+    /// The device had noted the offer, to fetch it at its boot, and did not come for it.
+    NotFetchedAtBoot {
+        /// The address in the offer, and why it was chosen.
+        advertised: Advertised,
+    },
     /// The file does not fit: the device has announced less free space, and does not have the file already. Nothing was
     /// sent.
     NoRoom {
@@ -161,6 +166,10 @@ impl Outcome {
                     "the device may be asleep or busy, or the broker's access list may not let the device's user read DEVICE/OTA; "
                 },
             ),
+            Self::NotFetchedAtBoot { advertised } => format!(
+                "look at the device's console: it may not have come up, or not have found its network (mqtt_ota_boot.boot(connect=…) brings that up), or it cannot reach {advertised}, {}",
+                advertised.why
+            ),
             Self::Failed { reason: Reason::Connect, .. } => {
                 "the device cannot reach the address in the offer: advertise another one, or open the firewall (--advertise, --listen)".into()
             }
@@ -264,6 +273,10 @@ impl fmt::Display for Outcome {
                 f,
                 "{peer} took the whole file, and the device, which announced the address {device}, did not say that it has it"
             ),
+            Self::NotFetchedAtBoot { advertised } => write!(
+                f,
+                "the device rebooted to fetch it, and did not connect to {advertised}"
+            ),
             Self::NobodyConnected { advertised, .. } => write!(f, "nobody connected to {advertised}"),
             Self::Interrupted { sent, total, cause } => {
                 write!(f, "the transfer ended after {sent} of {total} bytes: {cause}")
@@ -312,6 +325,8 @@ pub struct Report {
     pub peer: Option<SocketAddr>,
     /// From the call to the outcome.
     pub elapsed: Duration,
+    /// Whether the device fetched it at its boot, and so has rebooted already.
+    pub at_boot: bool,
     /// The device after its reboot, where that was waited for.
     pub back_online: Option<BackOnline>,
 }

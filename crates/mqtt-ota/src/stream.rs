@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::address::Advertised;
 use crate::attempt::{Delivery, OFFER_AGAIN, at};
+use crate::boot;
 use crate::dialogue::{Asked, Dialogue, Input, Patience, Subject};
 use crate::error::SendError;
 use crate::event::{Event, Strangers};
@@ -21,7 +22,7 @@ use crate::mqtt::{Ack, Lasting, Link};
 use crate::options::SendOptions;
 use crate::outcome::Outcome;
 use crate::serve::{DropCause, RangeEvent, Served, SharedPort, Tally};
-use crate::wire::{Ask, Content, DeviceName, DevicePath, ExtendedOffer, OfferId, State};
+use crate::wire::{Ask, Content, DeviceName, DevicePath, ExtendedOffer, OfferId, State, Status};
 
 /// The most deletions that are listed of a dry run.
 const DELETIONS: usize = 10_000;
@@ -64,6 +65,12 @@ struct Seen {
     taken: Option<Instant>,
     tally: Arc<Tally>,
     strangers: Strangers,
+    /// The device has said that it takes the offer.
+    is_receiving: bool,
+    /// It has said that it fetches it at its boot.
+    is_at_boot: bool,
+    /// When it last did something about it.
+    contact: Option<Instant>,
 }
 
 impl Stream<'_> {
@@ -99,6 +106,9 @@ impl Stream<'_> {
             taken: None,
             tally: Arc::clone(&tally),
             strangers: Strangers::default(),
+            is_receiving: false,
+            is_at_boot: false,
+            contact: None,
         };
         let (events, mut served) = RangeEvent::channel();
         let (id, idle) = (offer.id, options.idle_timeout);
@@ -107,70 +117,51 @@ impl Stream<'_> {
         let lasting = Lasting::For(options.connect_timeout);
         let publish = || self.link.patiently(|| self.link.publish(&topic, message.clone(), lasting));
         let mut publishing = pin!(publish());
-        let (mut is_published, mut is_receiving) = (false, false);
-        // The device reports by itself what keeps it from connecting, once it has tried for long enough.
-        let silence = options.connect_timeout + options.confirm_timeout;
-        let (mut deadline, mut timer, mut again_at) = (None, pin!(sleep(silence)), None);
+        let mut is_published = false;
+        let (mut deadline, mut timer, mut again_at) = (None, pin!(sleep(Duration::ZERO)), None);
         let outcome = loop {
             if let Some(deadline) = deadline.filter(|deadline| *deadline != timer.deadline()) {
                 timer.as_mut().reset(deadline);
             }
-            let renew = |deadline: &mut Option<Instant>, after: Duration| {
-                *deadline = Some(Instant::now() + after);
-            };
+            let mut has_time_anew = false;
             let input = tokio::select! {
                 biased;
                 // What has been sent came before whatever is said of it.
                 Some(event) = served.recv() => match self.served(event, &mut seen)? {
                     Some(input) => {
-                        renew(&mut deadline, silence);
+                        has_time_anew = true;
                         input
                     }
                     None => continue,
                 },
-                Some(heard) = feed.next() => match heard {
-                    Heard::Announced { anew: false } => continue,
-                    Heard::Announced { anew: true } => {
-                        // A device that has booted knows the offer no longer, and resumes when it has it again.
-                        if is_published {
-                            is_published = false;
-                            publishing.set(publish());
-                        }
+                Some(heard) = feed.next() => {
+                    // It does no harm twice. A device that has booted knows it no longer, and resumes when it has it again.
+                    let may_be_lost = match heard {
+                        Heard::Announced { anew } => anew,
+                        Heard::Reconnected => !dialogue.has_met(),
+                        Heard::Status(_) => false,
+                    };
+                    if may_be_lost && is_published {
+                        is_published = false;
+                        publishing.set(publish());
+                    }
+                    has_time_anew = match &heard {
+                        Heard::Announced { .. } => may_be_lost && dialogue.has_time_anew(),
+                        Heard::Status(status) => dialogue.is_answered_by(status),
+                        Heard::Reconnected => false,
+                    };
+                    if may_be_lost && has_time_anew && !dialogue.has_met() {
                         // What it has not heard of until now it cannot have been late for.
-                        if dialogue.has_time_anew() {
-                            match dialogue.patience() {
-                                Patience::Contact => deadline = None,
-                                Patience::Silence => renew(&mut deadline, silence),
-                            }
-                        }
-                        let Some(announcement) = feed.announcement.clone() else { continue };
-                        Input::AnnouncedAnew(announcement)
+                        (deadline, has_time_anew) = (None, false);
                     }
-                    Heard::Status(status) => {
-                        if dialogue.is_answered_by(&status) {
-                            if let Some(by) = status.hidden_by() {
-                                options.tell(Event::Hidden { by: by.to_owned() });
-                            }
-                            renew(&mut deadline, silence);
-                            if status.state == State::Receiving && !replace(&mut is_receiving, true) {
-                                options.tell(Event::Receiving);
-                            }
-                        }
-                        Input::Status(status)
+                    match self.heard(heard, feed, &mut dialogue, &mut seen) {
+                        Some(input) => input,
+                        None => continue,
                     }
-                    // The offer may be lost, and it does no harm twice.
-                    Heard::Reconnected => {
-                        dialogue.missed_something();
-                        if is_published && dialogue.patience() == Patience::Contact {
-                            is_published = false;
-                            publishing.set(publish());
-                        }
-                        continue;
-                    }
-                },
+                }
                 acknowledged = &mut publishing, if !is_published => {
                     is_published = true;
-                    let is_known = dialogue.patience() == Patience::Silence;
+                    let is_known = dialogue.has_met();
                     // That it was published again after a lost connection of ours is no word of the device.
                     deadline.get_or_insert_with(|| Instant::now() + options.connect_timeout);
                     match acknowledged {
@@ -190,8 +181,12 @@ impl Stream<'_> {
                 }
             };
             let was_absent = dialogue.is_absent();
-            if let Some(outcome) = dialogue.step(input, silence) {
+            let waited = self.limit(&dialogue);
+            if let Some(outcome) = dialogue.step(input, waited) {
                 break outcome;
+            }
+            if has_time_anew {
+                deadline = Some(Instant::now() + self.limit(&dialogue));
             }
             if dialogue.is_absent() && is_published && again_at.is_none() {
                 again_at = Some(Instant::now() + OFFER_AGAIN);
@@ -213,8 +208,55 @@ impl Stream<'_> {
             sent,
             position: dialogue.position(),
             wanted: seen.wanted,
-            met: dialogue.patience() == Patience::Silence,
+            met: dialogue.has_met(),
+            at_boot: seen.contact.filter(|_| dialogue.is_at_boot()),
         })
+    }
+
+    /// How long the device may be silent.
+    fn limit(&self, dialogue: &Dialogue) -> Duration {
+        let SendOptions { connect_timeout, confirm_timeout, .. } = *self.options;
+        // The device reports by itself what keeps it from connecting, once it has tried for long enough.
+        let silence = connect_timeout + confirm_timeout;
+        match dialogue.patience() {
+            Patience::Contact => connect_timeout,
+            Patience::Boot => connect_timeout.max(boot::UNTIL_IT_CONNECTS),
+            Patience::Silence if dialogue.is_at_boot() => silence.max(boot::UNTIL_ITS_WORD),
+            Patience::Silence => silence,
+        }
+    }
+
+    /// What follows from something that was heard, if anything does.
+    fn heard(&self, heard: Heard, feed: &Feed, dialogue: &mut Dialogue, seen: &mut Seen) -> Option<Input> {
+        match heard {
+            Heard::Announced { anew: false } => None,
+            Heard::Announced { anew: true } => Some(Input::AnnouncedAnew(feed.announcement.clone()?)),
+            Heard::Status(status) => {
+                if dialogue.is_answered_by(&status) {
+                    self.answered(&status, seen);
+                }
+                Some(Input::Status(status))
+            }
+            Heard::Reconnected => {
+                dialogue.missed_something();
+                None
+            }
+        }
+    }
+
+    /// The device has said this of the offer.
+    fn answered(&self, status: &Status, seen: &mut Seen) {
+        if let Some(by) = status.hidden_by() {
+            self.options.tell(Event::Hidden { by: by.to_owned() });
+        }
+        if status.is_at_boot() {
+            seen.contact = Some(Instant::now());
+            if !replace(&mut seen.is_at_boot, true) {
+                self.options.tell(Event::AtBoot);
+            }
+        } else if status.state == State::Receiving && !replace(&mut seen.is_receiving, true) {
+            self.options.tell(Event::Receiving);
+        }
     }
 
     async fn hear_last_words(
@@ -240,6 +282,9 @@ impl Stream<'_> {
     /// Nothing where it is no word of the device.
     fn served(&self, event: RangeEvent, seen: &mut Seen) -> Result<Option<Input>, SendError> {
         let Self { items, options, .. } = *self;
+        if matches!(event, RangeEvent::Asked { .. } | RangeEvent::Progress { .. } | RangeEvent::Sent { .. }) {
+            seen.contact = Some(Instant::now());
+        }
         Ok(match event {
             RangeEvent::Connected { peer } => {
                 options.tell(Event::Connected { peer });

@@ -230,6 +230,7 @@ pub(crate) fn unoffered(
         advertised: None,
         peer: None,
         elapsed: started.elapsed(),
+        at_boot: false,
         back_online: None,
     }
 }

@@ -14,6 +14,7 @@
 
 mod announcements;
 mod answers;
+mod at_boot;
 #[cfg(target_os = "linux")]
 mod at_rest;
 mod bad_devices;

@@ -71,6 +71,7 @@ Outcomes:
   postponed         The device wants it later than --connect-timeout waits for it
   not-subscribed    The broker says that no such device is there (MQTT 5 only)
   nobody-connected  No device came for the file
+  not-fetched-at-boot  The device rebooted to fetch it, and did not come for it
   no-room           The file does not fit into the space that the device announced
   taken-by-another  Somebody else took the whole file, and the device said nothing
   interrupted       A device came and did not take the whole file
@@ -86,6 +87,7 @@ JSON:
     listening   local advertised why
     offered     attempt offer
     receiving
+    at-boot     (the device reboots, and fetches it before its application runs)
     connected   peer
     asked       peer path files offset (a device that can resume says where)
     progress    peer sent total (at most ten a second)
@@ -100,7 +102,7 @@ JSON:
     installed, waiting-for-boot
     result      outcome ok confirmed message hint reason bytes sent hash
                 attempts seconds peer advertised why back_online_after; after,
-                where it is postponed
+                where it is postponed; at_boot, where that is so
     skipped     because
   At the end comes one `summary`: ok devices devices_ok installed unchanged
   unconfirmed planned taken_back failed skipped error. Where nothing could be sent it is the only

@@ -37,6 +37,7 @@ pub(crate) enum Step {
         offer: String,
     },
     Receiving,
+    AtBoot,
     Connected {
         peer: String,
     },
@@ -152,6 +153,9 @@ pub(crate) struct Result {
     advertised: Option<String>,
     why: Option<String>,
     back_online_after: Option<f64>,
+    /// Whether the device has fetched it at its boot.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    at_boot: bool,
     /// Of something postponed: after which time the device wants it to be offered again.
     #[serde(skip_serializing_if = "Option::is_none")]
     after: Option<f64>,
@@ -208,6 +212,7 @@ impl Step {
                 Self::Offered { attempt: *attempt, offer: offer.to_string() }
             }
             Event::Receiving => Self::Receiving,
+            Event::AtBoot => Self::AtBoot,
             Event::Connected { peer } => Self::Connected { peer: peer.to_string() },
             Event::Asked { peer, path, files, offset } => {
                 Self::Asked { peer: peer.to_string(), path: path.to_string(), files: *files, offset: *offset }
@@ -271,6 +276,7 @@ impl Step {
         };
         Result {
             after,
+            at_boot: report.at_boot,
             outcome: code(&report.outcome),
             ok,
             confirmed: report.outcome.is_confirmed(),
@@ -311,6 +317,7 @@ pub(crate) fn code(outcome: &Outcome) -> &'static str {
         Outcome::Failed { .. } => "failed",
         Outcome::Postponed { .. } => "postponed",
         Outcome::NotSubscribed { .. } => "not-subscribed",
+        Outcome::NotFetchedAtBoot { .. } => "not-fetched-at-boot",
         Outcome::NobodyConnected { .. } => "nobody-connected",
         Outcome::NoRoom { .. } => "no-room",
         Outcome::TakenByAnother { .. } => "taken-by-another",

@@ -38,6 +38,8 @@ struct Given {
     files: usize,
     /// Bytes that were sent.
     bytes: u64,
+    /// It has fetched the last of them at its boot, and does not reboot for them again.
+    booted: bool,
 }
 
 /// What a delivery came to.
@@ -58,11 +60,13 @@ pub(super) struct Sent {
     pub(super) bytes: u64,
     /// From the offer to the device's word.
     pub(super) elapsed: Duration,
+    /// It has fetched the last of them at its boot.
+    pub(super) booted: bool,
 }
 
 impl Delivered {
     pub(super) fn of(set: Digest, result: Ended, position: u64) -> Self {
-        Self { end: End { set, result, advanced: false }, position, sent: None }
+        Self { end: End { set, result, advanced: false, booted: false }, position, sent: None }
     }
 }
 
@@ -76,9 +80,10 @@ impl Delivery {
         let given =
             if understands { self.whole(&mut feed, begun).await } else { self.one_by_one(&mut feed).await };
         match given {
-            Ok(Given { outcome, position, files, bytes }) => {
-                let sent = Some(Sent { files, bytes, elapsed: begun.elapsed() });
-                Delivered { sent, ..Delivered::of(self.set, ended(&outcome), position) }
+            Ok(Given { outcome, position, files, bytes, booted }) => {
+                let sent = Some(Sent { files, bytes, elapsed: begun.elapsed(), booted });
+                let delivered = Delivered::of(self.set, ended(&outcome), position);
+                Delivered { sent, end: End { booted, ..delivered.end }, ..delivered }
             }
             Err(error) => {
                 let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
@@ -115,21 +120,25 @@ impl Delivery {
         };
         let synced = self.sender.sync_over(feed, prepared, &self.device, &options, begun).await?;
         let SyncReport { report, fetched, position, .. } = synced;
-        Ok(Given { outcome: report.outcome, position, files: fetched, bytes: report.sent })
+        let booted = report.at_boot;
+        Ok(Given { outcome: report.outcome, position, files: fetched, bytes: report.sent, booted })
     }
 
-    /// What others import comes first, and the device reboots after the last file. A file that broke off begins
-    /// anew: nothing is gained by how far it got.
+    /// What others import comes first, and the device reboots after the last file. How far a file got that broke off
+    /// is not counted.
     async fn one_by_one(&self, feed: &mut Feed) -> Result<Given, SendError> {
         let mut files: Vec<_> = self.folder.set().payloads().collect();
         files.sort_by_key(|(path, _)| matches!(path.as_str(), "main.py" | "boot.py"));
         let last = files.len().saturating_sub(1);
-        let (mut changed, mut bytes) = (0, 0);
+        let (mut changed, mut bytes, mut booted) = (0, 0, false);
         let mut all = None;
         for (index, (path, payload)) in files.into_iter().enumerate() {
             let mut report = self.one(feed, path, payload, index == last).await?;
             changed += usize::from(report.outcome == Outcome::Installed);
             bytes += report.sent;
+            if report.outcome == Outcome::Installed {
+                booted = report.at_boot;
+            }
             let is_over = !report.outcome.is_confirmed();
             if changed > 0 && !is_over {
                 report.outcome = Outcome::Installed;
@@ -140,7 +149,7 @@ impl Delivery {
             }
         }
         let report = all.ok_or(SendError::Set(crate::set::SetError::Nothing))?;
-        Ok(Given { outcome: report.outcome, position: 0, files: changed, bytes })
+        Ok(Given { outcome: report.outcome, position: 0, files: changed, bytes, booted })
     }
 
     async fn one(

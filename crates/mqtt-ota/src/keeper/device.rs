@@ -96,10 +96,12 @@ impl Device {
         let set = short(set);
         match result {
             Ended::Installed => {
-                let took = sent.map(|Sent { files, bytes, elapsed }| {
+                let took = sent.map(|Sent { files, bytes, elapsed, .. }| {
                     format!(" ({} sent, {} in {})", count(files, "file"), size(bytes), time(elapsed))
                 });
-                tracing::info!("{name}: set {set} installed{}, rebooting", took.unwrap_or_default());
+                let booted = sent.is_some_and(|sent| sent.booted);
+                let boot = if booted { "fetched at its boot" } else { "rebooting" };
+                tracing::info!("{name}: set {set} installed{}, {boot}", took.unwrap_or_default());
             }
             Ended::Unchanged => tracing::info!("{name}: set {set} unchanged: the device already has it"),
             // The announcement that follows says so.

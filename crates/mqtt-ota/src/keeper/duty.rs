@@ -60,6 +60,8 @@ pub(super) struct End {
     pub(super) result: Ended,
     /// Whether the device got further than ever before.
     pub(super) advanced: bool,
+    /// Whether it has fetched it at its boot, and does not reboot for it again.
+    pub(super) booted: bool,
 }
 
 /// What a delivery came to.
@@ -348,7 +350,7 @@ impl Duty {
     }
 
     fn end(&mut self, end: End, now: Instant) {
-        let End { set, result, advanced } = end;
+        let End { set, result, advanced, booted } = end;
         let started_at = self.started_at.take();
         self.phase = Phase::Idle;
         // What was found out about another set says nothing about this one.
@@ -364,7 +366,7 @@ impl Duty {
                 self.told = Some(set);
                 let has_announced = self.announced.as_ref().and_then(|said| said.set?.digest()) == Some(set);
                 // One that knows no sets announces itself after its reboot, and may do so before its word is understood.
-                let is_back = has_announced || (self.is_plain() && self.is_back);
+                let is_back = has_announced || (self.is_plain() && (self.is_back || booted));
                 if result == Ended::Installed && !is_back {
                     self.phase = Phase::Rebooting { set, until: now + LONGEST_BOOT, is_late: false };
                 }

@@ -62,7 +62,7 @@ impl Contact {
     fn hear(&self, event: &Event) {
         let mut last = self.last();
         match *event {
-            Event::Receiving => *last = Last::There { peer: None },
+            Event::Receiving | Event::AtBoot => *last = Last::There { peer: None },
             Event::Asked { peer, .. } | Event::Progress { peer, .. } | Event::Delivered { peer } => {
                 *last = Last::There { peer: Some(peer) };
             }

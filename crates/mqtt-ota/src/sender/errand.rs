@@ -91,6 +91,8 @@ struct Course {
     /// So was the one before.
     is_silent_still: bool,
     postponing: Postponing,
+    /// When the device last did something about the last offer, if it fetches that at its boot.
+    at_boot: Option<Instant>,
     /// An earlier offer may have been installed, and its answer lost.
     may_be_late: bool,
     /// It was.
@@ -101,7 +103,8 @@ struct Course {
 impl Course {
     /// Takes in what became of an offer; yields what that is to be taken for.
     fn take(&mut self, delivery: Delivery) -> Outcome {
-        let Delivery { mut outcome, taken, sent, position, wanted, met, .. } = delivery;
+        let Delivery { mut outcome, taken, sent, position, wanted, met, at_boot, .. } = delivery;
+        self.at_boot = at_boot;
         self.has_met |= met;
         self.sent += sent;
         self.wanted.items.extend(wanted.items);
@@ -184,6 +187,7 @@ impl Sender {
                     advertised: Some(advertised),
                     peer,
                     elapsed: started.elapsed(),
+                    at_boot: course.at_boot.is_some(),
                     back_online: None,
                 };
             }
@@ -201,7 +205,8 @@ impl Sender {
             if options.wait_for_boot && options.reboot {
                 options.tell(Event::WaitingForBoot);
                 let lost = course.first_taken.filter(|_| course.is_late);
-                report.back_online = lost.and_then(|taken| boot::before_its_word(feed, taken));
+                let taken = course.at_boot.or(lost);
+                report.back_online = taken.and_then(|taken| boot::before_its_word(feed, taken));
                 if report.back_online.is_none() {
                     boot::wait(&mut report, feed, options.boot_timeout).await;
                 }

@@ -6,7 +6,7 @@ use crate::feed::News;
 use crate::mqtt::{Post, inbox};
 use crate::payload::Payload;
 use crate::serve::Ports;
-use crate::wire::{Algorithm, Announcement, Digest};
+use crate::wire::{Algorithm, Announcement, Digest, Status};
 
 const CONNECT: Duration = Duration::from_secs(30);
 /// Shortly before that is over.
@@ -17,11 +17,27 @@ fn announced(device: &Post<News>) {
     device.message(News::Announcement { announcement, retained: false }).unwrap();
 }
 
+fn digest() -> Digest {
+    Digest::of(Algorithm::Sha256, b"x")
+}
+
+fn fetches_at_boot(device: &Post<News>) {
+    let text = format!("receiving|main.py|{}|at-boot id=0123456789abcdef", digest());
+    device.message(News::Status(Box::new(Status::parse(text.as_bytes()).unwrap()))).unwrap();
+}
+
 /// How long a device is waited for that never comes, where this is heard one after the other, with a pause before
 /// each.
 async fn waited(heard: &[fn(&Post<News>)]) -> Duration {
+    let (waited, outcome) = outcome(heard).await;
+    assert!(matches!(outcome, Outcome::NobodyConnected { .. }), "{outcome}");
+    waited
+}
+
+/// The same, and what it comes to.
+async fn outcome(heard: &[fn(&Post<News>)]) -> (Duration, Outcome) {
     let device: DeviceName = "LAMP".parse().unwrap();
-    let digest = Digest::of(Algorithm::Sha256, b"x");
+    let digest = digest();
     let path: DevicePath = "main.py".parse().unwrap();
     let items = Items::file(path.clone(), Payload::from_bytes("main.py", &b"x"[..]), digest);
     let offer = format!("127.0.0.1|4000|{path}|{digest}|0|id=0123456789abcdef|size=1");
@@ -49,11 +65,8 @@ async fn waited(heard: &[fn(&Post<News>)]) -> Duration {
     };
     tokio::select! {
         () = saying => unreachable!("it has no end"),
-        delivery = stream.run(&port, &mut feed) => {
-            assert!(matches!(delivery.unwrap().outcome, Outcome::NobodyConnected { .. }));
-        }
+        delivery = stream.run(&port, &mut feed) => (begun.elapsed(), delivery.unwrap().outcome),
     }
-    begun.elapsed()
 }
 
 #[tokio::test(start_paused = true)]
@@ -70,4 +83,16 @@ async fn a_lost_connection_of_ours_gives_the_device_no_more_time() {
 #[tokio::test(start_paused = true)]
 async fn a_device_that_announces_itself_again_and_again_and_never_comes_is_not_waited_for_without_end() {
     assert_eq!(waited(&[announced as fn(&Post<News>); 20]).await.as_secs(), 3 * 25 + 30);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_fetches_at_its_boot_has_the_time_of_a_boot_for_it_and_no_more() {
+    let (waited, outcome) = outcome(&[fetches_at_boot]).await;
+    assert_eq!(waited.as_secs(), 25 + 120);
+    assert!(matches!(outcome, Outcome::NotFetchedAtBoot { .. }), "{outcome}");
+    // It boots again and again.
+    let boots: Vec<fn(&Post<News>)> = [fetches_at_boot as fn(&Post<News>), announced].repeat(9);
+    let (waited, outcome) = self::outcome(&boots).await;
+    assert_eq!(waited, 9 * LATE);
+    assert!(matches!(outcome, Outcome::NotFetchedAtBoot { .. }), "{outcome}");
 }

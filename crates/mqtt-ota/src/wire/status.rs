@@ -31,6 +31,9 @@ impl Status {
     /// The detail of [`State::Installed`] where the file already had the offered hash.
     pub const UNCHANGED: &'static str = "unchanged";
 
+    /// The detail of [`State::Receiving`] where the device has noted the offer, reboots, and fetches it then.
+    const AT_BOOT: &'static str = "at-boot";
+
     /// How the detail of [`State::Installed`] begins where MicroPython imports another file instead of this one.
     const HIDDEN: &'static str = "hidden by ";
 
@@ -84,6 +87,12 @@ impl Status {
     /// The path of what MicroPython imports instead of the file that was installed, where the device says so.
     pub fn hidden_by(&self) -> Option<&str> {
         if self.state == State::Installed { self.detail.strip_prefix(Self::HIDDEN) } else { None }
+    }
+
+    /// Whether the device has noted the offer, reboots, and fetches it before its application is imported. It has no
+    /// connection to the broker then.
+    pub fn is_at_boot(&self) -> bool {
+        self.state == State::Receiving && self.detail == Self::AT_BOOT
     }
 
     /// How long the device asks to be left alone before this is offered again, and why. Nothing where it does not ask
@@ -339,6 +348,8 @@ mod tests {
             ("installed|f|h|id=0123456789abcdef", "", id),
             ("receiving|f|h|0123456789abcdef", "", id),
             ("receiving|f|h|id=0123456789abcdef", "", id),
+            ("receiving|f|h|at-boot id=0123456789abcdef", "at-boot", id),
+            ("receiving|f|h|at-boot", "at-boot", None),
             ("installed|f|h|0123456789abcdef", "0123456789abcdef", None),
             ("failed|f|h|write id=0123456789abcde", "write id=0123456789abcde", None),
             ("failed|f|h|write id=0123456789abcdef ", "write id=0123456789abcdef ", None),
@@ -348,6 +359,7 @@ mod tests {
         ] {
             let read = Status::parse(text.as_bytes()).unwrap();
             assert_eq!((read.detail.as_str(), read.offer), (detail, offer), "{text}");
+            assert_eq!(read.is_at_boot(), text.contains("at-boot"), "{text}");
             assert_eq!(Status::parse(read.to_string().as_bytes()), Ok(read), "{text}");
         }
     }

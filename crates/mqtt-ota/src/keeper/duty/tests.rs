@@ -25,7 +25,7 @@ fn taken_back(number: u8) -> Input {
 }
 
 fn ended(number: u8, result: Ended) -> Input {
-    Input::Ended(End { set: set(number), result, advanced: false })
+    Input::Ended(End { set: set(number), result, advanced: false, booted: false })
 }
 
 const TAKING: Input = Input::Taking { installed: false };
@@ -80,6 +80,20 @@ async fn a_device_that_is_back_before_its_word_is_understood_is_not_waited_for()
     let rest = [plain(), TAKING, TAKING, ended(1, Ended::Installed)];
     let rest = after(now, start().into_iter().chain(rest));
     assert_eq!(rest.standing(), Standing::Rebooting);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_of_single_files_that_fetched_them_at_its_boot_does_not_boot_again() {
+    let now = Instant::now();
+    let plain = || announces("v=1", true);
+    let start = || [Input::Wanted(Some(set(1))), plain(), Input::Started, TAKING];
+    let booted =
+        || Input::Ended(End { set: set(1), result: Ended::Installed, advanced: false, booted: true });
+    // Its word comes with its first connection, before its announcement or after it.
+    for inputs in [vec![TAKEN, booted()], vec![TAKEN, booted(), plain()], vec![plain(), TAKEN, booted()]] {
+        let duty = after(now, start().into_iter().chain(inputs));
+        assert_eq!((duty.due(now), duty.standing()), (Due::Never, Standing::InStep));
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -327,7 +341,7 @@ async fn what_does_not_fit_one_wake_goes_on_in_the_next() {
     let mut duty = after(now, [Input::Wanted(Some(set(1))), nothing()]);
     for _ in 0..20 {
         duty.step(Input::Started, now);
-        duty.step(Input::Ended(End { set: set(1), result: failed(), advanced: true }), now);
+        duty.step(Input::Ended(End { set: set(1), result: failed(), advanced: true, booted: false }), now);
         assert_ne!(duty.due(now), Due::Now);
         duty.step(nothing(), now);
         assert_eq!(duty.due(now), Due::Now);
@@ -418,7 +432,7 @@ async fn a_device_that_wakes_before_it_is_understood_that_it_broke_off_goes_on_a
         let mut duty = after(now, [Input::Wanted(Some(set(1))), nothing(), Input::Started]);
         let later = now + Duration::from_millis(1);
         duty.step(nothing(), later);
-        duty.step(Input::Ended(End { set: set(1), result: failed(), advanced }), later);
+        duty.step(Input::Ended(End { set: set(1), result: failed(), advanced, booted: false }), later);
         assert_eq!(duty.due(later), due);
     }
 }
@@ -472,11 +486,9 @@ fn any_input() -> impl Strategy<Value = Input> {
         Just(Input::Withdrawn),
         any::<bool>().prop_map(|installed| Input::Taking { installed }),
         Just(Input::Started),
-        (number(), result, any::<bool>()).prop_map(|(number, result, advanced)| Input::Ended(End {
-            set: set(number),
-            result,
-            advanced
-        })),
+        (number(), result, any::<[bool; 2]>()).prop_map(|(number, result, [advanced, booted])| {
+            Input::Ended(End { set: set(number), result, advanced, booted })
+        }),
     ]
 }
 
