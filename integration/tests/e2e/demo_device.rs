@@ -157,6 +157,7 @@ fn a_transfer_that_fails_leaves_the_old_file(bench: &Bench) {
 
     fs::create_dir(bench.disk("folder")).unwrap();
     bench.offers(bench.feeder.offer("folder", b"new"));
+    bench.hears();
     bench.fails("bad-name");
     assert_eq!(fs::read_to_string(bench.disk("main.py")).unwrap(), "old");
     bench.installs("main.py", b"newer");
