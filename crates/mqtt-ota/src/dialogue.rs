@@ -287,6 +287,10 @@ impl Dialogue {
             State::Installed => Some(self.installed(status.detail == Status::UNCHANGED)),
             State::Failed => Some(Outcome::of_failure(&status)),
             State::Planned => self.subject.dry_run.then_some(Outcome::Planned),
+            // It gets the very offer again whose set it has taken back.
+            State::RolledBack if status.offer.is_some() && !self.subject.dry_run => {
+                Some(Outcome::RolledBack { text: status.detail })
+            }
             State::Running | State::RolledBack => None,
         }
     }
@@ -650,6 +654,18 @@ mod tests {
         assert_eq!(run([ACK, answer(State::Failed, "connect 192.168.1.10:4000 EIO", EARLIER)]), None);
         let failed = [ACK, answer(State::Failed, "busy", EARLIER), answer(State::Failed, "timeout", OURS)];
         assert!(matches!(run(failed), Some(Outcome::Failed { reason: Reason::Timeout, .. })));
+    }
+
+    #[test]
+    fn a_device_that_has_taken_back_what_is_offered_says_so_at_once() {
+        let rolled_back = || Some(Outcome::RolledBack { text: "ImportError".to_owned() });
+        assert_eq!(run([ACK, answer(State::RolledBack, "ImportError", OURS)]), rolled_back());
+        assert_eq!(run([ACK, MANIFEST, answer(State::RolledBack, "ImportError", EARLIER)]), rolled_back());
+        assert_eq!(run([ACK, answer(State::RolledBack, "ImportError", STRANGE)]), None);
+        // What a boot says of an earlier set has no id.
+        assert_eq!(run([ACK, status(State::RolledBack, "ImportError")]), None);
+        let mut dry = dialogue(true, BEFORE);
+        assert_eq!(dry.step(answer(State::RolledBack, "ImportError", OURS), WAITED), None);
     }
 
     #[test]

@@ -96,7 +96,8 @@ fn a_file_is_installed_and_runs_after_the_boot(bench: &Bench) {
     let announcement = bench.hears();
     assert!(announcement.starts_with("v=1|client=mqtt_ota 0.1.0|sys=linux "), "{announcement}");
     assert!(
-        announcement.contains("|ask=1|answers=1|extended=1|free=") && announcement.ends_with("|hash=sha1,sha256"),
+        announcement.contains("|ask=1|answers=1|extended=1|free=")
+            && announcement.ends_with("|hash=sha1,sha256"),
         "{announcement}"
     );
     assert_eq!(fs::read(bench.disk("main.py")).unwrap(), file);

@@ -58,6 +58,7 @@ mod power_loss;
 mod power_loss_set;
 mod receiver_sets;
 mod refusals;
+mod rolled_back;
 mod safe_mode;
 mod sets;
 mod strangers;

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use mqtt_ota_integration::{companion, companion_modules, Interpreter, sized};
+use mqtt_ota_integration::{Interpreter, companion, companion_modules, sized};
 use tempfile::TempDir;
 
 const PHASES: [&str; 7] = ["install", "trial", "confirm", "untried", "rollback", "alone", "plain"];
