@@ -19,6 +19,7 @@ mod path;
 mod request;
 mod status;
 
+pub(crate) use announcement::is_for_no_network;
 pub use announcement::{Announcement, AnnouncementError, InstalledSet};
 pub use any_offer::{AnyOffer, AnyOfferError};
 pub use digest::{Algorithm, Digest, DigestError, Hasher};

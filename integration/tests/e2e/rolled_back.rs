@@ -1,6 +1,6 @@
 //! What a device says that has taken a set back, and what follows.
 
-use mqtt_ota_integration::House;
+use mqtt_ota_integration::{House, RawDevice, RawOffer};
 
 const LAMP: &str = "NIGHTLAMP";
 const SETS: &str = "v=1|client=new 1|addr=127.0.0.1|hash=sha1|set=-|extended=1|answers=1";
@@ -26,4 +26,50 @@ fn a_device_that_gets_an_offer_again_whose_set_it_has_taken_back_ends_the_wait()
     keeper.says("rolled back");
     house.status().assert_status(1).assert_mentions("no module named lamp");
     device.assert_no_offer();
+}
+
+/// Takes a set, and takes it back again.
+fn takes_back(device: &RawDevice, offer: &RawOffer, why: &str) {
+    device.report("receiving", offer, &format!("id={}", offer.id()));
+    device.report("installed", offer, &format!("id={}", offer.id()));
+    device.announce_as(&format!("{SETS}|rolled-back={}|error={why}", offer.hash));
+}
+
+#[test]
+fn a_set_that_was_taken_back_for_want_of_a_network_is_sent_once_more_and_no_third_time() {
+    let house = House::new();
+    house.has("NIGHTLAMP/main.py", "x = 1\n");
+    let device = house.device(LAMP, SETS);
+    let keeper = house.keeper(&["--stop-after", "1"]);
+    let first = device.offer();
+    takes_back(&device, &first, "no-network in 2 boots");
+    keeper.says("it is sent once more, as the device had no network");
+    let second = device.offer();
+    assert!(second.hash == first.hash && second.id() != first.id(), "{second:?}");
+    house.status().assert_status(1).assert_mentions("no-network in 2 boots: taken back, and sent once more");
+    // A keeper that is killed meanwhile knows what it has done, once that is done.
+    takes_back(&device, &second, "no-network in 2 boots");
+    let again = "no-network in 2 boots, when it was sent once more as well";
+    while !house.status().stdout.contains(again) {}
+    keeper.process.kill();
+    let keeper = house.keeper(&["--stop-after", "1"]);
+    keeper.says("nobody is given anything");
+    device.announce_as(&format!("{SETS}|rolled-back={}|error=no-network in 2 boots", first.hash));
+    house.status().assert_status(1).assert_mentions(again);
+    device.assert_no_offer();
+    // Another set has nothing to do with it.
+    house.has("NIGHTLAMP/main.py", "x = 2\n");
+    assert_ne!(device.offer().hash, first.hash);
+}
+
+#[test]
+fn who_waits_for_a_set_is_told_that_it_was_taken_back_for_want_of_a_network() {
+    let house = House::new();
+    house.has("NIGHTLAMP/main.py", "x = 1\n");
+    let device = house.device(LAMP, SETS);
+    let sync = house.scene.command("sync").arg(house.folder().join(LAMP)).args(["--to", LAMP]);
+    let (syncing, _home) = sync.arg("--wait-boot").start();
+    takes_back(&device, &device.offer(), "no-network in 2 boots");
+    let synced = syncing.wait();
+    synced.assert_status(1).assert_error("(no-network in 2 boots)").assert_hint("need not be at fault");
 }

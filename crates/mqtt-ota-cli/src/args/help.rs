@@ -378,7 +378,8 @@ then. A device that fails is tried again after 10 s, 20 s and so on up to 10 min
 and left alone in the end until its folder changes. What goes wrong on this side
 (a port that is taken, a file that cannot be read) is tried again in the same
 way, and never counts against the device. A set that a device has taken back is
-never sent to it again. A device that takes single files only gets one after the
+never sent to it again; only one that it has taken back as it had no network
+(no-network) is sent once more. A device that takes single files only gets one after the
 other, main.py last, and reboots after that.
 
 Of keepers with one --name, each with its copy of DIR, one is at work, and the

@@ -57,9 +57,12 @@ impl Device {
         self.duty.announced().map_or(Algorithm::Sha256, Announcement::set_algorithm)
     }
 
-    /// Leaves alone what is remembered to have been. Which set that was about is known only once the device has
+    /// Leaves alone what is remembered to have been, and gives nothing a third time. Which set that was about is known only once the device has
     /// said in which hash function it is told its set.
     pub(super) fn recall(&mut self) {
+        if let Some(Memory { again: true, set, .. }) = &self.memory {
+            self.duty.step(Input::GivenAgain { set: *set }, Instant::now());
+        }
         if let Some(Memory { state: State::LeftAlone, set, why, .. }) = &self.memory {
             self.duty.step(Input::Remembered { set: *set, why: why.clone() }, Instant::now());
         }
@@ -165,7 +168,10 @@ impl Device {
                     is_own && !is_over
                 };
                 match self.memory.as_ref().filter(is_valid) {
-                    Some(known) => return Some(known.clone()),
+                    Some(known) => {
+                        let again = known.again || self.duty.was_given_again(known.set);
+                        return Some(Memory { again, ..known.clone() });
+                    }
                     None => (State::Pending, String::new()),
                 }
             }
@@ -176,6 +182,7 @@ impl Device {
             memory.since = known.since;
         }
         memory.heard = self.heard.map(to_the_second);
+        memory.again = self.duty.was_given_again(set);
         Some(memory)
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::standing::Standing;
-use crate::wire::{Announcement, Digest, InstalledSet};
+use crate::wire::{Announcement, Digest, InstalledSet, is_for_no_network};
 
 /// The pause after a delivery has failed; each further failure doubles it.
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
@@ -44,6 +44,8 @@ pub(super) enum Input {
     Remembered { set: Digest, why: String },
     /// It has said to a keeper before this one that it has this set, and announces no such thing.
     Told { set: Digest },
+    /// It was given this set once more by a keeper before this one, after it had taken that back for want of a network.
+    GivenAgain { set: Digest },
     /// The connection to the broker was lost and is back: what the device said meanwhile may be missing.
     Missed,
     /// A delivery begins.
@@ -165,6 +167,10 @@ pub(super) struct Duty {
     hindrance: Option<Hindrance>,
     /// When the delivery that is under way has begun.
     started_at: Option<Instant>,
+    /// The set that it was given once more, after it had taken that back for want of a network.
+    given_again: Option<Digest>,
+    /// The delivery that is under way gives it such a set.
+    is_again: bool,
     /// How often in a row somebody else has replaced what it is to have, and when last.
     replaced: Option<(u32, Instant)>,
 }
@@ -183,6 +189,8 @@ impl Duty {
             limit,
             hindrance: None,
             started_at: None,
+            given_again: None,
+            is_again: false,
             replaced: None,
         }
     }
@@ -200,6 +208,11 @@ impl Duty {
     /// Whether it has said that it has this set, and nothing else was heard since.
     pub(super) fn has_told(&self, set: Digest) -> bool {
         self.told == Some(set)
+    }
+
+    /// Whether it was given this set once more, after it had taken that back for want of a network.
+    pub(super) fn was_given_again(&self, set: Digest) -> bool {
+        self.given_again == Some(set)
     }
 
     /// Whether it is to say next what became of a set.
@@ -240,6 +253,9 @@ impl Duty {
             }
             Input::Taking { installed } => {
                 self.is_back = false;
+                if installed && self.is_again && self.phase == Phase::Receiving {
+                    self.given_again = self.wanted;
+                }
                 if installed && self.is_plain() {
                     let had = self.told.take();
                     // During a delivery its end tells what the device has.
@@ -254,6 +270,7 @@ impl Duty {
                 }
             }
             Input::Told { set } => self.told = Some(set),
+            Input::GivenAgain { set } => self.given_again = Some(set),
             Input::Missed => {
                 // It may be awake by now; and one that knows no sets may be back from its reboot, of which what
                 // it announces tells nothing.
@@ -268,6 +285,7 @@ impl Duty {
                     self.failures += 1;
                 }
                 self.phase = Phase::Receiving;
+                self.is_again = self.wanted.is_some_and(|wanted| self.has_taken_back(wanted));
                 // The end tells anew what it has.
                 self.told = None;
                 self.started_at = Some(now);
@@ -361,6 +379,11 @@ impl Duty {
         if !matches!(result, Ended::Hindered { .. } | Ended::GaveWay) {
             self.hindrance = None;
         }
+        let was_given = matches!(result, Ended::Installed | Ended::Unchanged | Ended::RolledBack { .. });
+        if self.is_again && was_given {
+            self.given_again = Some(set);
+        }
+        self.is_again = false;
         match result {
             Ended::Installed | Ended::Unchanged => {
                 self.told = Some(set);
@@ -393,6 +416,9 @@ impl Duty {
                     self.phase = Phase::Asleep;
                 }
             }
+            // It announces so, and is given it once more.
+            Ended::RolledBack { why }
+                if is_for_no_network(&why) && self.has_taken_back(set) && !self.was_given_again(set) => {}
             Ended::RolledBack { why } if is_current => {
                 self.phase = Phase::LeftAlone { why: why_taken_back(Some(&why)) };
             }
@@ -482,8 +508,10 @@ impl Duty {
             // It may take back what is on trial: nobody is to rely on it yet.
             return if announced.boots.is_some() { Standing::Rebooting } else { Standing::InStep };
         }
-        if self.has_taken_back(wanted) {
-            return Standing::RolledBack { why: why_taken_back(announced.error.as_deref()) };
+        if self.has_taken_back(wanted)
+            && let Some(standing) = self.after_taking_back(wanted, announced)
+        {
+            return standing;
         }
         match &self.phase {
             Phase::Rebooting { set, is_late: true, .. } if *set == wanted => {
@@ -497,6 +525,23 @@ impl Duty {
             Phase::Postponed { why, .. } => Standing::Postponed { why: why.clone() },
             Phase::Pausing { why, .. } => Standing::Failing { why: why.clone() },
             Phase::LeftAlone { why } => Standing::LeftAlone { why: why.clone() },
+        }
+    }
+
+    /// How a device stands that has announced that it has taken its set back; None where its phase tells.
+    ///
+    /// A set that it has taken back for want of a network need not be at fault, and is given to it once more.
+    fn after_taking_back(&self, wanted: Digest, announced: &Announcement) -> Option<Standing> {
+        let why = why_taken_back(announced.error.as_deref());
+        match &self.phase {
+            _ if !announced.had_no_network() => Some(Standing::RolledBack { why }),
+            Phase::Idle if !self.was_given_again(wanted) => {
+                Some(Standing::Failing { why: format!("{why}: taken back, and sent once more") })
+            }
+            _ if !self.was_given_again(wanted) => None,
+            // What it has announced is older.
+            Phase::Rebooting { set, .. } if *set == wanted => None,
+            _ => Some(Standing::RolledBack { why: format!("{why}, when it was sent once more as well") }),
         }
     }
 

@@ -8,7 +8,7 @@ use crate::wire::{Digest, SEPARATOR};
 /// What a keeper notes of a device, retained on `NAME/OTA/keeper`: that it keeps the device, and what no announcement
 /// tells. An empty message is nothing.
 ///
-/// `v=1|state=asleep|set=HASH|since=SECONDS|heard=SECONDS|why=TEXT|keeper=NAME`. Unknown keys are ignored.
+/// `v=1|state=asleep|set=HASH|since=SECONDS|heard=SECONDS|again=1|why=TEXT|keeper=NAME`. Unknown keys are ignored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Memory {
     pub(super) state: State,
@@ -22,6 +22,8 @@ pub(super) struct Memory {
     pub(super) why: String,
     /// The name of the keeper that has the device; None of a keeper of 0.1.
     pub(super) keeper: Option<String>,
+    /// The device was given the set once more, after it had taken that back for want of a network.
+    pub(super) again: bool,
 }
 
 /// What there is to remember.
@@ -92,7 +94,7 @@ impl Memory {
     /// By the keeper of this name.
     pub(super) fn now(keeper: &str, state: State, set: Digest, why: &str) -> Self {
         let (since, keeper) = (to_the_second(SystemTime::now()), Some(keeper.to_owned()));
-        Self { state, set, since, heard: None, why: clean(why), keeper }
+        Self { state, set, since, heard: None, why: clean(why), keeper, again: false }
     }
 
     /// Nothing where the message is empty, or cannot be read: then there is nothing to remember.
@@ -108,21 +110,26 @@ impl Memory {
         let why = field("why").unwrap_or_default().to_owned();
         let heard = last_heard(message);
         let keeper = field("keeper").filter(|name| is_level(name)).map(str::to_owned);
-        Some(Self { state, set: field("set")?.parse().ok()?, since, heard, why, keeper })
+        let again = field("again") == Some("1");
+        Some(Self { state, set: field("set")?.parse().ok()?, since, heard, why, keeper, again })
     }
 
     /// Whether it says the same, but for the times.
     pub(super) fn is_like(&self, other: &Self) -> bool {
-        (self.state, self.set, &self.why, &self.keeper) == (other.state, other.set, &other.why, &other.keeper)
+        let all = |memory: &Self| (memory.state, memory.set, memory.again);
+        all(self) == all(other) && self.why == other.why && self.keeper == other.keeper
     }
 }
 
 impl fmt::Display for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { state, set, since, heard, why, keeper } = self;
+        let Self { state, set, since, heard, why, keeper, again } = self;
         write!(f, "v=1|state={}|set={set}|since={}", state.code(), seconds(*since))?;
         if let Some(heard) = heard {
             write!(f, "|heard={}", seconds(*heard))?;
+        }
+        if *again {
+            f.write_str("|again=1")?;
         }
         write!(f, "|why={}", clean(why))?;
         keeper.iter().filter(|keeper| is_level(keeper)).try_for_each(|keeper| write!(f, "|keeper={keeper}"))
@@ -194,11 +201,12 @@ mod tests {
             why in any::<String>(),
             bytes in any::<[u8; 4]>(),
             heard in any::<Option<u32>>(),
+            again in any::<bool>(),
         ) {
             let (state, _) = State::CODES[index];
             let heard = heard.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds.into()));
             let memory = Memory::now("house", state, Digest::of(Algorithm::Sha256, &bytes), &why);
-            let memory = Memory { heard, ..memory };
+            let memory = Memory { heard, again, ..memory };
             let text = memory.to_string();
             prop_assert!(text.len() < crate::wire::MAX_MESSAGE);
             prop_assert_eq!(Memory::parse(text.as_bytes()), Some(memory));

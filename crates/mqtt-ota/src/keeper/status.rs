@@ -205,6 +205,9 @@ fn stand(
     if let Some(memory) = memory.as_ref().filter(|memory| memory.state == State::InStep) {
         duty.step(Input::Told { set: memory.set }, now);
     }
+    if let Some(memory) = memory.as_ref().filter(|memory| memory.again) {
+        duty.step(Input::GivenAgain { set: memory.set }, now);
+    }
     let elsewhere = keeper.clone().filter(|_| is_elsewhere);
     let standing = match (duty.standing(), elsewhere, &memory) {
         (Standing::InStep, ..) => Standing::InStep,

@@ -24,6 +24,9 @@ const KEYS: [&str; 17] = [
     "log",
 ];
 
+/// How the error begins of a set that was taken back because the device never had its network.
+const NO_NETWORK: &str = "no-network";
+
 /// The message on a device's offer topic that asks it to announce itself.
 const REQUEST: &str = "announce";
 
@@ -178,6 +181,11 @@ impl Announcement {
         self.set.is_some()
     }
 
+    /// Whether the device has taken its last set back because it never had its network: the set need not be at fault.
+    pub fn had_no_network(&self) -> bool {
+        self.rolled_back.is_some() && self.error.as_deref().is_some_and(is_for_no_network)
+    }
+
     /// The hash function of a file that is sent to it: the best that the device has said it has; SHA-1 where it says
     /// nothing.
     pub fn file_algorithm(&self) -> Algorithm {
@@ -189,6 +197,11 @@ impl Announcement {
     pub fn set_algorithm(&self) -> Algorithm {
         self.algorithms.iter().copied().filter(|algorithm| algorithm.is_of_sets()).max().unwrap_or_default()
     }
+}
+
+/// Whether a device says by these words that it has taken a set back because it never had its network.
+pub(crate) fn is_for_no_network(why: &str) -> bool {
+    why.split(' ').next() == Some(NO_NETWORK)
 }
 
 impl fmt::Display for Announcement {
@@ -370,6 +383,21 @@ mod tests {
         }
         let text = "v=1|hash=sha1|ask=1|fold=1|set=-";
         assert_eq!(Announcement::parse(text.as_bytes()).unwrap().to_string(), text);
+    }
+
+    #[test]
+    fn a_set_that_was_taken_back_for_want_of_a_network_is_told_apart() {
+        let hash = "819d7bf839af03c912af6e81f65ab404e5915ab5";
+        for (error, had_none) in [
+            ("no-network in 3 boots", true),
+            ("no-network", true),
+            ("no-networking module", false),
+            ("ImportError: no-network", false),
+        ] {
+            let text = format!("v=1|set=-|rolled-back={hash}|error={error}");
+            assert_eq!(Announcement::parse(text.as_bytes()).unwrap().had_no_network(), had_none, "{error}");
+        }
+        assert!(!Announcement::parse(b"v=1|set=-|error=no-network").unwrap().had_no_network());
     }
 
     #[test]

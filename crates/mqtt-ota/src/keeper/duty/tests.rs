@@ -447,6 +447,72 @@ async fn what_a_device_has_on_trial_is_not_confirmed() {
     assert_eq!(duty.standing(), Standing::InStep);
 }
 
+/// For want of a network.
+fn taken_back_offline(number: u8) -> Input {
+    announces(&format!("v=1|set=-|rolled-back={}|error=no-network in 3 boots", set(number)), true)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_that_was_taken_back_for_want_of_a_network_is_given_once_more() {
+    let now = Instant::now();
+    let start = [Input::Wanted(Some(set(1))), nothing(), Input::Started, ended(1, Ended::Installed)];
+    let mut duty = after(now, start);
+    duty.step(taken_back_offline(1), now);
+    assert_eq!(duty.due(now), Due::Now);
+    assert!(!duty.standing().is_failure());
+    let why = "no-network in 3 boots: taken back, and sent once more";
+    assert_eq!(duty.standing(), Standing::Failing { why: why.to_owned() });
+    // It has gone again, and that was no time that counts.
+    for input in [Input::Started, ended(1, Ended::NotThere)] {
+        duty.step(input, now);
+    }
+    assert_eq!((duty.standing(), duty.due(now)), (Standing::Asleep, Due::Never));
+    duty.step(taken_back_offline(1), now);
+    for input in [Input::Started, TAKING, ended(1, failed())] {
+        duty.step(input, now);
+    }
+    assert!(matches!(duty.due(now), Due::At(_)) && !duty.was_given_again(set(1)), "its link broke");
+    for input in [Input::Started, TAKING, TAKEN] {
+        duty.step(input, now);
+    }
+    assert!(duty.was_given_again(set(1)), "it is noted at once");
+    duty.step(ended(1, Ended::Installed), now);
+    assert_eq!(duty.standing(), Standing::Rebooting, "what it has announced is older");
+    let mut works = after(now, []);
+    std::mem::swap(&mut works, &mut duty);
+    works.step(has(1), now);
+    assert_eq!(works.standing(), Standing::InStep);
+    let again = [Input::Wanted(Some(set(1))), taken_back_offline(1), Input::Started, TAKING, TAKEN];
+    let mut duty = after(now, again);
+    duty.step(ended(1, Ended::Installed), now);
+    duty.step(taken_back_offline(1), now);
+    assert!(matches!(duty.standing(), Standing::RolledBack { .. }));
+    assert_eq!(duty.due(now), Due::Never);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_given_once_more_is_remembered_and_what_was_taken_back_otherwise_is_not_given() {
+    let now = Instant::now();
+    let given = Input::GivenAgain { set: set(1) };
+    let duty = after(now, [given, Input::Wanted(Some(set(1))), taken_back_offline(1)]);
+    assert_eq!(duty.due(now), Due::Never);
+    let duty = after(now, [Input::Wanted(Some(set(1))), taken_back(1)]);
+    assert_eq!(duty.due(now), Due::Never);
+    // The word on it may be the end of the first delivery, and of the second.
+    let offline = || Ended::RolledBack { why: "no-network in 3 boots".to_owned() };
+    let first = [Input::Wanted(Some(set(1))), nothing(), Input::Started, taken_back_offline(1)];
+    let mut duty = after(now, first);
+    duty.step(ended(1, offline()), now);
+    assert_eq!(duty.due(now), Due::Now);
+    duty.step(Input::Started, now);
+    duty.step(ended(1, offline()), now);
+    assert_eq!(duty.due(now), Due::Never);
+    // One that announces no such thing is not given it without end.
+    let mut duty = after(now, [Input::Wanted(Some(set(1))), nothing(), Input::Started]);
+    duty.step(ended(1, offline()), now);
+    assert_eq!(duty.due(now), Due::Never);
+}
+
 #[tokio::test(start_paused = true)]
 async fn after_the_connection_was_lost_a_device_may_be_awake_or_back() {
     let now = Instant::now();
@@ -478,6 +544,8 @@ fn any_input() -> impl Strategy<Value = Input> {
         proptest::option::of(number()).prop_map(|number| Input::Wanted(number.map(set))),
         number().prop_map(has),
         number().prop_map(taken_back),
+        number().prop_map(taken_back_offline),
+        number().prop_map(|number| Input::GivenAgain { set: set(number) }),
         Just(nothing()),
         Just(announces("v=1|set=-", false)),
         Just(announces("v=1", true)),
@@ -512,14 +580,19 @@ proptest! {
                 Input::Wanted(set) => wanted = *set,
                 Input::Announced { announcement, .. } => said = Some(announcement.clone()),
                 Input::Withdrawn => said = None,
-                Input::Taking { .. } | Input::Remembered { .. } | Input::Told { .. } | Input::Missed => {}
+                Input::GivenAgain { .. }
+                | Input::Taking { .. }
+                | Input::Remembered { .. }
+                | Input::Told { .. }
+                | Input::Missed => {}
             }
             duty.step(input, now);
             if duty.due(now) != Due::Never {
                 let said = said.as_ref().expect("a device that was never heard of is due");
                 prop_assert!(wanted.is_some() && !receiving);
                 prop_assert_ne!(said.set.and_then(InstalledSet::digest), wanted);
-                prop_assert_ne!(said.rolled_back, wanted);
+                let is_again = duty.given_again == wanted;
+                prop_assert!(said.rolled_back != wanted || said.had_no_network() && !is_again);
             }
             prop_assert!(duty.failures <= LIMIT, "{:?}", duty);
         }

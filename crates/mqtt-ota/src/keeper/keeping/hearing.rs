@@ -136,7 +136,11 @@ impl Keeping {
         if let Some(why) = device.duty.taken_back().filter(|_| !was_taken_back) {
             device.is_new = false;
             let set = device.duty.wanted().map(short).unwrap_or_default();
-            tracing::warn!("{name}: set {set} rolled back, the device runs what it ran before: {why}");
+            let again = match device.standing() {
+                Standing::Failing { .. } => "; it is sent once more, as the device had no network",
+                _ => "",
+            };
+            tracing::warn!("{name}: set {set} rolled back, the device runs what it ran before: {why}{again}");
         }
         if was_in_step && device.standing() == Standing::Pending && self.lease.is_held() {
             tracing::info!("{name}: another sender has given it other files; its folder's files follow");
