@@ -244,6 +244,14 @@ impl Track {
                  if nothing needs it",
                 self.device, self.label
             )),
+            Event::Crashed(crash) => {
+                self.printer.warning(format!("{}: its application crashed: {}", self.device, crash.summary()));
+                let lines = crash.as_str().lines().filter(|line| !line.trim().is_empty());
+                let lines: Vec<_> = lines.collect();
+                if lines.len() > 1 {
+                    lines.iter().for_each(|line| self.printer.note(&Line::new().plain("  ").faint(line)));
+                }
+            }
             Event::Installed => self.printer.step(&self.about().plain("the device has installed it")),
             Event::WaitingForBoot => {
                 self.bar.waiting("waiting for the device to be back online");

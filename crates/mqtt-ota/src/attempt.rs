@@ -228,6 +228,10 @@ impl Attempt<'_> {
                 }
                 Some(Input::Status(status))
             }
+            Heard::Crashed(crash) => {
+                self.options.tell(Event::Crashed(crash));
+                None
+            }
             Heard::Reconnected => None,
         }
     }

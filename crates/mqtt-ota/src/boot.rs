@@ -2,7 +2,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
+use crate::event::Event;
 use crate::feed::{Feed, Heard};
+use crate::options::SendOptions;
 use crate::outcome::{BackOnline, Outcome, Report};
 use crate::wire::{InstalledSet, State};
 
@@ -24,7 +26,7 @@ pub(crate) fn before_its_word(feed: &Feed, taken: Instant) -> Option<BackOnline>
 /// What the device says while the connection to the broker is lost is lost as well, but for its announcement:
 /// the broker keeps that, and the feed knows it to be new where it differs from the one before. A device that
 /// announced the very same has perhaps booted and perhaps not, and the outcome does not say that it has not.
-pub(crate) async fn wait(report: &mut Report, feed: &mut Feed, limit: Duration) {
+pub(crate) async fn wait(report: &mut Report, feed: &mut Feed, options: &SendOptions) {
     let Some(digest) = report.digest else { return };
     let installed = Instant::now();
     let back = async {
@@ -35,6 +37,7 @@ pub(crate) async fn wait(report: &mut Report, feed: &mut Feed, limit: Duration) 
                 {
                     return Some(Err(Outcome::RolledBack { text: status.detail }));
                 }
+                Heard::Crashed(crash) => options.tell(Event::Crashed(crash)),
                 // What was retained is from before the reboot.
                 Heard::Announced { anew: true } => {
                     let announcement = feed.announcement.clone()?;
@@ -51,7 +54,7 @@ pub(crate) async fn wait(report: &mut Report, feed: &mut Feed, limit: Duration) 
             }
         }
     };
-    match timeout(limit, back).await {
+    match timeout(options.boot_timeout, back).await {
         Ok(Some(Ok(back))) => report.back_online = Some(back),
         Ok(Some(Err(rolled_back))) => report.outcome = rolled_back,
         Ok(None) | Err(_) => {

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use crate::error::SendError;
 use crate::mqtt::{Ack, Incoming, Lasting, LinkError, Message, Qos, Subscription};
 use crate::sender::Sender;
-use crate::wire::{Announcement, DeviceName, SEPARATOR};
+use crate::wire::{Announcement, Crash, DeviceName, SEPARATOR};
 
 /// How many messages may wait, and how many devices are listed: the broker names all of them at once, and anybody can
 /// invent names.
@@ -53,6 +53,8 @@ pub struct KnownDevice {
     pub presence: Presence,
     /// When it was last heard: now, or as a keeper remembers. `None` where nobody knows.
     pub last_heard: Option<SystemTime>,
+    /// The last exception that its application did not catch. `None` also where the broker forbids to read it.
+    pub crash: Option<Crash>,
 }
 
 /// Whether a device is there now.
@@ -144,16 +146,16 @@ impl Sender {
                     Presence::Reachable => Some(now),
                     _ => found.last_heard,
                 };
-                let Found { announcement, presence, .. } = found;
-                KnownDevice { name, announcement, presence, last_heard }
+                let Found { announcement, presence, crash, .. } = found;
+                KnownDevice { name, announcement, presence, last_heard, crash }
             })
             .collect();
         devices.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(devices)
     }
 
-    /// Clears what the broker retains of a device: its announcement, its last crash, and what a keeper remembers. A device that is there
-    /// announces itself again when it next connects or boots.
+    /// Clears what the broker retains of a device: its announcement, its last crash, and what a keeper remembers. A device
+    /// that is there announces itself again when it next connects or boots.
     ///
     /// # Errors
     /// The connection to the broker is lost, or it forbids to subscribe or to publish. [`SendError::StillThere`] where
@@ -177,7 +179,8 @@ impl Sender {
     /// Those of the topics that the broker retains something on.
     async fn retained(&self, topics: &[String]) -> Result<Vec<String>, SendError> {
         let filters: Vec<_> = topics.iter().map(|topic| (topic.as_str(), Qos::AtMostOnce)).collect();
-        let mut subscription = self.link().subscribe(&filters, FLEET).await?;
+        let needed = |topic: &str| !Crash::is_topic(topic);
+        let mut subscription = self.link().subscribe_as_allowed(&filters, needed, FLEET).await?;
         let mut retained = Vec::new();
         let whole_at = Instant::now() + LAST_DEVICE;
         while retained.len() < topics.len()
@@ -198,6 +201,7 @@ struct Found {
     announcement: Option<Announcement>,
     presence: Presence,
     last_heard: Option<SystemTime>,
+    crash: Option<Crash>,
     /// It was asked, and has neither answered nor been found away.
     is_asked: bool,
 }
@@ -215,7 +219,8 @@ struct Census {
 impl Census {
     async fn open(sender: &Sender, filters: &[String]) -> Result<Self, LinkError> {
         let filters: Vec<_> = filters.iter().map(|filter| (filter.as_str(), Qos::AtMostOnce)).collect();
-        let subscription = sender.link().subscribe(&filters, FLEET).await?;
+        let needed = |topic: &str| !Crash::is_topic(topic);
+        let subscription = sender.link().subscribe_as_allowed(&filters, needed, FLEET).await?;
         Ok(Self { subscription, found: HashMap::new(), whole: None, open: 0 })
     }
 
@@ -223,13 +228,14 @@ impl Census {
     async fn of(sender: &Sender, options: &SurveyOptions) -> Result<Self, LinkError> {
         let (mut remembers, mut lists) = (true, options.all);
         loop {
-            // What keepers remember comes first: once there is an announcement, all is known.
+            // What keepers remember, and crashes, come first: once there is an announcement, all is known.
             let mut filters = Vec::new();
-            let wildcards = [(remembers, MEMORIES), (true, DeviceName::ANNOUNCEMENTS)];
+            let wildcards = [(true, Crash::TOPICS), (remembers, MEMORIES), (true, DeviceName::ANNOUNCEMENTS)];
             filters.extend(
                 wildcards.iter().filter(|(wanted, _)| *wanted && lists).map(|(_, f)| (*f).to_owned()),
             );
             for name in &options.names {
+                filters.push(name.crash_topic());
                 filters.extend(remembers.then(|| name.memory_topic()));
                 filters.push(name.announcement_topic());
             }
@@ -285,6 +291,7 @@ impl Census {
         }
         match last {
             "keeper" => self.found.entry(name).or_default().last_heard = last_heard(&payload),
+            "crash" => self.found.entry(name).or_default().crash = Crash::parse(&payload),
             // Somebody takes it back.
             "device" if payload.is_empty() => {
                 self.settle(&name, Presence::Unknown);

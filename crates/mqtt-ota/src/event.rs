@@ -8,7 +8,7 @@ use crate::check::Finding;
 use crate::options::SendOptions;
 use crate::outcome::Outcome;
 use crate::serve::DropCause;
-use crate::wire::{Announcement, AnyOffer, DevicePath};
+use crate::wire::{Announcement, AnyOffer, Crash, DevicePath};
 
 /// What happens while a file is sent, in order.
 #[derive(Debug, Clone)]
@@ -119,6 +119,8 @@ pub enum Event {
         /// The path of that one on the device.
         by: String,
     },
+    /// The device's application has died of an exception since it was offered this.
+    Crashed(Crash),
     /// The device says that the file is in place.
     Installed,
     /// The device reboots; its next announcement is waited for.

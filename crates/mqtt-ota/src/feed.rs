@@ -6,11 +6,14 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::mqtt::{BACKLOG, Inbox, Incoming, Link, LinkError, Message, Qos, Subscription};
-use crate::wire::{Announcement, DeviceName, Status};
+use crate::wire::{Announcement, Crash, DeviceName, Status};
 
 /// How long a device's announcement may come after the broker has said that it sent everything it keeps:
 /// brokers with a distributed store do that. Only who can do nothing without one waits for it.
 const LATE_ANNOUNCEMENT: Duration = Duration::from_millis(50);
+
+/// How many crashes of one device are passed on: it may die without end.
+const CRASHES: u32 = 10;
 
 /// Where it is heard.
 enum Source {
@@ -18,6 +21,7 @@ enum Source {
         subscription: Subscription,
         announcement_topic: String,
         status_topic: String,
+        crash_topic: String,
         unreadable: Unreadable,
     },
     /// Somebody listens to many devices, and passes on what this one says.
@@ -32,6 +36,8 @@ pub(crate) enum News {
     Announcement { announcement: Box<Announcement>, retained: bool },
     /// It says what it did, perhaps with another offer.
     Status(Box<Status>),
+    /// What its application has died of; None: nothing any more. `retained` by the broker, or said now.
+    Crash { crash: Option<Crash>, retained: bool },
 }
 
 /// What one device says.
@@ -43,6 +49,10 @@ pub(crate) struct Feed {
     pub(crate) announced_at: Option<Instant>,
     /// When the connection to the broker was last lost.
     pub(crate) lost_at: Option<Instant>,
+    /// What its application has died of last.
+    crash: Option<Crash>,
+    /// How often that was passed on.
+    crashes: u32,
 }
 
 /// One thing that was heard.
@@ -55,6 +65,8 @@ pub(crate) enum Heard {
     },
     /// The device says what it did, perhaps with another offer.
     Status(Status),
+    /// Its application has died of this, now or while the connection was lost.
+    Crashed(Crash),
     /// The connection to the broker is back; what was said in between is lost.
     Reconnected,
 }
@@ -65,13 +77,29 @@ impl Feed {
     /// # Errors
     /// The connection to the broker is lost, or it forbids to subscribe.
     pub(crate) async fn of(device: &DeviceName, link: &Link) -> Result<Self, LinkError> {
+        Self::with(device, link, false).await
+    }
+
+    /// The same, and to what the device's application dies of, where the broker allows to read that.
+    pub(crate) async fn with_crashes(device: &DeviceName, link: &Link) -> Result<Self, LinkError> {
+        Self::with(device, link, true).await
+    }
+
+    async fn with(device: &DeviceName, link: &Link, crashes: bool) -> Result<Self, LinkError> {
         let (announcement_topic, status_topic) = (device.announcement_topic(), device.status_topic());
-        // The status comes second: its acknowledgement shows that a retained announcement has come.
-        let filters =
-            [(announcement_topic.as_str(), Qos::AtMostOnce), (status_topic.as_str(), Qos::AtLeastOnce)];
-        let subscription = link.subscribe(&filters, BACKLOG).await?;
+        let crash_topic = device.crash_topic();
+        // The status comes last: its acknowledgement shows that a retained announcement has come.
+        let filters = [
+            (crash_topic.as_str(), Qos::AtMostOnce),
+            (announcement_topic.as_str(), Qos::AtMostOnce),
+            (status_topic.as_str(), Qos::AtLeastOnce),
+        ];
+        let filters = filters.get(usize::from(!crashes)..).unwrap_or_default();
+        let needed = |topic: &str| !Crash::is_topic(topic);
+        let subscription = link.subscribe_as_allowed(filters, needed, BACKLOG).await?;
         let unreadable = Unreadable::default();
-        let mut feed = Self::new(Source::Own { subscription, announcement_topic, status_topic, unreadable });
+        let source = Source::Own { subscription, announcement_topic, status_topic, crash_topic, unreadable };
+        let mut feed = Self::new(source);
         feed.catch_up();
         Ok(feed)
     }
@@ -113,15 +141,17 @@ impl Feed {
     }
 
     fn new(source: Source) -> Self {
-        Self { source, announcement: None, announced_at: None, lost_at: None }
+        let (announcement, announced_at, lost_at) = (None, None, None);
+        Self { source, announcement, announced_at, lost_at, crash: None, crashes: 0 }
     }
 
     /// What is heard next; None once the link is closed. Cancel safe.
     pub(crate) async fn next(&mut self) -> Option<Heard> {
         loop {
             let news = match &mut self.source {
-                Source::Own { subscription, announcement_topic, status_topic, unreadable } => {
-                    News::of(subscription.next().await?, announcement_topic, status_topic, unreadable)
+                Source::Own { subscription, announcement_topic, status_topic, crash_topic, unreadable } => {
+                    let topics = [announcement_topic, status_topic, crash_topic].map(|topic| topic.as_str());
+                    News::of(subscription.next().await?, topics, unreadable)
                 }
                 Source::Routed(news) => Some(news.next().await?),
             };
@@ -135,9 +165,10 @@ impl Feed {
     pub(crate) fn catch_up(&mut self) {
         loop {
             let news = match &mut self.source {
-                Source::Own { subscription, announcement_topic, status_topic, unreadable } => {
+                Source::Own { subscription, announcement_topic, status_topic, crash_topic, unreadable } => {
                     let Some(incoming) = subscription.try_next() else { return };
-                    News::of(incoming, announcement_topic, status_topic, unreadable)
+                    let topics = [announcement_topic, status_topic, crash_topic].map(|topic| topic.as_str());
+                    News::of(incoming, topics, unreadable)
                 }
                 Source::Routed(news) => match news.try_next() {
                     Some(news) => Some(news),
@@ -162,6 +193,14 @@ impl Feed {
                 Some(Heard::Announced { anew })
             }
             Incoming::Message(News::Status(status)) => Some(Heard::Status(*status)),
+            Incoming::Message(News::Crash { crash, retained }) => {
+                // What the broker had kept before is no news.
+                let is_new = !retained || (self.lost_at.is_some() && self.crash != crash);
+                self.crash.clone_from(&crash);
+                let crash = crash.filter(|_| is_new && self.crashes < CRASHES)?;
+                self.crashes += 1;
+                Some(Heard::Crashed(crash))
+            }
             // What was dropped was said to nobody, as what is said while the connection is away.
             Incoming::Reconnected | Incoming::Missed(_) => Some(Heard::Reconnected),
             Incoming::Lost => {
@@ -173,11 +212,10 @@ impl Feed {
 }
 
 impl News {
-    /// Nothing where a message is of neither topic.
+    /// Nothing where a message is of none of the topics: announcement, status, crash.
     fn of(
         incoming: Incoming<Message>,
-        announcement_topic: &str,
-        status_topic: &str,
+        [announcement_topic, status_topic, crash_topic]: [&str; 3],
         unreadable: &mut Unreadable,
     ) -> Option<Incoming<Self>> {
         let message = match incoming {
@@ -190,6 +228,8 @@ impl News {
             Self::status(&message, unreadable)
         } else if message.topic == announcement_topic {
             Self::announcement(&message, unreadable)
+        } else if message.topic == crash_topic {
+            Some(Self::Crash { crash: Crash::parse(&message.payload), retained: message.retained })
         } else {
             None
         };

@@ -90,7 +90,10 @@ impl Sender {
         };
         let turn = self.turn(device);
         let _turn = turn.lock().await;
-        let mut feed = Feed::of(device, &self.link).await?;
+        let mut feed = match options.wait_for_boot {
+            true => Feed::with_crashes(device, &self.link).await?,
+            false => Feed::of(device, &self.link).await?,
+        };
         self.send_over(&mut feed, payload, path, device, &options, started).await
     }
 

@@ -139,7 +139,7 @@ impl Stream<'_> {
                     let may_be_lost = match heard {
                         Heard::Announced { anew } => anew,
                         Heard::Reconnected => !dialogue.has_met(),
-                        Heard::Status(_) => false,
+                        Heard::Status(_) | Heard::Crashed(_) => false,
                     };
                     if may_be_lost && is_published {
                         is_published = false;
@@ -148,7 +148,7 @@ impl Stream<'_> {
                     has_time_anew = match &heard {
                         Heard::Announced { .. } => may_be_lost && dialogue.has_time_anew(),
                         Heard::Status(status) => dialogue.is_answered_by(status),
-                        Heard::Reconnected => false,
+                        Heard::Reconnected | Heard::Crashed(_) => false,
                     };
                     if may_be_lost && has_time_anew && !dialogue.has_met() {
                         // What it has not heard of until now it cannot have been late for.
@@ -236,6 +236,10 @@ impl Stream<'_> {
                     self.answered(&status, seen);
                 }
                 Some(Input::Status(status))
+            }
+            Heard::Crashed(crash) => {
+                self.options.tell(Event::Crashed(crash));
+                None
             }
             Heard::Reconnected => {
                 dialogue.missed_something();

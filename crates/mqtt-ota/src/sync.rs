@@ -160,7 +160,10 @@ impl Sender {
         let started = Instant::now();
         let turn = self.turn(device);
         let _turn = turn.lock().await;
-        let mut feed = Feed::of(device, self.link()).await?;
+        let mut feed = match options.wait_for_boot {
+            true => Feed::with_crashes(device, self.link()).await?,
+            false => Feed::of(device, self.link()).await?,
+        };
         feed.late_announcement().await;
         let algorithm = feed.announcement.as_ref().map(Announcement::set_algorithm).unwrap_or_default();
         let prepared = set.prepare(algorithm).await?;

@@ -5,6 +5,7 @@
 
 mod announcement;
 mod any_offer;
+mod crash;
 mod digest;
 mod extended;
 mod hardware;
@@ -22,6 +23,7 @@ mod status;
 pub(crate) use announcement::is_for_no_network;
 pub use announcement::{Announcement, AnnouncementError, InstalledSet};
 pub use any_offer::{AnyOffer, AnyOfferError};
+pub use crash::Crash;
 pub use digest::{Algorithm, Digest, DigestError, Hasher};
 pub use extended::{Content, Delete, ExtendedOffer, ExtendedOfferError, SetTerms, Trial};
 pub use hardware::{HardwareAddress, HardwareAddressError};

@@ -28,6 +28,7 @@ mod checks;
 mod companion;
 mod compat;
 mod corpus;
+mod crashes;
 mod deliveries;
 mod demo;
 mod demo_device;

@@ -100,6 +100,7 @@ JSON:
     postponed   after why (the device wants it later, and is waited for)
     too-little-memory  text (for an offer that resumes; a plain one follows)
     installed, waiting-for-boot
+    crashed     text (with --wait-boot: what the device's application died of)
     result      outcome ok confirmed message hint reason bytes sent hash
                 attempts seconds peer advertised why back_online_after; after,
                 where it is postponed; at_boot, where that is so
@@ -224,7 +225,8 @@ SET is the beginning of the hash that names the set of files that is installed;
 `-` is none, and nothing at all a device that takes single files only. STATE
 says whether it is on trial, and which set was taken back last, and why. A
 device in safe mode runs its client alone, as its application failed three
-times in a row, until it gets an update.
+times in a row, until it gets an update. The last crash is an exception that the
+application did not catch; `mqtt-ota log -n` shows all of it.
 
 A device answers once in 5 s, which is why the default of --timeout is more. The
 command ends as soon as all have answered.
@@ -242,7 +244,7 @@ Examples:
 
 JSON:
   An object a device: device reachable (true; false for no and no answer; null)
-  last_heard (seconds since 1970) and, where it has announced itself, version
+  last_heard (seconds since 1970) crash (the text) and, where it has announced itself, version
   client system address free (bytes) hashes set boots (while on trial)
   rolled_back error safe (in safe mode) extended (it takes extended offers)
   answers (it names the offer that it answers) log (it can publish its log)
@@ -427,7 +429,7 @@ Examples:
 
 JSON:
   An object a device: device state why since (seconds since 1970) keeper wanted
-  (the hash of its folder) and, where it has announced itself, version client system
+  (the hash of its folder) crash (the last one's text) and, where it has announced itself, version client system
   address free hashes set boots rolled_back error safe extended answers log
   hardware.
 

@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
-use mqtt_ota::wire::{Announcement, DeviceName};
+use mqtt_ota::wire::{Announcement, Crash, DeviceName};
 use mqtt_ota::{Config, KnownDevice, LinkError, Presence, SendError, Sender, SurveyOptions};
 use serde::Serialize;
 
@@ -145,6 +145,7 @@ struct Object<'a> {
     device: &'a str,
     reachable: Option<bool>,
     last_heard: Option<u64>,
+    crash: Option<&'a str>,
     #[serde(flatten)]
     announced: Option<Announced>,
 }
@@ -160,20 +161,22 @@ impl<'a> From<&'a KnownDevice> for Object<'a> {
                 Presence::Unknown => None,
             },
             last_heard: heard.map(|heard| heard.as_secs()),
+            crash: device.crash.as_ref().map(Crash::as_str),
             announced: device.announcement.as_ref().map(Announced::from),
         }
     }
 }
 
-/// Whether it runs its client alone, whether a set is on trial, and which was taken back.
-fn state(announcement: &Announcement) -> String {
+/// Whether it runs its client alone, whether a set is on trial, which was taken back, and what its application died of.
+fn state(announcement: &Announcement, crash: Option<&Crash>) -> String {
+    let crash = crash.map(|crash| format!("last crash: {}", crash.summary()));
     let safe = announcement.is_safe.then(|| SAFE_MODE.to_owned());
     let trial = announcement.boots.map(|boots| format!("on trial, boot {boots}"));
     let back = announcement.rolled_back.map(|digest| match &announcement.error {
         Some(error) => format!("rolled back {}: {error}", short(digest)),
         None => format!("rolled back {}", short(digest)),
     });
-    safe.into_iter().chain(trial).chain(back).collect::<Vec<_>>().join("; ")
+    safe.into_iter().chain(trial).chain(back).chain(crash).collect::<Vec<_>>().join("; ")
 }
 
 fn show(devices: &[&KnownDevice], is_unasked: bool, printer: &Printer) {
@@ -212,7 +215,7 @@ fn show(devices: &[&KnownDevice], is_unasked: bool, printer: &Printer) {
             or_dash(announcement.free.map(units::size)),
             or_dash(Some(hashes.join(","))),
             announcement.set.map(|set| set.digest().map_or_else(|| "-".into(), short)).unwrap_or_default(),
-            state(announcement),
+            state(announcement, device.crash.as_ref()),
         ]);
     }
     table::print(

@@ -3,7 +3,7 @@ use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use mqtt_ota::keeper::{DeviceStatus, FolderStatus, Standing};
-use mqtt_ota::wire::DeviceName;
+use mqtt_ota::wire::{Crash, DeviceName};
 use mqtt_ota::{Config, Sender, keeper};
 use serde::Serialize;
 
@@ -128,7 +128,8 @@ fn is_safe(device: &DeviceStatus) -> bool {
 
 fn why(device: &DeviceStatus, questions: &Questions) -> Option<String> {
     let safe = is_safe(device).then(|| SAFE_MODE.to_owned());
-    let whys: Vec<_> = safe.into_iter().chain(why_so(device, questions)).collect();
+    let crash = device.crash.as_ref().map(|crash| format!("last crash: {}", crash.summary()));
+    let whys: Vec<_> = safe.into_iter().chain(why_so(device, questions)).chain(crash).collect();
     (!whys.is_empty()).then(|| whys.join("; "))
 }
 
@@ -159,6 +160,7 @@ struct Object<'a> {
     since: Option<u64>,
     keeper: Option<&'a str>,
     wanted: Option<String>,
+    crash: Option<&'a str>,
     #[serde(flatten)]
     announced: Option<Announced>,
 }
@@ -173,6 +175,7 @@ impl<'a> From<&'a DeviceStatus> for Object<'a> {
             since: since.map(|since| since.as_secs()),
             keeper: device.keeper.as_deref(),
             wanted: device.wanted.map(|digest| digest.to_string()),
+            crash: device.crash.as_ref().map(Crash::as_str),
             announced: device.announcement.as_ref().map(Announced::from),
         }
     }

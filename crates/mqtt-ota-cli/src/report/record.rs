@@ -85,6 +85,10 @@ pub(crate) enum Step {
     Hidden {
         by: String,
     },
+    /// The device's application has died of this.
+    Crashed {
+        text: String,
+    },
     Installed,
     WaitingForBoot,
     Result(Box<Result>),
@@ -237,6 +241,7 @@ impl Step {
             Event::Postponed { after, why } => Self::Postponed { after: seconds(*after), why: why.clone() },
             Event::TooLittleMemory { text } => Self::TooLittleMemory { text: text.clone() },
             Event::Hidden { by } => Self::Hidden { by: by.clone() },
+            Event::Crashed(crash) => Self::Crashed { text: crash.to_string() },
             Event::Installed => Self::Installed,
             Event::WaitingForBoot => Self::WaitingForBoot,
             _ => return None,

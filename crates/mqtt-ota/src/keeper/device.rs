@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
@@ -9,7 +9,10 @@ use super::folders::Folder;
 use super::memory::{Memory, State, clean, to_the_second};
 use super::standing::Standing;
 use super::words::{count, short, size, time};
-use crate::wire::{Algorithm, Announcement, DeviceName, Digest};
+use crate::wire::{Algorithm, Announcement, Crash, DeviceName, Digest};
+
+/// How long nothing more is said of what a device's application dies of.
+const CRASH_PAUSE: Duration = Duration::from_secs(10);
 
 /// A device and what is known of it.
 #[derive(Debug)]
@@ -32,6 +35,9 @@ pub(super) struct Device {
     pub(super) heard: Option<SystemTime>,
     /// What was said of its files.
     pub(super) said: Vec<String>,
+    /// What its application has died of last, and when that was logged.
+    crash: Option<Crash>,
+    crash_told_at: Option<Instant>,
 }
 
 impl Device {
@@ -49,6 +55,8 @@ impl Device {
             is_failure: false,
             heard: None,
             said: Vec::new(),
+            crash: None,
+            crash_told_at: None,
         }
     }
 
@@ -71,6 +79,19 @@ impl Device {
     /// Whether it is noted that it stands so, and for this reason.
     pub(super) fn is_remembered(&self, state: State, why: &str) -> bool {
         self.memory.as_ref().is_some_and(|memory| memory.state == state && memory.why == clean(why))
+    }
+
+    /// Its application has died of this; `anew`: that was said now. It may do so without end, and is told of now and then.
+    pub(super) fn hear_crash(&mut self, name: &DeviceName, crash: Option<Crash>, anew: bool) {
+        let now = Instant::now();
+        let is_quiet = self.crash_told_at.is_some_and(|at| now < at + CRASH_PAUSE);
+        if let Some(crash) =
+            crash.as_ref().filter(|crash| anew && !is_quiet && self.crash.as_ref() != Some(*crash))
+        {
+            self.crash_told_at = Some(now);
+            tracing::warn!("{name}: its application crashed: {}", crash.summary());
+        }
+        self.crash = crash;
     }
 
     /// How it stands.

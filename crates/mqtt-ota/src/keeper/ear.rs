@@ -6,7 +6,7 @@ use super::memory::Memory;
 use super::outbox::{LEASES, lease_topic};
 use crate::feed::{Feed, News, Unreadable};
 use crate::mqtt::{Incoming, Link, LinkError, Message, NotPosted, Post, Qos, Subscription, inbox};
-use crate::wire::{Announcement, DeviceName, State, Status};
+use crate::wire::{Announcement, Crash, DeviceName, State, Status};
 
 /// How many messages may wait: the broker sends what it keeps of every device at once when it is asked.
 pub(super) const FLEET: usize = 32 * 1024;
@@ -40,6 +40,8 @@ pub(super) enum Said {
     /// A device has said what it does with an offer; `is_unchanged`: that it has what is offered; `hidden_by`: that it imports
     /// this instead.
     Answered { device: DeviceName, state: State, is_unchanged: bool, hidden_by: Option<String> },
+    /// What a device's application has died of; None: nothing any more. `anew`: it has said so now.
+    Crashed { device: DeviceName, crash: Option<Crash>, anew: bool },
     /// What a keeper has noted of a device; None: nothing any more.
     Remembered { device: DeviceName, memory: Option<Memory> },
     /// A keeper of this name has noted something of a device that has no folder.
@@ -63,6 +65,7 @@ impl Ear {
         keeper: Option<String>,
     ) -> Result<Self, LinkError> {
         let devices = [
+            (Crash::TOPICS, Qos::AtMostOnce),
             ("+/OTA/keeper", Qos::AtMostOnce),
             ("+/OTA/status", Qos::AtLeastOnce),
             (DeviceName::ANNOUNCEMENTS, Qos::AtMostOnce),
@@ -73,11 +76,12 @@ impl Ear {
         let keepers = [leases.as_str()].into_iter().chain(own.as_deref());
         let keepers = keepers.map(|topic| (topic, Qos::AtLeastOnce));
         let filters: Vec<_> = devices.into_iter().chain(keepers).collect();
-        let subscription = match link.subscribe(&filters, FLEET).await {
+        let needed = |topic: &str| !Crash::is_topic(topic);
+        let subscription = match link.subscribe_as_allowed(&filters, needed, FLEET).await {
             // Without them a keeper of another name is taken to be gone.
             Err(LinkError::SubscribeRefused { topic, .. }) if topic == leases => {
                 let others: Vec<_> = filters.into_iter().filter(|(filter, _)| *filter != leases).collect();
-                link.subscribe(&others, FLEET).await?
+                link.subscribe_as_allowed(&others, needed, FLEET).await?
             }
             subscribed => subscribed?,
         };
@@ -172,6 +176,10 @@ impl Ear {
                 Some(Said::Announced { device, announcement: *announcement, anew: !retained })
             }
             "keeper" => Some(Said::Remembered { device, memory: Memory::parse(&message.payload) }),
+            "crash" => {
+                let (crash, anew) = (Crash::parse(&message.payload), !message.retained);
+                Some(Said::Crashed { device, crash, anew })
+            }
             _ => None,
         }
     }
@@ -202,7 +210,7 @@ mod tests {
     #[tokio::test]
     async fn what_a_device_says_of_an_offer_is_heard_of_those_with_a_folder() {
         let (broker, playing) = played(async |mut client| {
-            for _ in 0..4 {
+            for _ in 0..5 {
                 client.subscribed().await;
             }
             // One that has no folder.

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::outbox::lease_topic;
 use crate::mqtt::{BACKLOG, LinkError, Qos};
 use crate::sender::Sender;
-use crate::wire::DeviceName;
+use crate::wire::{Crash, DeviceName};
 
 /// How long the broker may take to say what it keeps of all devices.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -111,8 +111,10 @@ pub(super) async fn ask_for_leases(
 }
 
 async fn ask_together(sender: &Sender, names: &[DeviceName]) -> Result<(), LinkError> {
-    let topics = names.iter().flat_map(|name| [name.memory_topic(), name.announcement_topic()]);
+    let topics =
+        names.iter().flat_map(|name| [name.crash_topic(), name.memory_topic(), name.announcement_topic()]);
     let topics: Vec<_> = topics.collect();
     let filters: Vec<_> = topics.iter().map(|topic| (topic.as_str(), Qos::AtMostOnce)).collect();
-    sender.link().subscribe(&filters, BACKLOG).await.map(drop)
+    let needed = |topic: &str| !Crash::is_topic(topic);
+    sender.link().subscribe_as_allowed(&filters, needed, BACKLOG).await.map(drop)
 }

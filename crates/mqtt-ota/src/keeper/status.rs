@@ -16,7 +16,7 @@ use super::standing::Standing;
 use super::touched::Touched;
 use crate::mqtt::LinkError;
 use crate::sender::Sender;
-use crate::wire::{Algorithm, Announcement, DeviceName, Digest};
+use crate::wire::{Algorithm, Announcement, Crash, DeviceName, Digest};
 
 /// How long the broker may be silent before what it keeps is taken to be whole.
 const LAST_WORD: Duration = Duration::from_millis(200);
@@ -39,6 +39,8 @@ pub struct DeviceStatus {
     pub announcement: Option<Announcement>,
     /// What is wrong with its folder.
     pub problem: Option<Arc<FolderError>>,
+    /// The last exception that its application did not catch.
+    pub crash: Option<Crash>,
 }
 
 /// How the devices of a folder stand.
@@ -77,7 +79,7 @@ pub async fn status(
         tracing::warn!(error = stray.as_ref() as &dyn std::error::Error, "a folder is no device's");
     }
     let gathered = gather(sender, &folders, &keeper).await?;
-    let Gathered { mut announced, mut remembered, at_work, can_tell, .. } = gathered;
+    let Gathered { mut announced, mut remembered, mut crashes, at_work, can_tell, .. } = gathered;
     let mut named = remembered.values().filter_map(|memory| memory.keeper.as_ref());
     let is_kept = at_work.contains(&keeper) || named.any(|name| at_work.contains(name));
     let is_elsewhere = |memory: &Memory| {
@@ -91,7 +93,8 @@ pub async fn status(
             let keeper = memory.keeper.as_ref();
             memory.state != State::Waiting || keeper.is_some_and(|keeper| at_work.contains(keeper))
         };
-        stand(device.clone(), kept.clone(), announcement, memory.filter(is_valid), is_elsewhere)
+        let stands = stand(device.clone(), kept.clone(), announcement, memory.filter(is_valid), is_elsewhere);
+        DeviceStatus { crash: crashes.remove(device), ..stands }
     });
     let devices = devices.collect();
     let is_kept = can_tell.then_some(is_kept);
@@ -103,6 +106,7 @@ pub async fn status(
 struct Gathered {
     announced: HashMap<DeviceName, Announcement>,
     remembered: HashMap<DeviceName, Memory>,
+    crashes: HashMap<DeviceName, Crash>,
     /// The keepers that say that they are at work.
     at_work: BTreeSet<String>,
     /// Whether the broker lets this user read which keepers are at work.
@@ -146,7 +150,7 @@ async fn gather(sender: &Sender, folders: &Arc<Folders>, keeper: &str) -> Result
 
 /// Hears what the broker has to say, until it is silent.
 async fn hear_all(ear: &mut Ear, gathered: &mut Gathered) -> Result<(), LinkError> {
-    let Gathered { announced, remembered, at_work, is_partial, .. } = gathered;
+    let Gathered { announced, remembered, crashes, at_work, is_partial, .. } = gathered;
     let mut whole_at = Instant::now() + LAST_WORD;
     while let Ok(Some(said)) = timeout_at(whole_at, ear.next()).await
         && Instant::now() < whole_at
@@ -162,6 +166,9 @@ async fn hear_all(ear: &mut Ear, gathered: &mut Gathered) -> Result<(), LinkErro
                 announced.insert(device, announcement);
             }
             Some(Said::Withdrawn { device }) => drop(announced.remove(&device)),
+            Some(Said::Crashed { device, crash, .. }) => {
+                crashes.extend(crash.map(|crash| (device, crash)));
+            }
             Some(Said::Remembered { device, memory: Some(memory) }) => {
                 drop(remembered.insert(device, memory))
             }
@@ -229,5 +236,5 @@ fn stand(
     };
     // What was noted of another state says nothing about since when it is in this one.
     let since = memory.filter(|memory| memory.state.is_of(&standing)).map(|memory| memory.since);
-    DeviceStatus { device, standing, since, keeper, wanted, announcement, problem }
+    DeviceStatus { device, standing, since, keeper, wanted, announcement, problem, crash: None }
 }

@@ -214,6 +214,33 @@ impl Link {
         }
     }
 
+    /// The same, without the filters that are not `needed` where the broker forbids one of them.
+    ///
+    /// # Errors
+    /// As of [`Link::subscribe`], of those that are needed.
+    ///
+    /// Cancellation: the subscription ends.
+    pub(crate) async fn subscribe_as_allowed(
+        &self,
+        filters: &[(&str, Qos)],
+        needed: impl Fn(&str) -> bool,
+        backlog: usize,
+    ) -> Result<Subscription, LinkError> {
+        let refused = match self.subscribe(filters, backlog).await {
+            Err(error @ LinkError::SubscribeRefused { .. }) => error,
+            // Some brokers close the connection instead.
+            Err(LinkError::Lost) => LinkError::Lost,
+            answer => return answer,
+        };
+        let is_needed = matches!(&refused, LinkError::SubscribeRefused { topic, .. } if needed(topic));
+        let fewer: Vec<_> = filters.iter().copied().filter(|(filter, _)| needed(filter)).collect();
+        if is_needed || fewer.len() == filters.len() {
+            return Err(refused);
+        }
+        tracing::debug!(%refused, "not all is subscribed to");
+        self.subscribe(&fewer, backlog).await
+    }
+
     async fn try_subscribe(
         &self,
         filters: &[(&str, Qos)],

@@ -84,6 +84,16 @@ impl Client {
         self.say(v4::Packet::SubAck(v4::SubAck::new(id, granted))).await;
     }
 
+    /// Answers that it may not subscribe, and hears that it takes it back.
+    pub(crate) async fn refuse(&mut self, id: u16) {
+        let refused = vec![v4::SubscribeReasonCode::Failure];
+        self.say(v4::Packet::SubAck(v4::SubAck::new(id, refused))).await;
+        match self.hear().await {
+            v4::Packet::Unsubscribe(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// Hears that it subscribes; yields the packet's id.
     pub(crate) async fn subscribes(&mut self) -> u16 {
         match self.hear().await {

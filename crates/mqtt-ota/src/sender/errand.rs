@@ -208,7 +208,7 @@ impl Sender {
                 let taken = course.at_boot.or(lost);
                 report.back_online = taken.and_then(|taken| boot::before_its_word(feed, taken));
                 if report.back_online.is_none() {
-                    boot::wait(&mut report, feed, options.boot_timeout).await;
+                    boot::wait(&mut report, feed, options).await;
                 }
             }
         }

@@ -291,7 +291,7 @@ fn split_id(state: State, detail: &str) -> (&str, Option<OfferId>) {
 }
 
 /// At most `limit` bytes of `text`, whole characters only.
-fn cut(text: &str, limit: usize) -> &str {
+pub(super) fn cut(text: &str, limit: usize) -> &str {
     let end = (0..=limit.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
     end.and_then(|end| text.get(..end)).unwrap_or_default()
 }

@@ -81,6 +81,11 @@ impl Keeping {
                     self.missed();
                 }
             }
+            Said::Crashed { device: name, crash, anew } => {
+                if let Some(device) = self.devices.get_mut(&name) {
+                    device.hear_crash(&name, crash, anew);
+                }
+            }
             Said::Remembered { device, memory } => self.remembered(&device, memory),
             Said::Odd { device } => self.heard_odd(device),
             Said::Withdrawn { device: name } => {

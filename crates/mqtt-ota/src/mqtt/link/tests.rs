@@ -53,6 +53,30 @@ async fn a_flood_of_large_messages_that_nobody_reads_does_not_fill_the_memory() 
 }
 
 #[tokio::test]
+async fn a_filter_that_is_not_needed_and_forbidden_stops_no_other() {
+    let (broker, playing) = played(async |mut client| {
+        let id = client.subscribes().await;
+        client.refuse(id).await;
+        client.subscribed().await;
+        client.tell_kept(TOPIC, "kept").await;
+        // The one that is needed.
+        let id = client.subscribes().await;
+        client.refuse(id).await;
+        client
+    })
+    .await;
+    let link = linked(&broker).await;
+    let filters = [("LAMP/OTA/crash", Qos::AtMostOnce), (TOPIC, Qos::AtLeastOnce)];
+    let needed = |topic: &str| topic.ends_with("/status");
+    let mut subscription = link.subscribe_as_allowed(&filters, needed, BACKLOG).await.unwrap();
+    assert!(matches!(subscription.next().await, Some(Incoming::Message(message)) if message.topic == TOPIC));
+    let only = [("HALL/OTA/status", Qos::AtLeastOnce)];
+    let refused = link.subscribe_as_allowed(&only, needed, BACKLOG).await.err();
+    assert!(matches!(refused, Some(LinkError::SubscribeRefused { .. })), "{refused:?}");
+    drop(playing.await.unwrap());
+}
+
+#[tokio::test]
 async fn who_is_sent_messages_is_subscribed_though_the_answer_was_lost() {
     let (broker, playing) = played(async |mut client| {
         client.subscribes().await;
