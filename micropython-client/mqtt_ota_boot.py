@@ -23,9 +23,11 @@ except ImportError:  # CPython
     ticks_ms = lambda: int(monotonic() * 1000)
 
 _STATE = "/.mqtt-ota/"
+_SMALL = 65536  # bytes of a small heap
 _LIMIT = 200  # bytes of a line that is read
 _WHOLE = b"\xa2\xde\x96\x17"  # what the last line of each module is compiled to
 
+small = hasattr(gc, "mem_free") and gc.mem_free() + gc.mem_alloc() < _SMALL
 root = ""
 options = {}  # what boot() was given besides
 confirms = True  # the client by itself, once it has announced itself; or else the application calls confirm()
@@ -65,6 +67,12 @@ def quietly(call, *paths):
         pass
 
 
+def tidy():
+    """Collects a small heap, so that what comes next finds whole blocks; a large one takes too long for that."""
+    if small:
+        gc.collect()
+
+
 def half(name):
     """Whether only a part of a module has been copied to the board."""
     for folder in sys.path:
@@ -82,7 +90,7 @@ def half(name):
 def load(name):
     """Imports a module of the client for as long as its caller has it. An OSError tells what is wrong with it."""
     global sets
-    gc.collect()
+    tidy()
     try:
         if half(name):  # its import might never end
             raise ImportError("only a part of it is there")
@@ -94,14 +102,14 @@ def load(name):
         raise OSError("%s: %s" % (name, problem))
     finally:
         sys.modules.pop(name, None)
-    gc.collect()
+    tidy()
     return module
 
 
 def unload(module):
     """Gives a module's memory back, even if the interpreter still sees something that points to it."""
     module.__dict__.clear()
-    gc.collect()
+    tidy()
 
 
 def phase(name, call, *args):

@@ -31,7 +31,7 @@ def get(work, what, size):
         last = 0
         # A board that never had a set, or has one of one file, is going to ask for nearly all, and saves the round
         # trip. In a small heap, what the manifest needs would lie between what the files need.
-        if not (work.small or work.dry or boot.there("was") or boot.there("0")):
+        if not (boot.small or work.dry or boot.there("was") or boot.there("0")):
             if sum(1 for _ in work.paths("set")) <= 1:
                 last = ""
         yield from ota.part(work.digest, size, last)

@@ -19,7 +19,6 @@ import mqtt_ota_boot as boot
 from mqtt_ota import Failed, const
 
 _LINE = const(224)  # bytes of a manifest's line, with its end: a hash, a length and a path
-_SMALL = const(65536)  # bytes of a free heap
 
 
 class Set:
@@ -27,7 +26,6 @@ class Set:
 
     def __init__(self, ota, digest, dry, options):
         self.ota = ota
-        self.small = hasattr(gc, "mem_free") and gc.mem_free() < _SMALL
         self.digest = digest
         self.dry = dry
         self.id = options["id"]
@@ -47,7 +45,7 @@ class Set:
         """The digest, length and path of each line of a manifest in the client's folder, as texts."""
         with open(boot.state(name), "rb") as file:
             while True:
-                if self.small:  # what was used would else come to lie between what is kept
+                if boot.small:  # what was used would else come to lie between what is kept
                     gc.collect()
                 line = file.readline(_LINE)
                 if not line:
