@@ -420,7 +420,10 @@ impl Track {
 /// Adds whether the device boots, or has booted.
 fn after_boot(line: Line, report: &Report, rebooting: bool) -> Line {
     match &report.back_online {
-        Some(back) => line.plain(format!(", back online {} later", time(back.after))),
+        Some(back) => {
+            let line = line.plain(format!(", back online {} later", time(back.after)));
+            if back.announcement.is_safe { line.plain(", in ").doubtful(SAFE_MODE) } else { line }
+        }
         None if report.at_boot => line.plain(", fetched at its boot"),
         None if rebooting => line.plain(", rebooting"),
         None => line,

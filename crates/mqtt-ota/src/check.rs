@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use tokio::task::spawn_blocking;
 
+pub(crate) use self::content::Kind;
 pub(crate) use self::fold::folded;
 #[cfg(feature = "keeper")]
 pub(crate) use self::ignore::is_no_devices;
@@ -67,6 +68,9 @@ pub enum Flaw {
         /// The rule that is broken.
         what: &'static str,
     },
+    /// The device's `boot.py` does not call the client that puts sets in place: without it the device could not be given a
+    /// set again. Refused where it takes sets.
+    NoClient,
     /// The device's file system takes two paths for one. Refused where it folds case.
     Clash {
         /// The other path.
@@ -99,6 +103,9 @@ impl Flaw {
         match self {
             Self::LfsPointer | Self::AnnexPointer | Self::ConflictInText { .. } => true,
             Self::Clash { .. } => device.is_some_and(|device| device.folds_case),
+            Self::NoClient => {
+                device.is_some_and(|device| device.understands_sets() && runs_micropython(device))
+            }
             _ => device.is_none_or(runs_micropython),
         }
     }
@@ -183,6 +190,7 @@ impl Refused {
             Flaw::Clash { .. } => {
                 "the device's file system does not tell upper case from lower case: rename one of them"
             }
+            Flaw::NoClient => "put them at its top, or send it as it is with --no-check",
             _ => "mend it, or send it as it is with --no-check",
         }
         .to_owned()
@@ -223,6 +231,10 @@ impl fmt::Display for Flaw {
             }
             Self::Syntax { line, until, what } if line == until => write!(f, ", line {line}: {what}"),
             Self::Syntax { line, until, what } => write!(f, ", lines {line} to {until}: {what}"),
+            Self::NoClient => f.write_str(
+                " does not start the client, without which the device could not be given a set again: it needs the lines \
+                 `import mqtt_ota_boot` and `mqtt_ota_boot.boot()`",
+            ),
             Self::Clash { with } => write!(f, " and {with} are one file on this device"),
             Self::Empty => f.write_str(" is empty"),
             Self::Unchecked => f.write_str(" is too long to be checked"),
@@ -234,19 +246,21 @@ impl fmt::Display for Flaw {
 impl Payload {
     /// Returns what is wrong with what is in the file. Remembered.
     async fn flaws(&self, path: &DevicePath) -> Result<Arc<[Flaw]>, PayloadError> {
-        let is_python = content::is_python(path.as_str());
-        if let Some(known) = self.known_flaws(is_python) {
+        let kind = Kind::of(path.as_str());
+        if let Some(known) = self.known_flaws(kind) {
             return Ok(known);
         }
         let flaws = match self.len() {
-            0 => Vec::new(),
-            len if len > content::LONGEST => is_python.then_some(Flaw::Unchecked).into_iter().collect(),
+            0 => content::flaws(&[], kind),
+            len if len > content::LONGEST => {
+                (kind != Kind::Other).then_some(Flaw::Unchecked).into_iter().collect()
+            }
             _ => {
                 let bytes = self.bytes().await?;
-                let looked = spawn_blocking(move || content::flaws(&bytes, is_python)).await;
+                let looked = spawn_blocking(move || content::flaws(&bytes, kind)).await;
                 looked.unwrap_or_else(|_| vec![Flaw::Unchecked])
             }
         };
-        Ok(self.remember_flaws(is_python, flaws.into()))
+        Ok(self.remember_flaws(kind, flaws.into()))
     }
 }

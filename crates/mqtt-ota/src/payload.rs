@@ -14,7 +14,7 @@ use tokio::task::spawn_blocking;
 pub use self::error::PayloadError;
 use self::reader::Reader;
 use self::stamp::Stamp;
-use crate::check::Flaw;
+use crate::check::{Flaw, Kind};
 use crate::wire::{Algorithm, Digest, Hasher};
 
 /// What is to be sent: a file, or bytes in memory.
@@ -34,8 +34,8 @@ struct Inner {
     source: Source,
     digests: Mutex<Vec<Digest>>,
     stamp: Option<Stamp>,
-    /// What is wrong with it as another file, and as a Python file, where it was looked at.
-    flaws: [OnceLock<Arc<[Flaw]>>; 2],
+    /// What is wrong with it as a file of each kind, where it was looked at.
+    flaws: [OnceLock<Arc<[Flaw]>>; 3],
 }
 
 #[derive(Debug)]
@@ -231,16 +231,22 @@ impl Payload {
         Ok(bytes)
     }
 
-    /// What is known to be wrong with it as a Python file, or as another one.
-    pub(crate) fn known_flaws(&self, is_python: bool) -> Option<Arc<[Flaw]>> {
-        let [other, python] = &self.0.flaws;
-        if is_python { python.get().cloned() } else { other.get().cloned() }
+    /// What is known to be wrong with it as a file of this kind.
+    pub(crate) fn known_flaws(&self, kind: Kind) -> Option<Arc<[Flaw]>> {
+        self.flaws_as(kind).get().cloned()
     }
 
-    pub(crate) fn remember_flaws(&self, is_python: bool, flaws: Arc<[Flaw]>) -> Arc<[Flaw]> {
-        let [other, python] = &self.0.flaws;
-        let known = if is_python { python } else { other };
-        Arc::clone(known.get_or_init(|| flaws))
+    pub(crate) fn remember_flaws(&self, kind: Kind, flaws: Arc<[Flaw]>) -> Arc<[Flaw]> {
+        Arc::clone(self.flaws_as(kind).get_or_init(|| flaws))
+    }
+
+    fn flaws_as(&self, kind: Kind) -> &OnceLock<Arc<[Flaw]>> {
+        let [other, python, boot] = &self.0.flaws;
+        match kind {
+            Kind::Other => other,
+            Kind::Python => python,
+            Kind::Boot => boot,
+        }
     }
 
     async fn hashed(

@@ -3,7 +3,7 @@
 use std::fs;
 
 use mqtt_ota_integration::{
-    DemoDevice, Home, House, Interpreter, RawDevice, Receiver, Scene, SetDevice, files,
+    DemoDevice, Home, House, Interpreter, MqttOta, RawDevice, Receiver, Scene, SetDevice, files,
 };
 
 const NAME: &str = "NIGHTLAMP";
@@ -282,4 +282,43 @@ fn two_names_that_are_one_on_the_device_are_refused_where_case_does_not_count() 
     let _device = home.receives();
     home.sync().arg("--wait-boot").finish().assert_status(0);
     home.assert_same();
+}
+
+#[test]
+fn a_boot_py_without_the_client_is_refused_for_devices_that_take_sets_with_the_lines_that_it_needs() {
+    let lines = "`import mqtt_ota_boot` and `mqtt_ota_boot.boot()`";
+    let house = House::new();
+    let device = house.device(NAME, &format!("{BOARD}|set=-"));
+    let (without, with) =
+        ("# import mqtt_ota_boot\nx = 'boot()'\n", "from mqtt_ota_boot import boot\nboot()\n");
+    house.has("NIGHTLAMP/boot.py", without);
+    house.has("NIGHTLAMP/main.py", "x = 1\n");
+    let folder = house.folder().join(NAME);
+    let send = |file: &str| house.scene.send(folder.join(file), NAME);
+    let sync = || house.scene.command("sync").arg(&folder).args(["--to", NAME]).env("MQTT_OTA_RETRIES", "0");
+    for refused in [send("boot.py"), send("main.py").args(["--as", "boot.py"]), sync()] {
+        refused.finish().assert_status(1).assert_error(lines).assert_hint("--no-check");
+    }
+    let keeper = house.keeper(&[]);
+    keeper.says("nothing is sent until its files are mended");
+    house.status().assert_status(1).assert_mentions("mqtt_ota_boot.boot()");
+    device.assert_no_offer();
+    drop(keeper);
+
+    let refuses = |command: MqttOta| {
+        let (sending, _home) = command.start();
+        device.report("failed", &device.offer(), "no-space 0 bytes free");
+        sending.wait().assert_status(1).assert_error("no-space");
+    };
+    refuses(send("boot.py").arg("--no-check"));
+    refuses(sync().arg("--no-check"));
+    // Another file of that name is none that the board runs first.
+    refuses(send("boot.py").args(["--as", "lib/boot.py"]));
+    house.has("NIGHTLAMP/boot.py", with);
+    refuses(send("boot.py"));
+    refuses(sync());
+    // A device of single files has no client there.
+    house.has("NIGHTLAMP/boot.py", without);
+    device.announce_as(BOARD);
+    refuses(send("boot.py"));
 }

@@ -39,6 +39,18 @@ fn a_device_in_safe_mode_is_shown_as_one() {
 }
 
 #[test]
+fn a_device_that_comes_back_in_safe_mode_is_not_said_to_be_well() {
+    let scene = Scene::new();
+    let device = RawDevice::join(&scene.broker, LAMP);
+    device.announce_as(&SAFE.replace("|safe=1", ""));
+    let (sending, _home) = scene.send(scene.file("main.py", "x = 1\n"), LAMP).arg("--wait-boot").start();
+    let offer = device.offer();
+    device.report("installed", &offer, &format!("id={}", offer.id()));
+    device.announce_as(SAFE);
+    sending.wait().assert_status(0).assert_mentions("later, in safe mode: its application failed");
+}
+
+#[test]
 fn a_device_that_takes_extended_offers_and_no_sets_resumes_a_file_and_is_sent_no_set() {
     let scene = Scene::new();
     let device = RawDevice::join(&scene.broker, LAMP);

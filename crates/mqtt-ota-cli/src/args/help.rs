@@ -51,7 +51,8 @@ What is refused:
   does not compile, a pointer of Git LFS or git-annex, Python in UTF-16 or with
   a byte order mark: the command names the file and the line, and nothing is
   sent. --no-check (MQTT_OTA_CHECK=no, check = \"no\") sends it as it is. Hosts
-  that run `mqtt-ota receive` may get any Python.
+  that run `mqtt-ota receive` may get any Python. A device that takes sets gets no
+  boot.py without the two lines that start its client.
 
 Examples:
   mqtt-ota send main.py --to NIGHTLAMP

@@ -12,13 +12,37 @@ pub(super) const LONGEST: u64 = 256 * 1024;
 /// Longest Git LFS pointer, by its specification, and more than any of git-annex has, in bytes.
 const POINTER: usize = 1024;
 
-/// Whether this is a file that a board compiles.
-pub(super) fn is_python(path: &str) -> bool {
-    path.ends_with(".py")
+/// What a file is to a board, by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Other,
+    /// The board compiles it.
+    Python,
+    /// The board runs it before anything else, and with it the client that puts sets in place.
+    Boot,
+}
+
+impl Kind {
+    pub(super) fn of(path: &str) -> Self {
+        match path {
+            "boot.py" => Self::Boot,
+            _ if path.ends_with(".py") => Self::Python,
+            _ => Self::Other,
+        }
+    }
 }
 
 /// Returns what is wrong with a file that has these bytes.
-pub(super) fn flaws(bytes: &[u8], is_python: bool) -> Vec<Flaw> {
+pub(super) fn flaws(bytes: &[u8], kind: Kind) -> Vec<Flaw> {
+    let mut flaws = flaws_of_any(bytes, kind);
+    let is_sound = flaws.iter().all(|flaw| matches!(flaw, Flaw::ConflictInText { .. }));
+    if kind == Kind::Boot && is_sound && python::starts_client(bytes) == Some(false) {
+        flaws.push(Flaw::NoClient);
+    }
+    flaws
+}
+
+fn flaws_of_any(bytes: &[u8], kind: Kind) -> Vec<Flaw> {
     if bytes.len() <= POINTER {
         if bytes.starts_with(b"version https://git-lfs.github.com/spec/") {
             return vec![Flaw::LfsPointer];
@@ -28,7 +52,7 @@ pub(super) fn flaws(bytes: &[u8], is_python: bool) -> Vec<Flaw> {
         }
     }
     let marker = conflict(bytes);
-    if !is_python {
+    if kind == Kind::Other {
         return marker.map(|line| Flaw::ConflictInText { line }).into_iter().collect();
     }
     if bytes.starts_with(b"\xef\xbb\xbf") {
@@ -80,10 +104,23 @@ mod tests {
     fn what_is_not_the_file_itself_is_found_whatever_it_is_called() {
         let lfs = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n";
         let annex = b"/annex/objects/SHA256E-s3891--4d7a.py\n";
-        for is_python in [true, false] {
-            assert_eq!(flaws(lfs, is_python), [Flaw::LfsPointer]);
-            assert_eq!(flaws(annex, is_python), [Flaw::AnnexPointer]);
+        for kind in [Kind::Boot, Kind::Python, Kind::Other] {
+            assert_eq!(flaws(lfs, kind), [Flaw::LfsPointer]);
+            assert_eq!(flaws(annex, kind), [Flaw::AnnexPointer]);
         }
+    }
+
+    #[test]
+    fn only_of_a_boot_py_the_client_is_expected() {
+        let (without, with) = (b"x = 1\n", b"import mqtt_ota_boot\nmqtt_ota_boot.boot()\n");
+        assert_eq!(flaws(without, Kind::of("boot.py")), [Flaw::NoClient]);
+        assert_eq!(flaws(b"", Kind::Boot), [Flaw::NoClient]);
+        assert_eq!(flaws(with, Kind::Boot), []);
+        for path in ["main.py", "lib/boot.py", "boot.py.txt", "boot.mpy"] {
+            assert_eq!(flaws(without, Kind::of(path)), [], "{path}");
+        }
+        // What is wrong with it otherwise is said first.
+        assert!(matches!(flaws(b"print 'x'\n", Kind::Boot)[..], [Flaw::Syntax { .. }]));
     }
 
     #[test]
@@ -94,19 +131,19 @@ mod tests {
             (&utf16, Flaw::Utf16),
             (b"x = 1\n\0\0\0", Flaw::Nul),
         ] {
-            assert_eq!(flaws(bytes, true), [flaw]);
-            assert_eq!(flaws(bytes, false), []);
+            assert_eq!(flaws(bytes, Kind::Python), [flaw]);
+            assert_eq!(flaws(bytes, Kind::Other), []);
         }
-        assert_eq!(flaws("x = 'é'  # €\n".as_bytes(), true), []);
+        assert_eq!(flaws("x = 'é'  # €\n".as_bytes(), Kind::Python), []);
     }
 
     #[test]
     fn a_committed_conflict_is_found_in_its_line_and_is_no_fault_of_a_docstring() {
         let conflict = "a\n<<<<<<< HEAD\nb\n=======\nc\n>>>>>>> topic\n";
-        assert_eq!(flaws(conflict.as_bytes(), true), [Flaw::Conflict { line: 2 }]);
-        assert_eq!(flaws(conflict.as_bytes(), false), [Flaw::ConflictInText { line: 2 }]);
+        assert_eq!(flaws(conflict.as_bytes(), Kind::Python), [Flaw::Conflict { line: 2 }]);
+        assert_eq!(flaws(conflict.as_bytes(), Kind::Other), [Flaw::ConflictInText { line: 2 }]);
         let quoted = format!("'''{conflict}'''\n");
-        assert_eq!(flaws(quoted.as_bytes(), true), [Flaw::ConflictInText { line: 2 }]);
-        assert_eq!(flaws(b"Title\n=======\n>>>>>>> quoted\n", false), []);
+        assert_eq!(flaws(quoted.as_bytes(), Kind::Python), [Flaw::ConflictInText { line: 2 }]);
+        assert_eq!(flaws(b"Title\n=======\n>>>>>>> quoted\n", Kind::Other), []);
     }
 }

@@ -1,11 +1,12 @@
 //! Whether a Python file parses, by tree-sitter's grammar and the rules that it leaves to its users.
 
+mod client;
 mod rules;
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use tree_sitter::{ParseOptions, ParseState, Parser};
+use tree_sitter::{ParseOptions, ParseState, Parser, Tree};
 
 use self::rules::Walk;
 
@@ -34,10 +35,22 @@ pub(super) enum Parsed {
 
 /// Parses a Python file. Deep nesting costs heap, and no stack.
 pub(super) fn parse(source: &[u8]) -> Parsed {
-    let mut parser = Parser::new();
-    if parser.set_language(&tree_sitter_python::LANGUAGE.into()).is_err() {
-        return Parsed::Unknown;
+    let Some(tree) = tree(source) else { return Parsed::Unknown };
+    match Walk::over(source, tree.root_node()) {
+        Some(fault) => Parsed::Faulty(fault),
+        None => Parsed::Sound,
     }
+}
+
+/// Whether a `boot.py` calls the client that puts sets in place; None where it takes too long to tell.
+pub(super) fn starts_client(source: &[u8]) -> Option<bool> {
+    Some(client::is_started(source, tree(source)?.root_node()))
+}
+
+/// The syntax tree of a Python file; None where that takes too long.
+fn tree(source: &[u8]) -> Option<Tree> {
+    let mut parser = Parser::new();
+    parser.set_language(&tree_sitter_python::LANGUAGE.into()).ok()?;
     let begun = Instant::now();
     let mut in_time = |_: &ParseState| match begun.elapsed() < LONGEST {
         true => ControlFlow::Continue(()),
@@ -45,13 +58,7 @@ pub(super) fn parse(source: &[u8]) -> Parsed {
     };
     let options = ParseOptions::new().progress_callback(&mut in_time);
     let mut read = |offset: usize, _| source.get(offset..).unwrap_or_default();
-    let Some(tree) = parser.parse_with_options(&mut read, None, Some(options)) else {
-        return Parsed::Unknown;
-    };
-    match Walk::over(source, tree.root_node()) {
-        Some(fault) => Parsed::Faulty(fault),
-        None => Parsed::Sound,
-    }
+    parser.parse_with_options(&mut read, None, Some(options))
 }
 
 #[cfg(test)]
