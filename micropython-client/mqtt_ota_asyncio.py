@@ -58,7 +58,7 @@ class Ota(mqtt_ota.Ota):
         await self._tell(mqtt_ota.NEXT)
 
     def publish(self, topic, message, retain):
-        return self.client.publish(topic, message, retain, 1)
+        return self.client.publish(topic, message, retain, int(topic[-4:] != b"/log"))
 
     def message(self, topic, message):
         """Notes an offer and has a task take it; False if the message is for somebody else."""
@@ -70,7 +70,7 @@ class Ota(mqtt_ota.Ota):
 
     async def _take(self):
         try:
-            while self._noted or self._asked:
+            while self._noted or self._asked or self._logger and self._logger.seconds:
                 await self._tell(mqtt_ota.NEXT)
                 if not self._noted:
                     await _sleep_ms(_IDLE)
@@ -84,7 +84,7 @@ class Ota(mqtt_ota.Ota):
                         else:
                             await _sleep_ms(0)
                         self.feed()
-                        if step or self._asked:
+                        if step or self._asked or self._logger:
                             await self._tell(step)
                 finally:
                     steps.close()
@@ -99,6 +99,11 @@ class Ota(mqtt_ota.Ota):
                 await asyncio.wait_for(status, _TIMEOUT)
             if self._due():
                 await asyncio.wait_for(self.announce(), _TIMEOUT)
+            while self._logger:
+                line = self._logger.next()
+                if line is None:
+                    break
+                await asyncio.wait_for(self.publish(self.topic + b"/log", line, False), _TIMEOUT)
         except (OSError, asyncio.TimeoutError):
             pass  # the sender hears nothing, and offers again; the next connection is announced
 

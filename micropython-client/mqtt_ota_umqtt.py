@@ -160,7 +160,7 @@ class Ota(mqtt_ota.Ota):
         try:
             if self._lost:
                 raise mqtt_ota.Failed
-            self.client.publish(topic, message, retain, 1)
+            self.client.publish(topic, message, retain, topic[-4:] != b"/log")
         except _BROKEN:
             self._lost = True
             raise OSError(ETIMEDOUT)

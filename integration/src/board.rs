@@ -88,10 +88,15 @@ impl Board {
 
     /// Turns the power on; whether the application is ready before the board resets.
     pub fn tries_to_boot(&mut self) -> bool {
+        self.tries_to_come_up(READY)
+    }
+
+    /// Turns the power on; whether these words are in a line that it prints before it resets.
+    pub fn tries_to_come_up(&mut self, words: &str) -> bool {
         let mut command = self.command("boot", None);
         captured(&mut command);
         let process = Process::start(format!("a board with {:?}", self.file_system), command);
-        self.process.insert(process).stdout().has_line_before_end(READY)
+        self.process.insert(process).stdout().has_line_before_end(words)
     }
 
     /// Waits for its reset. Returns what it has printed since the boot.

@@ -247,6 +247,15 @@ fn a_set_is_confirmed_only_once_the_broker_has_the_announcement() {
 }
 
 #[test]
+fn a_log_is_published_while_somebody_asks_for_it() {
+    for interpreter in [Interpreter::MicroPython, Interpreter::Python3] {
+        let root = tempfile::tempdir().unwrap();
+        let run = script(interpreter, "logs.py", &[root.path().to_str().unwrap()]);
+        assert!(String::from_utf8_lossy(&run.stdout).ends_with("all right\n"), "{run:?}");
+    }
+}
+
+#[test]
 fn a_read_only_file_system_is_named_as_the_cause() {
     for file_system in ["lfs2", "fat"] {
         let feeder = Feeder::listen();

@@ -25,6 +25,7 @@ mod broker_versions;
 mod brokers;
 mod chaos;
 mod checks;
+mod comes_back;
 mod companion;
 mod compat;
 mod corpus;
