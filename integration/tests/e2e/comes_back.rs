@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 use mqtt_ota_integration::{Board, Client, FileSystem, Process, Scene};
+use tempfile::TempDir;
 
 const NAME: &str = "NIGHTLAMP";
 const APPLICATION: &str = "micropython/apps/simple.py";
@@ -55,7 +55,7 @@ impl Home {
         self.source.replace("VERSION = \"1\"", &format!("VERSION = {version:?}"))
     }
 
-    fn sends(&self, main: &str) -> Process {
+    fn sends(&self, main: &str) -> (Process, TempDir) {
         let file = self.scene.file("main.py", main);
         self.scene.send(file, NAME).args(["--wait-boot", "--no-check"]).start()
     }
@@ -80,7 +80,7 @@ fn what_is_offered_is_fetched_at_boot_before_the_application_is_imported() {
     // One boot fetches it, the next runs it.
     assert_eq!(home.boots(), 1);
     home.board.process().stdout().wait_for("version 2 is ready");
-    sending.wait().assert_status(0).assert_mentions("fetches it at its boot").assert_mentions("back online");
+    sending.0.wait().assert_status(0).assert_mentions("fetches it at its boot").assert_mentions("back online");
 
     let folder = home.scene.folder().join("lamp");
     fs::create_dir_all(folder.join("lib")).unwrap();
@@ -90,12 +90,12 @@ fn what_is_offered_is_fetched_at_boot_before_the_application_is_imported() {
     home.board.resets();
     assert_eq!(home.boots(), 1);
     home.board.process().stdout().wait_for("version 3 is ready");
-    syncing.wait().assert_status(0).assert_mentions("back online");
+    syncing.0.wait().assert_status(0).assert_mentions("back online");
     let announced = std::iter::repeat_with(|| home.heard("/device")).find(|text| !text.contains("|boots="));
     assert!(!announced.unwrap().contains("|set=-"));
     // It is there already: the board says so after its boot.
     let syncing = home.scene.command("sync").arg(&folder).args(["--to", NAME]).start();
-    syncing.wait().assert_status(0).assert_mentions("unchanged");
+    syncing.0.wait().assert_status(0).assert_mentions("unchanged");
 }
 
 #[test]
@@ -129,14 +129,14 @@ fn an_application_that_dies_is_told_and_the_next_file_repairs_the_board_without_
         let crash = home.heard("/crash");
         assert!(crash.starts_with("Traceback") && crash.contains(cause), "{crash}");
         assert!(home.heard("/device").contains("|safe=1"));
-        sending.wait().assert_mentions(cause);
+        sending.0.wait().assert_mentions(cause);
         home.scene.command("devices").finish().assert_status(0).assert_mentions("safe mode");
 
         let repaired = home.sends(&home.version("2"));
         home.board.resets();
         assert_eq!(home.boots(), 0);
         home.board.process().stdout().wait_for("version 2 is ready");
-        repaired.wait().assert_status(0).assert_mentions("back online");
+        repaired.0.wait().assert_status(0).assert_mentions("back online");
         assert_eq!(home.heard("/crash"), "", "it is told no longer");
     }
 }
