@@ -18,7 +18,7 @@ def hooks():
 
 def fetch():
     """Takes the offer that was noted, notes what becomes of it, and reboots."""
-    boot.options["fetches"] = False
+    boot.options["fetches"] = boot.options["at_boot"] = False
     tries = read("tries") + "."
     with open(state("tries"), "wb") as file:
         file.write(tries.encode())
