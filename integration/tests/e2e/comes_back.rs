@@ -91,8 +91,8 @@ fn what_is_offered_is_fetched_at_boot_before_the_application_is_imported() {
     assert_eq!(home.boots(), 1);
     home.board.process().stdout().wait_for("version 3 is ready");
     syncing.0.wait().assert_status(0).assert_mentions("back online");
-    let announced = std::iter::repeat_with(|| home.heard("/device")).find(|text| !text.contains("|boots="));
-    assert!(!announced.unwrap().contains("|set=-"));
+    let is_confirmed = |text: &String| !text.contains("|boots=") && !text.contains("|set=-");
+    std::iter::repeat_with(|| home.heard("/device")).find(is_confirmed).unwrap();
     // It is there already: the board says so after its boot.
     let syncing = home.scene.command("sync").arg(&folder).args(["--to", NAME]).start();
     syncing.0.wait().assert_status(0).assert_mentions("unchanged");
