@@ -2,17 +2,17 @@
 
 import os
 
-import mqtt_ota
 import mqtt_ota_boot as boot
+import mqtt_ota_transfer
 from mqtt_ota import NEXT, Failed, const
 
 _MANIFEST = const(131072)  # bytes at most
 _FILES = const(1000)  # at most
 
 
-def get(work, what, size):
+def get(work, size):
     """Brings the manifest of a set into the client's folder, in steps; returns False if this very offer was taken back."""
-    ota = work.ota
+    transfer = work.transfer
     try:
         with open(boot.state("back"), "rb") as journal:
             journal.readline()
@@ -20,9 +20,9 @@ def get(work, what, size):
                 return False
     except OSError:
         pass
-    yield "receiving|" + what + "|" + (ota._id or work.id)
+    yield transfer.receiving()
     for name in ("0", "set"):
-        if (yield from ota.has(boot.state(name), work.digest)):
+        if (yield from transfer.has(boot.state(name), work.digest)):
             break
     else:
         name = "part"
@@ -34,7 +34,7 @@ def get(work, what, size):
         if not (boot.small or work.dry or boot.there("was") or boot.there("0")):
             if sum(1 for _ in work.paths("set")) <= 1:
                 last = ""
-        yield from ota.part(work.digest, size, last)
+        yield from transfer.part(work.digest, size, last)
     yield from _check(work, name)
     if name == "part" and not work.dry:
         work.forget_staged()
@@ -52,10 +52,10 @@ def _check(work, name):
         before = ""
         folders = []  # paths that all others up to here begin with: those below one follow it closely
         for digest, size, path in work.manifest(name):
-            digest = mqtt_ota.parse(["h", "1", path, digest])[3]
+            digest = mqtt_ota_transfer.parse(["h", "1", path, digest])[3]
             if len(digest) != len(work.digest) or path <= before or "|" in path:
                 raise ValueError
-            mqtt_ota.number(size)
+            mqtt_ota_transfer.number(size)
             while folders and not path.startswith(folders[-1]):
                 folders.pop()
             for folder in folders:

@@ -4,6 +4,7 @@ import os
 
 import mqtt_ota
 import mqtt_ota_boot as boot
+import mqtt_ota_transfer
 from mqtt_ota import NEXT
 
 
@@ -24,7 +25,7 @@ def _copies(work, journal):
         if kind != "+":
             if "/" in name:
                 mqtt_ota.folder(boot.state("k" + name[: name.find("/")]))
-            yield from work.copy(work.ota.root + path, "k" + name)
+            yield from work.copy(work.transfer.root + path, "k" + name)
 
 
 def hidden(work):
@@ -34,7 +35,7 @@ def hidden(work):
     try:
         for path in work.paths("set"):
             number += 1
-            detail = detail or work.has(work.differ, number) and mqtt_ota.hidden(work.ota.root, path)
+            detail = detail or work.has(work.differ, number) and mqtt_ota_transfer.hidden(work.transfer.root, path)
             yield NEXT
     except MemoryError:
         pass

@@ -4,7 +4,9 @@ import os
 
 import mqtt_ota
 import mqtt_ota_boot as boot
-from mqtt_ota import Failed, const, size_of
+import mqtt_ota_transfer
+from mqtt_ota import Failed, const
+from mqtt_ota_transfer import size_of
 
 _FOLDER = const(0x4000)  # in the mode of a file
 
@@ -32,7 +34,7 @@ def gone(work):
         return
     for path in paths:
         try:
-            mqtt_ota.parse(["h", "1", path, "0" * 40])
+            mqtt_ota_transfer.parse(["h", "1", path, "0" * 40])
         except Failed:
             path = None  # a name that no set can have
         yield path if path and not _own(path) and not _wants(work, path) else None
@@ -43,7 +45,7 @@ def clear(work, path):
 
     Returns how much of it are folders that are there.
     """
-    root = work.ota.root
+    root = work.transfer.root
     if _mode(root + path) & _FOLDER and not _goes(work, path + "/"):
         raise Failed("bad-name %s is a folder" % path)
     end = path.rfind("/")
@@ -59,7 +61,7 @@ def clear(work, path):
 
 def is_new(work, path):
     """Whether there is no file of this name yet."""
-    mode = _mode(work.ota.root + path)
+    mode = _mode(work.transfer.root + path)
     return not mode or mode & _FOLDER
 
 
@@ -86,7 +88,7 @@ def former(work):
         else:
             path = other
             other = next(second, None)
-        if _mode(work.ota.root + path) & _FOLDER == 0 <= size_of(work.ota.root + path):
+        if _mode(work.transfer.root + path) & _FOLDER == 0 <= size_of(work.transfer.root + path):
             yield path
 
 
@@ -95,7 +97,7 @@ def _of_folders(work, folder):
     while folders:
         folder = folders.pop()
         count = 0
-        for entry in _list((work.ota.root + folder)[:-1] or "/"):  # FAT takes no slash at the end
+        for entry in _list((work.transfer.root + folder)[:-1] or "/"):  # FAT takes no slash at the end
             count += 1
             path = folder + entry[0]
             if entry[1] != _FOLDER:
@@ -109,7 +111,7 @@ def _of_folders(work, folder):
 def _wants(work, path):
     lines = work.manifest(work.name)
     # Where the file system knows no case, something else is called as the client's folder.
-    if _mode(work.ota.root + mqtt_ota._STATE.upper()):
+    if _mode(work.transfer.root + mqtt_ota._STATE.upper()):
         path = _folded(path)
         return any(_folded(wanted) == path for _, _, wanted in lines)
     wanted = ""

@@ -3,7 +3,8 @@
 import os
 
 import mqtt_ota_boot as boot
-from mqtt_ota import NEXT, Failed, blocks, size_of, unhexlify
+from mqtt_ota import NEXT, Failed
+from mqtt_ota_transfer import blocks, size_of, unhexlify
 
 
 def compare(work):
@@ -16,8 +17,8 @@ def compare(work):
 
 
 def _compare(work, gone):
-    ota = work.ota
-    block = os.statvfs(ota.root)[1]
+    transfer = work.transfer
+    block = os.statvfs(transfer.root)[1]
     sizes = [max(size_of(boot.state(name)), 0) for name in (work.name, "left", "set")]
     need = 2 * blocks(sizes[0], block)  # the journal, and a copy of the old manifest
     if not work.delete:
@@ -27,11 +28,11 @@ def _compare(work, gone):
     for digest, size, path in work.manifest(work.name):
         number += 1
         digest = unhexlify(digest)
-        if (yield from ota.has(ota.root + path, digest)):
+        if (yield from transfer.has(transfer.root + path, digest)):
             continue
         size = int(size)
-        if size > ota.limit:
-            raise Failed("no-space over %d bytes" % ota.limit)
+        if size > transfer.ota.limit:
+            raise Failed("no-space over %d bytes" % transfer.ota.limit)
         end = path.find("/", gone.clear(work, path) + 1)
         while end > 0:
             if path[: end + 1] != before[: end + 1]:
@@ -42,25 +43,25 @@ def _compare(work, gone):
         _set(work.differ, number)
         staged = boot.state(work.staged(number))
         have = size_of(staged) if work.name == "0" else -1
-        if have != size or not (yield from ota.has(staged, digest)):
+        if have != size or not (yield from transfer.has(staged, digest)):
             if have >= size:
                 os.remove(staged)
                 have = -1
             _set(work.missing, number)
-            ota._total += size - max(have, 0)
+            transfer._total += size - max(have, 0)
             if work.dry:
-                yield from ota.ask(str(number))
-        need += blocks(size, block) - blocks(have, block) + blocks(size_of(ota.root + path), block)
+                yield from transfer.ask(str(number))
+        need += blocks(size, block) - blocks(have, block) + blocks(size_of(transfer.root + path), block)
     differs = any(work.differ)
     for path in gone.gone(work):
         if path:
             differs = True
-            need += blocks(size_of(ota.root + path), block)
+            need += blocks(size_of(transfer.root + path), block)
             if work.dry:
-                yield from ota.ask("- " + path)
+                yield from transfer.ask("- " + path)
         yield NEXT
     work.need = need
-    ota._done = 0
+    transfer._done = 0
     return differs
 
 

@@ -16,6 +16,7 @@ from binascii import hexlify
 
 import mqtt_ota
 import mqtt_ota_boot as boot
+import mqtt_ota_transfer
 from mqtt_ota import Failed, const
 
 _LINE = const(224)  # bytes of a manifest's line, with its end: a hash, a length and a path
@@ -24,13 +25,13 @@ _LINE = const(224)  # bytes of a manifest's line, with its end: a hash, a length
 class Set:
     """What the phases of a set hand on, and share."""
 
-    def __init__(self, ota, digest, dry, options):
-        self.ota = ota
+    def __init__(self, transfer, digest, dry, options):
+        self.transfer = transfer
         self.digest = digest
         self.dry = dry
         self.id = options["id"]
         self.delete = (None, "set", "all").index(options.get("delete"))
-        self.trial = mqtt_ota.number(options.get("trial", "3"), 999)
+        self.trial = mqtt_ota_transfer.number(options.get("trial", "3"), 999)
         if not self.trial:
             raise ValueError
         self.name = ""  # of the manifest, in the client's folder
@@ -85,34 +86,34 @@ class Set:
     def copy(self, path, name):
         """Copies a file into the client's folder; in steps."""
         with open(path, "rb") as file, open(boot.state(name), "wb") as copy:
-            yield from self.ota._pump(file.readinto, None, copy.write)
+            yield from self.transfer._pump(file.readinto, None, copy.write)
 
     def has(self, bits, number):
         """Whether the bit of a manifest's line is set."""
         return number >> 3 < len(bits) and bits[number >> 3] & 1 << (number & 7)
 
 
-def steps(ota, what, digest, size, dry, options):
+def steps(transfer, digest, size, dry, options):
     """Takes an offer of a set: returns the status and its detail."""
-    work = Set(ota, digest, dry, options)
+    work = Set(transfer, digest, dry, options)
     options = None
     trial = boot.read("trial")
     if trial.split(" ")[0] == work.hash():
-        return "installed|", "unchanged"
+        return "installed", "unchanged"
     if trial or boot.there("trial"):
         raise Failed("busy a set is on trial")
     mqtt_ota.folder(boot.state("")[:-1])
-    if not (yield from boot.phase("mqtt_ota_check", "get", work, what, size)):
-        return "rolled-back|", boot.read("error")
+    if not (yield from boot.phase("mqtt_ota_check", "get", work, size)):
+        return "rolled-back", boot.read("error")
     differs = yield from boot.phase("mqtt_ota_plan", "compare", work)
     if dry:
-        return "planned|", ""
+        return "planned", ""
     if not differs:
         if work.name == "0":
             yield from boot.phase("mqtt_ota_draft", "adopt", work)
-            ota._asked = True  # what was announced of the set is no longer so
-        return "installed|", "unchanged"
-    ota.may("set")
+            transfer.ota._asked = True  # what was announced of the set is no longer so
+        return "installed", "unchanged"
+    transfer.may("set")
     try:
         yield from boot.phase("mqtt_ota_stage", "stage", work)
         yield from boot.phase("mqtt_ota_draft", "draft", work)
@@ -130,8 +131,8 @@ def steps(ota, what, digest, size, dry, options):
         raise
     if not done:
         raise Failed("write the files cannot be put in place")
-    ota._installed = True
-    return "installed|", (yield from boot.phase("mqtt_ota_commit", "hidden", work))
+    transfer.ota._installed = True
+    return "installed", (yield from boot.phase("mqtt_ota_commit", "hidden", work))
 
 
 lambda: 0x4578b17  # the end

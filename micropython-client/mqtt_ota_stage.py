@@ -5,7 +5,8 @@ import sys
 
 import mqtt_ota
 import mqtt_ota_boot as boot
-from mqtt_ota import NEXT, Failed, blocks, const, size_of, unhexlify
+from mqtt_ota import NEXT, Failed, const
+from mqtt_ota_transfer import blocks, size_of, unhexlify
 
 _LINE = const(224)  # bytes of a line that is looked at
 _NO_SPACE = const(28)  # MicroPython's errno has no ENOSPC
@@ -25,18 +26,18 @@ def stage(work):
 
 def _reserve(work):
     # Makes sure that there is room, and only then gives up that the set before can be taken back.
-    ota = work.ota
+    transfer = work.transfer
     for name in "part", "part.of", "l", "mqtt_ota_boot.py", "mqtt_ota_boot.mpy":  # of something else
         boot.quietly(os.remove, boot.state(name))
     gain = 0
     if boot.there("last"):
-        block = os.statvfs(ota.root)[1]
+        block = os.statvfs(transfer.root)[1]
         journal = boot.load("mqtt_ota_journal")
         for _, number, _, _ in journal.lines("last"):
             gain += max(blocks(size_of(boot.state("k" + number)), block) - 1, 0)  # may be less than a block
             yield NEXT
         boot.unload(journal)
-    ota.room(work.need - gain)
+    transfer.room(work.need - gain)
     if boot.there("last") or boot.there("drop"):
         yield from boot.phase("mqtt_ota_journal", "forget", "last")
     if work.name == "set":  # it is installed, but something else has changed its files
@@ -45,18 +46,18 @@ def _reserve(work):
 
 
 def _fetch(work):
-    ota = work.ota
+    transfer = work.transfer
     number = 0
     for digest, size, path in work.manifest("0"):
         number += 1
         part = boot.state(work.staged(number))
         if work.has(work.missing, number):
             last = number
-            if ota._next != number:
+            if transfer._next != number:
                 while work.has(work.missing, last + 1) and not boot.there(work.staged(last + 1)):
                     last += 1
             mqtt_ota.folder(part[: part.rfind("/")])
-            yield from ota.fetch(number, last, part, unhexlify(digest), int(size))
+            yield from transfer.fetch(number, last, part, unhexlify(digest), int(size))
         if work.has(work.differ, number):
             name = path.split("/")[-1]
             if path == "boot.py":
@@ -64,7 +65,7 @@ def _fetch(work):
             elif name in _BOOT:
                 _loads(part, boot.state(name))
         yield NEXT
-    ota.close()
+    transfer.close()
 
 
 def _calls(path):

@@ -114,7 +114,7 @@ class Board:
         """As often as it resets itself; returns how often that was."""
         count = 0
         while True:
-            for name in ("mqtt_ota", "mqtt_ota_boot"):
+            for name in ("mqtt_ota", "mqtt_ota_boot", "mqtt_ota_transfer"):
                 sys.modules.pop(name, None)
             import mqtt_ota_boot
 
@@ -128,10 +128,12 @@ class Board:
 
         self.load, mqtt_ota_boot.load = mqtt_ota_boot.load, self.loads
         mqtt_ota_boot.confirms = confirms
-        mqtt_ota.ticks_ms = Clock()
-        mqtt_ota.sleep_ms = lambda ms: None
         self.client = mqtt_ota
+        mqtt_ota.ticks_ms = Clock()
         self.ota = mqtt_ota.Ota("X", self.publish, ROOT, reset, rate=0)  # by that clock all are slow
+        self.transfer = sys.modules["mqtt_ota_transfer"]
+        self.transfer.ticks_ms = mqtt_ota.ticks_ms
+        self.transfer.sleep_ms = lambda ms: None
         if announces:
             self.announce()
         return count
@@ -338,8 +340,8 @@ def an_option_that_cannot_be_read_is_refused():
 
 def a_board_whose_boot_py_calls_nothing_takes_plain_offers_only():
     board = Board(OLD)
-    sys.modules.pop("mqtt_ota")
-    sys.modules.pop("mqtt_ota_boot")
+    for name in "mqtt_ota", "mqtt_ota_boot", "mqtt_ota_transfer":
+        sys.modules.pop(name)
     import mqtt_ota
 
     board.ota = mqtt_ota.Ota("X", board.publish, ROOT, reset)
@@ -681,8 +683,8 @@ def a_lack_of_space_is_told_before_a_file_is_fetched():
     for free, enough in ((9, False), (15, False), (25, True)):
         board = Board(OLD)
         board.puts({"main.py": b"earlier"})
-        board.client.os = Os(statvfs=lambda path: (4096, 4096, 128, free, free, 0, 0, 0, 0, 255))
-        board.replaced["mqtt_ota_plan"] = board.replaced["mqtt_ota_stage"] = {"os": board.client.os}
+        board.transfer.os = Os(statvfs=lambda path: (4096, 4096, 128, free, free, 0, 0, 0, 0, 255))
+        board.replaced["mqtt_ota_plan"] = board.replaced["mqtt_ota_stage"] = {"os": board.transfer.os}
         before = tree()
         status = board.syncs(NEW)
         if enough:

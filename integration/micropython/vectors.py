@@ -4,6 +4,7 @@ import sys
 from binascii import hexlify, unhexlify
 
 import mqtt_ota
+import mqtt_ota_transfer
 
 
 def refusal(message):
@@ -23,7 +24,7 @@ for vector in vectors:
         got, expected = refusal(message), refused
     else:
         try:
-            host, port, file, digest, reboot = mqtt_ota.parse(message.decode().split("|"))
+            host, port, file, digest, reboot = mqtt_ota_transfer.parse(message.decode().split("|"))
             got = (host, port, file, hexlify(digest).decode(), reboot)
         except mqtt_ota.Failed as failed:
             got = failed.args[0]

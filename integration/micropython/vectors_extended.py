@@ -9,6 +9,7 @@ import mqtt_ota_boot as boot
 boot.boot(sys.argv[2], 0)
 
 import mqtt_ota
+import mqtt_ota_transfer
 
 
 def hexadecimal(digest):
@@ -16,21 +17,21 @@ def hexadecimal(digest):
 
 
 # What an offer would begin is noted instead.
-def noted(ota, digest, **what):
-    host, port, id = ota._peer
+def noted(transfer, digest, **what):
+    host, port, id = transfer._peer
     seen.update(what, hash=hexadecimal(digest), host=host, port=port, id=id)
 
 
-def take_file(ota, file, digest, size):
-    noted(ota, digest, kind="file", file=file, size=size)
+def take_file(transfer, file, digest, size):
+    noted(transfer, digest, kind="file", file=file, size=size)
     return ""
     yield
 
 
-def take_set(work, what, size):
+def take_set(work, size):
     delete = (None, "set", "all")[work.delete or 0]
-    noted(work.ota, work.digest, kind="set", file="set", size=size, dry=work.dry, trial=work.trial, delete=delete)
-    work.ota._installed = not work.dry
+    noted(work.transfer, work.digest, kind="set", file="set", size=size, dry=work.dry, trial=work.trial, delete=delete)
+    work.transfer.ota._installed = not work.dry
     return False
     yield
 
@@ -51,7 +52,7 @@ def load(name):
 
 
 loads, boot.load = boot.load, load
-mqtt_ota.Ota._single = take_file
+mqtt_ota_transfer.Transfer._single = take_file
 
 with open(sys.argv[1]) as file:
     vectors = json.load(file)

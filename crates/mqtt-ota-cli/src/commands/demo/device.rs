@@ -13,8 +13,11 @@ use crate::settings::process_environment;
 /// The program that MicroPython runs as the device.
 const SCRIPT: &str = include_str!("device.py");
 
-/// The companion client, which the program imports. (Here it is a symbolic link.)
-const MODULE: &str = include_str!("mqtt_ota.py");
+/// The modules of the companion client that the program imports. (Here they are symbolic links.)
+const MODULES: [(&str, &str); 2] = [
+    ("mqtt_ota.py", include_str!("mqtt_ota.py")),
+    ("mqtt_ota_transfer.py", include_str!("mqtt_ota_transfer.py")),
+];
 
 /// What the program's line begins with when it has announced itself.
 const BOOTED: &str = "booted";
@@ -119,7 +122,9 @@ pub(super) struct MicroPython {
 impl MicroPython {
     fn start(program: &Path, home: &Home<'_>, stage: &Stage) -> Result<Self, Problem> {
         let Home { broker, name, root, programs } = home;
-        super::write(programs.join("mqtt_ota.py"), MODULE)?;
+        for (name, module) in MODULES {
+            super::write(programs.join(name), module)?;
+        }
         let script = super::write(programs.join("device.py"), SCRIPT)?;
         let mut child = Command::new(program)
             .arg(script)
