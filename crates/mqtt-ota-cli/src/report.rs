@@ -173,10 +173,6 @@ impl Track {
             Event::Receiving => {
                 self.printer.step(&self.about().plain("the device takes the offer"));
             }
-            Event::AtBoot => {
-                self.bar.waiting(&format!("{}: waiting for the device's boot", self.label));
-                self.printer.note(&Line::new().strong(&self.device).plain(" fetches it at its boot"));
-            }
             Event::Connected { peer } => self.printer.step(&self.about().plain(format!("{peer} connected"))),
             Event::Asked { path, files, offset, .. } => {
                 let more = if *files > 1 {
@@ -228,6 +224,22 @@ impl Track {
                 let again = format!("; again {pause} (try {attempt} of {of})");
                 self.printer.note(&self.about().doubtful(because).plain(again));
             }
+            Event::Installed => self.printer.step(&self.about().plain("the device has installed it")),
+            Event::WaitingForBoot => {
+                self.bar.waiting("waiting for the device to be back online");
+                self.printer.step(&self.about().plain("waiting for the device to be back online"));
+            }
+            other => self.show_word(other),
+        }
+    }
+
+    /// Shows what the device says that is not what is usual.
+    fn show_word(&self, event: &Event) {
+        match event {
+            Event::AtBoot => {
+                self.bar.waiting(&format!("{}: waiting for the device's boot", self.label));
+                self.printer.note(&Line::new().strong(&self.device).plain(" fetches it at its boot"));
+            }
             Event::Postponed { after, why } => {
                 self.bar.waiting(&format!("{}: waiting, as the device asks for", self.label));
                 let why = if why.is_empty() { String::new() } else { format!(": {why}") };
@@ -251,11 +263,6 @@ impl Track {
                 if lines.len() > 1 {
                     lines.iter().for_each(|line| self.printer.note(&Line::new().plain("  ").faint(line)));
                 }
-            }
-            Event::Installed => self.printer.step(&self.about().plain("the device has installed it")),
-            Event::WaitingForBoot => {
-                self.bar.waiting("waiting for the device to be back online");
-                self.printer.step(&self.about().plain("waiting for the device to be back online"));
             }
             _ => {}
         }

@@ -85,6 +85,20 @@ struct Limits {
     confirm_by: Option<Instant>,
 }
 
+impl Limits {
+    /// The device's word is waited for, or no longer; `is_anew`: it has just taken the file.
+    fn follow(&mut self, exchange: &Exchange, is_anew: bool, options: &SendOptions) {
+        // It may also be that it is to be fetched anew at a boot.
+        if is_anew || exchange.patience() == Patience::Connection {
+            self.confirm_by = None;
+        }
+        if self.confirm_by.is_none() && exchange.patience() == Patience::Confirmation {
+            let at_least = if exchange.is_at_boot() { boot::UNTIL_ITS_WORD } else { Duration::ZERO };
+            self.confirm_by = Some(Instant::now() + options.confirm_timeout.max(at_least));
+        }
+    }
+}
+
 impl Attempt<'_> {
     /// Publishes the offer, and serves it until there is an outcome.
     ///
@@ -175,16 +189,16 @@ impl Attempt<'_> {
                     options.tell(Event::WaitingForDevice { limit: options.connect_timeout });
                 }
             }
-            // It is delivered anew, or is to be fetched anew at a boot.
-            if exchange.is_delivered() && !was_taken || exchange.patience() == Patience::Connection {
-                limits.confirm_by = None;
-            }
-            if limits.confirm_by.is_none() && exchange.patience() == Patience::Confirmation {
-                let at_least = if exchange.is_at_boot() { boot::UNTIL_ITS_WORD } else { Duration::ZERO };
-                limits.confirm_by = Some(Instant::now() + options.confirm_timeout.max(at_least));
-            }
+            let is_anew = exchange.is_delivered() && !was_taken;
+            limits.follow(&exchange, is_anew, options);
         };
         drop(last_call);
+        Ok(self.ended(outcome, &exchange, taken))
+    }
+
+    /// What it came to.
+    fn ended(&self, outcome: Outcome, exchange: &Exchange, mut taken: Taken) -> Delivery {
+        let Self { payload, options, .. } = *self;
         taken.strangers.tell(options);
         if let (Outcome::Installed, None, Some((peer, _))) = (&outcome, taken.closed, taken.whole) {
             // The device's word was faster than the end of its connection.
@@ -192,7 +206,7 @@ impl Attempt<'_> {
             taken.sent += payload.len();
             options.tell(Event::Delivered { peer });
         }
-        Ok(Delivery {
+        Delivery {
             outcome,
             peer: taken.closed,
             taken: taken.whole.map(|(_, at)| at),
@@ -202,7 +216,7 @@ impl Attempt<'_> {
             wanted: Wanted::default(),
             met: exchange.has_met(),
             at_boot: taken.contact.filter(|_| exchange.is_at_boot()),
-        })
+        }
     }
 
     /// What follows from something that was heard, if anything does.

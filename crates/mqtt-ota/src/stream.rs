@@ -73,6 +73,22 @@ struct Seen {
     contact: Option<Instant>,
 }
 
+impl Seen {
+    fn new(tally: &Arc<Tally>) -> Self {
+        Self {
+            wanted: Wanted::default(),
+            peer: None,
+            open: HashMap::new(),
+            taken: None,
+            tally: Arc::clone(tally),
+            strangers: Strangers::default(),
+            is_receiving: false,
+            is_at_boot: false,
+            contact: None,
+        }
+    }
+}
+
 impl Stream<'_> {
     /// Publishes the offer, and answers the device until there is an outcome.
     ///
@@ -80,38 +96,11 @@ impl Stream<'_> {
     pub(crate) async fn run(&self, port: &Arc<SharedPort>, feed: &mut Feed) -> Result<Delivery, SendError> {
         let Self { items, offer, options, .. } = *self;
         let (topic, message) = (self.device.offer_topic(), Bytes::from(offer.to_string()));
-        let (is_set, dry_run) = match &offer.content {
-            Content::Set(terms) => (true, terms.dry_run),
-            _ => (false, false),
-        };
-        let subject = Subject {
-            path: offer.path(),
-            digest: offer.digest,
-            total: items.total(),
-            is_set,
-            dry_run,
-            id: offer.id,
-            earlier: self.earlier.to_vec(),
-            // It has announced itself, or it would not be offered this.
-            waits: options.wait_for_device.then_some(options.connect_timeout),
-        };
-        let mut dialogue =
-            Dialogue::new(subject, topic.clone(), self.advertised.clone(), feed.announcement.as_ref());
-
+        let mut dialogue = self.dialogue(&topic, feed);
         let tally = Arc::<Tally>::default();
-        let mut seen = Seen {
-            wanted: Wanted::default(),
-            peer: None,
-            open: HashMap::new(),
-            taken: None,
-            tally: Arc::clone(&tally),
-            strangers: Strangers::default(),
-            is_receiving: false,
-            is_at_boot: false,
-            contact: None,
-        };
+        let mut seen = Seen::new(&tally);
         let (events, mut served) = RangeEvent::channel();
-        let (id, idle) = (offer.id, options.idle_timeout);
+        let (id, idle, dry_run) = (offer.id, options.idle_timeout, is_dry_run(&offer.content));
         let _offered = port.offer(Served { items: items.clone(), id, dry_run, idle, events, tally });
         // Expires when the sender stops waiting: a device that wakes later must not act on it.
         let lasting = Lasting::For(options.connect_timeout);
@@ -135,21 +124,12 @@ impl Stream<'_> {
                     None => continue,
                 },
                 Some(heard) = feed.next() => {
-                    // It does no harm twice. A device that has booted knows it no longer, and resumes when it has it again.
-                    let may_be_lost = match heard {
-                        Heard::Announced { anew } => anew,
-                        Heard::Reconnected => !dialogue.has_met(),
-                        Heard::Status(_) | Heard::Crashed(_) => false,
-                    };
+                    let may_be_lost;
+                    (may_be_lost, has_time_anew) = follows(&heard, &dialogue);
                     if may_be_lost && is_published {
                         is_published = false;
                         publishing.set(publish());
                     }
-                    has_time_anew = match &heard {
-                        Heard::Announced { .. } => may_be_lost && dialogue.has_time_anew(),
-                        Heard::Status(status) => dialogue.is_answered_by(status),
-                        Heard::Reconnected | Heard::Crashed(_) => false,
-                    };
                     if may_be_lost && has_time_anew && !dialogue.has_met() {
                         // What it has not heard of until now it cannot have been late for.
                         (deadline, has_time_anew) = (None, false);
@@ -211,6 +191,23 @@ impl Stream<'_> {
             met: dialogue.has_met(),
             at_boot: seen.contact.filter(|_| dialogue.is_at_boot()),
         })
+    }
+
+    /// Nothing was heard of the offer yet. What the device has announced so far is known.
+    fn dialogue(&self, topic: &str, feed: &Feed) -> Dialogue {
+        let Self { items, offer, options, .. } = *self;
+        let subject = Subject {
+            path: offer.path(),
+            digest: offer.digest,
+            total: items.total(),
+            is_set: matches!(offer.content, Content::Set(_)),
+            dry_run: is_dry_run(&offer.content),
+            id: offer.id,
+            earlier: self.earlier.to_vec(),
+            // It has announced itself, or it would not be offered this.
+            waits: options.wait_for_device.then_some(options.connect_timeout),
+        };
+        Dialogue::new(subject, topic.to_owned(), self.advertised.clone(), feed.announcement.as_ref())
     }
 
     /// How long the device may be silent.
@@ -358,6 +355,22 @@ impl Stream<'_> {
             Ask::Deletes(_) => {}
         }
         Input::Asked(Asked::Manifest)
+    }
+}
+
+fn is_dry_run(content: &Content) -> bool {
+    matches!(content, Content::Set(terms) if terms.dry_run)
+}
+
+/// Whether the offer may be lost to the device and is published again, which does no harm twice, and whether the device has
+/// its time anew.
+fn follows(heard: &Heard, dialogue: &Dialogue) -> (bool, bool) {
+    match heard {
+        // One that has booted knows it no longer, and resumes when it has it again.
+        Heard::Announced { anew } => (*anew, *anew && dialogue.has_time_anew()),
+        Heard::Status(status) => (false, dialogue.is_answered_by(status)),
+        Heard::Reconnected => (!dialogue.has_met(), false),
+        Heard::Crashed(_) => (false, false),
     }
 }
 
