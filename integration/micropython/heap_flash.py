@@ -1,6 +1,6 @@
 """LittleFS 2 on an image, for measurements: it takes no more of the heap than a driver in C would.
 
-    micropython -m heap_flash IMAGE FILE    formats one, and copies a file to it
+    micropython -m heap_flash IMAGE FILE...    formats one, and copies files to it
 """
 
 import sys
@@ -42,6 +42,7 @@ if __name__ == "__main__":
         image.write(b"\xff")
     vfs.VfsLfs2.mkfs(_Flash(sys.argv[1]), progsize=_PROG, readsize=_PROG)
     mount(sys.argv[1])
-    with open(sys.argv[2], "rb") as old, open(ROOT + "/" + sys.argv[2].split("/")[-1], "wb") as new:
-        new.write(old.read())
+    for path in sys.argv[2:]:
+        with open(path, "rb") as old, open(ROOT + "/" + path.split("/")[-1], "wb") as new:
+            new.write(old.read())
     vfs.umount(ROOT)
