@@ -48,7 +48,10 @@ impl Home {
 
     /// The next message on a topic that ends so.
     fn heard(&self, topic: &str) -> String {
-        std::iter::repeat_with(|| self.client.next()).find(|message| message.topic.ends_with(topic)).unwrap().text()
+        std::iter::repeat_with(|| self.client.next())
+            .find(|message| message.topic.ends_with(topic))
+            .unwrap()
+            .text()
     }
 
     fn version(&self, version: &str) -> String {
@@ -80,7 +83,12 @@ fn what_is_offered_is_fetched_at_boot_before_the_application_is_imported() {
     // One boot fetches it, the next runs it.
     assert_eq!(home.boots(), 1);
     home.board.process().stdout().wait_for("version 2 is ready");
-    sending.0.wait().assert_status(0).assert_mentions("fetches it at its boot").assert_mentions("back online");
+    sending
+        .0
+        .wait()
+        .assert_status(0)
+        .assert_mentions("fetches it at its boot")
+        .assert_mentions("back online");
 
     let folder = home.scene.folder().join("lamp");
     fs::create_dir_all(folder.join("lib")).unwrap();
@@ -105,7 +113,8 @@ fn a_sender_that_is_gone_by_the_time_of_the_boot_is_told_of() {
     home.client.publish("NIGHTLAMP/OTA", format!("127.0.0.1|{gone}|main.py|{}", "0".repeat(40)));
     home.board.resets();
     assert_eq!(home.boots(), 1);
-    let status = std::iter::repeat_with(|| home.heard("/status")).find(|text| text.starts_with("failed|")).unwrap();
+    let status =
+        std::iter::repeat_with(|| home.heard("/status")).find(|text| text.starts_with("failed|")).unwrap();
     assert!(status.contains(&format!("|connect 127.0.0.1:{gone} ")), "{status}");
     home.board.process().stdout().wait_for("version 1 is ready");
 }
