@@ -208,6 +208,7 @@ class Transfer:
                 raise Failed("bad-name %s is %sa folder" % (file[:end], "" if is_folder else "not "))
         if size is None:
             part = self.state("new")
+            self._begins()
             yield from self.ask()
             folder(self.root + _STATE)
             self.ota._file = None
@@ -219,6 +220,7 @@ class Transfer:
                 raise Failed("hash-mismatch %d bytes" % size)
         else:
             part = self.state("part")
+            self._total = size
             folder(self.root + _STATE)
             yield from self.part(digest, size)
         end = file.find("/")
@@ -293,6 +295,7 @@ class Transfer:
         elif not size:
             open(path, "wb").close()
         attempts = 0
+        self._begins()
         while offset < size:
             start = offset
             try:
@@ -312,7 +315,7 @@ class Transfer:
             except Failed:
                 self.close()
                 attempts = 0 if offset - start > _CHUNK else attempts + 1
-                if attempts >= _ATTEMPTS or self.ota._newer:
+                if attempts >= _ATTEMPTS or self.ota._newer or self._mark < 0:
                     raise
                 self.ota._wait = sleep_ms
                 since = ticks_ms()
@@ -323,6 +326,11 @@ class Transfer:
         if hasher.digest() != digest:
             os.remove(path)
             raise Failed("hash-mismatch of item %d" % item)
+
+    def _begins(self):
+        # What is read from here on has to come at a least rate.
+        self._since = ticks_ms()
+        self._mark = self._done
 
     def close(self):
         """Closes the connection to the sender, if there is one."""
@@ -336,8 +344,7 @@ class Transfer:
         host, port, id = self._peer
         line = ("%s %s\n" % (id, request)).encode() if request else b""
         sock = self._sock
-        self._since = since = ticks_ms()
-        self._mark = self._done
+        since = ticks_ms()
         try:
             if not sock:
                 info = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)[0]
@@ -382,7 +389,8 @@ class Transfer:
         self.ota.progress(self._done, self._total)
         if ticks_diff(ticks_ms(), self._since) > _MINUTE:
             if (self._done - self._mark) * 1000 < self.ota.rate * _MINUTE:
-                raise Failed("timeout %d bytes in a minute" % (self._done - self._mark))
+                count, self._mark = self._done - self._mark, -1  # which no connection mends
+                raise Failed("timeout %d bytes in a minute" % count)
             self._since = ticks_ms()
             self._mark = self._done
         if self._left < _CHUNK:

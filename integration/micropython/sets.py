@@ -1125,9 +1125,99 @@ def a_client_that_gives_up_in_the_middle_can_go_on():
         break
 
 
+def a_module_that_is_missing_or_half_there_is_named_and_single_files_go_on():
+    for broken, why in ((None, "no module named"), (b"import os\n", "only a part"), (b"def (\n" + b"#" * 40, "only a part")):
+        board = Board(OLD)
+        name = "mqtt_ota_plan"
+        load = board.load
+
+        def fails(name):
+            if name != "mqtt_ota_plan":
+                return load(name)
+            if broken is None:
+                return load("mqtt_ota_no_such_module")
+            folder = ROOT + "/broken"
+            os.mkdir(folder)
+            with open(folder + "/mqtt_ota_plan.py", "wb") as file:
+                file.write(broken)
+            sys.path.insert(0, folder)
+            try:
+                return load(name)
+            finally:
+                sys.path.pop(0)
+
+        board.load = fails
+        status = board.syncs(NEW)
+        is_status(status, "failed|set|%s|write mqtt_ota_" % name_of(NEW))
+        if why not in status.lower():
+            raise AssertionError(status)
+        equal("set" in board.announce(), False)
+        is_status(board.sends("main.py", b"newer"), "installed|main.py|")
+
+
+def offers_that_come_all_the_time_do_not_hold_the_application():
+    board = Board(OLD)
+    said = []
+
+    def publish(topic, message, retain):
+        said.append(message)
+        board.ota.message(b"X/OTA", b"junk|%d" % len(said))
+
+    board.ota.publish = publish
+    for _ in range(3):
+        board.ota.message(b"X/OTA", b"junk")
+    board.ota.poll()
+    equal(len(said), 3)
+
+
+def a_stream_that_drips_is_given_up():
+    board = Board(OLD)
+    file = b"x" * 60000
+    board.ota.rate = 1024
+    status = board.sends("x", file)
+    is_status(status, "failed|x|%s|timeout " % hexadecimal(sha256(file).digest()))
+    equal(status.split(" ", 2)[2], "bytes in a minute")
+    board.ota.rate = 0
+    is_status(board.sends("x", file), "installed|x|")
+
+
+def an_application_can_put_an_update_off():
+    board = Board(OLD)
+    asked = []
+    for answer, detail in ((False, "postponed"), (60, "postponed after=60")):
+        board.ota.allow = lambda file: asked.append(file) or answer
+        equal(board.sends("main.py", b"newer").split("|")[3], detail)
+        refused(board, board.syncs(NEW), detail)
+    equal((asked, tree()["main.py"]), (["main.py", "set"] * 2, b"old"))
+    board.ota.allow = lambda file: None
+    is_status(board.sends("main.py", b"newer"), "installed|")
+
+
+def an_application_sees_how_far_an_update_is():
+    board = Board(OLD)
+    seen = []
+    fed = []
+    board.ota.progress = lambda done, total: seen.append((done, total))
+    board.ota.before_reboot = lambda: seen.append("reboots")
+    board.ota.log = lambda text: fed.append(text)
+    size = sum([len(data) for data in NEW.values()])
+    is_status(board.syncs(NEW), "installed|set|")
+    equal((seen[-2], seen[-1]), ((size, size), "reboots"))
+    equal(len(fed), 1)
+
+
+def an_option_that_there_is_not_is_refused():
+    for option in "alow", "steps", "root_":
+        try:
+            Board(OLD).client.Ota("X", None, ROOT, reset, **{option: print})
+            raise AssertionError(option)
+        except TypeError:
+            pass
+
+
 def run():
     wanted = sys.argv[2:]
-    names = sorted([name for name in globals() if name[:2] == "a_" or name[:3] == "an_"])
+    names = sorted([name for name in globals() if name[:2] == "a_" or name[:3] in ("an_", "off")])
     failed = 0
     for name in names:
         if wanted and name not in wanted:
