@@ -70,7 +70,7 @@ impl Sender {
     ///
     /// # Errors
     /// Only what went wrong on this side: the file, the port, the broker. What the device did, or did not
-    /// do, is the [`Outcome`].
+    /// do, is the [`Outcome`](crate::Outcome).
     ///
     /// Cancellation: dropping the future closes the port and the device keeps its old file, or finishes with
     /// what it has taken whole.
