@@ -99,12 +99,9 @@ class Ota(mqtt_ota.Ota):
                 await asyncio.wait_for(status, _TIMEOUT)
             if self._due():
                 await asyncio.wait_for(self.announce(), _TIMEOUT)
-            while self._logger:
-                line = self._logger.next()
-                if line is None:
-                    break
+            for line in self._logger.lines() if self._logger else ():
                 await asyncio.wait_for(self.publish(self.topic + b"/log", line, False), _TIMEOUT)
-        except (OSError, asyncio.TimeoutError):
+        except (OSError, MemoryError, asyncio.TimeoutError):
             pass  # the sender hears nothing, and offers again; the next connection is announced
 
 

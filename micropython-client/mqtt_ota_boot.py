@@ -24,6 +24,7 @@ except ImportError:  # CPython
 
 _STATE = "/.mqtt-ota/"
 _SMALL = 65536  # bytes of a small heap
+_ROW = 600000  # ms of running that end a row of crashes
 _LIMIT = 200  # bytes of a line that is read
 _WHOLE = b"\xa2\xde\x96\x17"  # what the last line of each module is compiled to
 
@@ -134,8 +135,8 @@ def confirm():
     global trial
     if not trial or not there("trial"):
         return False
-    trial = None
     os.rename(state("trial"), state("last"))
+    trial = None
     quietly(os.remove, state("boots"))
     return True
 
@@ -178,8 +179,23 @@ def run(name, **more):
         if len(read("crashes")) > 2 and not there("trial"):
             load("mqtt_ota_safe").serve()
         __import__(name)
-    except Exception as problem:
-        load("mqtt_ota_safe").crashed(problem, since)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as problem:  # asyncio's CancelledError is no Exception
+        try:
+            _count(ticks_ms() - since)
+            load("mqtt_ota_safe").crashed(problem)
+        except Exception as problem:  # such as a heap that is full
+            print("mqtt_ota_boot:", problem)
+        restart()
+
+
+def _count(ran):
+    # One more crash in a row, which ten minutes of running end.
+    crashes = read("crashes")[:2] if 0 <= ran < _ROW else ""
+    quietly(os.mkdir, state("")[:-1])
+    with open(state("crashes"), "wb") as file:
+        file.write((crashes + ".").encode())
 
 
 def boot(folder="", patience=120, reset=None, **more):

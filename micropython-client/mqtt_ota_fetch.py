@@ -8,6 +8,7 @@ from mqtt_ota_boot import quietly, read, state
 _TRIES = 3  # boots that may begin with it
 _LONGEST = 600000  # ms
 _OFFER = 1024  # bytes at most
+_timer = None  # kept here, as most ports let the collector take a timer that nothing points to
 _OWN = ("reset", "connect", "client", "device", "at_boot", "offline", "timer", "confirm_after", "safe", "fetches")
 
 
@@ -18,34 +19,45 @@ def hooks():
 
 def fetch():
     """Takes the offer that was noted, notes what becomes of it, and reboots."""
+    try:
+        _fetch()
+    except Exception as problem:
+        print("mqtt_ota_fetch:", problem)
+        for name in "tries", "offer":  # it must not be in the way of the next one
+            quietly(os.remove, state(name))
+    boot.restart()
+
+
+def _fetch():
     boot.options["fetches"] = boot.options["at_boot"] = False
-    tries = read("tries") + "."
-    with open(state("tries"), "wb") as file:
-        file.write(tries.encode())
     with open(state("offer"), "rb") as file:
         offer = file.read(_OFFER)
+    tries = read("tries") + "."
     _limit()
     try:
         if len(tries) > _TRIES:
             raise OSError("the board came up %d times, and did not get to the end" % _TRIES)
+        with open(state("tries"), "wb") as file:
+            file.write(tries.encode())
         boot.options["connect"]()
         _take(offer)
     except Exception as problem:
-        fields = str(offer, "utf-8").split("|")
-        ids = [" " + field for field in fields if field[:3] == "id=" and "answers=1" in fields]
-        _ends("failed|%s|%s|connect at boot: %s%s" % (fields[2], fields[3], problem, ids[0] if ids else ""))
-    boot.restart()
+        import mqtt_ota
+
+        _ends(mqtt_ota.answer(offer, "failed", "connect at boot: %s" % problem))
 
 
 def _limit():
     # Whatever hangs, the board comes back.
+    global _timer
     try:
         from machine import Timer
     except ImportError:
         return
     for number in -1, 3, 1:
         try:
-            Timer(number).init(mode=Timer.ONE_SHOT, period=_LONGEST, callback=lambda _: boot.restart())
+            _timer = Timer(number)
+            _timer.init(mode=Timer.ONE_SHOT, period=_LONGEST, callback=lambda _: boot.restart())
             return
         except ValueError:
             pass
@@ -67,7 +79,7 @@ def _take(offer):
 def _ends(status):
     with open(state("said"), "wb") as file:
         file.write(status.encode())
-    for name in "offer", "tries":
+    for name in "tries", "offer":
         quietly(os.remove, state(name))
 
 

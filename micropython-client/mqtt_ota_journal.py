@@ -150,9 +150,13 @@ def undo():
 def mended():
     """The application is another one: what the one before died of is told no longer. In steps."""
     if there("crashes"):
-        open(state("crash"), "wb").close()
-        os.remove(state("crashes"))
+        quietly(_empty, state("crash"))
+        quietly(os.remove, state("crashes"))
     yield 0
+
+
+def _empty(path):
+    open(path, "wb").close()
 
 
 def forget(name):

@@ -27,7 +27,7 @@ class _Log(io.IOBase):
         self.ota = ota
         self.seconds = 0  # for which it was asked
         self.since = 0
-        self.lines = []  # that wait
+        self.waiting = []  # lines
         self.part = b""  # the beginning of the next one
         self.lost = 0
         self.taken = False  # what is printed comes here
@@ -39,7 +39,9 @@ class _Log(io.IOBase):
 
     def asked(self, seconds):
         # What a request says behind its bar.
-        self.seconds = min(int(seconds), _LONGEST) if seconds.isdigit() else 0
+        if not seconds.isdigit():
+            return
+        self.seconds = min(int(seconds), _LONGEST)
         self.since = ticks_ms()
         if self.seconds and not self.taken:
             self._take()
@@ -59,7 +61,7 @@ class _Log(io.IOBase):
         if self.taken:
             os.dupterm(None)
         self.taken = False
-        self.lines.clear()
+        self.waiting = []
         self.part = b""
         self.lost = 0
 
@@ -70,8 +72,8 @@ class _Log(io.IOBase):
             end = self.part[:_LINE].find(b"\n")
             cut = end if end >= 0 else _LINE
             line, self.part = self.part[:cut].rstrip(b"\r"), self.part[cut + (end >= 0) :]
-            if len(self.lines) < _LINES:
-                self.lines.append(line)
+            if len(self.waiting) < _LINES:
+                self.waiting.append(line)
             else:
                 self.lost += 1
         return len(data)
@@ -82,16 +84,16 @@ class _Log(io.IOBase):
     def ioctl(self, *_):
         return 0
 
-    def next(self):
-        """The next line to publish, if there is one."""
+    def lines(self):
+        """The lines to publish that there are by now: publishing may itself make further ones."""
         if self.seconds and ticks_diff(ticks_ms(), self.since) > self.seconds * 1000:
             self.seconds = 0
             self._leave()
-        if self.lines:
-            return self.lines.pop(0)
+        lines, self.waiting = self.waiting, []
         if self.lost:
-            lost, self.lost = self.lost, 0
-            return b"... %d lines lost" % lost
+            lines.append(b"... %d lines lost" % self.lost)
+            self.lost = 0
+        return lines
 
 
 lambda: 0x4578b17  # the end

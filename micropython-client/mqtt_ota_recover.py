@@ -1,6 +1,7 @@
 """What a boot goes on with, where there is something; loaded for as long as that takes."""
 
 import os
+import sys
 
 import mqtt_ota_boot as boot
 from mqtt_ota_boot import read, state
@@ -15,7 +16,8 @@ def recover(name, patience):
     if name == "offer":
         if boot.options["fetches"]:
             boot.load("mqtt_ota_fetch").fetch()
-        os.remove(state(name))  # this boot.py knows no network
+        for name in "tries", "offer":  # this boot.py knows no network
+            boot.quietly(os.remove, state(name))
         return
     work = None
     if name == "trial":
@@ -26,7 +28,7 @@ def recover(name, patience):
             if patience:
                 boot.trial.watch(patience, boot.options.get("timer"))
             return
-        if not boot.there("error"):
+        if why[:2] == "no-" or not boot.there("error"):
             note(why)
         os.rename(state(name), state("undo"))
     journal = boot.load("mqtt_ota_journal")
@@ -65,7 +67,7 @@ def _cause():
         import machine
 
         cause = machine.reset_cause()
-        if cause == machine.WDT_RESET:
+        if cause == machine.WDT_RESET and sys.platform != "rp2":  # where each reset is one by the watchdog
             return "w"
         if cause == machine.PWRON_RESET:
             return "p"

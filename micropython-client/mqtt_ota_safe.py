@@ -1,36 +1,28 @@
 """What a board does when its application dies; loaded when it does."""
 
-import os
 import sys
 import time
 
 import mqtt_ota_boot as boot
 
-_ROW = 600000  # ms of running that end a row of crashes
 _PAUSE = 10  # seconds before a board without a safe mode tries again, and before a lost broker is
 _LIMIT = 512  # bytes of what is told
 
 
-def crashed(problem, since):
-    """Notes what the application has died of, and reboots."""
+def crashed(problem):
+    """Notes what the application has died of."""
     text = _told(problem)
     print(text)
-    ran = boot.ticks_ms() - since
-    crashes = boot.read("crashes")[:2] if 0 <= ran < _ROW else ""
-    boot.quietly(os.mkdir, boot.state("")[:-1])
-    for name, data in ("crash", text.encode()[-_LIMIT:]), ("crashes", (crashes + ".").encode()):
-        try:
-            with open(boot.state(name), "wb") as file:
-                file.write(data)
-        except OSError:
-            pass  # a full disk does not keep a board from its reset
-    if boot.there("trial"):
-        if boot.trial:
-            boot.trial.mark("x")
+    try:
+        with open(boot.state("crash"), "wb") as file:
+            file.write(text.encode()[-_LIMIT:])
+    except OSError:
+        pass  # a full disk does not keep a board from its reset
+    if boot.trial:
+        boot.trial.mark("x")
         boot.load("mqtt_ota_recover").note("%s: %s" % (type(problem).__name__, problem))
-    if len(crashes) > 1 and not boot.options.get("client"):
+    if len(boot.read("crashes")) > 2 and (boot.trial or not boot.options.get("client")):
         time.sleep(_PAUSE)
-    boot.restart()
 
 
 def _told(problem):

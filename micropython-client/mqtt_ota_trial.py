@@ -15,6 +15,7 @@ n, x and w count against it: `mqtt_ota_recover` reads this at the next boot.
 import mqtt_ota_boot as boot
 
 _left = 0  # seconds until the set has to be confirmed
+_timer = None  # kept here, as most ports let the collector take a timer that nothing points to
 
 
 def mark(what):
@@ -35,7 +36,7 @@ def look():
 
         if not network.WLAN(network.STA_IF).isconnected():
             return
-    except ImportError:
+    except (ImportError, AttributeError):  # nor has what is wired one
         pass
     mark("n")
 
@@ -44,26 +45,30 @@ def watch(patience, number):
     """Has a timer reset the board after so many seconds without a confirmation."""
     from machine import Timer
 
-    global _left
+    global _left, _timer
     _left = patience
     for number in (-1, 3, 1) if number is None else (number,):
         try:
-            timer = Timer(number)
+            _timer = Timer(number)
             break
         except ValueError:  # an ESP32 has real ones only; most have four, some two
             pass
-    timer.init(mode=Timer.ONE_SHOT, period=1000, callback=_tick)
+    _timer.init(mode=Timer.PERIODIC, period=1000, callback=_tick)
 
 
 def _tick(timer):
-    # Each second, until the set is confirmed; then the timer may be the application's.
+    # Each second, until the set is confirmed. This is called no more once the application has a callback of its own.
     global _left
-    if boot.trial:
-        _left -= 1
+    if not boot.trial:
+        timer.deinit()
+        return
+    _left -= 1
+    try:
         look()
-        if _left <= 0:
-            boot.restart()
-        timer.init(mode=timer.ONE_SHOT, period=1000, callback=_tick)
+    except Exception:  # such as a full heap
+        pass
+    if _left <= 0:
+        boot.restart()
 
 
 lambda: 0x4578b17  # the end

@@ -8,7 +8,8 @@ import mqtt_ota
 from mqtt_ota import const, ticks_diff, ticks_ms
 
 _TIMEOUT = const(10000)  # ms for the broker's answers during an update
-_BROKEN = (OSError, mqtt_ota.Failed, AssertionError, IndexError, AttributeError)  # what umqtt raises on a lost connection
+# What umqtt raises on a lost connection, or where the heap is full in the middle of a message.
+_BROKEN = (OSError, mqtt_ota.Failed, AssertionError, IndexError, AttributeError, MemoryError)
 
 
 class _Sock(io.IOBase):

@@ -40,7 +40,7 @@ assert said[-1][1].endswith(b"|log=1"), said
 log("unheard")
 assert board.terminal is None and lines() == []
 
-assert ota.message(b"X/OTA", b"log|60")
+assert ota.message(b"X/OTA", b"log|60|and more")
 says("hel", "lo\r\n", "wor")
 log("a", 2)
 assert lines() == ["hello", "wora 2"], said
@@ -58,7 +58,7 @@ ota.message(b"X/OTA", b"log|1")
 now = mqtt_ota_log.ticks_ms()
 mqtt_ota_log.ticks_ms = lambda: now + 1100
 assert lines() == [] and board.terminal is None
-for request in b"log|", b"log|x", b"log|-5", b"log":
+for request in b"log|", b"log|x", b"log|-5", b"log", b"log|x|60":
     assert ota.message(b"X/OTA", request) and board.terminal is None
 
 # Another terminal keeps its slot.

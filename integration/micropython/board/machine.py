@@ -24,7 +24,7 @@ def unique_id():
 
 
 class Timer:
-    ONE_SHOT = 0
+    ONE_SHOT, PERIODIC = 0, 1
     armed = False
 
     def __init__(self, number):
@@ -32,12 +32,15 @@ class Timer:
 
     def init(self, mode, period, callback):
         Timer.armed = self.on = True
-        _thread.start_new_thread(self._fire, (period, callback))
+        _thread.start_new_thread(self._fire, (mode, period, callback))
 
-    def _fire(self, period, callback):
-        time.sleep_ms(period)
-        if self.on:
-            callback(self)
+    def _fire(self, mode, period, callback):
+        while True:
+            time.sleep_ms(period)
+            if self.on:
+                callback(self)
+            if not self.on or mode == self.ONE_SHOT:
+                return
 
     def deinit(self):
         self.on = False
