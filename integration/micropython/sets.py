@@ -131,9 +131,10 @@ class Board:
         self.client = mqtt_ota
         mqtt_ota.ticks_ms = Clock()
         self.ota = mqtt_ota.Ota("X", self.publish, ROOT, reset, rate=0)  # by that clock all are slow
-        self.transfer = sys.modules["mqtt_ota_transfer"]
-        self.transfer.ticks_ms = mqtt_ota.ticks_ms
-        self.transfer.sleep_ms = lambda ms: None
+        self.transfer = sys.modules.get("mqtt_ota_transfer")  # unless it is loaded for each offer
+        if self.transfer:
+            self.transfer.ticks_ms = mqtt_ota.ticks_ms
+            self.transfer.sleep_ms = lambda ms: None
         if announces:
             self.announce()
         return count
@@ -1158,6 +1159,115 @@ def a_module_that_is_missing_or_half_there_is_named_and_single_files_go_on():
         is_status(board.sends("main.py", b"newer"), "installed|main.py|")
 
 
+def boots_to_fetch(board, offer, connect, **options):
+    """Has the next boot fetch this; returns whether the board resets itself after that."""
+    write(".mqtt-ota/offer", offer)
+    try:
+        for name in ("mqtt_ota", "mqtt_ota_boot", "mqtt_ota_transfer"):
+            sys.modules.pop(name, None)
+        import mqtt_ota_boot
+
+        mqtt_ota_boot.boot(ROOT, 0, reset, connect=connect, **options)
+        return False
+    except Reset:
+        return True
+
+
+def no_network():
+    raise OSError("no network")
+
+
+def an_offer_that_cannot_be_read_is_not_in_the_way_at_boot():
+    for offer in (b"", b"hello", b"\xff\xfe|1", b"a|b|c", b"127.0.0.1|1|x|" + b"0" * 40):
+        board = Board(OLD)
+        equal(boots_to_fetch(board, offer, no_network), True)
+        equal([name for name in board.state() if name in ("offer", "tries")], [])
+        board.boot(announces=False)
+        board.announce()
+        said = [text for text in board.published if text.startswith("failed|")]
+        if len(said) != 1 or "no network" not in said[0] or "said" in board.state():
+            raise AssertionError((offer, board.published))
+        is_status(board.sends("main.py", b"newer"), "installed|main.py|")
+
+
+def a_set_on_trial_is_not_reset_for_an_offer():
+    board = Board(OLD)
+    board.syncs(NEW)
+    board.boot(confirms=False, connect=no_network, at_boot=True)
+    for status in board.syncs(OLD), board.sends("main.py", b"newer"):
+        equal((status.split("|")[0], status.split("|")[3]), ("failed", "busy a set is on trial"))
+
+
+def a_rollback_that_is_left_in_the_middle_goes_on_to_its_end():
+    for stop in range(1, 8):
+        board = Board(OLD)
+        before = tree()
+        board.puts(NEW)
+        board.ota.message(b"X/OTA", b"0.0.0.0|1|set|%s|1|id=0123456789abcdef|size=0|rollback=1" % name_of(NEW).encode())
+        steps = board.ota.steps()
+        try:
+            for _ in range(stop):
+                next(steps)
+        except (Reset, StopIteration):
+            pass
+        steps.close()
+        equal(tree(), before)
+
+
+@on_a_board
+def a_crash_is_one_of_the_set_only_if_the_board_has_booted_it():
+    board = Board(OLD)
+    board.syncs(NEW)
+    crashes_before = len(board.published)
+    try:
+        crashes(board)
+    except Reset:
+        pass
+    equal((board.module.read("error"), crashes_before), ("", len(board.published)))
+
+
+@on_a_board
+def a_board_without_wifi_is_judged_as_one_that_has_the_network():
+    board = Board(OLD)
+    wlan = Network.WLAN
+    del Network.WLAN
+    try:
+        board.syncs(NEW)
+        board.boot()
+        equal(board.announce()["set"], name_of(NEW))
+        equal("trial" in board.state(), False)
+    finally:
+        Network.WLAN = wlan
+
+
+@on_a_board
+def whatever_kills_the_application_the_board_comes_back():
+    class Cancelled(BaseException):
+        pass
+
+    def dies_of(problem):
+        board.module.__import__ = lambda name: raises(problem) if name == "app" else __import__(name)
+        try:
+            board.module.run("app")
+        except Reset:
+            return True
+        except (KeyboardInterrupt, SystemExit):
+            return False
+
+    def raises(problem):
+        raise problem
+
+    board = Board(OLD)
+    for problem, resets in ((MemoryError(), True), (Cancelled(), True), (KeyboardInterrupt(), False), (SystemExit(), False)):
+        equal((problem, dies_of(problem)), (problem, resets))
+
+    def no_module(name):
+        raise MemoryError
+
+    board.module.load = no_module
+    equal((dies_of(ValueError()), board.module.read("crashes")), (True, "..."))
+
+
 def offers_that_come_all_the_time_do_not_hold_the_application():
     board = Board(OLD)
     said = []
@@ -1220,7 +1330,7 @@ def an_option_that_there_is_not_is_refused():
 
 def run():
     wanted = sys.argv[2:]
-    names = sorted([name for name in globals() if name[:2] == "a_" or name[:3] in ("an_", "off")])
+    names = sorted([name for name in globals() if name[:2] == "a_" or name[:3] in ("an_", "off", "wha")])
     failed = 0
     for name in names:
         if wanted and name not in wanted:
