@@ -80,7 +80,6 @@ def make():
 hole, when, offer = sys.argv[1:]
 client = MQTTClient("NIGHTLAMP", "192.168.4.1", keepalive=60)
 settings = {"pin%d" % pin: {"name": "lamp %d" % pin, "on": False, "level": pin * 10} for pin in range(2)}
-readings = [[hour, hour * 0.5] for hour in range(6)]
 ota = make() if when == "before" else None
 message = offer.encode()
 gc.collect()

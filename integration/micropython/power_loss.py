@@ -21,6 +21,7 @@ import os
 import sys
 
 import mqtt_ota
+import mqtt_ota_transfer
 from cuts import ROOT, STATE, Disk, content, listed
 from senders import Sender
 
@@ -254,10 +255,10 @@ class Flushed:
 
 def break_client(how):
     if how == "remove-first":
-        mqtt_ota.os = RemovesFirst()
+        mqtt_ota_transfer.os = RemovesFirst()
     elif how == "in-place":
-        mqtt_ota.os = RenamesNothing()
-        mqtt_ota.open = lambda path, mode: Flushed(path) if mode == "wb" else open(path, mode)
+        mqtt_ota_transfer.os = RenamesNothing()
+        mqtt_ota_transfer.open = lambda path, mode: Flushed(path) if mode == "wb" else open(path, mode)
     else:
         raise ValueError(how)
 
