@@ -1,6 +1,6 @@
 //! What a device says that has taken a set back, and what follows.
 
-use mqtt_ota_integration::{House, RawDevice, RawOffer};
+use mqtt_ota_integration::{House, Keeper, RawDevice, RawOffer};
 
 const LAMP: &str = "NIGHTLAMP";
 const SETS: &str = "v=1|client=new 1|addr=127.0.0.1|hash=sha1|set=-|extended=1|answers=1";
@@ -28,10 +28,23 @@ fn a_device_that_gets_an_offer_again_whose_set_it_has_taken_back_ends_the_wait()
     device.assert_no_offer();
 }
 
-/// Takes a set, and takes it back again.
-fn takes_back(device: &RawDevice, offer: &RawOffer, why: &str) {
+/// Takes a set.
+fn installs(device: &RawDevice, offer: &RawOffer) {
     device.report("receiving", offer, &format!("id={}", offer.id()));
     device.report("installed", offer, &format!("id={}", offer.id()));
+}
+
+/// Takes a set, which the keeper knows by then, and takes it back again after boots of its own.
+fn keeps_not(keeper: &Keeper, times: usize, device: &RawDevice, offer: &RawOffer, why: &str) {
+    installs(device, offer);
+    let knows = |said: &str| (said.matches("rebooting").count() == times).then_some(());
+    keeper.process.stderr().wait_until("it is installed", knows);
+    device.announce_as(&format!("{SETS}|rolled-back={}|error={why}", offer.hash));
+}
+
+/// Takes a set, and takes it back again.
+fn takes_back(device: &RawDevice, offer: &RawOffer, why: &str) {
+    installs(device, offer);
     device.announce_as(&format!("{SETS}|rolled-back={}|error={why}", offer.hash));
 }
 
@@ -42,13 +55,13 @@ fn a_set_that_was_taken_back_for_want_of_a_network_is_sent_once_more_and_no_thir
     let device = house.device(LAMP, SETS);
     let keeper = house.keeper(&["--stop-after", "1"]);
     let first = device.offer();
-    takes_back(&device, &first, "no-network in 2 boots");
+    keeps_not(&keeper, 1, &device, &first, "no-network in 2 boots");
     keeper.says("it is sent once more, as the device had no network");
     let second = device.offer();
     assert!(second.hash == first.hash && second.id() != first.id(), "{second:?}");
     house.status().assert_status(1).assert_mentions("no-network in 2 boots: taken back, and sent once more");
     // A keeper that is killed meanwhile knows what it has done, once that is done.
-    takes_back(&device, &second, "no-network in 2 boots");
+    keeps_not(&keeper, 2, &device, &second, "no-network in 2 boots");
     let again = "no-network in 2 boots, when it was sent once more as well";
     while !house.status().stdout.contains(again) {}
     keeper.process.kill();
