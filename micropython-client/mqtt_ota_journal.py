@@ -174,13 +174,6 @@ def forget(name):
             os.remove(state("drop"))
 
 
-def alter():
-    """A file is about to be changed by itself: what is installed is no longer a set."""
-    yield from forget("last")
-    if there("set"):
-        os.rename(state("set"), state("was"))
-
-
 def roll_back(digest):
     """Takes the set with this hash back, if that can be."""
     for name in ("trial", "last"):

@@ -177,6 +177,10 @@ class Transfer:
                 gc.collect()  # so that the buffers of what comes find whole blocks
                 detail = yield from self._single(file, digest, size)
                 ota._installed = True
+        if detail == "unchanged" and _boot and _boot.options.get("safe"):
+            # What the application died of may have been something else: whoever sends it again wants it to run.
+            yield from _boot.phase("mqtt_ota_journal", "mended")
+            ota._installed = True
         # A file that was there already asks for no reboot, but for one that an earlier file waits for.
         if ota._installed and reboot:
             ota._reboot = True

@@ -114,7 +114,7 @@ class Board:
         """As often as it resets itself; returns how often that was."""
         count = 0
         while True:
-            for name in ("mqtt_ota", "mqtt_ota_boot", "mqtt_ota_transfer"):
+            for name in ("mqtt_ota", "mqtt_ota_boot", "mqtt_ota_transfer", "mqtt_ota_umqtt"):
                 sys.modules.pop(name, None)
             import mqtt_ota_boot
 
@@ -866,6 +866,21 @@ def a_set_is_judged_by_what_its_boots_were():
 
 
 @on_a_board
+def a_reset_on_an_rp2_is_no_watchdogs():
+    Machine.cause = Machine.WDT_RESET
+    board = Board(OLD)
+
+    class Sys:
+        platform = "rp2"
+
+    board.replaced["mqtt_ota_recover"] = {"sys": Sys}
+    board.syncs(NEW)
+    for _ in range(3):
+        board.module.boot(ROOT, 0, reset)
+    equal((board.module.read("boots"), "trial" in board.state()), ("3 0 2 .", True))
+
+
+@on_a_board
 def a_board_that_loses_its_power_after_it_had_the_network_keeps_its_set():
     board = Board(OLD)
     Machine.cause = Machine.PWRON_RESET
@@ -955,6 +970,15 @@ def an_application_that_dies_is_told_and_after_three_times_not_run():
     except KeyboardInterrupt:
         pass
     equal((seen, board.module.announcement()[:8]), (["network", "client"], "|safe=1|"))
+    # The same once more is run as well, as the cause may have been something else.
+    is_status(board.sends("main.py", b"old"), "installed|main.py|%s|unchanged and resets" % hexadecimal(sha256(b"old").digest()))
+    equal("crashes" in board.state(), False)
+    for _ in range(3):
+        board.boot()
+        try:
+            board.module.run("no_such_application")
+        except Reset:
+            pass
     # Something new is run, and what was told is taken back.
     board.boot()
     is_status(board.sends("main.py", b"newer"), "installed|main.py|")
@@ -1317,6 +1341,22 @@ def an_application_sees_how_far_an_update_is():
     is_status(board.syncs(NEW), "installed|set|")
     equal((seen[-2], seen[-1]), ((size, size), "reboots"))
     equal(len(fed), 1)
+
+
+def an_application_s_callback_gets_what_its_client_gives_it():
+    board = Board(OLD)
+
+    class Client:
+        cb = None
+
+    client = Client()
+    heard = []
+    client.cb = lambda *message: heard.append(message)
+    board.client.attach(client, "X", root=ROOT, reset=reset)
+    client.cb(b"lamp", b"on")
+    client.cb(b"lamp", b"off", True, False)  # as umqtt.simple2 does
+    client.cb(b"X/OTA", b"junk", True, False)
+    equal(heard, [(b"lamp", b"on"), (b"lamp", b"off", True, False)])
 
 
 def an_option_that_there_is_not_is_refused():

@@ -276,12 +276,27 @@ fn a_heap_like_an_esp8266s_loads_the_module_but_cannot_compile_it() {
     let source = integration().join("../micropython-client");
     // Another machine's words are of another length, and the parser's tree is not made of words alone.
     let Some(machine) = Machine::all().into_iter().find(|machine| machine.word == 4) else { return };
-    let import = |heap: usize, path: &Path| {
-        let loads = "import gc; before = gc.mem_alloc(); import mqtt_ota, mqtt_ota_transfer; gc.collect(); print('loaded', gc.mem_alloc() - before)";
+    let loads = |heap: usize, path: &Path, statement: &str| {
+        let loads = format!(
+            "import gc; before = gc.mem_alloc(); {statement}; gc.collect(); print('loaded', gc.mem_alloc() - before)"
+        );
         let mut command = Command::new(&machine.program);
-        command.env("MICROPYPATH", path).args(["-X", &format!("heapsize={heap}"), "-c", loads]);
+        command.env("MICROPYPATH", path).args(["-X", &format!("heapsize={heap}"), "-c", &loads]);
         String::from_utf8_lossy(&command.output().unwrap().stdout).into_owned()
     };
+    let import = |heap: usize, path: &Path| loads(heap, path, "import mqtt_ota, mqtt_ota_transfer");
+    for (what, statement) in [
+        (
+            "what listens where a boot fetches",
+            "import mqtt_ota_boot as b; b.options['fetches'] = True; import mqtt_ota",
+        ),
+        (
+            "that and umqtt's part",
+            "import mqtt_ota_boot as b; b.options['fetches'] = True; import mqtt_ota_umqtt",
+        ),
+    ] {
+        say(&format!("{what}: {}", loads(ESP8266, kit.folder.path(), statement).trim()));
+    }
     let loaded = import(ESP8266, kit.folder.path());
     let bytes = loaded.trim().strip_prefix("loaded ").unwrap_or_else(|| panic!("{loaded:?}"));
     let compiling = smallest(&machine, 2 * ESP8266, |heap| import(heap, &source).starts_with("loaded"));
