@@ -98,6 +98,7 @@ install_micropython() {
     bash "$here/micropython.sh"
     bash "$here/umqtt.sh"
     bash "$here/bench/paho.sh"
+    bash "$here/tools.sh"
     export PATH=$cache/micropython/bin:$PATH
 }
 

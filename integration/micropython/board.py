@@ -3,6 +3,7 @@
     micropython board.py FS IMAGE flash FOLDER   formats it and copies the folder's files to it
     micropython board.py FS IMAGE put FOLDER     copies the folder's files to it
     micropython board.py FS IMAGE boot           runs boot.py and main.py from it, as firmware does
+    micropython board.py FS IMAGE prompt         has its prompt on the terminal, as firmware whose main.py has ended
     micropython board.py FS IMAGE read FILE      writes the file, in hexadecimal, to standard output
     micropython board.py FS IMAGE list           lists all files, a line each
 
@@ -51,12 +52,16 @@ def copy(source, target):
             new.write(old.read())
 
 
-def boot():
+def power_on():
     vfs.umount("/")
     vfs.mount(disk, "/")
     os.chdir("/")
     sys.path[:] = ["", ".frozen", "/lib"]
     sys.modules.pop("flash", None)
+
+
+def boot():
+    power_on()
     for name in ("boot", "main"):
         try:
             os.stat(name + ".py")
@@ -79,6 +84,11 @@ if command == "flash":
 disk = make(blocks, **options)
 if command == "boot":
     boot()
+elif command == "prompt":
+    import raw_repl
+
+    power_on()
+    raw_repl.serve()
 else:
     vfs.mount(disk, "/flash")
     if command in ("flash", "put"):

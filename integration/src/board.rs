@@ -44,17 +44,9 @@ impl Board {
         name: &str,
         settings: &str,
     ) -> Self {
-        let home = tempfile::tempdir().expect("a temporary folder");
-        let board = Self { home, file_system, process: None };
-        let files = board.home.path().join("files");
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let files = folder.path();
         let here = Path::new(HERE);
-        copy(&here.join("micropython/board"), &files.join("lib"));
-        // Another version of umqtt is tried by naming its folder.
-        let umqtt = std::env::var_os("UMQTT")
-            .map_or_else(|| here.join(".cache/micropython/lib/umqtt"), PathBuf::from);
-        for module in ["simple.py", "robust.py"] {
-            copy_file(&umqtt.join(module), &files.join("lib/umqtt").join(module));
-        }
         for module in companion_modules() {
             let file = module + ".py";
             copy_file(&companion().join(&file), &files.join("lib").join(file));
@@ -67,6 +59,23 @@ impl Board {
             address.port(),
         );
         fs::write(files.join("settings.py"), settings).expect("settings.py");
+        Self::flash_folder(file_system, files)
+    }
+
+    /// Flashes one with a folder's files, besides what its firmware has: umqtt, and what stands in for its hardware.
+    pub fn flash_folder(file_system: FileSystem, folder: &Path) -> Self {
+        let home = tempfile::tempdir().expect("a temporary folder");
+        let board = Self { home, file_system, process: None };
+        let files = board.home.path().join("files");
+        let here = Path::new(HERE);
+        copy(&here.join("micropython/board"), &files.join("lib"));
+        // Another version of umqtt is tried by naming its folder.
+        let umqtt = std::env::var_os("UMQTT")
+            .map_or_else(|| here.join(".cache/micropython/lib/umqtt"), PathBuf::from);
+        for module in ["simple.py", "robust.py"] {
+            copy_file(&umqtt.join(module), &files.join("lib/umqtt").join(module));
+        }
+        copy(folder, &files);
         board.run("flash", Some(&files)).assert_status(0);
         board
     }
@@ -97,6 +106,17 @@ impl Board {
         captured(&mut command);
         let process = Process::start(format!("a board with {:?}", self.file_system), command);
         self.process.insert(process).stdout().has_line_before_end(words)
+    }
+
+    /// Turns the power on without an application, its prompt on a terminal as on a cable. Returns the terminal's path.
+    pub fn prompt(&mut self) -> PathBuf {
+        let board = self.command("prompt", None);
+        let mut command = Command::new("python3");
+        command.arg(Path::new(HERE).join("cable.py")).arg(board.get_program()).args(board.get_args());
+        captured(&mut command);
+        let process = self.process.insert(Process::start("a board at its prompt", command));
+        let path = |text: &str| text.strip_suffix('\n').map(PathBuf::from);
+        process.stdout().wait_until("the terminal's path", path)
     }
 
     /// Waits for its reset. Returns what it has printed since the boot.

@@ -10,7 +10,9 @@ pub fn companion() -> PathBuf {
 pub fn companion_modules() -> Vec<String> {
     let entries = fs::read_dir(companion()).expect("the client's folder");
     let files = entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"));
-    let mut modules: Vec<_> = files.filter_map(|file| file.strip_suffix(".py").map(str::to_owned)).collect();
+    let modules = files.filter(|file| file.starts_with("mqtt_ota"));
+    let mut modules: Vec<_> =
+        modules.filter_map(|file| file.strip_suffix(".py").map(str::to_owned)).collect();
     modules.sort();
     modules
 }

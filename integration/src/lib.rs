@@ -16,6 +16,7 @@
 //! | [`Process`], [`Finished`] | a running child, its output as events, and how it ended |
 //! | [`Client`] | an MQTT client for whatever else a test wants to say or hear |
 //! | [`Distance`] | a link between a device and a sender that takes its time |
+//! | [`FileServer`] | a folder on a web server |
 //! | [`Feeder`] | a sender's listening side, for tests of devices |
 //! | [`RawDevice`], [`RawOffer`], [`Link`] | a device that a test drives step by step, into any misbehaviour |
 //! | [`OriginalDevice`] | the firmware of 2018: four fields, no status |
@@ -48,6 +49,7 @@ mod distance;
 mod embedded;
 mod endpoint;
 mod feeder;
+mod file_server;
 mod fleet;
 mod gate;
 mod home;
@@ -81,6 +83,7 @@ pub use distance::Distance;
 pub use embedded::EmbeddedBroker;
 pub use endpoint::Endpoint;
 pub use feeder::Feeder;
+pub use file_server::FileServer;
 pub use fleet::{Behaviour, Connections, Ending, Fleet, FleetDevice, FleetSettings, Rhythm};
 pub use gate::{Gate, Passes};
 pub use home::{Home, files, noise};

@@ -1,7 +1,6 @@
 //! The examples of the companion client, as a user copies them: each does its job on a board, and is
 //! updated there by the real command through a real broker.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
@@ -344,27 +343,11 @@ fn the_sleeper_sleeps_after_a_mistake_too() {
 #[test]
 fn the_lines_of_the_readme_take_an_update() {
     let readme = companion("README.md");
-    let lines = readme.split("```python\n").nth(1).unwrap().split("```").next().unwrap();
+    let use_it = readme.split("\n## Use\n").nth(1).unwrap();
+    let lines = use_it.split("```python\n").nth(1).unwrap().split("```").next().unwrap();
     let (user, test) = ("\"192.168.1.10\"", "settings.HOST, settings.PORT");
     assert!(lines.contains(user) && lines.contains("ota.start() "));
     let lines = lines.replace(user, test).replace("ota.start() ", "ota.start(); print(NAME, \"is ready\") ");
     let before = "import settings, wifi\nfrom settings import NAME\nwifi.connect()\n";
     Home::with_source(before.to_owned() + &lines).updates();
-}
-
-#[test]
-fn the_package_has_the_modules_that_there_are_and_their_version() {
-    let package: serde_json::Value = serde_json::from_str(&companion("package.json")).unwrap();
-    let version = env!("CARGO_PKG_VERSION");
-    assert_eq!(package["version"], version);
-    assert!(companion("mqtt_ota.py").contains(&format!("\n__version__ = \"{version}\"\n")));
-
-    let named = package["urls"].as_array().unwrap().iter().map(|url| {
-        assert_eq!(url[0], url[1], "it is installed by its own name");
-        url[0].as_str().unwrap().to_owned()
-    });
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../micropython-client");
-    let there = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let there: BTreeSet<_> = there.filter(|file| file.ends_with(".py")).collect();
-    assert_eq!(named.collect::<BTreeSet<_>>(), there);
 }

@@ -42,6 +42,8 @@ mod harness;
 mod hostile;
 mod in_process;
 #[cfg(unix)]
+mod installs;
+#[cfg(unix)]
 mod interrupts;
 mod keepalive;
 mod keeper;
