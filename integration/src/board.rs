@@ -4,7 +4,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::companion::{companion, companion_modules};
+use crate::companion::install_companion;
 use crate::demo_device::Interpreter;
 use crate::endpoint::Endpoint;
 use crate::process::{Finished, Process, captured};
@@ -47,10 +47,7 @@ impl Board {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let files = folder.path();
         let here = Path::new(HERE);
-        for module in companion_modules() {
-            let file = module + ".py";
-            copy_file(&companion().join(&file), &files.join("lib").join(file));
-        }
+        install_companion(&files.join("lib"));
         copy_file(&here.join(application), &files.join("main.py"));
         let address = broker.address();
         let settings = format!(

@@ -1,6 +1,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::endpoint::Endpoint;
+
 /// The folder of the MicroPython client.
 pub fn companion() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../micropython-client")
@@ -15,4 +17,33 @@ pub fn companion_modules() -> Vec<String> {
         modules.filter_map(|file| file.strip_suffix(".py").map(str::to_owned)).collect();
     modules.sort();
     modules
+}
+
+/// Puts all modules into `lib`, as an installation does.
+pub fn install_companion(lib: &Path) {
+    fs::create_dir_all(lib).expect("a folder");
+    for module in companion_modules() {
+        let file = module + ".py";
+        fs::copy(companion().join(&file), lib.join(file)).expect("a module is copied");
+    }
+}
+
+/// Copies the template to `folder`, and writes into its settings what a user has to.
+pub fn copy_template(folder: &Path, broker: &impl Endpoint, name: &str) {
+    fs::create_dir_all(folder).expect("a folder");
+    for entry in fs::read_dir(companion().join("template")).expect("the template") {
+        let path = entry.expect("an entry").path();
+        fs::copy(&path, folder.join(path.file_name().expect("a file"))).expect("a file is copied");
+    }
+    let path = folder.join("settings.py");
+    let settings = fs::read_to_string(&path).expect("settings.py");
+    let address = broker.address();
+    let mine = [("NAME", name.to_owned()), ("HOST", address.ip().to_string())];
+    let mut mine: Vec<_> = mine.map(|(key, value)| (key, format!("{value:?}"))).into();
+    mine.push(("PORT", address.port().to_string()));
+    let lines = settings.lines().map(|line| {
+        let mine = mine.iter().find(|(key, _)| line.starts_with(&format!("{key} = ")));
+        mine.map_or_else(|| line.to_owned(), |(key, value)| format!("{key} = {value}"))
+    });
+    fs::write(&path, lines.collect::<Vec<_>>().join("\n") + "\n").expect("settings.py");
 }

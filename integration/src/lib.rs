@@ -77,7 +77,7 @@ pub use board::{Board, FileSystem};
 pub use chaos::Chaos;
 pub use client::{Client, Message};
 pub use command::{MqttOta, binary};
-pub use companion::{companion, companion_modules};
+pub use companion::{companion, companion_modules, copy_template, install_companion};
 pub use demo_device::{DemoDevice, Interpreter};
 pub use distance::Distance;
 pub use embedded::EmbeddedBroker;

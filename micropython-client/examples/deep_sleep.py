@@ -1,4 +1,4 @@
-# A DHT22 on a battery: wakes, publishes to NAME/dht22, looks for an update, and sleeps. As main.py.
+# A DHT22 on a battery: wakes, publishes to NAME/dht22, looks for an update, and sleeps. As app.py.
 # An ESP8266 wakes only if its GPIO 16 is connected to RST.
 import sys
 import time

@@ -1,4 +1,4 @@
-# A DHT22, whose temperature and humidity are published to NAME/dht22 every minute. As main.py.
+# A DHT22, whose temperature and humidity are published to NAME/dht22 every minute. As app.py.
 import sys
 import time
 

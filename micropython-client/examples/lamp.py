@@ -1,4 +1,4 @@
-# A lamp with a button. MQTT switches it too: publish "on" or "off" to NAME/lamp/set. As main.py.
+# A lamp with a button. MQTT switches it too: publish "on" or "off" to NAME/lamp/set. As app.py.
 import sys
 import time
 

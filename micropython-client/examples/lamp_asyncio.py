@@ -1,4 +1,4 @@
-# The lamp of lamp.py in asyncio, with the client mqtt_as, which takes care of Wi-Fi. As main.py.
+# The lamp of lamp.py in asyncio, with the client mqtt_as, which takes care of Wi-Fi. As app.py.
 import asyncio
 
 from machine import Pin

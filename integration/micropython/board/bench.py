@@ -31,7 +31,7 @@ def _listen(port):
 
 try:
     from settings import BENCH
-except ImportError:
+except Exception:  # such as a mistake that a test has made in it
     BENCH = None
 if BENCH:
     _thread.start_new_thread(_listen, (BENCH,))

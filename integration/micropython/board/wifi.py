@@ -1,1 +1,1 @@
-../../../micropython-client/examples/wifi.py
+../../../micropython-client/template/wifi.py

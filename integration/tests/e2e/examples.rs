@@ -1,13 +1,15 @@
 //! The examples of the companion client, as a user copies them: each does its job on a board, and is
 //! updated there by the real command through a real broker.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mqtt_ota_integration::{Board, Client, Feeder, FileSystem, Scene, binary};
+use mqtt_ota_integration::{
+    Board, Client, Feeder, FileSystem, Scene, binary, companion, copy_template, install_companion,
+};
 
 const NAME: &str = "NIGHTLAMP";
 
@@ -16,12 +18,12 @@ const PRESSED: &str = "pin 0 0\npin 0 1\npin 0 0\n";
 const RELEASED: &str = "pin 0 1\npin 0 0\npin 0 1\n";
 
 /// A file of the companion client.
-fn companion(file: &str) -> String {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../micropython-client").join(file);
+fn companion_file(file: &str) -> String {
+    let path = companion().join(file);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// A broker, a board with an example as its `main.py`, a hand at its hardware, and someone who hears what
+/// A broker, a board with an example in the template, a hand at its hardware, and someone who hears what
 /// it says.
 struct Home {
     scene: Scene,
@@ -29,6 +31,7 @@ struct Home {
     client: Client,
     bench: TcpListener,
     hand: TcpStream,
+    file: &'static str,
     source: String,
 }
 
@@ -40,30 +43,31 @@ impl Home {
 
     /// The example with some of its text replaced.
     fn with_changes(example: &str, changes: &[(&str, &str)]) -> Self {
-        let mut source = companion(&format!("examples/{example}"));
+        let mut source = companion_file(&format!("examples/{example}"));
         for (old, new) in changes {
             assert!(source.contains(old), "{old}");
             source = source.replace(old, new);
         }
-        Self::with_source(source)
+        Self::with_source("app.py", source)
     }
 
-    fn with_source(source: String) -> Self {
+    /// A program in the template.
+    fn with_source(file: &'static str, source: String) -> Self {
         binary(); // a board that is awake for a moment does not wait until it is built
         let scene = Scene::new();
         let client = listener(&scene);
         let bench = TcpListener::bind("127.0.0.1:0").unwrap();
-        // The test's broker comes in place of the user's.
-        let settings = companion("examples/settings.py");
-        let kept = |line: &&str| !["NAME =", "HOST =", "PORT ="].iter().any(|key| line.starts_with(key));
-        let mut settings = settings.lines().filter(kept).collect::<Vec<_>>().join("\n");
-        settings.push_str(&format!("\nBENCH = {}", bench.local_addr().unwrap().port()));
-        let main = scene.file("main.py", &source);
-        let mut board =
-            Board::flash(FileSystem::Lfs2, main.to_str().unwrap(), &scene.broker, NAME, &settings);
+        let files = tempfile::tempdir().unwrap();
+        copy_template(files.path(), &scene.broker, NAME);
+        install_companion(&files.path().join("lib"));
+        fs::write(files.path().join(file), &source).unwrap();
+        let port = format!("BENCH = {}\n", bench.local_addr().unwrap().port());
+        let mut settings = File::options().append(true).open(files.path().join("settings.py")).unwrap();
+        settings.write_all(port.as_bytes()).unwrap();
+        let mut board = Board::flash_folder(FileSystem::Lfs2, files.path());
         board.boot();
         let (hand, _) = bench.accept().unwrap();
-        let home = Self { scene, board, client, bench, hand, source };
+        let home = Self { scene, board, client, bench, hand, file, source };
         home.is_announced();
         home
     }
@@ -99,7 +103,7 @@ impl Home {
     fn next_version(&self) -> PathBuf {
         let next = self.source.replace("\"is ready\"", "\"2 is ready\"");
         assert_ne!(next, self.source);
-        self.scene.file("main.py", next)
+        self.scene.file(self.file, next)
     }
 
     /// Sends another version with the command, until the device is back online. Returns what it printed
@@ -110,9 +114,10 @@ impl Home {
         self.boots();
         self.board.process().stdout().wait_for("NIGHTLAMP 2 is ready");
         let sent = sending.wait();
-        sent.assert_status(0).assert_mentions("main.py installed").assert_mentions("back online");
-        assert!(self.hears().starts_with("receiving|main.py|"));
-        assert!(self.hears().starts_with("installed|main.py|"));
+        let file = self.file;
+        sent.assert_status(0).assert_mentions(&format!("{file} installed")).assert_mentions("back online");
+        assert!(self.hears().starts_with(&format!("receiving|{file}|")));
+        assert!(self.hears().starts_with(&format!("installed|{file}|")));
         self.is_announced();
         before
     }
@@ -301,7 +306,7 @@ fn an_update_that_is_sent_while_the_sleeper_sleeps_is_installed_when_it_wakes() 
     let before = home.board.resets();
     assert!(!before.contains("sleeps"), "{before}");
     home.boots();
-    sending.wait().assert_status(0).assert_mentions("main.py installed").assert_mentions("back online");
+    sending.wait().assert_status(0).assert_mentions("app.py installed").assert_mentions("back online");
     home.board.process().stdout().wait_for("NIGHTLAMP 2 is ready");
 }
 
@@ -342,12 +347,12 @@ fn the_sleeper_sleeps_after_a_mistake_too() {
 
 #[test]
 fn the_lines_of_the_readme_take_an_update() {
-    let readme = companion("README.md");
+    let readme = companion_file("README.md");
     let use_it = readme.split("\n## Use\n").nth(1).unwrap();
     let lines = use_it.split("```python\n").nth(1).unwrap().split("```").next().unwrap();
     let (user, test) = ("\"192.168.1.10\"", "settings.HOST, settings.PORT");
     assert!(lines.contains(user) && lines.contains("ota.start() "));
     let lines = lines.replace(user, test).replace("ota.start() ", "ota.start(); print(NAME, \"is ready\") ");
     let before = "import settings, wifi\nfrom settings import NAME\nwifi.connect()\n";
-    Home::with_source(before.to_owned() + &lines).updates();
+    Home::with_source("main.py", before.to_owned() + &lines).updates();
 }

@@ -7,8 +7,11 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::thread;
 
-use mqtt_ota_integration::{Board, FileServer, FileSystem, Interpreter, Scene, companion, companion_modules};
+use mqtt_ota_integration::{
+    Board, FileServer, FileSystem, Interpreter, Scene, binary, companion, companion_modules, copy_template,
+};
 use tempfile::TempDir;
 
 const NAME: &str = "NIGHTLAMP";
@@ -313,6 +316,34 @@ fn mpremote_installs_the_client_as_the_page_says() {
         bare.has(&folder, end);
         bare.takes_updates(BOOT);
     }
+}
+
+#[test]
+fn a_newcomer_starts_as_the_page_says() {
+    let checkout = Checkout::new();
+    let lines = lines("## Start", "sh");
+    let mut bare = Bare::with("");
+    checkout.mpremote(Some(&bare.board.prompt()));
+    checkout.does(&line("## Install", "sh", "micropython-client/package.json"));
+    checkout.does(&lines[0]);
+    copy_template(&checkout.path("nightlamp"), &bare.scene.broker, NAME); // with what the user writes there
+    checkout.does(&lines[1]);
+    bare.board.power_off();
+    bare.board.boot();
+
+    let app = checkout.path("nightlamp/app.py");
+    fs::write(&app, text(&app) + "# changed\n").unwrap();
+    let broker = mqtt_ota_integration::Endpoint::url(&bare.scene.broker);
+    let command = format!("MQTT_OTA_BROKER={broker} exec {} \"$@\"", binary().display());
+    checkout.program("mqtt-ota", &command);
+    let said = thread::scope(|scope| {
+        let sending = scope.spawn(|| checkout.does(&lines[2]));
+        bare.board.reboots();
+        sending.join().unwrap()
+    });
+    assert!(said.contains("NIGHTLAMP: app.py installed") && said.contains("back online"), "{said}");
+    // The last line is for one that sleeps.
+    assert!(lines.len() == 4 && lines[3].contains("--connect-timeout"), "{lines:?}");
 }
 
 /// The board's `mip`, or another one, runs these lines; what they ask of the page's computer, or of GitHub, comes from this

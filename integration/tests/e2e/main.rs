@@ -68,6 +68,7 @@ mod sets;
 mod strangers;
 #[cfg(unix)]
 mod systemd;
+mod template;
 mod tls;
 mod too_little_memory;
 mod transfers;

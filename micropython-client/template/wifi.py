@@ -1,4 +1,4 @@
-# Joins Wi-Fi. main.py calls connect() before it does anything with the network, and again and again.
+# Joins Wi-Fi. app.py calls connect() before it does anything with the network, and again and again.
 import time
 
 import network

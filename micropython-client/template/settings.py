@@ -1,5 +1,5 @@
-# What differs from board to board, so that one main.py fits all of them.
-NAME = "NIGHTLAMP"  # the device: mqtt-ota send main.py --to NIGHTLAMP
+# What differs from board to board, so that one app.py fits all of them.
+NAME = "NIGHTLAMP"  # the device: mqtt-ota send app.py --to NIGHTLAMP
 SSID = "my network"
 WIFI_PASSWORD = "its password"
 HOST = "192.168.1.10"  # the broker; better an address: an ESP8266 knows no names ending in .local
