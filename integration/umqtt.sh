@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Puts what the tests of the MicroPython client need beside the interpreters of micropython.sh, and
 # prints the paths: the compiler mpy-cross, 1.25, at integration/.cache/micropython/bin/mpy-cross, and
-# the MQTT clients umqtt.simple and umqtt.robust in integration/.cache/micropython/lib, which is for
-# MICROPYPATH=.frozen:LIB (without .frozen, MicroPython has no asyncio). They come from PyPI, or the
-# index that pip is set up with.
+# the MQTT clients umqtt.simple, umqtt.robust and umqtt.simple2 in integration/.cache/micropython/lib,
+# which is for MICROPYPATH=.frozen:LIB (without .frozen, MicroPython has no asyncio). They come from
+# PyPI, or the index that pip is set up with.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -14,6 +14,7 @@ umqtt=$home/lib/umqtt
 clients=(
     micropython-umqtt.simple 1.3.4 b6a2520239e3992c63a7de9370ee9b3d9d27819a90359c521f1c0f7ccab8d12f
     micropython-umqtt.robust 1.0 22a1b8c8e1128281efb13b3020927d07e33c5b747869da2cd77d37983a9ea002
+    micropython-umqtt.simple2 2.2.0 48fd4da7701b95986293b06d343fbc564ebe7dfa82f5c8c09364c20df755f0e4
 )
 
 say() { echo "umqtt.sh: $*" >&2; }

@@ -29,7 +29,7 @@ address=${2:+${2%/}/}
 # The compiler notes the path that it is given.
 cd "$(dirname "$0")"
 
-modules=$(sed -n 's/^ *\["\(mqtt_ota[a-z_]*\)\.py", .*/\1/p' package.json)
+modules=$(sed -n 's/^ *\["\(mqtt_ota[a-z0-9_]*\)\.py", .*/\1/p' package.json)
 [ -n "$modules" ] || fail "package.json names no modules"
 total=0
 entries=

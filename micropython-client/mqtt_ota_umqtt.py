@@ -2,14 +2,14 @@
 
 import io
 import select
-from errno import ETIMEDOUT
+from errno import ECONNRESET, ETIMEDOUT
 
 import mqtt_ota
 from mqtt_ota import const, ticks_diff, ticks_ms
 
 _TIMEOUT = const(10000)  # ms for the broker's answers during an update
 # What umqtt raises on a lost connection, or where the heap is full in the middle of a message.
-_BROKEN = (OSError, mqtt_ota.Failed, AssertionError, IndexError, AttributeError, MemoryError)
+BROKEN = (OSError, mqtt_ota.Failed, AssertionError, IndexError, AttributeError, MemoryError)
 
 
 class _Sock(io.IOBase):
@@ -19,7 +19,7 @@ class _Sock(io.IOBase):
     def __init__(self, sock, ota):
         self.sock = sock
         self.ota = ota
-        self.wait = -1  # ms that a read waits; below 0 for as long as it takes
+        self.wait = ota.WAIT  # ms that a read waits; below 0 for as long as it takes
         self.pinged = ticks_ms()
         self.silent = 0  # pings since which nothing has come
         self.poller = select.poll()
@@ -53,7 +53,7 @@ class _Sock(io.IOBase):
             client = self.ota.client
             if client.keepalive and ticks_diff(ticks_ms(), self.pinged) > client.keepalive * 500:
                 if self.silent > 20 // client.keepalive:  # for 10 s at least
-                    raise OSError(ETIMEDOUT)
+                    raise OSError(ECONNRESET)  # umqtt.simple2 takes ETIMEDOUT for nothing to read
                 self.silent += 1
                 self.pinged = ticks_ms()
                 client.ping()
@@ -79,6 +79,8 @@ class Ota(mqtt_ota.Ota):
 
     # umqtt reads, dispatches and acknowledges inside wait_msg, which its other methods call as well. So
     # the client's methods are wrapped, and offers are done when the outermost of them has returned.
+
+    WAIT = -1  # of a new connection
 
     def __init__(self, client, name, **options):
         super().__init__(name, **options)
@@ -162,7 +164,7 @@ class Ota(mqtt_ota.Ota):
             if self._lost:
                 raise mqtt_ota.Failed
             self.client.publish(topic, message, retain, topic[-4:] != b"/log")
-        except _BROKEN:
+        except BROKEN:
             self._lost = True
             raise OSError(ETIMEDOUT)
 
@@ -173,7 +175,7 @@ class Ota(mqtt_ota.Ota):
         self._looked = ticks_ms()
         try:
             self.client.check_msg()
-        except _BROKEN:
+        except BROKEN:
             self._lost = True
 
 lambda: 0x4578b17  # the end

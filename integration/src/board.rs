@@ -66,11 +66,17 @@ impl Board {
         let files = board.home.path().join("files");
         let here = Path::new(HERE);
         copy(&here.join("micropython/board"), &files.join("lib"));
+        if let Some(mqtt_as) = mqtt_as() {
+            fs::remove_file(files.join("lib/mqtt_as.py")).expect("what stands in for it");
+            copy(&mqtt_as, &files.join("lib/mqtt_as"));
+        }
         // Another version of umqtt is tried by naming its folder.
         let umqtt = std::env::var_os("UMQTT")
             .map_or_else(|| here.join(".cache/micropython/lib/umqtt"), PathBuf::from);
-        for module in ["simple.py", "robust.py"] {
-            copy_file(&umqtt.join(module), &files.join("lib/umqtt").join(module));
+        for module in ["simple.py", "robust.py", "simple2.py"] {
+            if umqtt.join(module).exists() {
+                copy_file(&umqtt.join(module), &files.join("lib/umqtt").join(module));
+            }
         }
         copy(folder, &files);
         board.run("flash", Some(&files)).assert_status(0);
@@ -92,6 +98,13 @@ impl Board {
         self.process()
     }
 
+    /// Turns the power on, and waits for nothing.
+    pub fn power_on(&mut self) {
+        let mut command = self.command("boot", None);
+        captured(&mut command);
+        self.process = Some(Process::start(format!("a board with {:?}", self.file_system), command));
+    }
+
     /// Turns the power on; whether the application is ready before the board resets.
     pub fn tries_to_boot(&mut self) -> bool {
         self.tries_to_come_up(READY)
@@ -99,10 +112,8 @@ impl Board {
 
     /// Turns the power on; whether these words are in a line that it prints before it resets.
     pub fn tries_to_come_up(&mut self, words: &str) -> bool {
-        let mut command = self.command("boot", None);
-        captured(&mut command);
-        let process = Process::start(format!("a board with {:?}", self.file_system), command);
-        self.process.insert(process).stdout().has_line_before_end(words)
+        self.power_on();
+        self.process().stdout().has_line_before_end(words)
     }
 
     /// Turns the power on without an application, its prompt on a terminal as on a cable. Returns the terminal's path.
@@ -176,6 +187,11 @@ impl Board {
         command.arg(self.home.path().join("image")).arg(what).args(argument);
         command
     }
+}
+
+/// The package mqtt_as, if the environment has its checkout.
+fn mqtt_as() -> Option<PathBuf> {
+    Some(PathBuf::from(std::env::var_os("MQTT_AS")?).join("mqtt_as"))
 }
 
 fn copy(from: &Path, to: &Path) {

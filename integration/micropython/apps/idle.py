@@ -1,5 +1,5 @@
 # An application that has nothing to say: idle.py FOLDER NAME HOST PORT CLIENT KEEPALIVE LOOP [tls] [sets]. CLIENT is simple or
-# robust, LOOP the method that it calls over and over.
+# robust or simple2, LOOP the method that it calls over and over.
 import sys
 import time
 
@@ -11,7 +11,9 @@ if "sets" in sys.argv:
 import mqtt_ota
 
 root, name, host, port, kind, keepalive, loop = sys.argv[1:8]
-MQTTClient = __import__("umqtt." + kind, None, None, ("MQTTClient",)).MQTTClient
+umqtt = __import__("umqtt." + kind, None, None, ("MQTTClient",))
+MQTTClient = umqtt.MQTTClient
+Lost = OSError, getattr(umqtt, "MQTTException", OSError)
 MQTTClient.DEBUG = True
 
 
@@ -44,7 +46,7 @@ receive = getattr(client, loop)
 while True:
     try:
         receive()
-    except OSError as error:
+    except Lost as error:
         print("lost:", error)
         connect()
     if loop == "check_msg":

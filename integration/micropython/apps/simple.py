@@ -6,16 +6,19 @@ from settings import BLOCKS, CLIENT, HOST, KEEPALIVE, NAME, PORT
 
 VERSION = "1"
 
-if CLIENT == "robust":
+if CLIENT == "simple2":
+    from umqtt.simple2 import MQTTClient, MQTTException
+elif CLIENT == "robust":
     from umqtt.robust import MQTTClient
+    from umqtt.simple import MQTTException
 else:
-    from umqtt.simple import MQTTClient
+    from umqtt.simple import MQTTClient, MQTTException
 
 topic = NAME + "/lamp"
 client = MQTTClient(NAME, HOST, PORT, keepalive=KEEPALIVE)
 
 
-def on_message(topic, message):
+def on_message(topic, message, *_):
     print("app", topic.decode(), message)
     client.publish(topic + b"/said", b"heard " + message, qos=1)
 
@@ -32,7 +35,7 @@ def connect():
             ota.start()
             print("version", VERSION, "is ready")
             return
-        except OSError as error:
+        except (OSError, MQTTException) as error:
             print("no broker:", error)
             time.sleep_ms(200)
 
@@ -41,7 +44,7 @@ connect()
 while True:
     try:
         client.wait_msg() if BLOCKS else client.check_msg()
-    except OSError as error:
+    except (OSError, MQTTException) as error:
         print("lost:", error)
         connect()
     time.sleep_ms(10)

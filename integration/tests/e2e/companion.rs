@@ -100,10 +100,13 @@ fn an_update_through_the_embedded_broker_runs_after_the_reboot() {
 }
 
 #[test]
-fn an_update_of_an_application_with_umqtt_robust_runs_after_the_reboot() {
-    let mut home = Home::with(mosquitto(), FileSystem::Lfs2, APPLICATION, "CLIENT = \"robust\"");
-    home.lamp_answers();
-    home.updates();
+fn an_update_of_an_application_with_another_umqtt_runs_after_the_reboot() {
+    for client in ["robust", "simple2"] {
+        let mut home =
+            Home::with(mosquitto(), FileSystem::Lfs2, APPLICATION, &format!("CLIENT = {client:?}"));
+        home.lamp_answers();
+        home.updates();
+    }
 }
 
 #[test]
@@ -283,7 +286,7 @@ fn the_connection_to_the_broker_is_kept_alive_during_a_long_transfer() {
 
 #[test]
 fn a_broker_that_goes_away_does_not_stop_an_update() {
-    for client in ["simple", "robust"] {
+    for client in ["simple", "robust", "simple2"] {
         let settings = format!("CLIENT = {client:?}");
         let mut home = Home::with(mosquitto(), FileSystem::Lfs2, APPLICATION, &settings);
         let feeder = Feeder::listen();
@@ -303,7 +306,7 @@ fn a_broker_that_goes_away_does_not_stop_an_update() {
 #[test]
 fn a_connection_that_the_application_renews_is_announced_and_takes_offers_again() {
     // umqtt.robust connects again by itself, and subscribes to nothing then.
-    for client in ["simple", "robust"] {
+    for client in ["simple", "robust", "simple2"] {
         let settings = format!("CLIENT = {client:?}");
         let mut home = Home::with(mosquitto(), FileSystem::Lfs2, APPLICATION, &settings);
         home.scene.broker.stop();

@@ -8,8 +8,13 @@ use mqtt_ota_integration::{Authority, Client, DemoDevice, Endpoint, Mosquitto, S
 use tempfile::TempDir;
 
 /// Each device's client, and the method that its application calls over and over.
-const DEVICES: [(&str, &str); 4] =
-    [("simple", "check_msg"), ("simple", "wait_msg"), ("robust", "check_msg"), ("robust", "wait_msg")];
+const DEVICES: [(&str, &str); 5] = [
+    ("simple", "check_msg"),
+    ("simple", "wait_msg"),
+    ("robust", "check_msg"),
+    ("robust", "wait_msg"),
+    ("simple2", "check_msg"),
+];
 
 struct Idle {
     name: String,
