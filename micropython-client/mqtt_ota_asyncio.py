@@ -3,7 +3,7 @@
     ota = mqtt_ota_asyncio.Ota(client, "NIGHTLAMP")
     await client.connect()
     await ota.start()                                # after each connection
-    async for topic, message, retained in client.queue:
+    async for topic, message, *more in client.queue:
         if not ota.message(topic, message):
             ...                                      # the application's own
 
@@ -12,7 +12,10 @@ bytes takes to read, hash and write. (Looking up a host by name does: MicroPytho
 sender that says its address does not need it.)
 """
 
-import asyncio
+try:
+    import asyncio
+except ImportError:  # MicroPython before 1.21
+    import uasyncio as asyncio
 
 import mqtt_ota
 
@@ -29,9 +32,9 @@ except AttributeError:  # CPython
 
 
 class Ota(mqtt_ota.Ota):
-    """The device's side, for a client with the coroutines of mqtt_as:
+    """The device's side, for a client with the coroutines of mqtt_as and aiomqtt:
 
-    publish(topic, message, retain, qos) and subscribe(topic, qos). The options are those of mqtt_ota.Ota.
+    publish(topic, message, retain=, qos=) and subscribe(topic, qos). The options are those of mqtt_ota.Ota.
     """
 
     def __init__(self, client, name, **options):
@@ -40,7 +43,7 @@ class Ota(mqtt_ota.Ota):
 
     async def start(self):
         """Subscribes and announces; await it after each connection. Raises what the client raises."""
-        await self.client.subscribe(self.topic, 1)
+        await self.client.subscribe(str(self.topic, "utf-8"), 1)
         await self.announce()
 
     async def announce(self):
@@ -58,7 +61,7 @@ class Ota(mqtt_ota.Ota):
         await self._tell(mqtt_ota.NEXT)
 
     def publish(self, topic, message, retain):
-        return self.client.publish(topic, message, retain, int(topic[-4:] != b"/log"))
+        return self.client.publish(str(topic, "utf-8"), message, retain=retain, qos=int(topic[-4:] != b"/log"))
 
     def message(self, topic, message):
         """Notes an offer and has a task take it; False if the message is for somebody else."""
@@ -101,7 +104,7 @@ class Ota(mqtt_ota.Ota):
                 await asyncio.wait_for(self.announce(), _TIMEOUT)
             for line in self._logger.lines() if self._logger else ():
                 await asyncio.wait_for(self.publish(self.topic + b"/log", line, False), _TIMEOUT)
-        except (OSError, MemoryError, asyncio.TimeoutError):
+        except Exception:  # each client raises its own
             pass  # the sender hears nothing, and offers again; the next connection is announced
 
 

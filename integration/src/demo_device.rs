@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::companion::companion;
 use crate::endpoint::Endpoint;
 use crate::process::{Process, captured};
 
@@ -72,6 +73,15 @@ impl DemoDevice {
         command.arg(here.join("micropython/apps").join(application)).args(arguments);
         command.env("MICROPYPATH", format!(".frozen:{}:{}", modules.display(), umqtt.display()));
         Self::start(Interpreter::MicroPython, command, "is ready")
+    }
+
+    /// Starts the application `main`, on CPython with paho-mqtt and aiomqtt, and waits for nothing.
+    pub fn start_python(main: &Path) -> Self {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut command = Command::new(here.join(".cache/paho/bin/python"));
+        command.arg(main).env("PYTHONPATH", companion()).env("PYTHONUNBUFFERED", "1");
+        captured(command.env("PYTHONDONTWRITEBYTECODE", "1"));
+        Self { process: Process::start("a device on CPython", command) }
     }
 
     fn start(interpreter: Interpreter, mut command: Command, ready: &str) -> Self {

@@ -102,5 +102,5 @@ pub use receiver::Receiver;
 pub use runtime::GUARD;
 pub use scene::Scene;
 pub use set_device::SetDevice;
-pub use tier::{sized, thorough};
+pub use tier::{brought, sized, thorough};
 pub use transcript::Transcript;

@@ -15,6 +15,7 @@ VERSION = "1"
 ROOT = sys.argv[1] if len(sys.argv) == 2 else ""  # on a computer; a board has a file system of its own
 
 config["client_id"], config["server"], config["port"] = NAME, HOST, PORT
+config["ssid"], config["wifi_pw"], config["queue_len"] = "my network", "its password", 16
 turns = 0
 
 

@@ -116,8 +116,10 @@ impl Home {
         let sent = sending.wait();
         let file = self.file;
         sent.assert_status(0).assert_mentions(&format!("{file} installed")).assert_mentions("back online");
-        assert!(self.hears().starts_with(&format!("receiving|{file}|")));
-        assert!(self.hears().starts_with(&format!("installed|{file}|")));
+        // What had to wait for the broker may come between.
+        for status in ["receiving", "installed"] {
+            while !self.hears().starts_with(&format!("{status}|{file}|")) {}
+        }
         self.is_announced();
         before
     }
@@ -180,7 +182,7 @@ fn the_lamp_survives_a_broker_that_goes_away() {
             home.does(PRESSED);
             home.prints("pin 5 1", 1);
         });
-        assert_eq!(home.hears(), "on");
+        while home.hears() != "on" {} // what it was before may have waited as well
         home.updates();
     }
 }
@@ -343,16 +345,4 @@ fn the_sleeper_sleeps_after_a_mistake_too() {
     let mut home = Home::with_changes(SLEEPER, &[("sensor.measure()", "sensor.measures()")]);
     let printed = home.board.resets();
     assert!(printed.contains("AttributeError") && printed.contains(SLEEPS), "{printed}");
-}
-
-#[test]
-fn the_lines_of_the_readme_take_an_update() {
-    let readme = companion_file("README.md");
-    let use_it = readme.split("\n## Use\n").nth(1).unwrap();
-    let lines = use_it.split("```python\n").nth(1).unwrap().split("```").next().unwrap();
-    let (user, test) = ("\"192.168.1.10\"", "settings.HOST, settings.PORT");
-    assert!(lines.contains(user) && lines.contains("ota.start() "));
-    let lines = lines.replace(user, test).replace("ota.start() ", "ota.start(); print(NAME, \"is ready\") ");
-    let before = "import settings, wifi\nfrom settings import NAME\nwifi.connect()\n";
-    Home::with_source("main.py", before.to_owned() + &lines).updates();
 }

@@ -25,6 +25,7 @@ mod broker_versions;
 mod brokers;
 mod chaos;
 mod checks;
+mod clients;
 mod comes_back;
 mod companion;
 mod compat;
