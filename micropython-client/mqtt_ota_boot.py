@@ -208,7 +208,7 @@ def boot(folder="", patience=120, reset=None, **more):
     at_boot        True: everything is fetched at boot, not only what the heap is too small for
     confirm_after  seconds that the application has to run before a set is confirmed
     offline        in which boot without a network a set is taken back; 10 if nothing is given
-    timer          the number of the timer that resets a board on trial
+    timer          the number of the timer that resets a board on trial; "wdt": an ESP32's watchdog does
 
     Other options are those of attach(). Raises nothing of its own: whatever is wrong with a set, what there is of an
     application has to run.

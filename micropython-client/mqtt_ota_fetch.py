@@ -18,9 +18,12 @@ def hooks():
 
 
 def fetch():
-    """Takes the offer that was noted, notes what becomes of it, and reboots."""
+    """Takes the offer that was noted, notes what becomes of it, and reboots. Returns where there is none."""
+    offer = _noted()
+    if not offer:  # the board has lost its power when it was noted
+        return
     try:
-        _fetch()
+        _fetch(offer)
     except Exception as problem:
         print("mqtt_ota_fetch:", problem)
         for name in "tries", "offer":  # it must not be in the way of the next one
@@ -28,10 +31,20 @@ def fetch():
     boot.restart()
 
 
-def _fetch():
-    boot.options["fetches"] = boot.options["at_boot"] = False
+def is_done():
+    """The set that was offered is in place."""
+    import mqtt_ota
+
+    _ends(mqtt_ota.answer(_noted(), "installed", ""))
+
+
+def _noted():
     with open(state("offer"), "rb") as file:
-        offer = file.read(_OFFER)
+        return file.read(_OFFER)
+
+
+def _fetch(offer):
+    boot.options["fetches"] = boot.options["at_boot"] = False
     tries = read("tries") + "."
     _limit()
     try:

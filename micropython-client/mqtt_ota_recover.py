@@ -14,13 +14,12 @@ _OFFLINE = 10  # where nothing else is said
 def recover(name, patience):
     """Goes on with what a file of this name in the client's folder tells; reboots the board if files were changed."""
     if name == "offer":
-        if boot.options["fetches"]:
-            boot.load("mqtt_ota_fetch").fetch()
-        for name in "tries", "offer":  # this boot.py knows no network
-            boot.quietly(os.remove, state(name))
+        _offered()
         return
     work = None
     if name == "trial":
+        if boot.there("offer"):  # it is of this set, and the board has lost its power before it could say so
+            boot.load("mqtt_ota_fetch").is_done()
         why = _counts()
         if not why:
             boot.trial = boot.load("mqtt_ota_trial")
@@ -42,6 +41,15 @@ def recover(name, patience):
     if work:
         # What of boot.py follows, and mqtt_ota_boot, may be of the other set.
         boot.restart()
+    if boot.there("offer"):
+        _offered()
+
+
+def _offered():
+    if boot.options["fetches"]:
+        boot.load("mqtt_ota_fetch").fetch()
+    for name in "tries", "offer":  # this boot.py knows no network
+        boot.quietly(os.remove, state(name))
 
 
 def note(text):
@@ -68,7 +76,8 @@ def _cause():
 
         cause = machine.reset_cause()
         if cause == machine.WDT_RESET and sys.platform != "rp2":  # where each reset is one by the watchdog
-            return "w"
+            if boot.options.get("timer") != "wdt" or sys.platform != "esp32":  # which may have waited for the network
+                return "w"
         if cause == machine.PWRON_RESET:
             return "p"
     except (ImportError, AttributeError):

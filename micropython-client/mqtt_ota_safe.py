@@ -14,6 +14,9 @@ def crashed(problem):
     text = _told(problem)
     print(text)
     try:
+        if _slept():  # a row of crashes has no boot in it that came as far as its sleep
+            with open(boot.state("crashes"), "wb") as file:
+                file.write(b".")
         with open(boot.state("crash"), "wb") as file:
             file.write(text.encode()[-_LIMIT:])
     except OSError:
@@ -23,6 +26,16 @@ def crashed(problem):
         boot.load("mqtt_ota_recover").note("%s: %s" % (type(problem).__name__, problem))
     if len(boot.read("crashes")) > 2 and (boot.trial or not boot.options.get("client")):
         time.sleep(_PAUSE)
+
+
+def _slept():
+    # Whether the board has woken from a deep sleep, and not come up after a crash.
+    try:
+        import machine
+
+        return machine.reset_cause() == machine.DEEPSLEEP_RESET
+    except (ImportError, AttributeError):
+        return False
 
 
 def _told(problem):

@@ -12,8 +12,11 @@ how many never had the network, and how the last one goes:
 n, x and w count against it: `mqtt_ota_recover` reads this at the next boot.
 """
 
+import sys
+
 import mqtt_ota_boot as boot
 
+_LONGEST = (1 << 30) - 1  # ms that an ESP32's watchdog waits, 12 days
 _left = 0  # seconds until the set has to be confirmed
 _timer = None  # kept here, as most ports let the collector take a timer that nothing points to
 
@@ -42,11 +45,15 @@ def look():
 
 
 def watch(patience, number):
-    """Has a timer reset the board after so many seconds without a confirmation."""
+    """Has a timer reset the board after so many seconds without a confirmation; with "wdt" an ESP32's watchdog."""
     from machine import Timer
 
     global _left, _timer
     _left = patience
+    if number == "wdt":
+        number = None  # elsewhere a watchdog waits for seconds, and the timer -1 is one of software
+        if sys.platform == "esp32" and sys.implementation.version >= (1, 21, 0):  # else its longest is half an hour
+            return _guard()
     for number in (-1, 3, 1) if number is None else (number,):
         try:
             _timer = Timer(number)
@@ -54,6 +61,27 @@ def watch(patience, number):
         except ValueError:  # an ESP32 has real ones only; most have four, some two
             pass
     _timer.init(mode=Timer.PERIODIC, period=1000, callback=_tick)
+
+
+def _guard():
+    # A watchdog cannot be stopped. Nobody feeds it until the set is confirmed; from then on it waits as long as it can,
+    # and is fed whenever the client looks whether there is something to confirm.
+    from machine import WDT
+
+    settle = boot.settle
+    dog = WDT(timeout=_left * 1000)
+
+    def settles(announced, ms):
+        global _left
+        confirmed = settle(announced, ms)
+        if not boot.trial:
+            if _left:
+                _left = 0
+                WDT(timeout=_LONGEST)
+            dog.feed()
+        return confirmed
+
+    boot.settle = settles
 
 
 def _tick(timer):

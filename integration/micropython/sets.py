@@ -108,6 +108,7 @@ class Board:
         self.plain = Sender()
         self.published = []
         self.replaced = {}  # {module: {name: value}}
+        self.options = {}  # of its boots
         self.boot()
 
     def boot(self, confirms=True, resets=reset, announces=True, patience=0, **options):
@@ -119,6 +120,7 @@ class Board:
             import mqtt_ota_boot
 
             self.module = mqtt_ota_boot
+            self.load, mqtt_ota_boot.load = mqtt_ota_boot.load, self.loads
             try:
                 mqtt_ota_boot.boot(ROOT, patience, resets, **options)
                 break
@@ -126,7 +128,6 @@ class Board:
                 count += 1
         import mqtt_ota
 
-        self.load, mqtt_ota_boot.load = mqtt_ota_boot.load, self.loads
         mqtt_ota_boot.confirms = confirms
         self.client = mqtt_ota
         mqtt_ota.ticks_ms = Clock()
@@ -754,10 +755,24 @@ class Timer:
         self.period = None
 
 
+class Watchdog:
+    """A board's, which says how long it waits, and how often it is fed."""
+
+    waits = []  # ms, of each that was made
+    fed = 0
+
+    def __init__(self, id=0, timeout=5000):
+        self.waits.append(timeout)
+
+    def feed(self):
+        Watchdog.fed += 1
+
+
 class Machine:
     """A board's own module. What it boots of is what is set here."""
 
     Timer = Timer
+    WDT = Watchdog
     PWRON_RESET, WDT_RESET, DEEPSLEEP_RESET, SOFT_RESET = 1, 3, 4, 5
     cause = SOFT_RESET
     reset = staticmethod(reset)
@@ -794,6 +809,8 @@ def on_a_board(test):
         sys.modules["machine"], sys.modules["network"] = Machine, Network
         Machine.cause, Network.joined = Machine.SOFT_RESET, False
         Timer.all.clear()
+        Watchdog.waits.clear()
+        Watchdog.fed = 0
         try:
             test()
         finally:
@@ -810,14 +827,14 @@ def goes_back(board, boots):
     """
     board.syncs(NEW)
     for boot in boots:
-        board.boot(confirms=False, announces=False)
+        board.boot(confirms=False, announces=False, **board.options)
         if not board.module.there("trial"):
             raise AssertionError("it is taken back too early")
         try:
             boot(board)
         except Reset:
             pass
-    before = board.boot(confirms=False, announces=False)
+    before = board.boot(confirms=False, announces=False, **board.options)
     return board.announce().get("error") if before else None
 
 
@@ -870,10 +887,7 @@ def a_reset_on_an_rp2_is_no_watchdogs():
     Machine.cause = Machine.WDT_RESET
     board = Board(OLD)
 
-    class Sys:
-        platform = "rp2"
-
-    board.replaced["mqtt_ota_recover"] = {"sys": Sys}
+    is_a(board, "rp2")
     board.syncs(NEW)
     for _ in range(3):
         board.module.boot(ROOT, 0, reset)
@@ -921,6 +935,63 @@ def a_timer_can_be_chosen():
     Timer.all.clear()
     board.boot(confirms=False, announces=False, patience=7, timer=2)
     equal(Timer.all[0].number, 2)
+
+
+def is_a(board, platform, version=(1, 25, 0)):
+    """Has the board's interpreter say that it is another one."""
+
+    class Sys:
+        class implementation:
+            pass
+
+    Sys.platform = platform
+    Sys.implementation.version = version
+    for module in "mqtt_ota_recover", "mqtt_ota_trial":
+        board.replaced[module] = {"sys": Sys}
+
+
+@on_a_board
+def an_esp32_can_be_watched_by_its_watchdog_until_the_set_is_confirmed():
+    board = Board(OLD)
+    is_a(board, "esp32")
+    board.syncs(NEW)
+    board.boot(confirms=False, announces=False, patience=7, timer="wdt")
+    board.announce()
+    equal((Timer.all, Watchdog.waits, Watchdog.fed), ([], [7000], 0))
+    # Then it waits for as long as it can, and the client feeds it.
+    board.module.confirm()
+    for _ in range(3):
+        board.ota.poll()
+    equal((Timer.all, Watchdog.waits, Watchdog.fed), ([], [7000, (1 << 30) - 1], 3))
+    # There is nothing to watch over in the next boot.
+    board.boot(patience=7, timer="wdt")
+    equal((Timer.all, len(Watchdog.waits)), ([], 2))
+
+
+@on_a_board
+def a_watchdog_that_cannot_wait_leaves_it_to_the_timer():
+    for platform, version in ("rp2", (1, 25, 0)), ("esp8266", (1, 25, 0)), ("esp32", (1, 20, 0)):
+        board = Board(OLD)
+        is_a(board, platform, version)
+        board.syncs(NEW)
+        Timer.all.clear()
+        board.boot(confirms=False, announces=False, patience=7, timer="wdt")
+        equal((platform, len(Timer.all), Watchdog.waits), (platform, 1, []))
+
+
+@on_a_board
+def a_watchdog_that_has_waited_for_the_network_is_no_fault():
+    for platform, boots, why in (
+        ("esp32", [is_reset_by_the_watchdog] * 9, "no-network in 10 boots"),
+        ("esp32", [is_reset_by_the_watchdog] * 8, None),
+        ("esp32", [has_the_network, is_reset_by_the_watchdog, has_the_network], "not confirmed in 3 boots"),
+        ("esp8266", [is_reset_by_the_watchdog] * 2, "not confirmed in 3 boots"),
+    ):
+        Machine.cause = Machine.SOFT_RESET
+        board = Board(OLD)
+        is_a(board, platform)
+        board.options = {"timer": "wdt"}
+        equal((platform, len(boots), goes_back(board, boots)), (platform, len(boots), why))
 
 
 def a_set_whose_offer_comes_again_after_it_was_taken_back_is_refused():
@@ -998,6 +1069,50 @@ def ten_minutes_of_running_end_a_row_of_crashes():
         except Reset:
             pass
         equal(board.module.read("crashes"), "." * count)
+
+
+@on_a_board
+def a_board_that_sleeps_ends_a_row_of_crashes_with_each_good_wake():
+    board = Board(OLD)
+    for cause, count in (("SOFT", 1), ("SOFT", 2), ("DEEPSLEEP", 1), ("SOFT", 2), ("SOFT", 3), ("DEEPSLEEP", 1), ("DEEPSLEEP", 1)):
+        Machine.cause = getattr(Machine, cause + "_RESET")
+        try:
+            crashes(board)
+        except Reset:
+            pass
+        equal((cause, board.module.read("crashes")), (cause, "." * count))
+
+
+def an_offer_that_was_noted_in_part_is_none():
+    board = Board(OLD)
+    equal(boots_to_fetch(board, b"", no_network), False)
+    equal(("offer" in board.state(), "said" in board.state()), (False, False))
+
+
+@on_a_board
+def an_offer_whose_set_is_in_place_is_answered_without_a_network():
+    for cut in "commit", "trial":
+        board = Board(OLD)
+        offers = []
+        board.sender.answers = lambda ota, text: offers.append(text)
+        board.sender.syncs(board.ota, NEW)
+        del board.sender.answers
+        is_status(board.hears(offers[0]), "installed|set|")
+        os.rename(ROOT + "/.mqtt-ota/trial", ROOT + "/.mqtt-ota/" + cut)
+        write(".mqtt-ota/offer", offers[0].encode())
+        board.boot(announces=False, connect=no_network)
+        equal([name for name in board.state() if name in ("offer", "tries")], [])
+        board.announce()
+        is_status(board.published[0], "installed|set|%s|" % name_of(NEW))
+
+
+def an_offer_is_fetched_whatever_else_a_boot_has_to_finish():
+    for left in "drop", "plan":
+        board = Board(OLD)
+        board.puts(NEW)
+        os.rename(ROOT + "/.mqtt-ota/last", ROOT + "/.mqtt-ota/" + left)
+        equal(boots_to_fetch(board, b"127.0.0.1|1|x|" + b"0" * 40, no_network), True)
+        equal([name for name in board.state() if name in ("offer", left)], [])
 
 
 def a_second_set_without_a_boot_is_not_confirmed_by_the_first():
@@ -1202,7 +1317,7 @@ def no_network():
 
 
 def an_offer_that_cannot_be_read_is_not_in_the_way_at_boot():
-    for offer in (b"", b"hello", b"\xff\xfe|1", b"a|b|c", b"127.0.0.1|1|x|" + b"0" * 40):
+    for offer in (b"hello", b"\xff\xfe|1", b"a|b|c", b"127.0.0.1|1|x|" + b"0" * 40):
         board = Board(OLD)
         equal(boots_to_fetch(board, offer, no_network), True)
         equal([name for name in board.state() if name in ("offer", "tries")], [])
