@@ -128,7 +128,7 @@ class Board:
                 self.disk.boot()
             except OSError:
                 return False
-            for name in "mqtt_ota", "mqtt_ota_boot", "boot":
+            for name in "mqtt_ota", "mqtt_ota_boot", "mqtt_ota_transfer", "mqtt_ota_umqtt", "boot":
                 sys.modules.pop(name, None)
             # Of the client's modules that alone is on its flash which a set replaces: none of the others is written.
             sys.path[:] = [ROOT, kit]
@@ -629,4 +629,5 @@ def run():
         print("%s %s: %s" % (kind, phase, proof.line()))
 
 
-run()
+if __name__ == "__main__":
+    run()

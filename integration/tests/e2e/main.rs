@@ -60,6 +60,7 @@ mod original;
 mod output;
 mod postponed;
 mod power_loss;
+mod power_loss_back;
 mod power_loss_set;
 mod receiver_sets;
 mod refusals;

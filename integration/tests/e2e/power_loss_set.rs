@@ -14,7 +14,7 @@ use tempfile::TempDir;
 const PHASES: [&str; 7] = ["install", "trial", "confirm", "untried", "rollback", "alone", "plain"];
 
 /// What no cut may do.
-const HARM: [&str; 8] = [
+const HARM: [&str; 13] = [
     "mixed",
     "not mountable",
     "not bootable",
@@ -23,6 +23,12 @@ const HARM: [&str; 8] = [
     "announced wrongly",
     "next sync failed",
     "space lost",
+    // Of a board that comes back.
+    "not fetched",
+    "fetched again",
+    "not told",
+    "miscounted",
+    "next update failed",
 ];
 
 fn here() -> PathBuf {
@@ -30,15 +36,15 @@ fn here() -> PathBuf {
 }
 
 /// The client's modules, compiled, as most boards have them; and a second edition of the one that recovers.
-struct Kit(TempDir);
+pub(crate) struct Kit(TempDir);
 
 impl Kit {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::broken("mqtt_ota_boot.py", "", "")
     }
 
     /// With a mistake in a module.
-    fn broken(module: &str, right: &str, wrong: &str) -> Self {
+    pub(crate) fn broken(module: &str, right: &str, wrong: &str) -> Self {
         let kit = Self(tempfile::tempdir().unwrap());
         for name in companion_modules() {
             let name = &format!("{name}.py");
@@ -68,11 +74,16 @@ impl Kit {
         fs::remove_file(folder.join(name)).unwrap();
     }
 
-    /// What the script prints.
+    /// What the script of this page prints.
     fn run(&self, file_system: &str, arguments: &[&str]) -> String {
+        self.run_script("power_loss_set.py", file_system, arguments)
+    }
+
+    /// What one of the scripts prints.
+    pub(crate) fn run_script(&self, script: &str, file_system: &str, arguments: &[&str]) -> String {
         let output = Command::new(Interpreter::MicroPython.program())
             .args(["-X", "heapsize=16m"])
-            .arg(here().join("micropython/power_loss_set.py"))
+            .arg(here().join("micropython").join(script))
             .arg(file_system)
             .arg(self.0.path())
             .args(arguments)
@@ -88,16 +99,16 @@ impl Kit {
 }
 
 /// What was counted in one phase.
-struct Counts(String);
+pub(crate) struct Counts(String);
 
 impl Counts {
-    fn of(stdout: &str, phase: &str) -> Self {
+    pub(crate) fn of(stdout: &str, phase: &str) -> Self {
         let lines: Vec<_> = stdout.lines().filter(|line| line.contains(&format!(" {phase}: "))).collect();
         assert_eq!(lines.len(), 1, "no {phase}: {stdout}");
         Self(lines.concat())
     }
 
-    fn get(&self, name: &str) -> u32 {
+    pub(crate) fn get(&self, name: &str) -> u32 {
         let (_, counts) = self.0.split_once(": ").unwrap();
         let mut counts = counts.split(", ").map(|count| count.split_once(' ').unwrap());
         counts.find(|count| count.1 == name).map_or(0, |(count, _)| count.parse().unwrap())
@@ -109,7 +120,7 @@ impl Counts {
 
     /// Asserts that one of `every` operations was cut before and in it, and that each cut left one of the two sets.
     #[track_caller]
-    fn are_harmless(&self, torn: u32, every: u32) {
+    pub(crate) fn are_harmless(&self, torn: u32, every: u32) {
         assert_eq!(self.harm(), 0, "{}", self.0);
         let cut = self.get("operations").div_ceil(every);
         assert_eq!(self.get("clean cuts"), cut + 1, "{}", self.0);
@@ -119,7 +130,7 @@ impl Counts {
     }
 
     #[track_caller]
-    fn has_at_least(&self, number: u32, name: &str) {
+    pub(crate) fn has_at_least(&self, number: u32, name: &str) {
         assert!(self.get(name) >= number, "fewer than {number} {name}: {}", self.0);
     }
 }
