@@ -20,7 +20,7 @@ PAUSE = 20  # ms between two looks for a message
 TOPIC = (NAME + "/dht22").encode()
 
 sensor = DHT22(Pin(SENSOR))
-heard = 0  # ticks of the last sign of an offer
+heard = time.ticks_ms()  # of the last sign of an offer
 
 
 def stay():

@@ -146,7 +146,7 @@ fn a_board_names_the_file_of_its_own_that_hides_one_of_a_set() {
 }
 
 /// What tools leave beside the files.
-const LEAVINGS: [&str; 12] = [
+const LEAVINGS: [&str; 13] = [
     "__pycache__/main.cpython-311.pyc",
     "main.py~",
     "#main.py#",
@@ -157,6 +157,7 @@ const LEAVINGS: [&str; 12] = [
     "desktop.ini",
     "venv/pyvenv.cfg",
     "node_modules/x.js",
+    "typings/mqtt_ota.pyi",
     "a.egg-info/PKG-INFO",
     "device.toml",
 ];

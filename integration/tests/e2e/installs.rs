@@ -4,15 +4,15 @@
 use std::collections::BTreeSet;
 use std::env;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::Command;
 use std::thread;
 
 use mqtt_ota_integration::{
     Board, FileServer, FileSystem, Interpreter, Scene, binary, companion, companion_modules, copy_template,
 };
-use tempfile::TempDir;
+
+use crate::page::{Checkout, line, lines, text};
 
 const NAME: &str = "NIGHTLAMP";
 const HERE: &str = env!("CARGO_MANIFEST_DIR");
@@ -22,87 +22,6 @@ const COMPUTER: &str = "http://192.168.1.10:8000";
 
 /// Where the repository is, once it is published, as `mip` asks for it.
 const GITHUB: &str = "https://raw.githubusercontent.com/mqtt-ota/mqtt-ota/HEAD";
-
-fn text(path: &Path) -> String {
-    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-/// The lines of the client's page that are in a block of this language below this headline.
-fn lines(headline: &str, language: &str) -> Vec<String> {
-    let page = text(&companion().join("README.md"));
-    let section = page.split(&format!("\n{headline}\n")).nth(1).expect(headline);
-    let section = section.split("\n#").next().unwrap();
-    let fence = format!("\n```{language}\n");
-    let blocks = section.split(&fence).skip(1);
-    let blocks = blocks.map(|rest| rest.split("```").next().unwrap());
-    blocks.flat_map(str::lines).map(str::to_owned).collect()
-}
-
-/// The lines of those that have this word.
-fn line(headline: &str, language: &str, word: &str) -> String {
-    let lines = lines(headline, language);
-    let found: Vec<_> = lines.iter().filter(|line| line.contains(word)).collect();
-    assert_eq!(found.len(), 1, "{word}: {lines:?}");
-    found[0].clone()
-}
-
-/// A folder in which a user has the checkout, and programs that the page names.
-struct Checkout {
-    folder: TempDir,
-}
-
-impl Checkout {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        symlink(companion().canonicalize().unwrap(), folder.path().join("micropython-client")).unwrap();
-        fs::create_dir(folder.path().join("bin")).unwrap();
-        let checkout = Self { folder };
-        let compiler = Path::new(HERE).join(".cache/micropython/bin/mpy-cross");
-        checkout.program("mpy-cross", &format!("exec {} \"$@\"", compiler.display()));
-        checkout
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// A program, as a line of a shell.
-    fn program(&self, name: &str, line: &str) {
-        let path = self.path("bin").join(name);
-        fs::write(&path, format!("#!/bin/sh\n{line}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    }
-
-    /// `mpremote`, with the board on its cable at this terminal, or with none.
-    fn mpremote(&self, terminal: Option<&Path>) {
-        let mpremote = Path::new(HERE).join(".cache/tools/bin/mpremote");
-        assert!(mpremote.exists(), "integration/tools.sh installs {}", mpremote.display());
-        let connect = terminal.map_or_else(String::new, |path| format!("connect {}", path.display()));
-        self.program("mpremote", &format!("exec {} {connect} \"$@\"", mpremote.display()));
-    }
-
-    fn runs(&self, line: &str) -> Output {
-        let bin = self.path("bin");
-        let path = format!("{}:{}", bin.display(), env::var("PATH").unwrap());
-        let mut command = Command::new("sh");
-        command.args(["-c", line]).current_dir(self.folder.path()).env("PATH", path);
-        command.output().unwrap()
-    }
-
-    /// Runs a line, which has to succeed. Returns what it prints.
-    fn does(&self, line: &str) -> String {
-        let output = self.runs(line);
-        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{line}: {printed}{}", String::from_utf8_lossy(&output.stderr));
-        printed
-    }
-
-    /// The modules of a folder, compiled and with what `mip` reads there.
-    fn compiles(&self) -> PathBuf {
-        self.does(&line("## Install", "sh", "mpy.sh mpy"));
-        self.path("mpy")
-    }
-}
 
 /// A board without the client, to which an application comes once it has one.
 struct Bare {
@@ -453,7 +372,7 @@ fn a_client_in_a_rom_file_system_is_updated_and_takes_less_than_half_of_the_heap
                 "{ROM}import gc; sys.path[:] = ['.frozen', {path:?}]; gc.collect(); before = gc.mem_alloc(); import mqtt_ota_boot, mqtt_ota, mqtt_ota_umqtt; gc.collect(); print(gc.mem_alloc() - before)"
             );
             let mut command = Command::new(&program);
-            command.args(["-c", &code]).current_dir(checkout.folder.path());
+            command.args(["-c", &code]).current_dir(checkout.folder());
             let output = command.output().unwrap();
             String::from_utf8_lossy(&output.stdout).trim().parse().unwrap_or_else(|_| panic!("{output:?}"))
         };

@@ -58,6 +58,8 @@ mod log;
 mod names;
 mod original;
 mod output;
+#[cfg(unix)]
+mod page;
 mod postponed;
 mod power_loss;
 mod power_loss_back;
@@ -68,6 +70,8 @@ mod rolled_back;
 mod safe_mode;
 mod sets;
 mod strangers;
+#[cfg(unix)]
+mod stubs;
 #[cfg(unix)]
 mod systemd;
 mod template;

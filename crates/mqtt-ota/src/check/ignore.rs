@@ -22,6 +22,9 @@ __pycache__/
 *.egg-info/
 *.dist-info/
 venv/
+# Type stubs, which an editor reads
+*.pyi
+typings/
 # JavaScript
 node_modules/
 # Editors and merges
@@ -204,9 +207,18 @@ mod tests {
             "lib/x.py~",
             "lib/x.swp",
             "x.pyc",
+            "x.pyi",
         ];
-        let folders =
-            ["__pycache__", "lib/__pycache__", "node_modules", "venv", ".git", ".venv", "a.egg-info"];
+        let folders = [
+            "__pycache__",
+            "lib/__pycache__",
+            "node_modules",
+            "typings",
+            "venv",
+            ".git",
+            ".venv",
+            "a.egg-info",
+        ];
         let sent = ["lib/device.toml", "lib/x.py", "main.py", "main~.py", "venv.py"];
         for file in
             out.iter().chain(&sent).map(ToString::to_string).chain(folders.map(|f| format!("{f}/x.py")))
