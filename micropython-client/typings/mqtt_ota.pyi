@@ -16,11 +16,9 @@ __version__: str
 
 @type_check_only
 class UmqttClient(Protocol):
-    """A client of umqtt.simple, umqtt.robust or the like."""
+    """A client of umqtt.simple, umqtt.robust or umqtt.simple2."""
 
-    cb: Any
     sock: Any
-    keepalive: Any
     def set_callback(self, f: Any) -> None: ...
     def check_msg(self, *args: Any, **kwargs: Any) -> Any: ...
     def wait_msg(self, *args: Any, **kwargs: Any) -> Any: ...

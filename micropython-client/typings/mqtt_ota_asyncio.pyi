@@ -3,7 +3,7 @@
     ota = mqtt_ota_asyncio.Ota(client, "NIGHTLAMP")
     await client.connect()
     await ota.start()                                # after each connection
-    async for topic, message, retained in client.queue:
+    async for topic, message, *more in client.queue:
         if not ota.message(topic, message):
             ...                                      # the application's own
 """
@@ -15,9 +15,9 @@ import mqtt_ota
 
 @type_check_only
 class AsyncClient(Protocol):
-    """A client of mqtt_as, or any with these coroutines."""
+    """A client of mqtt_as or aiomqtt, or any with these coroutines."""
 
-    async def publish(self, topic: Any, msg: Any, retain: Any = ..., qos: Any = ..., /) -> Any: ...
+    async def publish(self, topic: Any, message: Any, /, *, retain: Any = ..., qos: Any = ...) -> Any: ...
     async def subscribe(self, topic: Any, qos: Any = ..., /) -> Any: ...
 
 class Ota(mqtt_ota.Ota):
@@ -42,7 +42,7 @@ class Ota(mqtt_ota.Ota):
         log: Callable[[str], object] = ...,
     ) -> None:
         """
-        client         one with the coroutines `publish(topic, message, retain, qos)` and `subscribe(topic, qos)`
+        client         one with the coroutines `publish(topic, message, retain=, qos=)` and `subscribe(topic, qos)`
         name           the device's name: offers come on NAME/OTA
         root           the folder that the offered names are relative to; on a board the file system's own root
         reset          what reboots the device; `machine.reset` if nothing is given

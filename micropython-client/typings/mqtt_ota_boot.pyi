@@ -8,6 +8,7 @@
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import mqtt_ota
 
@@ -26,7 +27,7 @@ def boot(
     at_boot: bool = False,
     confirm_after: int = 0,
     offline: int = 10,
-    timer: int | None = None,
+    timer: int | Literal["wdt"] | None = None,
     client: Callable[[], mqtt_ota.UmqttClient] = ...,
     device: str = ...,
     address: str | None = None,
@@ -47,7 +48,7 @@ def boot(
     at_boot        True: everything is fetched at boot, not only what the heap is too small for
     confirm_after  seconds that the application has to run before a set is confirmed
     offline        in which boot without a network a set is taken back; 10 if nothing is given
-    timer          the number of the timer that resets a board on trial
+    timer          the number of the timer that resets a board on trial; "wdt": an ESP32's watchdog does
 
     The other options are those of `run` and of `mqtt_ota.attach`. Raises nothing of its own.
     """
