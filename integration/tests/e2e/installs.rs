@@ -9,7 +9,8 @@ use std::process::Command;
 use std::thread;
 
 use mqtt_ota_integration::{
-    Board, FileServer, FileSystem, Interpreter, Scene, binary, companion, companion_modules, copy_template,
+    Board, FileServer, FileSystem, Interpreter, Scene, binary, brought, companion, companion_modules,
+    copy_template,
 };
 
 use crate::page::{Checkout, line, lines, text};
@@ -125,12 +126,12 @@ fn the_manifest_freezes_every_module() {
     let built = Command::new("python3").args(["-c", BUILD]).arg(companion()).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&built.stdout), expected, "{built:?}");
 
-    // MicroPython's own tool is in no registry.
-    let Some(micropython) = env::var_os("MICROPYTHON_SOURCE") else {
-        println!("skipped: MICROPYTHON_SOURCE names no checkout of MicroPython");
+    let Some(micropython) =
+        brought("MICROPYTHON_SOURCE", "the manifest, read by MicroPython's manifestfile.py")
+    else {
         return;
     };
-    let tool = Path::new(&micropython).join("tools/manifestfile.py");
+    let tool = micropython.join("tools/manifestfile.py");
     let include = line("### In the firmware", "python", "include");
     let manifest = include.replace("/home/me/mqtt-ota/micropython-client", companion().to_str().unwrap());
     assert_ne!(manifest, include);
@@ -326,10 +327,8 @@ fn the_boards_own_mip_installs_the_sources_from_where_they_will_be_published() {
 
 #[test]
 fn every_other_mip_that_is_named_installs_both() {
-    let Some(others) = env::var_os("MIP") else {
-        println!(
-            "skipped: MIP names no files of other versions of mip, such as mip/__init__.py of MicroPython 1.20"
-        );
+    let Some(others) = brought("MIP", "other versions of mip, such as mip/__init__.py of MicroPython 1.20")
+    else {
         return;
     };
     for other in env::split_paths(&others) {
