@@ -109,7 +109,7 @@ def load(name):
 
 def unload(module):
     """Gives a module's memory back, even if the interpreter still sees something that points to it."""
-    module.__dict__.clear()
+    getattr(module, "__dict__", {}).clear()  # 1.19 has none
     tidy()
 
 

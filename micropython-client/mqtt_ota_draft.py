@@ -62,7 +62,10 @@ def _leave(work, gone):
     with open(boot.state("l"), "wb") as file:
         for path in gone.former(work):
             while wanted is not None and wanted < path:
-                wanted = next(lines, (None, None, None))[2]
+                for _, _, wanted in lines:
+                    break
+                else:
+                    wanted = None
             if wanted != path and count < _FILES:
                 file.write(b"0 0 %s\n" % path.encode())
                 count += 1

@@ -75,19 +75,25 @@ def _goes(work, name):
     return name[-1] == "/" and going == sum(1 for _ in _of_folders(work, name))
 
 
+def _next(paths):
+    # Before 1.25, boards have no next() with a default.
+    for path in paths:
+        return path
+
+
 def former(work):
     """The paths of what the last set has brought, and what those before it have left, sorted."""
     first, second = work.paths("set" if boot.there("set") else "was"), work.paths("left")
-    one, other = next(first, None), next(second, None)
+    one, other = _next(first), _next(second)
     while one or other:
         if not other or one and one <= other:
             path = one
             if one == other:
-                other = next(second, None)
-            one = next(first, None)
+                other = _next(second)
+            one = _next(first)
         else:
             path = other
-            other = next(second, None)
+            other = _next(second)
         if _mode(work.transfer.root + path) & _FOLDER == 0 <= size_of(work.transfer.root + path):
             yield path
 
@@ -116,7 +122,10 @@ def _wants(work, path):
         return any(_folded(wanted) == path for _, _, wanted in lines)
     wanted = ""
     while wanted is not None and wanted < path:
-        wanted = next(lines, (None, None, None))[2]
+        for _, _, wanted in lines:
+            break
+        else:
+            wanted = None
     lines.close()
     return wanted == path
 

@@ -14,6 +14,12 @@ from hashlib import sha256
 from resets import Reset, reset
 from senders import Extended, Sender, hexadecimal, manifest
 
+if sys.implementation.name == "micropython":
+    import builtins
+
+    # Boards before 1.25 have it without a default.
+    builtins.next = lambda iterator, _next=next: _next(iterator)
+
 FAT = sys.argv[1] == "fat"  # a file system that knows no case, on a card in memory
 if FAT:
     from cuts import ROOT, Disk
