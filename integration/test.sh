@@ -95,7 +95,7 @@ install_micropython() {
     if have apt-get && ! apt-get indextargets 'Created-By: Packages' 'Origin: Debian' | grep -q .; then
         as_root apt-get -qq update
     fi
-    bash "$here/micropython.sh"
+    bash "$here/micropython.sh" ${thorough:+--newest}
     bash "$here/umqtt.sh"
     bash "$here/bench/paho.sh"
     bash "$here/tools.sh"

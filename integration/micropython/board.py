@@ -14,7 +14,11 @@ kills the process, as nothing else ends so suddenly; whoever started it starts i
 import os
 import sys
 import time
-import vfs
+from binascii import hexlify
+try:
+    import vfs
+except ImportError:  # MicroPython before 1.22
+    import os as vfs
 
 from flash import FileFlash
 
@@ -95,7 +99,7 @@ else:
         copy(sys.argv[4], "/flash")
     elif command == "read":
         with open("/flash/" + sys.argv[4], "rb") as file:
-            print(file.read().hex())
+            print(str(hexlify(file.read()), "utf-8"))
     else:
         for path in walk("/flash"):
             print(path[len("/flash/"):])

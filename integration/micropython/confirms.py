@@ -1,5 +1,8 @@
 # When a set on trial is confirmed: micropython confirms.py ROOT. Ends with "all right".
-import asyncio
+try:
+    import asyncio
+except ImportError:  # MicroPython before 1.21
+    import uasyncio as asyncio
 import os
 import sys
 import time

@@ -1,7 +1,10 @@
 """What the proofs of power loss share: file systems on flash in RAM, and what each cut leaves there."""
 
 import os
-import vfs
+try:
+    import vfs
+except ImportError:  # MicroPython before 1.22
+    import os as vfs
 from binascii import hexlify
 from hashlib import sha256
 

@@ -1,7 +1,10 @@
 # What a device says whose file system is read-only: micropython read_only.py FS OFFER, FS being lfs2 or fat.
 import os
 import sys
-import vfs
+try:
+    import vfs
+except ImportError:  # MicroPython before 1.22
+    import os as vfs
 
 import mqtt_ota
 

@@ -30,6 +30,7 @@ pub enum FileSystem {
 #[derive(Debug)]
 pub struct Board {
     home: TempDir,
+    firmware: Interpreter,
     file_system: FileSystem,
     process: Option<Process>,
 }
@@ -38,6 +39,18 @@ impl Board {
     /// Flashes one with `application`, one of those below `micropython/apps`, and with the companion
     /// client; it connects to `broker` as `name`. `settings` are further lines of its `settings.py`.
     pub fn flash(
+        file_system: FileSystem,
+        application: &str,
+        broker: &impl Endpoint,
+        name: &str,
+        settings: &str,
+    ) -> Self {
+        Self::flash_on(Interpreter::MicroPython, file_system, application, broker, name, settings)
+    }
+
+    /// The same, with another MicroPython as its firmware.
+    pub fn flash_on(
+        firmware: Interpreter,
         file_system: FileSystem,
         application: &str,
         broker: &impl Endpoint,
@@ -56,13 +69,17 @@ impl Board {
             address.port(),
         );
         fs::write(files.join("settings.py"), settings).expect("settings.py");
-        Self::flash_folder(file_system, files)
+        Self::flash_files(firmware, file_system, files)
     }
 
     /// Flashes one with a folder's files, besides what its firmware has: umqtt, and what stands in for its hardware.
     pub fn flash_folder(file_system: FileSystem, folder: &Path) -> Self {
+        Self::flash_files(Interpreter::MicroPython, file_system, folder)
+    }
+
+    fn flash_files(firmware: Interpreter, file_system: FileSystem, folder: &Path) -> Self {
         let home = tempfile::tempdir().expect("a temporary folder");
-        let board = Self { home, file_system, process: None };
+        let board = Self { home, firmware, file_system, process: None };
         let files = board.home.path().join("files");
         let here = Path::new(HERE);
         copy(&here.join("micropython/board"), &files.join("lib"));
@@ -177,7 +194,7 @@ impl Board {
     }
 
     fn command(&self, what: &str, argument: Option<&Path>) -> Command {
-        let mut command = Command::new(Interpreter::MicroPython.program());
+        let mut command = Command::new(self.firmware.program());
         command.arg(Path::new(HERE).join("micropython/board.py"));
         command.arg(match self.file_system {
             FileSystem::Lfs2 => "lfs2",

@@ -5,11 +5,18 @@ use crate::companion::companion;
 use crate::endpoint::Endpoint;
 use crate::process::{Process, captured};
 
+/// Where `integration/micropython.sh` puts interpreters.
+const CACHE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.cache/micropython/bin");
+
 /// What runs a [`DemoDevice`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interpreter {
-    /// The unix port of MicroPython 1.25.
+    /// The unix port of MicroPython 1.25, or the one that MICROPYTHON names.
     MicroPython,
+    /// The newest one that a package registry has, in the thorough tier.
+    Newest,
+    /// The oldest one that the client is for, 1.19, if MICROPYTHON_OLDEST names it.
+    Oldest,
     /// CPython 3.
     Python3,
 }
@@ -20,9 +27,12 @@ impl Interpreter {
         match self {
             Self::Python3 => PathBuf::from("python3"),
             Self::MicroPython => {
-                let cached = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/micropython/bin/micropython");
-                if cached.exists() { cached } else { PathBuf::from("micropython") }
+                let cached = Path::new(CACHE).join("micropython");
+                let cached = if cached.exists() { cached } else { PathBuf::from("micropython") };
+                std::env::var_os("MICROPYTHON").map_or(cached, PathBuf::from)
             }
+            Self::Newest => Path::new(CACHE).join("micropython-newest"),
+            Self::Oldest => std::env::var_os("MICROPYTHON_OLDEST").expect("MICROPYTHON_OLDEST").into(),
         }
     }
 }
@@ -65,14 +75,24 @@ impl DemoDevice {
         modules: &Path,
         arguments: impl IntoIterator<Item = &'a str>,
     ) -> Self {
+        Self::boot_application_on(Interpreter::MicroPython, application, modules, arguments)
+    }
+
+    /// The same, on another MicroPython.
+    pub fn boot_application_on<'a>(
+        interpreter: Interpreter,
+        application: &str,
+        modules: &Path,
+        arguments: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         // Another version of umqtt is tried by naming the folder that umqtt's is in.
         let umqtt =
             std::env::var_os("UMQTT_LIB").map_or_else(|| here.join(".cache/micropython/lib"), PathBuf::from);
-        let mut command = Command::new(Interpreter::MicroPython.program());
+        let mut command = Command::new(interpreter.program());
         command.arg(here.join("micropython/apps").join(application)).args(arguments);
         command.env("MICROPYPATH", format!(".frozen:{}:{}", modules.display(), umqtt.display()));
-        Self::start(Interpreter::MicroPython, command, "is ready")
+        Self::start(interpreter, command, "is ready")
     }
 
     /// Starts the application `main`, on CPython with paho-mqtt and aiomqtt, and waits for nothing.

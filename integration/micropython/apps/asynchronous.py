@@ -1,5 +1,8 @@
 # The application of the tests, in asyncio.
-import asyncio
+try:
+    import asyncio
+except ImportError:  # MicroPython before 1.21
+    import uasyncio as asyncio
 import sys
 
 if len(sys.argv) == 2:

@@ -3,7 +3,10 @@
 It connects again by itself; what is published or subscribed meanwhile waits for that.
 """
 
-import asyncio
+try:
+    import asyncio
+except ImportError:  # MicroPython before 1.21
+    import uasyncio as asyncio
 
 try:
     import network

@@ -80,4 +80,5 @@ mod too_little_memory;
 mod transfers;
 mod trials;
 mod vectors;
+mod versions;
 mod waiting;
