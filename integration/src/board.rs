@@ -33,6 +33,8 @@ pub struct Board {
     firmware: Interpreter,
     file_system: FileSystem,
     process: Option<Process>,
+    wifi: bool,
+    cause: &'static str,
 }
 
 impl Board {
@@ -79,7 +81,7 @@ impl Board {
 
     fn flash_files(firmware: Interpreter, file_system: FileSystem, folder: &Path) -> Self {
         let home = tempfile::tempdir().expect("a temporary folder");
-        let board = Self { home, firmware, file_system, process: None };
+        let board = Self { home, firmware, file_system, process: None, wifi: true, cause: "power" };
         let files = board.home.path().join("files");
         let here = Path::new(HERE);
         copy(&here.join("micropython/board"), &files.join("lib"));
@@ -148,7 +150,13 @@ impl Board {
     #[track_caller]
     pub fn resets(&mut self) -> String {
         let run = self.process.take().expect("the board runs").wait();
-        assert!(run.stdout.trim_end().ends_with("reset"), "{run:?}");
+        let mut lines = run.stdout.lines().rev();
+        assert!(lines.next().is_some_and(|line| line.ends_with("reset")), "{run:?}");
+        self.cause = match lines.next() {
+            Some("watchdog") => "watchdog",
+            Some(line) if line.starts_with("sleeps ") => "sleep",
+            _ => "reset",
+        };
         run.stdout
     }
 
@@ -165,9 +173,20 @@ impl Board {
         self.process.as_ref().expect("the board runs")
     }
 
+    /// Whether it has not reset itself since its boot.
+    pub fn runs(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|process| !process.has_ended())
+    }
+
     /// Turns the power off.
     pub fn power_off(&mut self) {
         self.process.take().expect("the board runs").kill();
+        self.cause = "power";
+    }
+
+    /// Whether there is an access point in the boots from now on.
+    pub fn has_wifi(&mut self, wifi: bool) {
+        self.wifi = wifi;
     }
 
     /// The bytes of a file on its flash. The power has to be off, as there is one file system driver only.
@@ -202,6 +221,7 @@ impl Board {
             FileSystem::Fat => "fat",
         });
         command.arg(self.home.path().join("image")).arg(what).args(argument);
+        command.env("BOARD_WIFI", if self.wifi { "1" } else { "0" }).env("BOARD_CAUSE", self.cause);
         command
     }
 }

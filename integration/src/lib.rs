@@ -25,6 +25,7 @@
 //! | [`DemoDevice`] | the MicroPython script that `mqtt-ota demo` runs |
 //! | [`Fleet`], [`FleetDevice`] | up to ten thousand devices, each as it behaves |
 //! | [`SetDevice`] | the companion client as a device that takes sets |
+//! | [`Lamp`] | a [`Board`] with the template or an application, who listens to it, and who sends to it |
 //! | [`Board`] | MicroPython with a file system of its own, an application, and the companion client |
 //!
 //! Everything blocks, and so a test reads from top to bottom. Nothing sleeps: what is waited for is
@@ -54,6 +55,7 @@ mod fleet;
 mod gate;
 mod home;
 mod house;
+mod lamp;
 mod link;
 mod mosquitto;
 mod offer;
@@ -88,6 +90,7 @@ pub use fleet::{Behaviour, Connections, Ending, Fleet, FleetDevice, FleetSetting
 pub use gate::{Gate, Passes};
 pub use home::{Home, files, noise};
 pub use house::{House, Keeper};
+pub use lamp::Lamp;
 pub use link::Link;
 pub use mosquitto::{Mosquitto, Settings};
 pub use offer::RawOffer;

@@ -7,6 +7,13 @@ import time
 
 import bench
 
+PWRON_RESET, HARD_RESET, WDT_RESET, DEEPSLEEP_RESET, SOFT_RESET = 1, 2, 3, 4, 5
+
+
+def reset_cause():
+    causes = {"power": PWRON_RESET, "watchdog": WDT_RESET, "sleep": DEEPSLEEP_RESET}
+    return causes.get(os.getenv("BOARD_CAUSE"), HARD_RESET)
+
 
 def reset():
     print("reset")
@@ -44,6 +51,22 @@ class Timer:
 
     def deinit(self):
         self.on = False
+
+
+class WDT:
+    def __init__(self, id=0, timeout=5000):
+        self.timeout = timeout
+        self.feed()
+        _thread.start_new_thread(self._wait, ())
+
+    def feed(self):
+        self.fed = time.ticks_ms()
+
+    def _wait(self):
+        while time.ticks_diff(time.ticks_ms(), self.fed) < self.timeout:
+            time.sleep_ms(20)
+        print("watchdog")
+        reset()
 
 
 class Pin:

@@ -1,7 +1,10 @@
 """Stands in for Wi-Fi, whose access point goes with `wifi 0` and comes with `wifi 1`.
 
-A station that has lost it does not join again by itself, as on a Pico W. Open sockets stay open.
+A station that has lost it does not join again by itself, as on a Pico W. Open sockets stay open. No access point knows the
+key "wrong".
 """
+
+import os
 
 import bench
 
@@ -9,7 +12,7 @@ STA_IF, AP_IF = 0, 1
 
 
 class WLAN:
-    there = True
+    there = os.getenv("BOARD_WIFI") != "0"
     joined = False
 
     def __init__(self, interface):
@@ -20,7 +23,7 @@ class WLAN:
 
     def connect(self, ssid, key):
         print("joins", ssid)
-        WLAN.joined = True
+        WLAN.joined = key != "wrong"
 
     def disconnect(self):
         WLAN.joined = False

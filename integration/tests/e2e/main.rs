@@ -55,6 +55,7 @@ mod keeper_orders;
 mod library;
 #[cfg(unix)]
 mod log;
+mod matrix;
 mod names;
 mod original;
 mod output;
