@@ -20,6 +20,7 @@ except ImportError:  # MicroPython before 1.21
 import mqtt_ota
 
 _PAUSE = 5  # ms between two looks at a socket that is not ready
+_FED = 50  # ms between two calls of feed() while the broker is waited for
 _IDLE = 250  # ms between two looks whether it is time to announce
 _TIMEOUT = 15  # s for one message to the broker
 
@@ -71,7 +72,13 @@ class Ota(mqtt_ota.Ota):
             self._task = asyncio.create_task(self._take())
         return ours
 
+    async def _feeds(self):
+        while True:
+            self.feed()
+            await _sleep_ms(_FED)
+
     async def _take(self):
+        feeding = asyncio.create_task(self._feeds())
         try:
             while self._noted or self._asked or self._logger and self._logger.seconds:
                 await self._tell(mqtt_ota.NEXT)
@@ -92,6 +99,7 @@ class Ota(mqtt_ota.Ota):
                 finally:
                     steps.close()
         finally:
+            feeding.cancel()
             self._busy = False
 
     async def _tell(self, status):

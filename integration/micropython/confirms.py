@@ -1,4 +1,4 @@
-# When a set on trial is confirmed: micropython confirms.py ROOT. Ends with "all right".
+# When a set on trial is confirmed, and that a watchdog is fed meanwhile: micropython confirms.py ROOT. Ends with "all right".
 try:
     import asyncio
 except ImportError:  # MicroPython before 1.21
@@ -124,6 +124,22 @@ async def asynchronous():
     assert on_trial() and len(said) == 1
     await asyncio.sleep(2)
     assert not on_trial() and len(said) == 2, said
+
+
+    # A watchdog is fed while a broker is waited for that does not answer.
+    class Silent(Client):
+        async def publish(self, topic, message, retain, qos):
+            await asyncio.sleep(60)
+
+    fed = []
+    mqtt_ota_asyncio._TIMEOUT = 1
+    ota = mqtt_ota_asyncio.Ota(Silent(), "X", root=root, reset=lambda: None, feed=lambda: fed.append(0))
+    ota.message(b"X/OTA", b"junk")
+    await asyncio.sleep(2)
+    times = len(fed)
+    assert times > 10, times
+    await asyncio.sleep(0.2)
+    assert len(fed) == times and not ota._busy
 
 
 asyncio.run(asynchronous())

@@ -153,6 +153,22 @@ fn the_lines_with_mqtt_as_take_an_update_also_after_the_broker_s_restart() {
     device.updates();
 }
 
+#[test]
+fn a_broker_that_goes_away_does_not_stop_an_update_with_mqtt_as() {
+    let mut device = OnBoard::with(&lines("from mqtt_as import"));
+    let feeder = Feeder::listen();
+    let next = "print(\"another version runs\")\n".to_owned() + &device.lines;
+    device.home.client.publish("NIGHTLAMP/OTA", feeder.offer("main.py", next.as_bytes()));
+    let stream = feeder.accept();
+    while !device.home.hears().starts_with("receiving|") {}
+    device.home.scene.broker.stop();
+    (&stream).write_all(next.as_bytes()).unwrap();
+    drop(stream);
+    device.board.resets();
+    device.board.power_on();
+    device.board.process().stdout().wait_for("another version runs");
+}
+
 fn mosquitto_client(device: &OnBoard, program: &str, arguments: &[&str]) -> Output {
     let port = device.home.scene.broker.address().port().to_string();
     let output = Command::new(program).args(["-V", "5", "-p", &port]).args(arguments).output().unwrap();
