@@ -237,6 +237,20 @@ fn a_set_whose_wakes_are_too_short_for_the_network_is_taken_back_by_the_tenth() 
 }
 
 #[test]
+fn a_file_whose_wakes_are_too_short_for_the_network_stays() {
+    let mut lamp = Lamp::of_template(&[]);
+    lamp.begins("app.py", &SLEEPS.replace("    ", ""));
+    let (_sending, _home) = lamp.send("app.py").start();
+    lamp.board.resets();
+    lamp.listener.pending();
+    for _ in 0..12 {
+        assert!(lamp.board.tries_to_come_up("sleeps 600000"));
+        lamp.board.resets();
+    }
+    assert!(lamp.listener.pending().iter().all(|message| !message.topic.ends_with("/device")));
+}
+
+#[test]
 fn a_set_that_never_has_the_network_survives_a_plug_that_is_pulled_again_and_again() {
     let mut lamp = Lamp::of_template(&[]);
     lamp.changes("app.py", READY, "    print(NAME, \"2 is ready\")\n");

@@ -1,7 +1,7 @@
 //! The power lost at every block write of an update at boot, and of safe mode, on real file systems.
 //!
 //! `micropython/power_loss_back.py` does it; `cargo test -p mqtt-ota-integration power_loss_back:: -- --nocapture` shows its
-//! counts. The tiers are those of `power_loss_set.rs`; the exhaustive one takes half an hour.
+//! counts. The tiers are those of `power_loss_set.rs`.
 
 use mqtt_ota_integration::sized;
 
