@@ -27,6 +27,7 @@
 //! | [`SetDevice`] | the companion client as a device that takes sets |
 //! | [`Lamp`] | a [`Board`] with the template or an application, who listens to it, and who sends to it |
 //! | [`Board`] | MicroPython with a file system of its own, an application, and the companion client |
+//! | [`PicoW`] | a Pico W's real firmware on an emulated one |
 //!
 //! Everything blocks, and so a test reads from top to bottom. Nothing sleeps: what is waited for is
 //! an event, and [`GUARD`] only ends what has gone wrong. Whatever a test started ends with it.
@@ -62,6 +63,7 @@ mod offer;
 mod open_files;
 mod original;
 mod original_sender;
+mod pico_w;
 mod played;
 mod port;
 mod process;
@@ -97,6 +99,7 @@ pub use offer::RawOffer;
 pub use open_files::raise_open_files;
 pub use original::{OriginalDevice, Step};
 pub use original_sender::OriginalSender;
+pub use pico_w::PicoW;
 pub use played::{PlayedBroker, PlayedClient, connack};
 pub use port::{SilentPort, TakenPort, free_port};
 pub use process::{Finished, Process};

@@ -1,6 +1,6 @@
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -72,16 +72,26 @@ impl Transcript {
     ///
     /// When the stream ends, or the guard time passes, before it does.
     pub fn wait_until<T>(&self, what: &str, found: impl FnMut(&str) -> Option<T>) -> T {
-        self.search(found).unwrap_or_else(|why| panic!("{why} without {what}; so far:\n{}", self.text()))
+        self.search(GUARD, found)
+            .unwrap_or_else(|why| panic!("{why} without {what}; so far:\n{}", self.text()))
     }
 
     /// Waits for a whole line that contains `part`, or for the end of the stream: was there one?
     pub(crate) fn has_line_before_end(&self, part: &str) -> bool {
-        self.search(|text| line_with(text, part)).is_ok()
+        self.has_line_within(GUARD, part)
     }
 
-    fn search<T>(&self, mut found: impl FnMut(&str) -> Option<T>) -> Result<T, &'static str> {
-        let give_up = Instant::now() + GUARD;
+    /// The same, for so long.
+    pub(crate) fn has_line_within(&self, limit: Duration, part: &str) -> bool {
+        self.search(limit, |text| line_with(text, part)).is_ok()
+    }
+
+    fn search<T>(
+        &self,
+        limit: Duration,
+        mut found: impl FnMut(&str) -> Option<T>,
+    ) -> Result<T, &'static str> {
+        let give_up = Instant::now() + limit;
         let mut written = self.shared.written.lock().unwrap();
         loop {
             if let Some(found) = found(&String::from_utf8_lossy(&written.bytes)) {

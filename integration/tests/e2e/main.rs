@@ -61,6 +61,7 @@ mod original;
 mod output;
 #[cfg(unix)]
 mod page;
+mod pico_w;
 mod postponed;
 mod power_loss;
 mod power_loss_back;
