@@ -34,7 +34,8 @@ modules=$(sed -n 's/^ *\["\(mqtt_ota[a-z0-9_]*\)\.py", .*/\1/p' package.json)
 total=0
 entries=
 for module in $modules; do
-    "$compiler" -O3 -o "$output/$module.mpy" "$module.py" || fail "$module.py does not compile"
+    # Named as the module is, which a board knows already: each other name would stay in its memory.
+    "$compiler" -O3 -s "$module" -o "$output/$module.mpy" "$module.py" || fail "$module.py does not compile"
     size=$(($(wc -c <"$output/$module.mpy")))
     printf '%6d %s.mpy\n' "$size" "$module"
     total=$((total + size))

@@ -16,30 +16,26 @@ import os
 import sys
 
 try:
+    from micropython import const
     from time import ticks_ms
-except ImportError:  # CPython
-    from time import monotonic
+except ImportError:
+    from mqtt_ota_python import const, ticks_ms
 
-    ticks_ms = lambda: int(monotonic() * 1000)
-
-_STATE = "/.mqtt-ota/"
-_SMALL = 65536  # bytes of a small heap
-_ROW = 600000  # ms of running that end a row of crashes
-_LIMIT = 200  # bytes of a line that is read
-_WHOLE = b"\xa2\xde\x96\x17"  # what the last line of each module is compiled to
+_SMALL = const(65536)  # bytes of a small heap
+_ROW = const(600000)  # ms of running that end a row of crashes
 
 small = hasattr(gc, "mem_free") and gc.mem_free() + gc.mem_alloc() < _SMALL
 root = ""
 options = {}  # what boot() was given besides
+later = False  # the next boot can do what does not fit into the heap
 confirms = True  # the client by itself, once it has announced itself; or else the application calls confirm()
 confirm_after = 0  # seconds that the application has to run before that
 sets = True  # the modules for sets could be loaded, as far as is known
 trial = None  # mqtt_ota_trial, in a boot of a set on trial
-_announced = False  # the broker knows of this boot
 
 
 def state(name):
-    return root + _STATE + name
+    return root + "/.mqtt-ota/" + name
 
 
 def there(name):
@@ -51,11 +47,11 @@ def there(name):
         return False
 
 
-def read(name, most=_LIMIT):
+def read(name):
     """The first line of a file in the client's folder, or nothing."""
     try:
         with open(state(name), "rb") as file:
-            return str(file.readline(most), "utf-8").strip()
+            return str(file.readline(), "utf-8").strip()
     except (OSError, ValueError):
         return ""
 
@@ -82,8 +78,9 @@ def half(name):
             try:
                 with open(path, "rb") as file:
                     file.seek(max(os.stat(path)[6] - 24, 0))
-                    end = file.read()
-                return end.find(_WHOLE) < 0 > end.find(b"0x4578b17")
+                    end = file.read(24)
+                # What the last line of each module is compiled to, or has.
+                return end.find(b"\xa2\xde\x96\x17") < 0 > end.find(b"0x4578b17")
             except OSError:
                 pass
 
@@ -133,32 +130,10 @@ def restart():
 def confirm():
     """The set on trial works: it stays. True if there was one, and the board has booted it."""
     global trial
-    if not trial or not there("trial"):
-        return False
-    os.rename(state("trial"), state("last"))
-    trial = None
-    quietly(os.remove, state("boots"))
-    return True
-
-
-def settle(announced, ms):
-    """Confirms the set on trial, once the client has announced itself and has run for so long. True if it just has."""
-    global _announced
-    _announced = announced or _announced
-    return trial and confirms and _announced and ms >= confirm_after * 1000 and confirm()
-
-
-def announcement():
-    """What the client adds to its announcement."""
-    text = "|safe=1" if options.get("safe") else ""
-    if not sets:
-        return text
-    if trial:
-        trial.look()
-    module = load("mqtt_ota_report")
-    text += module.announcement()
-    unload(module)
-    return text
+    if trial and trial.confirm():
+        trial = None
+        return True
+    return False
 
 
 def run(name, **more):
@@ -190,9 +165,9 @@ def run(name, **more):
         restart()
 
 
-def _count(ran):
+def _count(ms):
     # One more crash in a row, which ten minutes of running end.
-    crashes = read("crashes")[:2] if 0 <= ran < _ROW else ""
+    crashes = read("crashes")[:2] if 0 <= ms < _ROW else ""
     quietly(os.mkdir, state("")[:-1])
     with open(state("crashes"), "wb") as file:
         file.write((crashes + ".").encode())
@@ -213,11 +188,11 @@ def boot(folder="", patience=120, reset=None, **more):
     Other options are those of attach(). Raises nothing of its own: whatever is wrong with a set, what there is of an
     application has to run.
     """
-    global root, options, confirm_after, trial
+    global root, options, later, confirm_after, trial
     root = folder
     options = more
     options["reset"] = reset
-    options["fetches"] = "connect" in more
+    later = "connect" in more
     confirm_after = more.get("confirm_after", 0)
     trial = None
     try:
@@ -227,7 +202,11 @@ def boot(folder="", patience=120, reset=None, **more):
             names = ()
         for name in ("undo", "commit", "trial", "drop", "plan", "offer"):
             if name in names:
-                load("mqtt_ota_recover").recover(name, patience)
+                module = load("mqtt_ota_recover")
+                try:
+                    module.recover(name, patience)
+                finally:
+                    unload(module)
                 break
     except Exception as problem:
         print("mqtt_ota_boot:", problem)

@@ -1,61 +1,38 @@
-"""Fetches the manifest of a set, and checks it; loaded for as long as that takes."""
+"""Refuses a manifest that the protocol does not allow; loaded for as long as that takes."""
 
 import os
 
 import mqtt_ota_boot as boot
-import mqtt_ota_transfer
 from mqtt_ota import NEXT, Failed, const
 
-_MANIFEST = const(131072)  # bytes at most
 _FILES = const(1000)  # at most
+_LINE = const(224)  # bytes of a line, with its end: a hash, a length and a path
 
 
-def get(work, size):
-    """Brings the manifest of a set into the client's folder, in steps; returns False if this very offer was taken back."""
-    transfer = work.transfer
+def steps(work):
+    """Checks the manifest, and makes the bits of its lines; in steps."""
+    names = boot.load("mqtt_ota_name")
     try:
-        with open(boot.state("back"), "rb") as journal:
-            journal.readline()
-            if journal.readline() == b"id=%s\n" % work.id.encode():
-                return False
-    except OSError:
-        pass
-    yield transfer.receiving()
-    for name in ("0", "set"):
-        if (yield from transfer.has(boot.state(name), work.digest)):
-            break
-    else:
-        name = "part"
-        if size > _MANIFEST:
-            raise Failed("bad-offer manifest of more than %d bytes" % _MANIFEST)
-        last = 0
-        # A board that never had a set, or has one of one file, is going to ask for nearly all, and saves the round
-        # trip. In a small heap, what the manifest needs would lie between what the files need.
-        if not (boot.small or work.dry or boot.there("was") or boot.there("0")):
-            if sum(1 for _ in work.paths("set")) <= 1:
-                last = ""
-        yield from transfer.part(work.digest, size, last)
-    yield from _check(work, name)
-    if name == "part" and not work.dry:
-        work.forget_staged()
-        name = "0"
+        yield from _steps(work, names)
+    finally:
+        boot.unload(names)
+    if work.name == "part" and not work.offer.dry:
+        yield from boot.phase("mqtt_ota_room", "forget_staged")
+        work.name = "0"
         os.rename(boot.state("part"), boot.state("0"))
         boot.quietly(os.remove, boot.state("part.of"))
-    work.name = name
-    return True
 
 
-def _check(work, name):
-    # Refuses what the protocol does not allow, and makes the bits of the lines.
+def _steps(work, names):
     try:
         count = 0
         before = ""
         folders = []  # paths that all others up to here begin with: those below one follow it closely
-        for digest, size, path in work.manifest(name):
-            digest = mqtt_ota_transfer.parse(["h", "1", path, digest])[3]
-            if len(digest) != len(work.digest) or path <= before or "|" in path:
+        for hash, size, path in work.manifest(work.name, _LINE):
+            names.allowed(path)
+            if len(names.digest(hash)) != len(work.offer.digest) or path <= before or "|" in path:
                 raise ValueError
-            mqtt_ota_transfer.number(size)
+            names.number(size)
             while folders and not path.startswith(folders[-1]):
                 folders.pop()
             for folder in folders:
@@ -68,7 +45,7 @@ def _check(work, name):
                 raise ValueError
             yield NEXT
     except (ValueError, Failed):
-        boot.quietly(os.remove, boot.state(name))
+        boot.quietly(os.remove, boot.state(work.name))
         raise Failed("bad-offer manifest, line %d" % (count + 1))
     work.differ = bytearray(count // 8 + 1)
     work.missing = bytearray(count // 8 + 1)

@@ -4,11 +4,11 @@ import os
 
 import mqtt_ota
 import mqtt_ota_boot as boot
-import mqtt_ota_transfer
 from mqtt_ota import NEXT
+from mqtt_ota_work import move
 
 
-def commit(work):
+def steps(work):
     """Keeps copies of what the journal says is replaced, and commits; in steps."""
     journal = boot.load("mqtt_ota_journal")
     try:
@@ -25,7 +25,8 @@ def _copies(work, journal):
         if kind != "+":
             if "/" in name:
                 mqtt_ota.folder(boot.state("k" + name[: name.find("/")]))
-            yield from work.copy(work.transfer.root + path, "k" + name)
+            with open(boot.state("k" + name), "wb") as copy:
+                yield from move(work.ota.root + path, copy.write, work.ota._chunk)
 
 
 def hidden(work):
@@ -33,11 +34,13 @@ def hidden(work):
     number = 0
     detail = ""
     try:
+        module = boot.load("mqtt_ota_single")
         for path in work.paths("set"):
             number += 1
-            detail = detail or work.has(work.differ, number) and mqtt_ota_transfer.hidden(work.transfer.root, path)
+            detail = detail or work.has(work.differ, number) and module.hidden(work.ota.root, path)
             yield NEXT
-    except MemoryError:
+        boot.unload(module)
+    except (OSError, MemoryError):
         pass
     return detail or ""
 

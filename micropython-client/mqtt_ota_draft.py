@@ -2,55 +2,66 @@
 
 import os
 
-import mqtt_ota
 import mqtt_ota_boot as boot
-from mqtt_ota import NEXT, const
+from mqtt_ota import _STATE, NEXT, const
 
 _FILES = const(1000)  # that a device remembers to have been left
 
 
-def draft(work):
+def steps(work):
     """Writes the journal as `plan`; in steps."""
-    gone = boot.load("mqtt_ota_gone")
-    try:
-        yield from _draft(work, gone)
-    finally:
-        boot.unload(gone)
-
-
-def _draft(work, gone):
-    number = 0
     with open(boot.state("plan"), "wb") as plan:
-        plan.write(b"%s %d\nid=%s\n" % (work.hash().encode(), work.trial, work.id.encode()))
-        _line(work, gone, plan, "0", mqtt_ota._STATE + "/set")
-        for _, _, path in work.manifest("0"):
-            number += 1
-            if work.has(work.differ, number):
-                _line(work, gone, plan, work.staged(number), path)
-            yield NEXT
-        for path in gone.gone(work):
-            if path:
-                number += 1
-                _line(work, gone, plan, work.staged(number), path, b"-")
-            yield NEXT
-        left = mqtt_ota._STATE + "/left"
-        if not work.delete and (yield from _leave(work, gone)):
-            _line(work, gone, plan, "l", left)
-        elif boot.there("left"):
-            _line(work, gone, plan, "l", left, b"-")
+        plan.write(b"%s %d\nid=%s\n" % (work.offer.hash.encode(), work.offer.trial, work.offer.id.encode()))
+        for name, call in ("mqtt_ota_clear", _files), ("mqtt_ota_gone", _gone):
+            module = boot.load(name)
+            try:
+                yield from call(work, module, plan)
+            finally:
+                boot.unload(module)
 
 
 def adopt(work):
     """The set is there already, and is what is installed from now on; in steps."""
-    if (yield from _leave(work, boot.load("mqtt_ota_gone"))):
-        os.rename(boot.state("l"), boot.state("left"))
+    gone = boot.load("mqtt_ota_gone")
+    try:
+        if (yield from _leave(work, gone)):
+            os.rename(boot.state("l"), boot.state("left"))
+    finally:
+        boot.unload(gone)
     os.rename(boot.state("0"), boot.state("set"))
 
 
-def _line(work, gone, plan, name, path, kind=b"="):
-    depth = gone.clear(work, path)
-    if gone.is_new(work, path):
-        kind = b"+"
+def _files(work, clear, plan):
+    number = 0
+    _own(plan, "0", "set")
+    for _, _, path in work.manifest("0"):
+        number += 1
+        if work.has(work.differ, number):
+            kind = b"+" if clear.is_new(work, path) else b"="
+            _line(plan, kind, work.staged(number), clear.clear(work, path), path)
+        yield NEXT
+    work.count = number
+
+
+def _gone(work, gone, plan):
+    number = work.count
+    for path in gone.gone(work):
+        if path:
+            number += 1
+            _line(plan, b"-", work.staged(number), max(path.rfind("/"), 0), path)
+        yield NEXT
+    if not work.offer.delete and (yield from _leave(work, gone)):
+        _own(plan, "l", "left")
+    elif boot.there("left"):
+        _line(plan, b"-", "l", len(_STATE), _STATE + "/left")
+
+
+def _own(plan, name, target):
+    # A file of the client's.
+    _line(plan, b"=" if boot.there(target) else b"+", name, len(_STATE), _STATE + "/" + target)
+
+
+def _line(plan, kind, name, depth, path):
     plan.write(b"%s %s %d %s\n" % (kind, name.encode(), depth, path.encode()))
 
 

@@ -9,7 +9,7 @@ _TRIES = 3  # boots that may begin with it
 _LONGEST = 600000  # ms
 _OFFER = 1024  # bytes at most
 _timer = None  # kept here, as most ports let the collector take a timer that nothing points to
-_OWN = ("reset", "connect", "client", "device", "at_boot", "offline", "timer", "confirm_after", "safe", "fetches")
+_OWN = ("reset", "connect", "client", "device", "at_boot", "offline", "timer", "confirm_after", "safe")
 
 
 def hooks():
@@ -44,7 +44,7 @@ def _noted():
 
 
 def _fetch(offer):
-    boot.options["fetches"] = boot.options["at_boot"] = False
+    boot.later = boot.options["at_boot"] = False
     tries = read("tries") + "."
     _limit()
     try:

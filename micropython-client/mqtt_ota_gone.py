@@ -1,12 +1,16 @@
-"""Which files a set deletes, and where its own can be put; loaded for as long as that takes."""
+"""Which files a set deletes; loaded for as long as that takes."""
 
 import os
 
+try:
+    from os import ilistdir
+except ImportError:
+    from mqtt_ota_python import ilistdir
+
 import mqtt_ota
 import mqtt_ota_boot as boot
-import mqtt_ota_transfer
 from mqtt_ota import Failed, const
-from mqtt_ota_transfer import size_of
+from mqtt_ota_work import size_of
 
 _FOLDER = const(0x4000)  # in the mode of a file
 
@@ -26,53 +30,22 @@ def _own(path):
 
 def gone(work):
     """The files that the set wants deleted, and nothing for each other one that was looked at."""
-    if work.delete == 1:
+    if work.offer.delete == 1:
         paths = former(work)
-    elif work.delete == 2:
-        paths = _of_folders(work, "")
+    elif work.offer.delete == 2:
+        paths = of_folders(work, "")
     else:
         return
-    for path in paths:
-        try:
-            mqtt_ota_transfer.parse(["h", "1", path, "0" * 40])
-        except Failed:
-            path = None  # a name that no set can have
-        yield path if path and not _own(path) and not _wants(work, path) else None
-
-
-def clear(work, path):
-    """Makes sure that a file can get this name: neither is it a folder, nor a file that it would be in, unless that goes.
-
-    Returns how much of it are folders that are there.
-    """
-    root = work.transfer.root
-    if _mode(root + path) & _FOLDER and not _goes(work, path + "/"):
-        raise Failed("bad-name %s is a folder" % path)
-    end = path.rfind("/")
-    while end > 0:
-        mode = _mode(root + path[:end])
-        if mode & _FOLDER:
-            return end
-        if mode and not _goes(work, path[:end]):
-            raise Failed("bad-name %s is not a folder" % path[:end])
-        end = path.rfind("/", 0, end)
-    return 0
-
-
-def is_new(work, path):
-    """Whether there is no file of this name yet."""
-    mode = _mode(work.transfer.root + path)
-    return not mode or mode & _FOLDER
-
-
-def _goes(work, name):
-    # Whether the set deletes a file, or, with a slash at the end, all that is in a folder.
-    going = 0
-    for path in gone(work):
-        if path == name:
-            return True
-        going += bool(path) and path.startswith(name)
-    return name[-1] == "/" and going == sum(1 for _ in _of_folders(work, name))
+    names = boot.load("mqtt_ota_name")
+    try:
+        for path in paths:
+            try:
+                names.allowed(path)
+            except Failed:
+                path = None  # a name that no set can have
+            yield path if path and not _own(path) and not _wants(work, path) else None
+    finally:
+        boot.unload(names)
 
 
 def _next(paths):
@@ -94,16 +67,17 @@ def former(work):
         else:
             path = other
             other = _next(second)
-        if _mode(work.transfer.root + path) & _FOLDER == 0 <= size_of(work.transfer.root + path):
+        if _mode(work.ota.root + path) & _FOLDER == 0 <= size_of(work.ota.root + path):
             yield path
 
 
-def _of_folders(work, folder):
+def of_folders(work, folder):
+    """The paths of all files in a folder, and those of its empty folders, with a slash."""
     folders = [folder]
     while folders:
         folder = folders.pop()
         count = 0
-        for entry in _list((work.transfer.root + folder)[:-1] or "/"):  # FAT takes no slash at the end
+        for entry in ilistdir((work.ota.root + folder)[:-1] or "/"):  # FAT takes no slash at the end
             count += 1
             path = folder + entry[0]
             if entry[1] != _FOLDER:
@@ -115,31 +89,34 @@ def _of_folders(work, folder):
 
 
 def _wants(work, path):
-    lines = work.manifest(work.name)
     # Where the file system knows no case, something else is called as the client's folder.
-    if _mode(work.transfer.root + mqtt_ota._STATE.upper()):
+    if _mode(work.ota.root + mqtt_ota._STATE.upper()):
         path = _folded(path)
-        return any(_folded(wanted) == path for _, _, wanted in lines)
-    wanted = ""
-    while wanted is not None and wanted < path:
-        for _, _, wanted in lines:
-            break
-        else:
-            wanted = None
-    lines.close()
-    return wanted == path
+        return any(_folded(wanted) == path for _, _, wanted in work.manifest(work.name))
+    # Its lines are sorted by their paths: so it is among them where those before an offset begin to be less.
+    low, high = 0, size_of(boot.state(work.name))
+    with open(boot.state(work.name), "rb") as file:
+        while low < high:
+            middle = (low + high) >> 1
+            wanted = _path(file, middle)
+            if wanted and wanted < path:
+                low = middle + 1
+            else:
+                high = middle
+        return _path(file, low) == path
+
+
+def _path(file, offset):
+    # That of the first line that begins there or behind it.
+    file.seek(max(offset - 1, 0))
+    if offset:
+        file.readline()
+    return str(file.readline(), "utf-8")[:-1].split(" ", 2)[-1]
 
 
 def _folded(path):
     # The same of names that FAT may take for one. Which letters beyond ASCII it folds depends on the board.
     return bytes([min(byte, 127) for byte in path.lower().encode()])
-
-
-def _list(folder):
-    # The name and the kind of each entry.
-    if hasattr(os, "ilistdir"):
-        return os.ilistdir(folder)
-    return [(entry.name, _FOLDER if entry.is_dir() else 0x8000) for entry in os.scandir(folder)]
 
 
 lambda: 0x4578b17  # the end

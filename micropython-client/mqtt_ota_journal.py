@@ -103,8 +103,18 @@ def _clear(before, number=""):
 def finish():
     """Puts the files of the committed set in place; where that cannot be, takes all of them back.
 
-    Yields after each; returns whether they are in place.
+    Yields after each, and nobody leaves in the middle of it; returns whether they are in place.
     """
+    try:
+        return (yield from _finish())
+    except GeneratorExit:
+        if there("commit"):
+            for _ in _finish():
+                pass
+        raise
+
+
+def _finish():
     boot.trial = None
     folder = ""
     try:
@@ -175,15 +185,21 @@ def forget(name):
 
 
 def roll_back(digest):
-    """Takes the set with this hash back, if that can be."""
+    """Takes the set with this hash back, if that can be; in steps, which nobody leaves in the middle."""
     for name in ("trial", "last"):
         if boot.read(name).split(" ")[0] == digest:
             boot.load("mqtt_ota_recover").note("on request")
             os.rename(state(name), state("undo"))
-            yield from undo()
+            try:
+                yield from undo()
+            except GeneratorExit:
+                for _ in undo() if there("undo") else ():
+                    pass
+                raise
             return
     from mqtt_ota import Failed
 
     raise Failed("gone what was there before this set is not kept")
+
 
 lambda: 0x4578b17  # the end

@@ -19,7 +19,9 @@ def recover(name, patience):
     work = None
     if name == "trial":
         if boot.there("offer"):  # it is of this set, and the board has lost its power before it could say so
-            boot.load("mqtt_ota_fetch").is_done()
+            fetch = boot.load("mqtt_ota_fetch")
+            fetch.is_done()
+            boot.unload(fetch)
         why = _counts()
         if not why:
             boot.trial = boot.load("mqtt_ota_trial")
@@ -46,7 +48,7 @@ def recover(name, patience):
 
 
 def _offered():
-    if boot.options["fetches"]:
+    if boot.later:
         boot.load("mqtt_ota_fetch").fetch()
     for name in "tries", "offer":  # this boot.py knows no network
         boot.quietly(os.remove, state(name))

@@ -3,11 +3,14 @@
 from binascii import hexlify
 from hashlib import sha256
 
-from mqtt_ota_boot import read, state, there
+import mqtt_ota_boot as boot
+from mqtt_ota_boot import read, there
 
 
-def announcement():
+def sets():
     """The hash of the set that is installed, and what became of the last one."""
+    if boot.trial:
+        boot.trial.look()
     text = "|set=" + _hash()
     if there("trial"):
         text += "|boots=%s" % (read("boots").split(" ")[0] or 0)
@@ -21,7 +24,7 @@ def _hash():
     hasher = sha256()
     part = memoryview(bytearray(128))
     try:
-        with open(state("set"), "rb") as file:
+        with open(boot.state("set"), "rb") as file:
             while True:
                 count = file.readinto(part)
                 if not count:

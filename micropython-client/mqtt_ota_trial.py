@@ -12,11 +12,13 @@ how many never had the network, and how the last one goes:
 n, x and w count against it: `mqtt_ota_recover` reads this at the next boot.
 """
 
+import os
 import sys
 
 import mqtt_ota_boot as boot
 
 _LONGEST = (1 << 30) - 1  # ms that an ESP32's watchdog waits, 12 days
+_told = False  # the broker knows of this boot
 _left = 0  # seconds until the set has to be confirmed
 _timer = None  # kept here, as most ports let the collector take a timer that nothing points to
 
@@ -42,6 +44,22 @@ def look():
     except (ImportError, AttributeError):  # nor has what is wired one
         pass
     mark("n")
+
+
+def confirm():
+    """The set works: it stays. True if it was still on trial."""
+    if not boot.there("trial"):
+        return False
+    os.rename(boot.state("trial"), boot.state("last"))
+    boot.quietly(os.remove, boot.state("boots"))
+    return True
+
+
+def settles(told, ms):
+    """Whether the client is to confirm it now: it has announced itself, and has run for so long."""
+    global _told
+    _told = told or _told
+    return boot.confirms and _told and ms >= boot.confirm_after * 1000
 
 
 def watch(patience, number):

@@ -21,7 +21,6 @@ import os
 import sys
 
 import mqtt_ota
-import mqtt_ota_transfer
 from cuts import ROOT, STATE, Disk, content, listed
 from senders import Sender
 
@@ -254,13 +253,22 @@ class Flushed:
 
 
 def break_client(how):
-    if how == "remove-first":
-        mqtt_ota_transfer.os = RemovesFirst()
-    elif how == "in-place":
-        mqtt_ota_transfer.os = RenamesNothing()
-        mqtt_ota_transfer.open = lambda path, mode: Flushed(path) if mode == "wb" else open(path, mode)
-    else:
-        raise ValueError(how)
+    class Os:
+        remove_first = RemovesFirst
+        in_place = RenamesNothing
+
+    fake = getattr(Os, how.replace("-", "_"))()
+    load = mqtt_ota.load
+
+    def loads(name):
+        module = load(name)
+        if name == "mqtt_ota_single":
+            module.os = fake
+            if how == "in-place":
+                module.open = lambda path, mode: Flushed(path) if mode == "wb" else open(path, mode)
+        return module
+
+    mqtt_ota.load = loads
 
 
 def run(arguments):

@@ -103,6 +103,13 @@ def name_of(files):
     return hexadecimal(sha256(manifest(files)[0]).digest())
 
 
+def unload():
+    """Has the client's modules imported anew, as after a reset."""
+    for name in list(sys.modules):
+        if name[:8] == "mqtt_ota":
+            del sys.modules[name]
+
+
 class Board:
     """A device with a folder as its flash, and who sends to it."""
 
@@ -121,8 +128,7 @@ class Board:
         """As often as it resets itself; returns how often that was."""
         count = 0
         while True:
-            for name in ("mqtt_ota", "mqtt_ota_boot", "mqtt_ota_transfer", "mqtt_ota_umqtt"):
-                sys.modules.pop(name, None)
+            unload()
             import mqtt_ota_boot
 
             self.module = mqtt_ota_boot
@@ -138,10 +144,7 @@ class Board:
         self.client = mqtt_ota
         mqtt_ota.ticks_ms = Clock()
         self.ota = mqtt_ota.Ota("X", self.publish, ROOT, reset, rate=0)  # by that clock all are slow
-        self.transfer = sys.modules.get("mqtt_ota_transfer")  # unless it is loaded for each offer
-        if self.transfer:
-            self.transfer.ticks_ms = mqtt_ota.ticks_ms
-            self.transfer.sleep_ms = lambda ms: None
+        self.replaced["mqtt_ota_transfer"] = {"ticks_ms": mqtt_ota.ticks_ms, "sleep_ms": lambda ms: None}
         if announces:
             self.announce()
         return count
@@ -348,8 +351,7 @@ def an_option_that_cannot_be_read_is_refused():
 
 def a_board_whose_boot_py_calls_nothing_takes_plain_offers_only():
     board = Board(OLD)
-    for name in "mqtt_ota", "mqtt_ota_boot", "mqtt_ota_transfer":
-        sys.modules.pop(name)
+    unload()
     import mqtt_ota
 
     board.ota = mqtt_ota.Ota("X", board.publish, ROOT, reset)
@@ -691,8 +693,9 @@ def a_lack_of_space_is_told_before_a_file_is_fetched():
     for free, enough in ((9, False), (15, False), (25, True)):
         board = Board(OLD)
         board.puts({"main.py": b"earlier"})
-        board.transfer.os = Os(statvfs=lambda path: (4096, 4096, 128, free, free, 0, 0, 0, 0, 255))
-        board.replaced["mqtt_ota_plan"] = board.replaced["mqtt_ota_stage"] = {"os": board.transfer.os}
+        space = Os(statvfs=lambda path: (4096, 4096, 128, free, free, 0, 0, 0, 0, 255))
+        board.replaced["mqtt_ota_plan"] = {"os": space}
+        board.replaced["mqtt_ota_work"] = {"os": space}
         before = tree()
         status = board.syncs(NEW)
         if enough:
@@ -1046,7 +1049,7 @@ def an_application_that_dies_is_told_and_after_three_times_not_run():
         board.module.run("no_such_application", connect=lambda: seen.append("network"), client=client)
     except KeyboardInterrupt:
         pass
-    equal((seen, board.module.announcement()[:8]), (["network", "client"], "|safe=1|"))
+    equal((seen, board.announce()["safe"]), (["network", "client"], "1"))
     # The same once more is run as well, as the cause may have been something else.
     is_status(board.sends("main.py", b"old"), "installed|main.py|%s|unchanged and resets" % hexadecimal(sha256(b"old").digest()))
     equal("crashes" in board.state(), False)
@@ -1308,8 +1311,7 @@ def boots_to_fetch(board, offer, connect, **options):
     """Has the next boot fetch this; returns whether the board resets itself after that."""
     write(".mqtt-ota/offer", offer)
     try:
-        for name in ("mqtt_ota", "mqtt_ota_boot", "mqtt_ota_transfer"):
-            sys.modules.pop(name, None)
+        unload()
         import mqtt_ota_boot
 
         mqtt_ota_boot.boot(ROOT, 0, reset, connect=connect, **options)

@@ -4,7 +4,7 @@ import sys
 from binascii import hexlify, unhexlify
 
 import mqtt_ota
-import mqtt_ota_transfer
+import mqtt_ota_offer
 
 
 def refusal(message):
@@ -24,8 +24,8 @@ for vector in vectors:
         got, expected = refusal(message), refused
     else:
         try:
-            host, port, file, digest, reboot = mqtt_ota_transfer.parse(message.decode().split("|"))
-            got = (host, port, file, hexlify(digest).decode(), reboot)
+            offer = mqtt_ota_offer.parse(message)
+            got = (offer.host, offer.port, offer.file, hexlify(offer.digest).decode(), offer.reboot)
         except mqtt_ota.Failed as failed:
             got = failed.args[0]
         expected = tuple([vector[key] for key in ("host", "port", "file", "hash", "reboot")])

@@ -9,7 +9,6 @@ import mqtt_ota_boot as boot
 boot.boot(sys.argv[2], 0)
 
 import mqtt_ota
-import mqtt_ota_transfer
 
 
 def hexadecimal(digest):
@@ -17,42 +16,38 @@ def hexadecimal(digest):
 
 
 # What an offer would begin is noted instead.
-def noted(transfer, digest, **what):
-    host, port, id = transfer._peer
-    seen.update(what, hash=hexadecimal(digest), host=host, port=port, id=id)
+def noted(kind, offer, **what):
+    seen.update(what, kind=kind, file=offer.file, hash=hexadecimal(offer.digest), host=offer.host, port=offer.port)
+    seen.update(id=offer.id, size=offer.size)
 
 
-def take_file(transfer, file, digest, size):
-    noted(transfer, digest, kind="file", file=file, size=size)
-    return ""
+def take_file(ota, offer):
+    noted("file", offer)
+    ota._installed = True
+    return "installed", ""
     yield
 
 
-def take_set(work, size):
-    delete = (None, "set", "all")[work.delete or 0]
-    noted(work.transfer, work.digest, kind="set", file="set", size=size, dry=work.dry, trial=work.trial, delete=delete)
-    work.transfer.ota._installed = not work.dry
-    return False
-    yield
-
-
-def take_back(digest):
-    seen.update(kind="rollback", file="set", hash=digest)
-    return
+def take_set(ota, offer):
+    if offer.rollback:
+        seen.update(kind="rollback", file="set", hash=hexadecimal(offer.digest))
+    else:
+        delete = (None, "set", "all")[offer.delete]
+        noted("set", offer, dry=offer.dry, trial=offer.trial, delete=delete)
+    ota._installed = not offer.dry
+    return "installed", ""
     yield
 
 
 def load(name):
     module = loads(name)
-    if name == "mqtt_ota_check":
-        module.get = take_set
-    if name == "mqtt_ota_journal":
-        module.roll_back = take_back
+    if name in ("mqtt_ota_single", "mqtt_ota_set"):
+        module.take = take_file if name == "mqtt_ota_single" else take_set
     return module
 
 
-loads, boot.load = boot.load, load
-mqtt_ota_transfer.Transfer._single = take_file
+loads = boot.load
+boot.load = mqtt_ota.load = load
 
 with open(sys.argv[1]) as file:
     vectors = json.load(file)

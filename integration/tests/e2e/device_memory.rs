@@ -288,11 +288,11 @@ fn a_heap_like_an_esp8266s_loads_the_module_but_cannot_compile_it() {
     for (what, statement) in [
         (
             "what listens where a boot fetches",
-            "import mqtt_ota_boot as b; b.options['fetches'] = True; import mqtt_ota",
+            "import mqtt_ota_boot as b; b.lean = b.later = True; import mqtt_ota",
         ),
         (
             "that and umqtt's part",
-            "import mqtt_ota_boot as b; b.options['fetches'] = True; import mqtt_ota_umqtt",
+            "import mqtt_ota_boot as b; b.lean = b.later = True; import mqtt_ota_umqtt",
         ),
     ] {
         say(&format!("{what}: {}", loads(ESP8266, kit.folder.path(), statement).trim()));

@@ -1,0 +1,29 @@
+"""What there is already of a file by itself, or of a manifest, and the room for it; loaded for as long as that takes."""
+
+import os
+
+from mqtt_ota import _STATE, NEXT, folder, remove
+from mqtt_ota_work import blocks, room, size_of
+
+
+def steps(ota, offer):
+    """Makes `part` in the client's folder fit to fetch item 0 of an extended offer into it; in steps."""
+    path = ota.state("part")
+    folder(ota.root + _STATE)
+    known = b""
+    try:
+        with open(path + ".of", "rb") as file:
+            known = file.read(33)
+    except OSError:
+        pass
+    if known != offer.digest or size_of(path) > offer.size:
+        remove(path)
+    block = os.statvfs(ota.root)[1]
+    room(ota.root, blocks(offer.size, block) - blocks(size_of(path), block))
+    if known != offer.digest:
+        with open(path + ".of", "wb") as file:
+            file.write(offer.digest)
+    yield NEXT
+
+
+lambda: 0x4578b17  # the end
