@@ -136,6 +136,11 @@ def confirm():
     return False
 
 
+def settle(told, ms):
+    """Confirms the set on trial, once the client has announced itself and has run for so long. True if it just has."""
+    return trial and trial.settles(told, ms) and confirm()
+
+
 def run(name, **more):
     """Runs the application, and sees to it that the board comes back when that dies.
 

@@ -1,6 +1,8 @@
 """What an Ota is given, and begins with; loaded for as long as that takes."""
 
-from mqtt_ota import Ota, remove, ticks_ms
+import sys
+
+from mqtt_ota import Ota, load, remove, ticks_ms, unload
 
 _ASKED = 5000  # ms between two answers to a request to announce
 
@@ -36,5 +38,24 @@ def take(ota, name, publish=None, root="", reset=None, address=None, limit=1 << 
     ota._wait = None  # waits until the socket is ready, for so many ms at most
     remove(ota.state("new"))  # what a power cut left
     ota._chunk = None  # while there is an offer
+
+
+def prepare():
+    """Has in the heap what a first offer would leave there for ever.
+
+    The table of names is larger than the holes that an application may leave.
+    """
+    work = None
+    try:
+        work = sys.modules["mqtt_ota_work"] = load("mqtt_ota_work")
+        for name in "name", "offer", "part", "single", "transfer", "announce":
+            unload(load("mqtt_ota_" + name))
+    except Exception:  # an offer will tell
+        pass
+    finally:
+        sys.modules.pop("mqtt_ota_work", None)
+        if work:
+            unload(work)
+
 
 lambda: 0x4578b17  # the end

@@ -89,9 +89,9 @@ def _guard():
     settle = boot.settle
     dog = WDT(timeout=_left * 1000)
 
-    def settles(announced, ms):
+    def settled(told, ms):
         global _left
-        confirmed = settle(announced, ms)
+        confirmed = settle(told, ms)
         if not boot.trial:
             if _left:
                 _left = 0
@@ -99,7 +99,7 @@ def _guard():
             dog.feed()
         return confirmed
 
-    boot.settle = settles
+    boot.settle = settled
 
 
 def _tick(timer):

@@ -23,7 +23,7 @@ from umqtt.simple import MQTTClient
 
 import mqtt_ota
 
-application = [bytearray(500) for _ in range(int(sys.argv[1]) * 2)]
+application = [bytearray(496) for _ in range(int(sys.argv[1]) * 2)]  # 512 bytes of the heap each
 
 
 def publish(topic, message, retain):

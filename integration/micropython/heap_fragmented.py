@@ -3,10 +3,11 @@
     micropython -X heapsize=BYTES -m heap_fragmented HOLE WHEN OFFER          into the current folder
     micropython -X heapsize=BYTES -m heap_fragmented HOLE WHEN OFFER IMAGE    into LittleFS
 
-HOLE is a multiple of a heap block. The client is made before the heap is filled if WHEN is `before`, as
-an application does at its start, or else after. As much is free before the application is loaded as on
-an ESP8266 after its boot. Prints a line of name=value: bytes that are free then, with the application,
-and with the holes; the largest of the holes; and whether 900 and 1,100 bytes can be had. Then the statuses.
+HOLE is a multiple of four heap blocks; between two holes something that is a quarter as large stays. The
+client is made before the heap is filled if WHEN is `before`, as an application does at its start, or else
+after. As much is free before the application is loaded as on an ESP8266 after its boot. Prints a line of
+name=value: bytes that are free then, with the application, and with the holes; the largest of the holes;
+and whether 900 and 1,100 bytes can be had. Then the statuses.
 """
 
 import gc
@@ -42,12 +43,12 @@ def chain(end, size):
 
 
 def fill(hole):
-    # In turns a block that stays and one that becomes a hole; then whatever still fits stays.
-    stays = holes = None
+    # Blocks of the hole and a quarter of that; then whatever still fits stays.
+    blocks = [None] * (40000 // hole)
+    stays = None
     try:
-        while True:
-            stays = chain(stays, hole)
-            holes = chain(holes, hole)
+        for number in range(len(blocks)):
+            blocks[number] = chain(None, hole + hole // 4)
     except MemoryError:
         pass
     size = hole
@@ -56,7 +57,13 @@ def fill(hole):
             stays = chain(stays, size)
         except MemoryError:
             size //= 2
-    return stays
+    # Of each block its beginning stays. The last one first, as the first place that fits is taken.
+    for number in range(len(blocks) - 1, -1, -1):
+        if blocks[number]:
+            blocks[number] = None
+            gc.collect()
+            blocks[number] = chain(None, hole // 4)
+    return stays, blocks
 
 
 def fits(size):
@@ -79,7 +86,8 @@ def make():
 
 hole, when, offer = sys.argv[1:]
 client = MQTTClient("NIGHTLAMP", "192.168.4.1", keepalive=60)
-settings = {"pin%d" % pin: {"name": "lamp %d" % pin, "on": False, "level": pin * 10} for pin in range(2)}
+settings = {"pin%d" % pin: {"name": "lamp %d" % pin, "on": False, "level": pin * 10} for pin in range(8)}
+readings = [[hour, hour * 0.5] for hour in range(24)]
 ota = make() if when == "before" else None
 message = offer.encode()
 gc.collect()

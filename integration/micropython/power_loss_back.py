@@ -175,8 +175,6 @@ class World:
         mqtt_ota.Ota._wait = property(lambda ota: self.waits, self.keeps)
         if self.state == "gone":
             mqtt_ota.ticks_ms = Clock()
-            if "mqtt_ota_transfer" in sys.modules:
-                sys.modules["mqtt_ota_transfer"].ticks_ms = mqtt_ota.ticks_ms
 
     def keeps(self, ota, wait):
         self.wait = wait

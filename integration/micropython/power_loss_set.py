@@ -128,8 +128,9 @@ class Board:
                 self.disk.boot()
             except OSError:
                 return False
-            for name in "mqtt_ota", "mqtt_ota_boot", "mqtt_ota_transfer", "mqtt_ota_umqtt", "boot":
-                sys.modules.pop(name, None)
+            for name in list(sys.modules):
+                if name[:8] == "mqtt_ota" or name == "boot":
+                    del sys.modules[name]
             # Of the client's modules that alone is on its flash which a set replaces: none of the others is written.
             sys.path[:] = [ROOT, kit]
             try:

@@ -10,11 +10,14 @@ pub fn companion() -> PathBuf {
 
 /// The names of its modules, without `.py`, in their order.
 pub fn companion_modules() -> Vec<String> {
+    // What CPython needs besides is on no board.
+    const CPYTHON: &str = "mqtt_ota_python";
     let entries = fs::read_dir(companion()).expect("the client's folder");
     let files = entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"));
     let modules = files.filter(|file| file.starts_with("mqtt_ota"));
     let mut modules: Vec<_> =
         modules.filter_map(|file| file.strip_suffix(".py").map(str::to_owned)).collect();
+    modules.retain(|module| module != CPYTHON);
     modules.sort();
     modules
 }
