@@ -48,10 +48,10 @@ class Ota(mqtt_ota.Ota):
         await self.announce()
 
     async def announce(self):
-        for name, topic, message in self._told():
-            await self.publish(topic, message, name == "crash")
-            mqtt_ota.remove(self.state(name))
-        await self.publish(self.topic + b"/device", self._announcement(), True)
+        for name, topic, message in list(self._told()):  # what tells it is not kept while others run
+            await self.publish(self.topic + topic, message, name != "said")
+            if name:
+                mqtt_ota.remove(self.state(name))
         if self._due(True):
             await self.announce()
         elif mqtt_ota._boot and mqtt_ota._boot.confirm_after:

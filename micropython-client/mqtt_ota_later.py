@@ -8,17 +8,18 @@ def postpone(ota, message):
     """Notes an offer for the next boot, if that can take it; returns the status. May raise OSError."""
     if boot.there("commit") or boot.there("undo"):
         ota.reset()  # it goes on with that
-    state, detail = "failed", "busy a set is on trial"
-    if not boot.there("trial"):  # which a reset would count against
-        if not boot.later or b"|dry=1" in message or b"|rollback=1" in message:
-            raise OSError
-        folder(boot.state("")[:-1])
-        remove(boot.state("tries"))
-        with open(boot.state("offer"), "wb") as file:
-            file.write(message)
-        ota._reboot = True
-        state, detail = "receiving", "at-boot"
-    return answer(message, state, detail)
+    if boot.there("trial"):  # which a reset would count against
+        return answer(message, "failed", "busy a set is on trial")
+    if not boot.later or b"|dry=1" in message or b"|rollback=1" in message:
+        raise OSError
+    if ota._reboot and boot.there("offer"):
+        return answer(message, "failed", "busy another update is fetched at boot first")
+    folder(boot.state("")[:-1])
+    remove(boot.state("tries"))
+    with open(boot.state("offer"), "wb") as file:
+        file.write(message)
+    ota._reboot = True
+    return answer(message, "receiving", "at-boot")
 
 
 lambda: 0x4578b17  # the end

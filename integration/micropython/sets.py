@@ -1324,6 +1324,28 @@ def no_network():
     raise OSError("no network")
 
 
+def an_offer_that_waits_for_the_boot_is_not_replaced_by_another():
+    board = Board(OLD)
+    board.boot(connect=no_network, at_boot=True)
+    offers = []
+    board.sender.answers = lambda ota, text: offers.append(text.encode())
+    board.sender.sends(board.ota, "main.py", b"newer")
+    board.sender.sends(board.ota, "other.py", b"other")
+    del board.sender.answers
+    board.published.clear()
+    for offer in offers:
+        board.ota.message(board.ota.topic, offer)
+    try:
+        board.ota.poll()
+        raise AssertionError("no reset")
+    except Reset:
+        pass
+    said = [text.split("|") for text in board.published if text[:2] != "v="]
+    equal([(it[0], it[1], it[3].split(" ")[0]) for it in said], [("receiving", "main.py", "at-boot"), ("failed", "other.py", "busy")])
+    with open(ROOT + "/.mqtt-ota/offer", "rb") as file:
+        equal(file.read(), offers[0])
+
+
 def an_offer_that_cannot_be_read_is_not_in_the_way_at_boot():
     for offer in (b"hello", b"\xff\xfe|1", b"a|b|c", b"127.0.0.1|1|x|" + b"0" * 40):
         board = Board(OLD)
