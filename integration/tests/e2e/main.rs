@@ -38,6 +38,7 @@ mod device_answers;
 mod device_memory;
 mod devices;
 mod examples;
+mod feeds;
 mod fleet;
 mod harness;
 mod hostile;
