@@ -19,9 +19,12 @@ def told(ota):
         yield name, topic, message
     text = _client() + _network(ota)
     if _boot and _boot.sets:
-        report = load("mqtt_ota_report")
-        text += report.sets()
-        unload(report)
+        try:
+            report = load("mqtt_ota_report")
+            text += report.sets()
+            unload(report)
+        except (OSError, MemoryError) as problem:
+            ota.log(problem)
     yield "", b"/device", (text + _disk(ota)).encode()
 
 

@@ -40,7 +40,7 @@ def hidden(work):
             detail = detail or work.has(work.differ, number) and module.hidden(work.ota.root, path)
             yield NEXT
         boot.unload(module)
-    except (OSError, MemoryError):
+    except Exception:  # what is loaded here may be of the new set
         pass
     return detail or ""
 

@@ -1,18 +1,16 @@
 """Has the next boot do what the heap is too small for; loaded for as long as that takes."""
 
 import mqtt_ota_boot as boot
-from mqtt_ota import answer, folder, remove
+from mqtt_ota import _file, answer, folder, remove
 
 
 def postpone(ota, message):
     """Notes an offer for the next boot, if that can take it; returns the status. May raise OSError."""
-    if boot.there("commit") or boot.there("undo"):
-        ota.reset()  # it goes on with that
     if boot.there("trial"):  # which a reset would count against
         return answer(message, "failed", "busy a set is on trial")
     if not boot.later or b"|dry=1" in message or b"|rollback=1" in message:
         raise OSError
-    if ota._reboot and boot.there("offer"):
+    if ota._reboot and _differs(message):
         return answer(message, "failed", "busy another update is fetched at boot first")
     folder(boot.state("")[:-1])
     remove(boot.state("tries"))
@@ -20,6 +18,15 @@ def postpone(ota, message):
         file.write(message)
     ota._reboot = True
     return answer(message, "receiving", "at-boot")
+
+
+def _differs(message):
+    # Whether the offer that waits for the boot is of something else. A newer one of the same file takes its place.
+    try:
+        with open(boot.state("offer"), "rb") as file:
+            return _file(file.read()) != _file(message)
+    except OSError:
+        return False
 
 
 lambda: 0x4578b17  # the end

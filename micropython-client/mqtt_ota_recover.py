@@ -19,9 +19,12 @@ def recover(name, patience):
     work = None
     if name == "trial":
         if boot.there("offer"):  # it is of this set, and the board has lost its power before it could say so
-            fetch = boot.load("mqtt_ota_fetch")
-            fetch.is_done()
-            boot.unload(fetch)
+            try:
+                fetch = boot.load("mqtt_ota_fetch")
+                fetch.is_done()
+                boot.unload(fetch)
+            except Exception as problem:  # the trial counts all the same
+                print("mqtt_ota_fetch:", problem)
         why = _counts()
         if not why:
             boot.trial = boot.load("mqtt_ota_trial")

@@ -107,7 +107,7 @@ def take(ota, offer):
     ota._installed = True
     try:
         return "installed", (yield from phase("mqtt_ota_commit", "hidden", work))
-    except (OSError, MemoryError):  # it is in place all the same
+    except Exception:  # such as a module of the set that is new; it is in place all the same
         return "installed", ""
 
 

@@ -26,7 +26,8 @@ def first(ota, offer, last=0):
 
     Items up to the last one will be asked for with it; all, if that is "".
     """
-    return Transfer(ota, offer, offer.size).fetch(0, last, ota.state("part"), offer.digest, offer.size)
+    total = 0 if offer.set else offer.size  # a set's is not known yet
+    return Transfer(ota, offer, total).fetch(0, last, ota.state("part"), offer.digest, offer.size)
 
 
 class Transfer:

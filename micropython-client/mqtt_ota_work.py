@@ -22,7 +22,7 @@ def take(ota, message):
             detail = "write the file system is read-only"
         if _boot and not _boot.sets:  # which were announced
             ota._asked = True
-    except (ValueError, AttributeError):  # not UTF-8, or a hash that this board has not
+    except ValueError:  # not UTF-8
         detail = "bad-offer"
     return answer(message, "failed", detail)
 
@@ -63,7 +63,10 @@ def may(ota, file):
 
 def new_hash(digest):
     """The hash function that has made a digest."""
-    return getattr(hashlib, "sha1" if len(digest) == 20 else "sha256")()
+    make = getattr(hashlib, "sha1" if len(digest) == 20 else "sha256", None)
+    if not make:
+        raise Failed("bad-offer hash")
+    return make()
 
 
 def size_of(path):

@@ -51,6 +51,9 @@ impl DemoDevice {
         let address = broker.address();
         let mut command = Command::new(interpreter.program());
         command.arg(script).arg(address.ip().to_string()).arg(address.port().to_string()).arg(name).arg(root);
+        command
+            .env("MICROPYPATH", format!(".frozen:{}", companion().display()))
+            .env("PYTHONPATH", companion());
         Self::start(interpreter, command, "waiting for offers")
     }
 

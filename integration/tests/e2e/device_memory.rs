@@ -19,9 +19,9 @@ use tempfile::TempDir;
 /// Bytes of heap of a 32-bit device that the client takes while it only listens, without an MQTT client's part.
 const LISTENS: usize = 7_400;
 /// Bytes of a 32-bit heap in which the client, and an offer of a file by itself, fit.
-const TRANSFER: usize = 18_000;
+const TRANSFER: usize = 18_600;
 /// The same on LittleFS, whose open file is 288 bytes of the heap, 252 of them in one piece.
-const TRANSFER_LITTLEFS: usize = 20_500;
+const TRANSFER_LITTLEFS: usize = 21_000;
 /// Bytes of a heap that is enough for everything here.
 const HEAP: usize = 1 << 16;
 /// Bytes of heap by which a set of ten times as many files may differ.
@@ -30,6 +30,8 @@ const MORE_FILES: usize = 300;
 const SET: usize = 23_600;
 /// KB of an application, beside umqtt, on a board that fetches at boot.
 const APPLICATION: usize = 14;
+/// What of an ESP8266's heap is free after its boot.
+const FREE: usize = 30_000;
 /// Bytes of an ESP8266's heap.
 const ESP8266: usize = 37_952;
 
@@ -310,9 +312,8 @@ fn a_client_that_listens_takes_little_of_an_esp8266s_heap() {
     assert!(listens <= LISTENS, "{listens} bytes");
 }
 
-/// Whether a 32-bit device of so much heap takes a file with the client's modules as they are written.
 #[test]
-fn a_heap_like_an_esp8266s_cannot_compile_the_client() {
+fn what_an_esp8266_has_free_cannot_compile_the_client() {
     let kit = Kit::compile();
     let Some(machine) = Machine::all().into_iter().find(|machine| machine.word == 4) else { return };
     let offer = serving(4 << 10);
@@ -326,7 +327,7 @@ fn a_heap_like_an_esp8266s_cannot_compile_the_client() {
     };
     let compiling = smallest(&machine, 4 * ESP8266, takes);
     say(&format!("to compile the client, and to take a file with it, needs a heap of {compiling} bytes"));
-    assert!(compiling > ESP8266, "{compiling}: the client's page need no longer say so");
+    assert!(compiling > FREE, "{compiling}: the client's page need no longer say so");
 }
 
 #[test]

@@ -13,10 +13,17 @@ use crate::settings::process_environment;
 /// The program that MicroPython runs as the device.
 const SCRIPT: &str = include_str!("device.py");
 
-/// The modules of the companion client that the program imports. (Here they are symbolic links.)
-const MODULES: [(&str, &str); 2] = [
-    ("mqtt_ota.py", include_str!("mqtt_ota.py")),
-    ("mqtt_ota_transfer.py", include_str!("mqtt_ota_transfer.py")),
+/// The modules of the companion client that take single files. (Here they are symbolic links.)
+const MODULES: [(&str, &str); 9] = [
+    ("mqtt_ota.py", include_str!("client/mqtt_ota.py")),
+    ("mqtt_ota_announce.py", include_str!("client/mqtt_ota_announce.py")),
+    ("mqtt_ota_name.py", include_str!("client/mqtt_ota_name.py")),
+    ("mqtt_ota_offer.py", include_str!("client/mqtt_ota_offer.py")),
+    ("mqtt_ota_options.py", include_str!("client/mqtt_ota_options.py")),
+    ("mqtt_ota_part.py", include_str!("client/mqtt_ota_part.py")),
+    ("mqtt_ota_single.py", include_str!("client/mqtt_ota_single.py")),
+    ("mqtt_ota_transfer.py", include_str!("client/mqtt_ota_transfer.py")),
+    ("mqtt_ota_work.py", include_str!("client/mqtt_ota_work.py")),
 ];
 
 /// What the program's line begins with when it has announced itself.

@@ -1,1 +1,0 @@
-../../../../../micropython-client/mqtt_ota_transfer.py
