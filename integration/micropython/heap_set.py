@@ -16,7 +16,7 @@ if sys.argv[-1].endswith(".img"):
 
 import mqtt_ota_boot
 
-mqtt_ota_boot.boot(root, 0)
+mqtt_ota_boot.boot(root, 0, connect=int)
 
 import mqtt_ota
 

@@ -234,6 +234,9 @@ class RenamesNothing(RemovesFirst):
     def rename(self, old, new):
         pass
 
+    def stat(self, path):
+        return os.stat(path.replace(STATE + "/new", MAIN))
+
 
 class Flushed:
     """The old file in place of the temporary one, flushed after each chunk: LittleFS commits it then."""

@@ -91,5 +91,5 @@ fn a_count_of_crashes_that_a_cut_can_lose_is_found_out() {
 #[test]
 fn a_board_that_stays_in_safe_mode_after_its_repair_is_found_out() {
     let (right, wrong) = ("_boot.there(\"crashes\")", "_boot.there(\"nothing\")");
-    is_found_out("mend", "mqtt_ota_transfer.py", right, wrong, "not bootable");
+    is_found_out("mend", "mqtt_ota_single.py", right, wrong, "not bootable");
 }
