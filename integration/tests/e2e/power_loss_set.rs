@@ -209,7 +209,7 @@ fn a_rollback_that_a_boot_does_not_go_on_with_is_found_out() {
 #[test]
 fn a_file_that_is_changed_before_the_set_is_unknown_is_found_out() {
     let (right, wrong) = ("(\"last\", \"drop\"), (\"set\", \"was\")", "((\"last\", \"drop\"),)");
-    is_found_out("plain", "mqtt_ota_offer.py", right, wrong, "announced wrongly");
+    is_found_out("plain", "mqtt_ota_single.py", right, wrong, "announced wrongly");
 }
 
 #[test]
