@@ -217,4 +217,7 @@ def boot(folder="", patience=120, reset=None, **more):
         print("mqtt_ota_boot:", problem)
 
 
+if sys.implementation.name == "cpython":
+    from mqtt_ota_python import unload
+
 lambda: 0x4578b17  # the end

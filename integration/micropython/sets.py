@@ -121,6 +121,7 @@ class Board:
         self.plain = Sender()
         self.published = []
         self.replaced = {}  # {module: {name: value}}
+        self.failing = {}  # {module: what its import raises}
         self.options = {}  # of its boots
         self.boot()
 
@@ -151,6 +152,8 @@ class Board:
 
     def loads(self, name):
         """The client's own load, but that what a module uses can be replaced."""
+        if name in self.failing:
+            raise self.failing[name]
         module = self.load(name)
         for attribute, value in self.replaced.get(name, {}).items():
             setattr(module, attribute, value)
@@ -1346,6 +1349,161 @@ def an_offer_that_waits_for_the_boot_is_not_replaced_by_another():
         equal(file.read(), offers[0])
 
 
+def the_offer(board, call, *arguments):
+    """The offer that one of the sender's methods makes."""
+    offers = []
+    board.sender.answers = lambda ota, text: offers.append(text.encode())
+    call(board.ota, *arguments)
+    del board.sender.answers
+    return offers[0]
+
+
+def noted_for_the_boot():
+    with open(ROOT + "/.mqtt-ota/offer", "rb") as file:
+        return file.read()
+
+
+def raises(problem):
+    raise problem
+
+
+def an_offer_that_waits_for_the_boot_is_taken_again_and_a_newer_one_of_the_file_instead():
+    board = Board(OLD)
+    board.boot(connect=no_network, at_boot=True)
+    first = the_offer(board, board.sender.sends, "main.py", b"newer")
+    newest = the_offer(board, board.sender.sends, "main.py", b"newest")
+    publish = board.ota.publish
+    for again in first, newest:
+
+        def publishes(topic, message, retain):
+            # The other one comes while it is told what becomes of this one.
+            publish(topic, message, retain)
+            if b"at-boot" in message and not board.ota._noted and again not in seen:
+                seen.append(again)
+                board.ota.message(board.ota.topic, again)
+
+        seen = []
+        board.published.clear()
+        board.ota.publish = publishes
+        board.ota.message(board.ota.topic, first)
+        for _ in range(2):
+            try:
+                board.ota.poll()
+            except Reset:
+                break
+        told = [text.split("|") for text in board.published if text[:2] != "v="]
+        equal([(it[0], it[3].split(" ")[0]) for it in told], [("receiving", "at-boot")] * 2)
+        equal(noted_for_the_boot(), again)
+
+
+def a_set_on_trial_counts_its_boots_though_what_was_offered_cannot_be_told():
+    board = Board(OLD)
+    offer = the_offer(board, board.sender.syncs, NEW)
+    is_status(board.syncs(NEW), "installed|set|")
+    write(".mqtt-ota/offer", offer)
+    board.replaced["mqtt_ota_fetch"] = {"is_done": lambda: raises(OSError(28))}
+    for count in "12":
+        board.boot(announces=False)
+        equal((board.module.read("boots").split(" ")[0], board.module.trial is None), (count, False))
+
+
+def an_offer_that_waits_behind_another_set_is_not_told_to_be_installed():
+    board = Board(OLD)
+    offer = the_offer(board, board.sender.sends, "other.py", b"other")
+    is_status(board.syncs(NEW), "installed|set|")
+    write(".mqtt-ota/offer", offer)
+    board.boot(announces=False, connect=no_network)
+    equal(("said" in board.state(), noted_for_the_boot()), (False, offer))
+
+
+def a_set_that_is_in_place_is_told_whatever_the_modules_are_that_came_with_it():
+    for module in "mqtt_ota_commit", "mqtt_ota_single":
+        board = Board(OLD)
+        board.replaced[module] = {"hidden": lambda *_: raises(AttributeError("it is of another version"))}
+        is_status(board.syncs(NEW), "installed|set|%s| and resets" % name_of(NEW))
+
+
+def a_board_announces_itself_though_what_tells_of_sets_does_not_fit():
+    for problem in MemoryError(), OSError("only a part of it is there"):
+        board = Board(OLD)
+        board.failing["mqtt_ota_report"] = problem
+        said = board.announce()
+        equal((said["v"], "set" in said), ("1", False))
+
+
+def a_board_whose_modules_are_of_two_versions_says_so_and_not_that_the_offer_is_bad():
+    board = Board(OLD)
+    board.replaced["mqtt_ota_part"] = {"steps": lambda *_: raises(AttributeError("other version"))}
+    is_status(board.sends("main.py", b"newer"), "failed|main.py|%s|write other version" % hexadecimal(sha256(b"newer").digest()))
+    board = Board(OLD)
+    board.failing["mqtt_ota_work"] = OSError("only a part of it is there")
+    is_status(board.sends("main.py", b"newer"), "failed|main.py|%s|write only a part" % hexadecimal(sha256(b"newer").digest()))
+    equal(board.ota._asked, True)
+
+
+def a_set_that_is_committed_is_gone_on_with_whatever_does_not_fit():
+    board = Board(OLD)
+    load = board.load
+
+    def loads(name):
+        if name == "mqtt_ota_later" or name == "mqtt_ota_journal" and board.module.there("commit"):
+            raise MemoryError
+        return load(name)
+
+    board.load = loads
+    is_status(board.syncs(NEW), "receiving|set|")  # and no other status before the reset
+    equal(board.module.there("commit"), True)
+    board.load = load
+    equal(board.boot(), 1)
+    equal({path: data for path, data in tree().items() if data is not None}, both(OLD, NEW))
+
+
+def a_manifest_is_no_progress_of_a_set():
+    board = Board(OLD)
+    totals = []
+    board.ota.progress = lambda done, total: totals.append(total)
+    board.syncs(NEW)
+    equal([total for total in totals if total][0], sum([len(NEW[path]) for path in NEW]))
+
+
+def a_board_without_boot_py_lives_on_though_it_cannot_announce_itself():
+    board = Board(OLD)
+    unload()
+    import mqtt_ota
+
+    board.ota = mqtt_ota.Ota("X", board.publish, ROOT, reset)
+    mqtt_ota.__import__ = lambda name: raises(ImportError(name)) if name == "mqtt_ota_announce" else __import__(name)
+    board.published.clear()
+    board.ota.message(board.ota.topic, b"announce")
+    board.ota._answered -= 10000
+    board.ota.poll()
+    equal(board.published, [])
+    is_status(board.sends("main.py", b"newer"), "installed|main.py|")
+
+
+def an_offer_to_each_of_two_devices_in_one_process_is_taken():
+    if sys.implementation.name == "micropython":
+        return  # a board has one
+    board = Board(OLD)
+    one = board.client.Ota("X", board.publish, ROOT, reset)
+    other = board.client.Ota("Y", board.publish, ROOT, reset)
+    steps = []
+    for ota, path in (one, "main.py"), (other, "data.txt"):
+        digest = hexadecimal(sha256(OLD[path]).digest())
+        ota.message(ota.topic, ("127.0.0.1|1|%s|%s|0" % (path, digest)).encode())
+        steps.append(ota.steps())
+    said = []
+    while steps:
+        for each in list(steps):
+            try:
+                status = next(each)
+                if status:
+                    said.append(status)
+            except StopIteration:
+                steps.remove(each)
+    equal(sorted([status.split("|")[3] for status in said]), ["unchanged"] * 2)
+
+
 def an_offer_that_cannot_be_read_is_not_in_the_way_at_boot():
     for offer in (b"hello", b"\xff\xfe|1", b"a|b|c", b"127.0.0.1|1|x|" + b"0" * 40):
         board = Board(OLD)
@@ -1422,9 +1580,6 @@ def whatever_kills_the_application_the_board_comes_back():
             return True
         except (KeyboardInterrupt, SystemExit):
             return False
-
-    def raises(problem):
-        raise problem
 
     board = Board(OLD)
     for problem, resets in ((MemoryError(), True), (Cancelled(), True), (KeyboardInterrupt(), False), (SystemExit(), False)):
