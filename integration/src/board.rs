@@ -173,7 +173,7 @@ impl Board {
         self.process.as_ref().expect("the board runs")
     }
 
-    /// Whether it has not reset itself since its boot.
+    /// Returns whether the board is still in the boot that it began with.
     pub fn runs(&mut self) -> bool {
         self.process.as_mut().is_some_and(|process| !process.has_ended())
     }
@@ -184,7 +184,7 @@ impl Board {
         self.cause = "power";
     }
 
-    /// Whether there is an access point in the boots from now on.
+    /// Turns the access point on or off for all boots from now on.
     pub fn has_wifi(&mut self, wifi: bool) {
         self.wifi = wifi;
     }

