@@ -478,8 +478,13 @@ impl Duty {
             (Standing::Rebooting, Phase::Rebooting { until, is_late: false, .. }) => {
                 Due::At(*until - (LONGEST_BOOT - LONG_BOOT))
             }
-            // One that is not heard of after so many reboots is best left alone.
-            (_, Phase::Rebooting { .. }) if self.failures >= self.limit => Due::Never,
+            // One that is not heard of after so many reboots is best left alone; and so is one that was given its set
+            // once more, until it says what became of it.
+            (_, Phase::Rebooting { set, .. })
+                if self.failures >= self.limit || self.was_given_again(*set) =>
+            {
+                Due::Never
+            }
             (Standing::Failing { .. }, Phase::Rebooting { until, .. }) => {
                 if *until > now {
                     Due::At(*until)

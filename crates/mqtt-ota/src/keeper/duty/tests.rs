@@ -485,6 +485,11 @@ async fn a_set_that_was_taken_back_for_want_of_a_network_is_given_once_more() {
     let again = [Input::Wanted(Some(set(1))), taken_back_offline(1), Input::Started, TAKING, TAKEN];
     let mut duty = after(now, again);
     duty.step(ended(1, Ended::Installed), now);
+    // It may have lost its network again, and says so itself if it has not.
+    let late = now + LONG_BOOT;
+    assert_eq!(duty.due(now), Due::At(late));
+    assert!(duty.grows_late(late));
+    assert_eq!(duty.due(now + LONGEST_BOOT), Due::Never);
     duty.step(taken_back_offline(1), now);
     assert!(matches!(duty.standing(), Standing::RolledBack { .. }));
     assert_eq!(duty.due(now), Due::Never);
@@ -527,7 +532,8 @@ async fn after_the_connection_was_lost_a_device_may_be_awake_or_back() {
     assert_eq!(duty.standing(), Standing::InStep);
 }
 
-fn any_input() -> impl Strategy<Value = Input> {
+/// None: time passes.
+fn any_input() -> impl Strategy<Value = Option<Input>> {
     let number = || 1_u8..4;
     let result = prop_oneof![
         Just(Ended::Installed),
@@ -540,7 +546,7 @@ fn any_input() -> impl Strategy<Value = Input> {
         any::<bool>().prop_map(|may_pass| Ended::Failed { why: String::new(), may_pass }),
         Just(Ended::Hindered { why: String::new() }),
     ];
-    prop_oneof![
+    let input = prop_oneof![
         proptest::option::of(number()).prop_map(|number| Input::Wanted(number.map(set))),
         number().prop_map(has),
         number().prop_map(taken_back),
@@ -557,7 +563,8 @@ fn any_input() -> impl Strategy<Value = Input> {
         (number(), result, any::<[bool; 2]>()).prop_map(|(number, result, [advanced, booted])| {
             Input::Ended(End { set: set(number), result, advanced, booted })
         }),
-    ]
+    ];
+    prop_oneof![1 => Just(None), 12 => input.prop_map(Some)]
 }
 
 proptest! {
@@ -567,10 +574,15 @@ proptest! {
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let _guard = runtime.enter();
-        let now = Instant::now();
+        let mut now = Instant::now();
         let mut duty = Duty::new(LIMIT);
         let (mut wanted, mut said, mut receiving) = (None, None::<Announcement>, false);
         for input in inputs {
+            let Some(input) = input else {
+                now += Duration::from_secs(90);
+                duty.grows_late(now);
+                continue;
+            };
             // A delivery begins only where one is due, and ends only where one has begun.
             match &input {
                 Input::Started if duty.due(now) == Due::Never || receiving => continue,
@@ -591,7 +603,8 @@ proptest! {
                 let said = said.as_ref().expect("a device that was never heard of is due");
                 prop_assert!(wanted.is_some() && !receiving);
                 prop_assert_ne!(said.set.and_then(InstalledSet::digest), wanted);
-                let is_again = duty.given_again == wanted;
+                // One that is waited for is due for a look at the clock.
+                let is_again = duty.given_again == wanted && duty.standing() != Standing::Rebooting;
                 prop_assert!(said.rolled_back != wanted || said.had_no_network() && !is_again);
             }
             prop_assert!(duty.failures <= LIMIT, "{:?}", duty);
