@@ -1,6 +1,7 @@
 """Writes the journal of a set that is going to be committed; loaded for as long as that takes."""
 
 import os
+from binascii import hexlify
 
 import mqtt_ota_boot as boot
 from mqtt_ota import _STATE, NEXT, const
@@ -11,7 +12,7 @@ _FILES = const(1000)  # that a device remembers to have been left
 def steps(work):
     """Writes the journal as `plan`; in steps."""
     with open(boot.state("plan"), "wb") as plan:
-        plan.write(b"%s %d\nid=%s\n" % (work.offer.hash.encode(), work.offer.trial, work.offer.id.encode()))
+        plan.write(b"%s %d\nid=%s\n" % (hexlify(work.offer.digest), work.offer.trial, work.offer.id.encode()))
         for name, call in ("mqtt_ota_clear", _files), ("mqtt_ota_gone", _gone):
             module = boot.load(name)
             try:

@@ -29,6 +29,7 @@ when the set is taken back: so a file can become a folder, and a folder a file.
 """
 
 import os
+from binascii import hexlify
 
 import mqtt_ota_boot as boot
 from mqtt_ota_boot import quietly, state, there
@@ -185,9 +186,9 @@ def forget(name):
 
 
 def roll_back(digest):
-    """Takes the set with this hash back, if that can be; in steps, which nobody leaves in the middle."""
+    """Takes the set with this digest back, if that can be; in steps, which nobody leaves in the middle."""
     for name in ("trial", "last"):
-        if boot.read(name).split(" ")[0] == digest:
+        if boot.read(name).split(" ")[0].encode() == hexlify(digest):
             boot.load("mqtt_ota_recover").note("on request")
             os.rename(state(name), state("undo"))
             try:

@@ -1,5 +1,7 @@
 """Fetches the manifest of a set; loaded for as long as that takes."""
 
+from binascii import hexlify
+
 import mqtt_ota_boot as boot
 from mqtt_ota import Failed, answer, const, folder
 from mqtt_ota_work import same
@@ -11,7 +13,7 @@ def steps(work):
     """Brings the manifest of a set into the client's folder, in steps; returns a status and its detail if that ends it."""
     ota, offer = work.ota, work.offer
     trial = boot.read("trial")
-    if trial.split(" ")[0] == offer.hash:
+    if trial.split(" ")[0].encode() == hexlify(offer.digest):
         return "installed", "unchanged"
     if trial or boot.there("trial"):
         raise Failed("busy a set is on trial")

@@ -30,14 +30,14 @@ def _parse(message, names):
     fields = str(message, "utf-8").split("|")
     if len(fields) < 4 or fields[4:5] not in ([], ["0"], ["1"]):
         raise Failed("bad-offer fields")
-    offer.host, port, offer.file, offer.hash = fields[:4]
+    offer.host, port, offer.file, hash = fields[:4]
     if not 0 < len(offer.host) < 254 or offer.host.strip(_HOST):
         raise Failed("bad-offer host")
     if not port or port.strip(_HOST[:10]) or not 0 < int(port) < 65536:
         raise Failed("bad-offer port")
     offer.port = int(port)
     names.allowed(offer.file)
-    offer.digest = names.digest(offer.hash)
+    offer.digest = names.digest(hash)
     offer.reboot = fields[4:5] != ["0"]
     if len(fields) < 6:
         return offer

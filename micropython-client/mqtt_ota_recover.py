@@ -30,7 +30,9 @@ def recover(name, patience):
             boot.trial = boot.load("mqtt_ota_trial")
             boot.trial.look()
             if patience:
-                boot.trial.watch(patience, boot.options.get("timer"))
+                watch = boot.load("mqtt_ota_watch")
+                if not watch.watch(patience, boot.options.get("timer")):
+                    boot.unload(watch)
             return
         if why[:2] == "no-" or not boot.there("error"):
             note(why)

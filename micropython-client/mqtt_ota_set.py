@@ -74,7 +74,7 @@ def take(ota, offer):
     work = Set(ota, offer)
     phase = boot.phase
     if offer.rollback:
-        yield from phase("mqtt_ota_journal", "roll_back", offer.hash)
+        yield from phase("mqtt_ota_journal", "roll_back", offer.digest)
         ota._installed = True
         return "rolled-back", ""
     done = yield from phase("mqtt_ota_manifest", "steps", work)

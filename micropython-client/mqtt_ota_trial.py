@@ -1,4 +1,4 @@
-"""Watches over a boot of a set on trial; loaded in such a boot, and stays.
+"""Keeps the count of a boot of a set on trial; loaded in such a boot, and stays. `mqtt_ota_watch` sets what resets it.
 
 `boots` tells how often the board has booted since the set was put in place, how many of these boots count against it,
 how many never had the network, and how the last one goes:
@@ -13,14 +13,12 @@ n, x and w count against it: `mqtt_ota_recover` reads this at the next boot.
 """
 
 import os
-import sys
 
 import mqtt_ota_boot as boot
 
-_LONGEST = (1 << 30) - 1  # ms that an ESP32's watchdog waits, 12 days
 _told = False  # the broker knows of this boot
-_left = 0  # seconds until the set has to be confirmed
-_timer = None  # kept here, as most ports let the collector take a timer that nothing points to
+left = 0  # seconds until the set has to be confirmed
+timer = None  # kept here, as most ports let the collector take a timer that nothing points to
 
 
 def mark(what):
@@ -62,58 +60,18 @@ def settles(told, ms):
     return boot.confirms and _told and ms >= boot.confirm_after * 1000
 
 
-def watch(patience, number):
-    """Has a timer reset the board after so many seconds without a confirmation; with "wdt" an ESP32's watchdog."""
-    from machine import Timer
-
-    global _left, _timer
-    _left = patience
-    if number == "wdt":
-        number = None  # elsewhere a watchdog waits for seconds, and the timer -1 is one of software
-        if sys.platform == "esp32" and sys.implementation.version >= (1, 21, 0):  # else its longest is half an hour
-            return _guard()
-    for number in (-1, 3, 1) if number is None else (number,):
-        try:
-            _timer = Timer(number)
-            break
-        except ValueError:  # an ESP32 has real ones only; most have four, some two
-            pass
-    _timer.init(mode=Timer.PERIODIC, period=1000, callback=_tick)
-
-
-def _guard():
-    # A watchdog cannot be stopped. Nobody feeds it until the set is confirmed; from then on it waits as long as it can,
-    # and is fed whenever the client looks whether there is something to confirm.
-    from machine import WDT
-
-    settle = boot.settle
-    dog = WDT(timeout=_left * 1000)
-
-    def settled(told, ms):
-        global _left
-        confirmed = settle(told, ms)
-        if not boot.trial:
-            if _left:
-                _left = 0
-                WDT(timeout=_LONGEST)
-            dog.feed()
-        return confirmed
-
-    boot.settle = settled
-
-
-def _tick(timer):
-    # Each second, until the set is confirmed. This is called no more once the application has a callback of its own.
-    global _left
+def tick(timer):
+    """Called each second until the set is confirmed, and no more once the application has a callback of its own."""
+    global left
     if not boot.trial:
         timer.deinit()
         return
-    _left -= 1
+    left -= 1
     try:
         look()
     except Exception:  # such as a full heap
         pass
-    if _left <= 0:
+    if left <= 0:
         boot.restart()
 
 

@@ -958,7 +958,7 @@ def is_a(board, platform, version=(1, 25, 0)):
 
     Sys.platform = platform
     Sys.implementation.version = version
-    for module in "mqtt_ota_recover", "mqtt_ota_trial":
+    for module in "mqtt_ota_recover", "mqtt_ota_watch":
         board.replaced[module] = {"sys": Sys}
 
 
