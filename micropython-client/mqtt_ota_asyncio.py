@@ -48,17 +48,15 @@ class Ota(mqtt_ota.Ota):
         await self.announce()
 
     async def announce(self):
-        for name, topic, message in list(self._told()):  # what tells it is not kept while others run
-            await self.publish(self.topic + topic, message, name != "said")
-            if name:
-                mqtt_ota.remove(self.state(name))
+        for topic, message, retain in mqtt_ota.phase("mqtt_ota_announce", "told", self):
+            await self.publish(self.topic + topic, message, retain)
         if self._due(True):
             await self.announce()
-        elif mqtt_ota._boot and mqtt_ota._boot.confirm_after:
-            self._later = asyncio.create_task(self._confirm())
+        elif mqtt_ota._boot and mqtt_ota._boot.settle:
+            self._later = asyncio.create_task(self._confirm(mqtt_ota._boot.options.get("confirm_after", 0)))
 
-    async def _confirm(self):
-        await asyncio.sleep(mqtt_ota._boot.confirm_after)
+    async def _confirm(self, seconds):
+        await asyncio.sleep(seconds)
         await self._tell(mqtt_ota.NEXT)
 
     def publish(self, topic, message, retain):

@@ -25,13 +25,14 @@ _SMALL = const(65536)  # bytes of a small heap
 _ROW = const(600000)  # ms of running that end a row of crashes
 
 small = hasattr(gc, "mem_free") and gc.mem_free() + gc.mem_alloc() < _SMALL
+tidy = gc.collect if small else int  # so that what comes next finds whole blocks; a large heap takes too long for that
 root = ""
 options = {}  # what boot() was given besides
 later = False  # the next boot can do what does not fit into the heap
 confirms = True  # the client by itself, once it has announced itself; or else the application calls confirm()
-confirm_after = 0  # seconds that the application has to run before that
 sets = True  # the modules for sets could be loaded, as far as is known
 trial = None  # mqtt_ota_trial, in a boot of a set on trial
+settle = None  # settle(told, ms) confirms that set, once the client has announced itself and has run for so long
 
 
 def state(name):
@@ -62,12 +63,6 @@ def quietly(call, *paths):
         call(*paths)
     except OSError:
         pass
-
-
-def tidy():
-    """Collects a small heap, so that what comes next finds whole blocks; a large one takes too long for that."""
-    if small:
-        gc.collect()
 
 
 def half(name):
@@ -129,16 +124,7 @@ def restart():
 
 def confirm():
     """The set on trial works: it stays. True if there was one, and the board has booted it."""
-    global trial
-    if trial and trial.confirm():
-        trial = None
-        return True
-    return False
-
-
-def settle(told, ms):
-    """Confirms the set on trial, once the client has announced itself and has run for so long. True if it just has."""
-    return trial and trial.settles(told, ms) and confirm()
+    return bool(trial) and trial.confirm()
 
 
 def run(name, **more):
@@ -171,7 +157,7 @@ def run(name, **more):
 
 
 def _count(ms):
-    # One more crash in a row, which ten minutes of running end.
+    # One more crash in a row, which ten minutes of running end; here, as the application may have left a full heap.
     crashes = read("crashes")[:2] if 0 <= ms < _ROW else ""
     quietly(os.mkdir, state("")[:-1])
     with open(state("crashes"), "wb") as file:
@@ -193,20 +179,15 @@ def boot(folder="", patience=120, reset=None, **more):
     Other options are those of attach(). Raises nothing of its own: whatever is wrong with a set, what there is of an
     application has to run.
     """
-    global root, options, later, confirm_after, trial
+    global root, options, later, trial, settle
     root = folder
     options = more
     options["reset"] = reset
     later = "connect" in more
-    confirm_after = more.get("confirm_after", 0)
-    trial = None
+    trial = settle = None
     try:
-        try:
-            names = os.listdir(state("")[:-1])
-        except OSError:
-            names = ()
-        for name in ("undo", "commit", "trial", "drop", "plan", "offer"):
-            if name in names:
+        for name in "undo", "commit", "trial", "drop", "plan", "offer":
+            if there(name):
                 module = load("mqtt_ota_recover")
                 try:
                     module.recover(name, patience)

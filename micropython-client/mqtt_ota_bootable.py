@@ -4,7 +4,8 @@ import os
 import sys
 
 import mqtt_ota_boot as boot
-from mqtt_ota import NEXT, Failed, const
+from mqtt_ota import NEXT, const
+from mqtt_ota_work import Failed
 
 _LINE = const(224)  # bytes of a line that is looked at
 

@@ -3,7 +3,8 @@
 import os
 
 import mqtt_ota_boot as boot
-from mqtt_ota import NEXT, Failed, const
+from mqtt_ota import NEXT, const
+from mqtt_ota_work import Failed
 
 _FILES = const(1000)  # at most
 _LINE = const(224)  # bytes of a line, with its end: a hash, a length and a path

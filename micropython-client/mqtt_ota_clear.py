@@ -3,7 +3,8 @@
 import os
 
 import mqtt_ota_boot as boot
-from mqtt_ota import Failed, const
+from mqtt_ota import const
+from mqtt_ota_work import Failed
 
 _FOLDER = const(0x4000)  # in the mode of a file
 

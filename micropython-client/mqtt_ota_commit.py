@@ -2,10 +2,9 @@
 
 import os
 
-import mqtt_ota
 import mqtt_ota_boot as boot
 from mqtt_ota import NEXT
-from mqtt_ota_work import move
+from mqtt_ota_work import folder, move
 
 
 def steps(work):
@@ -24,7 +23,7 @@ def _copies(work, journal):
     for kind, name, _, path in journal.lines("plan"):
         if kind != "+":
             if "/" in name:
-                mqtt_ota.folder(boot.state("k" + name[: name.find("/")]))
+                folder(boot.state("k" + name[: name.find("/")]))
             with open(boot.state("k" + name), "wb") as copy:
                 yield from move(work.ota.root + path, copy.write, work.ota._chunk)
 

@@ -35,9 +35,7 @@ def is_done():
     """The set that is on trial is in place; if it is what was offered, that is told."""
     offer = _noted()
     if offer.split(b"|")[2:4] == [b"set", read("trial").split(" ")[0].encode()]:
-        import mqtt_ota
-
-        _ends(mqtt_ota.answer(offer, "installed", ""))
+        _ends(_answer(offer, "installed"))
 
 
 def _noted():
@@ -57,9 +55,7 @@ def _fetch(offer):
         boot.options["connect"]()
         _take(offer)
     except Exception as problem:
-        import mqtt_ota
-
-        _ends(mqtt_ota.answer(offer, "failed", "connect at boot: %s" % problem))
+        _ends(_answer(offer, "failed", "connect at boot: %s" % problem))
 
 
 def _limit():
@@ -89,6 +85,10 @@ def _take(offer):
         elif step and step[:10] != "receiving|":
             _ends(step)
         ota.feed()
+
+
+def _answer(*args):
+    return boot.load("mqtt_ota_answer").answer(*args)
 
 
 def _ends(status):

@@ -9,8 +9,8 @@ except ImportError:
 
 import mqtt_ota
 import mqtt_ota_boot as boot
-from mqtt_ota import Failed, const
-from mqtt_ota_work import size_of
+from mqtt_ota import const
+from mqtt_ota_work import Failed, size_of
 
 _FOLDER = const(0x4000)  # in the mode of a file
 

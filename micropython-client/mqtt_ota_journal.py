@@ -198,7 +198,7 @@ def roll_back(digest):
                     pass
                 raise
             return
-    from mqtt_ota import Failed
+    from mqtt_ota_work import Failed
 
     raise Failed("gone what was there before this set is not kept")
 

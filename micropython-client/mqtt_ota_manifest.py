@@ -3,8 +3,8 @@
 from binascii import hexlify
 
 import mqtt_ota_boot as boot
-from mqtt_ota import Failed, answer, const, folder
-from mqtt_ota_work import same
+from mqtt_ota import const
+from mqtt_ota_work import Failed, answer, folder, same
 
 _MANIFEST = const(131072)  # bytes at most
 

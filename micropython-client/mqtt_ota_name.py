@@ -2,7 +2,8 @@
 
 from binascii import unhexlify
 
-from mqtt_ota import _STATE, Failed
+from mqtt_ota import _STATE
+from mqtt_ota_work import Failed
 
 
 def number(text, most=1 << 50):

@@ -1,6 +1,7 @@
 """What an offer says; loaded for as long as that takes."""
 
-from mqtt_ota import Failed, load, unload
+from mqtt_ota import load, unload
+from mqtt_ota_work import Failed
 
 _HOST = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-_:"  # what a host may have
 

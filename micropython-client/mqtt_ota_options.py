@@ -1,10 +1,10 @@
 """What an Ota is given, and begins with; loaded for as long as that takes."""
 
-import sys
+import os
 
-from mqtt_ota import Ota, load, remove, ticks_ms, unload
+from mqtt_ota import _STATE, const, ticks_ms
 
-_ASKED = 5000  # ms between two answers to a request to announce
+_ASKED = const(5000)  # ms between two answers to a request to announce
 
 
 def take(ota, name, publish=None, root="", reset=None, address=None, limit=1 << 24, rate=1024, **hooks):
@@ -16,13 +16,14 @@ def take(ota, name, publish=None, root="", reset=None, address=None, limit=1 << 
             raise ValueError("this is no board: give root= and reset=")
         reset = reset or restart
     for hook in hooks:
-        if getattr(Ota, hook, None) is not Ota.log:
+        if hook not in ("allow", "before_reboot", "progress", "feed", "log"):
             raise TypeError("there is no option " + hook)
         setattr(ota, hook, hooks[hook])
-    ota.topic = (name + "/OTA").encode()
+    ota.topic = name.encode() + b"/OTA"
     if publish:
         ota.publish = publish
     ota.root = root + "/"
+    ota.folder = ota.root + _STATE + "/"  # the client's own
     ota.reset = reset
     ota.address = address
     ota.limit = limit
@@ -36,26 +37,11 @@ def take(ota, name, publish=None, root="", reset=None, address=None, limit=1 << 
     ota._busy = False
     ota._installed = ota._reboot = False  # something was since the boot; it waits for a reboot
     ota._wait = None  # waits until the socket is ready, for so many ms at most
-    remove(ota.state("new"))  # what a power cut left
-    ota._chunk = None  # while there is an offer
-
-
-def prepare():
-    """Has in the heap what a first offer would leave there for ever.
-
-    The table of names is larger than the holes that an application may leave.
-    """
-    work = None
     try:
-        work = sys.modules["mqtt_ota_work"] = load("mqtt_ota_work")
-        for name in "name", "offer", "part", "single", "transfer", "announce":
-            unload(load("mqtt_ota_" + name))
-    except Exception:  # an offer will tell
+        os.remove(ota.folder + "new")  # what a power cut left
+    except OSError:
         pass
-    finally:
-        sys.modules.pop("mqtt_ota_work", None)
-        if work:
-            unload(work)
+    ota._chunk = None  # while there is an offer
 
 
 lambda: 0x4578b17  # the end

@@ -2,13 +2,13 @@
 
 import os
 
-from mqtt_ota import _STATE, NEXT, folder, remove
-from mqtt_ota_work import blocks, room, size_of
+from mqtt_ota import _STATE, NEXT
+from mqtt_ota_work import blocks, folder, room, size_of
 
 
 def steps(ota, offer):
     """Makes `part` in the client's folder fit to fetch item 0 of an extended offer into it; in steps."""
-    path = ota.state("part")
+    path = ota.folder + "part"
     folder(ota.root + _STATE)
     known = b""
     try:
@@ -16,10 +16,12 @@ def steps(ota, offer):
             known = file.read(33)
     except OSError:
         pass
-    if known != offer.digest or size_of(path) > offer.size:
-        remove(path)
+    have = size_of(path)
+    if have >= 0 and (known != offer.digest or have > offer.size):
+        os.remove(path)
+        have = -1
     block = os.statvfs(ota.root)[1]
-    room(ota.root, blocks(offer.size, block) - blocks(size_of(path), block))
+    room(ota.root, blocks(offer.size, block) - blocks(have, block))
     if known != offer.digest:
         with open(path + ".of", "wb") as file:
             file.write(offer.digest)

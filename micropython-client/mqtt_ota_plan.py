@@ -4,8 +4,8 @@ import os
 from binascii import unhexlify
 
 import mqtt_ota_boot as boot
-from mqtt_ota import NEXT, Failed
-from mqtt_ota_work import blocks, same, size_of
+from mqtt_ota import NEXT
+from mqtt_ota_work import Failed, blocks, same, size_of
 
 
 def steps(work):

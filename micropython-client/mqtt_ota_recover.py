@@ -28,6 +28,7 @@ def recover(name, patience):
         why = _counts()
         if not why:
             boot.trial = boot.load("mqtt_ota_trial")
+            boot.settle = boot.trial.settle
             boot.trial.look()
             if patience:
                 watch = boot.load("mqtt_ota_watch")

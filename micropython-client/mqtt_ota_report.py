@@ -7,16 +7,17 @@ import mqtt_ota_boot as boot
 from mqtt_ota_boot import read, there
 
 
-def sets():
+def tells(_):
     """The hash of the set that is installed, and what became of the last one."""
     if boot.trial:
         boot.trial.look()
-    text = "|set=" + _hash()
+    text = b"|set=" + _hash()
     if there("trial"):
-        text += "|boots=%s" % (read("boots").split(" ")[0] or 0)
+        text += b"|boots=" + (read("boots").split(" ")[0].encode() or b"0")
     back = read("back").split(" ")[0]
     if back:
-        text += "|rolled-back=%s|error=%s" % (back, read("error") or "not known: it could not be noted")
+        error = read("error") or "not known: it could not be noted"
+        text += ("|rolled-back=%s|error=%s" % (back, error)).encode()
     return text
 
 
@@ -28,10 +29,10 @@ def _hash():
             while True:
                 count = file.readinto(part)
                 if not count:
-                    return str(hexlify(hasher.digest()), "utf-8")
+                    return hexlify(hasher.digest())
                 hasher.update(part[:count])
     except OSError:
-        return "-"
+        return b"-"
 
 
 lambda: 0x4578b17  # the end

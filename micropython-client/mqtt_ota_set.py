@@ -17,8 +17,8 @@ Each phase is a module of its own, which is there for as long as it takes, so th
 import gc
 
 import mqtt_ota_boot as boot
-from mqtt_ota import Failed, const
-from mqtt_ota_work import may
+from mqtt_ota import const
+from mqtt_ota_work import Failed, may
 
 _NO_SPACE = const(28)  # MicroPython's errno has no ENOSPC
 

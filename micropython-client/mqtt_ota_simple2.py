@@ -19,7 +19,7 @@ class Ota(mqtt_ota_umqtt.Ota):
         client = self.client
         try:
             if self._lost:
-                raise mqtt_ota_umqtt.mqtt_ota.Failed
+                raise AssertionError
             pid = client.publish(topic, message, retain, int(topic[-4:] != b"/log"))
             deadline = client.rcv_pids.get(pid)
             while pid in client.rcv_pids:

@@ -4,8 +4,8 @@ import gc
 import os
 import sys
 
-from mqtt_ota import _STATE, Failed, _boot, answer, folder, load, phase, remove, unload
-from mqtt_ota_work import may, new_hash, same
+from mqtt_ota import _STATE, _boot, load, phase, unload
+from mqtt_ota_work import Failed, answer, folder, may, new_hash, same
 
 
 def take(ota, offer):
@@ -29,9 +29,9 @@ def take(ota, offer):
             part = "part"
             yield from phase("mqtt_ota_part", "steps", ota, offer)
             yield from phase("mqtt_ota_transfer", "first", ota, offer)
-        detail = yield from _place(ota, file, ota.state(part))
+        detail = yield from _place(ota, file, ota.folder + part)
     finally:
-        remove(ota.state("new"))
+        _remove(ota.folder + "new")
     ota._installed = True
     return "installed", detail
 
@@ -49,6 +49,13 @@ def _fits(root, file):
             raise Failed("bad-name %s is %sa folder" % (file[:end], "" if is_folder else "not "))
 
 
+def _remove(path):
+    try:
+        os.remove(path)
+    except OSError:
+        pass
+
+
 def _plain(ota, offer):
     # Fetches the file of a plain offer as `new` in the client's folder.
     module = load("mqtt_ota_transfer")
@@ -59,7 +66,7 @@ def _plain(ota, offer):
         ota._file = None
         hasher = new_hash(offer.digest)
         transfer.left = 1 << 29
-        with open(ota.state("new"), "wb") as file:
+        with open(ota.folder + "new", "wb") as file:
             size = yield from transfer.pump(hasher, file)
         if hasher.digest() != offer.digest:
             raise Failed("hash-mismatch %d bytes" % size)
@@ -82,15 +89,15 @@ def _place(ota, file, part):
         if _boot.there("drop"):
             yield from phase("mqtt_ota_journal", "forget", "last")
         for old, new in ("last", "drop"), ("set", "was"):
-            _boot.quietly(os.rename, ota.state(old), ota.state(new))
+            _boot.quietly(os.rename, ota.folder + old, ota.folder + new)
     detail = hidden(ota.root, file)
     if os.stat(part)[6]:
         os.rename(part, ota.root + file)
     else:
         # LittleFS 1 tells a file by where its bytes are: a rename that is cut can lose one that has none.
         open(ota.root + file, "wb").close()
-        remove(part)
-    remove(ota.state("part.of"))
+        _remove(part)
+    _remove(ota.folder + "part.of")
     return detail
 
 

@@ -2,9 +2,9 @@
 
 from binascii import unhexlify
 
-import mqtt_ota
 import mqtt_ota_boot as boot
 from mqtt_ota import NEXT
+from mqtt_ota_work import folder
 
 
 def steps(work):
@@ -26,7 +26,7 @@ def _fetch(work, transfer):
             if work.offer.next != number:
                 while work.has(work.missing, last + 1) and not boot.there(work.staged(last + 1)):
                     last += 1
-            mqtt_ota.folder(part[: part.rfind("/")])
+            folder(part[: part.rfind("/")])
             yield from transfer.fetch(number, last, part, unhexlify(digest), int(size))
         yield NEXT
     transfer.close()

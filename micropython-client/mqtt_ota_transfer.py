@@ -5,8 +5,8 @@ import select
 import socket
 from errno import EAGAIN, EALREADY, EINPROGRESS, ETIMEDOUT
 
-from mqtt_ota import NEXT, WAIT, Failed, const, ticks_diff, ticks_ms
-from mqtt_ota_work import move, new_hash, size_of
+from mqtt_ota import NEXT, WAIT, const, ticks_diff, ticks_ms
+from mqtt_ota_work import Failed, move, new_hash, size_of
 
 try:
     from time import sleep_ms
@@ -27,7 +27,7 @@ def first(ota, offer, last=0):
     Items up to the last one will be asked for with it; all, if that is "".
     """
     total = 0 if offer.set else offer.size  # a set's is not known yet
-    return Transfer(ota, offer, total).fetch(0, last, ota.state("part"), offer.digest, offer.size)
+    return Transfer(ota, offer, total).fetch(0, last, ota.folder + "part", offer.digest, offer.size)
 
 
 class Transfer:
@@ -142,7 +142,8 @@ class Transfer:
 
     def read(self, chunk):
         """Reads as of a stream that ends after what is left."""
-        self.ota.progress(self.done, self.total)
+        if self.ota.progress:
+            self.ota.progress(self.done, self.total)
         if ticks_diff(ticks_ms(), self.since) > _MINUTE:
             if (self.done - self.mark) * 1000 < self.ota.rate * _MINUTE:
                 count, self.mark = self.done - self.mark, -1  # which no connection mends

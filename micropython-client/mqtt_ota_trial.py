@@ -50,14 +50,17 @@ def confirm():
         return False
     os.rename(boot.state("trial"), boot.state("last"))
     boot.quietly(os.remove, boot.state("boots"))
+    boot.trial = None
+    if boot.settle is settle:
+        boot.settle = None
     return True
 
 
-def settles(told, ms):
-    """Whether the client is to confirm it now: it has announced itself, and has run for so long."""
+def settle(told, ms):
+    """Confirms it, once the client has announced itself and has run for so long. True if it just has."""
     global _told
     _told = told or _told
-    return boot.confirms and _told and ms >= boot.confirm_after * 1000
+    return boot.confirms and _told and ms >= boot.options.get("confirm_after", 0) * 1000 and boot.confirm()
 
 
 def tick(timer):

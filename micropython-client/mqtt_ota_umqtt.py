@@ -9,7 +9,7 @@ from mqtt_ota import const, ticks_diff, ticks_ms
 
 _TIMEOUT = const(10000)  # ms for the broker's answers during an update
 # What umqtt raises on a lost connection, or where the heap is full in the middle of a message.
-BROKEN = (OSError, mqtt_ota.Failed, AssertionError, IndexError, AttributeError, MemoryError)
+BROKEN = (OSError, AssertionError, IndexError, AttributeError, MemoryError)
 
 
 class _Sock(io.IOBase):
@@ -28,11 +28,11 @@ class _Sock(io.IOBase):
     def __getattr__(self, name):
         return getattr(self.sock, name)
 
-    def setblocking(self, blocks):
-        self.wait = -1 if blocks else 0
+    def setblocking(self, value):
+        self.wait = -1 if value else 0
 
-    def settimeout(self, seconds):
-        self.wait = -1 if seconds is None else int(seconds * 1000)
+    def settimeout(self, value):
+        self.wait = -1 if value is None else int(value * 1000)
 
     def ioctl(self, request, events):
         # Has the application wait for it in a poll of its own.
@@ -112,7 +112,7 @@ class Ota(mqtt_ota.Ota):
             if outermost:
                 self.poll()  # an offer may have come while the client waited for an answer
             if self._busy and name == "reconnect":  # umqtt.robust: it would try for ever
-                raise mqtt_ota.Failed("lost")
+                raise AssertionError
             self._depth += 1
             try:
                 result = method(*args, **kwargs)
@@ -162,7 +162,7 @@ class Ota(mqtt_ota.Ota):
     def publish(self, topic, message, retain):
         try:
             if self._lost:
-                raise mqtt_ota.Failed
+                raise AssertionError
             self.client.publish(topic, message, retain, topic[-4:] != b"/log")
         except BROKEN:
             self._lost = True

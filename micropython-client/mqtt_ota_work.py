@@ -2,16 +2,36 @@
 
 import hashlib
 import os
+from errno import EEXIST
 
-from mqtt_ota import NEXT, Failed, _boot, answer, const, load, phase, unload
+from mqtt_ota import NEXT, _boot, _file, const, load, phase, unload
+
+_CHUNK = const(512)  # bytes: what a step reads, hashes and writes; less than one TCP segment
 
 _SPARE = const(8)  # blocks that must stay free: the journal's, the trial's, and what the file system moves
 _NO_SPACE = const(28)  # MicroPython's errno has no ENOSPC
 _READ_ONLY = const(30)  # nor EROFS
 
 
+class Failed(Exception):
+    """The file is not installed, and the old one untouched; the argument is the detail of the status."""
+
+
 def take(ota, message):
-    """Does what an offer asks, in steps; returns the status that ends it. Raises MemoryError."""
+    """Does what an offer asks, in steps; returns the status that ends it, "" if there is none. Raises MemoryError."""
+    ota._file = _file(message)
+    ota._newer = False
+    ota._chunk = memoryview(bytearray(_CHUNK))
+    try:
+        status = yield from _told(ota, message)
+        if ota._newer and status[:7] == "failed|":  # a newer offer of the file is answered instead
+            return ""
+        return status
+    finally:
+        ota._wait = ota._file = ota._chunk = None
+
+
+def _told(ota, message):
     try:
         return (yield from _take(ota, message))
     except Failed as failed:
@@ -52,6 +72,15 @@ def _take(ota, message):
     return answer(message, state, detail)
 
 
+def answer(*what):
+    """The status that answers an offer."""
+    module = load("mqtt_ota_answer")
+    try:
+        return module.answer(*what)
+    finally:
+        unload(module)
+
+
 def may(ota, file):
     """Asks the application whether this is the time to fetch a file. Raises Failed, or MemoryError to do it at boot."""
     after = ota.allow(file)
@@ -59,6 +88,15 @@ def may(ota, file):
         raise Failed("postponed after=%d" % after if after else "postponed")
     if _boot and _boot.options.get("at_boot"):
         raise MemoryError
+
+
+def folder(path):
+    """Makes a folder, unless it is there."""
+    try:
+        os.mkdir(path)
+    except OSError as error:
+        if error.args[0] != EEXIST:
+            raise
 
 
 def new_hash(digest):

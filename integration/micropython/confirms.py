@@ -65,12 +65,12 @@ for _ in range(3):
 works = True
 ota.announce()
 assert not on_trial()
-assert len(said) == 2 and b"|boots=1|" in said[0] and b"|boots=" not in said[1], said
+assert len(said) == 2 and b"|boots=1" in said[0] and b"|boots=" not in said[1], said
 
 # One that does, of an application that has to run first.
 installed()
 said = []
-boot.confirm_after = 1
+boot.options["confirm_after"] = 1
 ota = device()
 ota.announce()
 ota.poll()
@@ -82,7 +82,7 @@ assert not on_trial() and len(said) == 2, said
 # The application decides.
 installed()
 boot.confirms = False
-boot.confirm_after = 0
+boot.options["confirm_after"] = 0
 ota = device()
 ota.announce()
 ota.poll()
@@ -117,7 +117,7 @@ async def asynchronous():
     assert not on_trial() and len(said) == 2, said
 
     installed()
-    boot.confirm_after = 1
+    boot.options["confirm_after"] = 1
     said = []
     ota = mqtt_ota_asyncio.Ota(Client(), "X", root=root, reset=lambda: None)
     await ota.start()

@@ -21,6 +21,7 @@ import os
 import sys
 
 import mqtt_ota
+import mqtt_ota_load
 from cuts import ROOT, STATE, Disk, content, listed
 from senders import Sender
 
@@ -261,7 +262,7 @@ def break_client(how):
         in_place = RenamesNothing
 
     fake = getattr(Os, how.replace("-", "_"))()
-    load = mqtt_ota.load
+    load = mqtt_ota_load.load
 
     def loads(name):
         module = load(name)
@@ -271,7 +272,7 @@ def break_client(how):
                 module.open = lambda path, mode: Flushed(path) if mode == "wb" else open(path, mode)
         return module
 
-    mqtt_ota.load = loads
+    mqtt_ota_load.load = loads
 
 
 def run(arguments):

@@ -1472,7 +1472,9 @@ def a_board_without_boot_py_lives_on_though_it_cannot_announce_itself():
     import mqtt_ota
 
     board.ota = mqtt_ota.Ota("X", board.publish, ROOT, reset)
-    mqtt_ota.__import__ = lambda name: raises(ImportError(name)) if name == "mqtt_ota_announce" else __import__(name)
+    import mqtt_ota_load
+
+    mqtt_ota_load.__import__ = lambda name: raises(ImportError(name)) if name == "mqtt_ota_announce" else __import__(name)
     board.published.clear()
     board.ota.message(board.ota.topic, b"announce")
     board.ota._answered -= 10000

@@ -5,6 +5,7 @@ from binascii import hexlify, unhexlify
 
 import mqtt_ota
 import mqtt_ota_offer
+import mqtt_ota_work
 
 
 def refusal(message):
@@ -26,7 +27,7 @@ for vector in vectors:
         try:
             offer = mqtt_ota_offer.parse(message)
             got = (offer.host, offer.port, offer.file, hexlify(offer.digest).decode(), offer.reboot)
-        except mqtt_ota.Failed as failed:
+        except mqtt_ota_work.Failed as failed:
             got = failed.args[0]
         expected = tuple([vector[key] for key in ("host", "port", "file", "hash", "reboot")])
     if got != expected:

@@ -15,9 +15,6 @@ import mqtt_ota
 confirms: bool
 """Whether the client confirms a set on trial by itself, once it has announced itself. False: the application does."""
 
-confirm_after: int
-"""Seconds that the application has to run before the client confirms a set by itself."""
-
 def boot(
     folder: str = "",
     patience: int = 120,

@@ -14,13 +14,17 @@ use crate::settings::process_environment;
 const SCRIPT: &str = include_str!("device.py");
 
 /// The modules of the companion client that take single files. (Here they are symbolic links.)
-const MODULES: [(&str, &str); 9] = [
+const MODULES: [(&str, &str); 13] = [
     ("mqtt_ota.py", include_str!("client/mqtt_ota.py")),
+    ("mqtt_ota_about.py", include_str!("client/mqtt_ota_about.py")),
     ("mqtt_ota_announce.py", include_str!("client/mqtt_ota_announce.py")),
+    ("mqtt_ota_answer.py", include_str!("client/mqtt_ota_answer.py")),
+    ("mqtt_ota_load.py", include_str!("client/mqtt_ota_load.py")),
     ("mqtt_ota_name.py", include_str!("client/mqtt_ota_name.py")),
     ("mqtt_ota_offer.py", include_str!("client/mqtt_ota_offer.py")),
     ("mqtt_ota_options.py", include_str!("client/mqtt_ota_options.py")),
     ("mqtt_ota_part.py", include_str!("client/mqtt_ota_part.py")),
+    ("mqtt_ota_prepare.py", include_str!("client/mqtt_ota_prepare.py")),
     ("mqtt_ota_single.py", include_str!("client/mqtt_ota_single.py")),
     ("mqtt_ota_transfer.py", include_str!("client/mqtt_ota_transfer.py")),
     ("mqtt_ota_work.py", include_str!("client/mqtt_ota_work.py")),

@@ -1,0 +1,1 @@
+../../../../../../micropython-client/mqtt_ota_prepare.py

@@ -1,0 +1,38 @@
+"""Loads the client's modules where there is no `mqtt_ota_boot`, which does so itself."""
+
+import gc
+import sys
+
+
+def load(name):
+    """Imports a module of the client for as long as its caller has it."""
+    gc.collect()
+    try:
+        return __import__(name)
+    except MemoryError:
+        raise
+    except Exception as problem:
+        raise OSError("%s: %s" % (name, problem))
+    finally:
+        sys.modules.pop(name, None)
+
+
+def unload(module):
+    """Gives a module's memory back, even if the interpreter still sees something that points to it."""
+    getattr(module, "__dict__", {}).clear()  # 1.19 has none
+    gc.collect()
+
+
+def phase(name, call, *args):
+    """Does in steps what a module is for, which is there for as long as that takes."""
+    module = load(name)
+    try:
+        return (yield from getattr(module, call)(*args))
+    finally:
+        unload(module)
+
+
+if sys.implementation.name == "cpython":
+    from mqtt_ota_python import unload
+
+lambda: 0x4578b17  # the end
