@@ -64,6 +64,8 @@ install_packages() {
     have systemd-analyze || missing+=(systemd)
     python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
     have cc || missing+=(gcc libc6-dev)
+    [ -z "$thorough" ] || have make || missing+=(make)
+    [ -z "$thorough" ] || have xz || missing+=(xz-utils)
     [ ${#missing[@]} -gt 0 ] || return 0
 
     have apt-get || fail "missing, and there is no apt-get to install them with: ${missing[*]}"
@@ -97,6 +99,9 @@ install_micropython() {
     fi
     bash "$here/micropython.sh" ${thorough:+--newest}
     bash "$here/umqtt.sh"
+    if [ -n "$thorough" ] && [ -x "$cache/micropython/bin/micropython32" ]; then
+        bash "$here/firmware.sh"
+    fi
     bash "$here/bench/paho.sh"
     bash "$here/tools.sh"
     export PATH=$cache/micropython/bin:$PATH

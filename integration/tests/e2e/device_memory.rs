@@ -28,8 +28,10 @@ const HEAP: usize = 1 << 16;
 const MORE_FILES: usize = 300;
 /// Bytes of a 32-bit heap in which boot, client and set fit, whatever the number of files, where a boot can fetch.
 const SET: usize = 23_600;
-/// KB of an application, beside umqtt, on a board that fetches at boot.
-const APPLICATION: usize = 16;
+/// KB of an application on a board that fetches at boot, beside an umqtt that is in its firmware, as an ESP8266 has it.
+const APPLICATION: usize = 18;
+/// The same beside an umqtt that is on its flash.
+const APPLICATION_LOADED: usize = 16;
 /// What of an ESP8266's heap is free after its boot.
 const FREE: usize = 30_000;
 /// Bytes of an ESP8266's heap.
@@ -163,10 +165,10 @@ impl Place {
         self.0.path().join("root")
     }
 
-    /// The interpreter, which is still to be told what module to run.
+    /// The interpreter, which is still to be told what module to run. What is in its firmware comes first.
     fn boot(&self, machine: &Machine, heap: usize) -> Command {
         let mut command = Command::new(&machine.program);
-        command.current_dir(self.root()).env("MICROPYPATH", "../lib");
+        command.current_dir(self.root()).env("MICROPYPATH", ".frozen:../lib");
         command.args(["-X", &format!("heapsize={heap}"), "-m"]);
         command
     }
@@ -410,15 +412,26 @@ fn boots_with_an_application(kit: &Kit, machine: &Machine, kilobytes: usize) -> 
 fn a_board_whose_application_leaves_no_room_takes_a_set_at_boot() {
     let kit = Kit::compile();
     let Some(machine) = Machine::all().into_iter().find(|machine| machine.word == 4) else { return };
-    let works =
-        |kilobytes| boots_with_an_application(&kit, &machine, kilobytes) == ["reset", "reset", "up", "up"];
-    let most = (1..=24).rev().find(|&kilobytes| works(kilobytes)).unwrap_or_default();
-    say(&format!(
-        "beside umqtt and an application of {most} KB a set is fetched at boot, in a heap of {ESP8266} bytes"
-    ));
-    assert!(most >= APPLICATION, "{most} KB");
+    // It takes a minute to build.
+    let firmware = Machine { program: cache().join("bin/micropython32-umqtt"), ..machine };
+    assert!(firmware.program.exists() || !thorough(), "see integration/firmware.sh");
+    for (machine, place, least) in [
+        (&machine, "on its flash", APPLICATION_LOADED),
+        (&firmware, "in its firmware", APPLICATION),
+    ] {
+        if !machine.program.exists() {
+            say(&format!("NOT MEASURED: a board with umqtt {place}, which integration/firmware.sh builds"));
+            continue;
+        }
+        let works =
+            |kilobytes| boots_with_an_application(&kit, machine, kilobytes) == ["reset", "reset", "up", "up"];
+        let most = (1..=24).rev().find(|&kilobytes| works(kilobytes)).unwrap_or_default();
+        say(&format!(
+            "beside an application of {most} KB, with umqtt {place}, a set is fetched at boot, in a heap of {ESP8266} bytes"
+        ));
+        assert!(most >= least, "{most} KB");
+    }
 }
-
 #[test]
 fn a_set_fits_however_many_files_it_has() {
     let kit = Kit::compile();
