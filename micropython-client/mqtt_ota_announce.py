@@ -14,7 +14,10 @@ def told(ota):
         except OSError:
             continue
         yield topic, message, name != "said"
-        os.remove(ota.folder + name)  # it has been published
+        try:
+            os.remove(ota.folder + name)  # it has been published
+        except OSError:  # once more meanwhile
+            pass
     text = _part(ota, "mqtt_ota_about")
     if _boot and _boot.sets:
         try:

@@ -4,7 +4,7 @@ import hashlib
 import os
 from errno import EEXIST
 
-from mqtt_ota import NEXT, _boot, _file, const, load, phase, unload
+from mqtt_ota import NEXT, _boot, _file, const, load, phase, short, unload
 
 _CHUNK = const(512)  # bytes: what a step reads, hashes and writes; less than one TCP segment
 
@@ -74,11 +74,13 @@ def _take(ota, message):
 
 def answer(*what):
     """The status that answers an offer."""
-    module = load("mqtt_ota_answer")
     try:
-        return module.answer(*what)
-    finally:
+        module = load("mqtt_ota_answer")
+        status = module.answer(*what)
         unload(module)
+        return status
+    except MemoryError:
+        return short(*what)
 
 
 def may(ota, file):

@@ -1441,6 +1441,19 @@ def a_board_whose_modules_are_of_two_versions_says_so_and_not_that_the_offer_is_
     equal(board.ota._asked, True)
 
 
+def what_became_of_an_offer_is_told_though_what_words_it_does_not_fit():
+    digest = hexadecimal(sha256(b"newer").digest())
+    board = Board(OLD)
+    board.failing["mqtt_ota_answer"] = MemoryError()
+    equal(board.sends("main.py", b"newer"), "installed|main.py|%s| and resets" % digest)
+    equal(tree()["main.py"], b"newer")
+    board = Board(OLD)
+    board.boot(announces=False, connect=no_network, at_boot=True)
+    board.failing["mqtt_ota_answer"] = MemoryError()
+    equal(board.sends("main.py", b"newer"), "receiving|main.py|%s|at-boot and resets" % digest)
+    equal(board.module.there("offer"), True)
+
+
 def a_set_that_is_committed_is_gone_on_with_whatever_does_not_fit():
     board = Board(OLD)
     load = board.load
