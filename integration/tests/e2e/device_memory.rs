@@ -435,10 +435,9 @@ fn a_board_whose_application_leaves_no_room_takes_a_set_at_boot() {
     // It takes a minute to build.
     let firmware = Machine { program: cache().join("bin/micropython32-umqtt"), ..machine };
     assert!(firmware.program.exists() || !thorough(), "see integration/firmware.sh");
-    for (machine, place, least) in [
-        (&machine, "on its flash", APPLICATION_LOADED),
-        (&firmware, "in its firmware", APPLICATION),
-    ] {
+    for (machine, place, least) in
+        [(&machine, "on its flash", APPLICATION_LOADED), (&firmware, "in its firmware", APPLICATION)]
+    {
         if !machine.program.exists() {
             say(&format!("NOT MEASURED: a board with umqtt {place}, which integration/firmware.sh builds"));
             continue;
