@@ -6,7 +6,7 @@ use crate::event::Event;
 use crate::feed::{Feed, Heard};
 use crate::options::SendOptions;
 use crate::outcome::{BackOnline, Outcome, Report};
-use crate::wire::{InstalledSet, State};
+use crate::wire::{Announcement, Digest, InstalledSet, State};
 
 /// How long a device that fetches at its boot may take to connect: it reboots, and looks for its network.
 pub(crate) const UNTIL_IT_CONNECTS: Duration = Duration::from_secs(120);
@@ -18,10 +18,17 @@ pub(crate) const UNTIL_ITS_WORD: Duration = Duration::from_secs(180);
 /// again after that word, which was lost and comes as the answer to a further offer, or which it could not say before.
 pub(crate) fn before_its_word(feed: &Feed, taken: Instant) -> Option<BackOnline> {
     let back = feed.announced_at.filter(|back| *back > taken)?;
-    Some(BackOnline { announcement: feed.announcement.clone()?, after: back - taken })
+    let announcement = feed.announcement.clone().filter(|announcement| announcement.boots.is_none())?;
+    Some(BackOnline { announcement, after: back - taken })
 }
 
-/// Waits until the device has announced itself after its reboot, and puts that into the report.
+/// Whether the device has this set on trial: it may take it back.
+fn is_on_trial(announcement: &Announcement, set: Digest) -> bool {
+    announcement.boots.is_some() && announcement.set.and_then(InstalledSet::digest) == Some(set)
+}
+
+/// Waits until the device has announced itself after its reboot, and has confirmed what it has on trial; puts that into
+/// the report.
 ///
 /// What the device says while the connection to the broker is lost is lost as well, but for its announcement:
 /// the broker keeps that, and the feed knows it to be new where it differs from the one before. A device that
@@ -29,6 +36,7 @@ pub(crate) fn before_its_word(feed: &Feed, taken: Instant) -> Option<BackOnline>
 pub(crate) async fn wait(report: &mut Report, feed: &mut Feed, options: &SendOptions) {
     let Some(digest) = report.digest else { return };
     let installed = Instant::now();
+    let mut on_trial = feed.announcement.as_ref().is_some_and(|said| is_on_trial(said, digest));
     let back = async {
         loop {
             match feed.next().await? {
@@ -48,6 +56,10 @@ pub(crate) async fn wait(report: &mut Report, feed: &mut Feed, options: &SendOpt
                         let text = announcement.error.unwrap_or_default();
                         return Some(Err(Outcome::RolledBack { text }));
                     }
+                    on_trial = is_on_trial(&announcement, digest);
+                    if on_trial {
+                        continue;
+                    }
                     return Some(Ok(BackOnline { announcement, after: installed.elapsed() }));
                 }
                 _ => {}
@@ -57,6 +69,7 @@ pub(crate) async fn wait(report: &mut Report, feed: &mut Feed, options: &SendOpt
     match timeout(options.boot_timeout, back).await {
         Ok(Some(Ok(back))) => report.back_online = Some(back),
         Ok(Some(Err(rolled_back))) => report.outcome = rolled_back,
+        Ok(None) | Err(_) if on_trial => report.outcome = Outcome::OnTrial,
         Ok(None) | Err(_) => {
             report.outcome = Outcome::NotBackOnline { link_lost: feed.lost_at >= Some(installed) };
         }

@@ -83,6 +83,9 @@ pub enum Outcome {
         /// Whether the connection to the broker was lost meanwhile: then the device may be back all the same.
         link_lost: bool,
     },
+    /// The device is back with the set, and had not confirmed in time that it works. It takes a set back that it never
+    /// confirms.
+    OnTrial,
     /// The device installed the file, or the set, which did not work, and is back at the old state.
     RolledBack {
         /// The device's own words. Make them safe before they reach a terminal.
@@ -221,6 +224,7 @@ impl Outcome {
             Self::Unconfirmed => "a client that announces itself confirms what it installs (micropython-client). If the device has one, the broker's access list may keep DEVICE/OTA/device and DEVICE/OTA/status from this user".into(),
             Self::NotBackOnline { link_lost: false } => "look at the device's console: the file is in place, and the device has not announced itself since".into(),
             Self::NotBackOnline { link_lost: true } => "the file is in place; ask the device, or look at its console, whether it runs".into(),
+            Self::OnTrial => "its application takes longer to confirm the set: --boot-timeout TIME waits for that. `devices` shows what has become of it".into(),
             _ => return None,
         })
     }
@@ -290,6 +294,9 @@ impl fmt::Display for Outcome {
             Self::NotBackOnline { link_lost: true } => f.write_str(
                 "installed; whether the device is back is not known, as the connection to the broker was lost meanwhile",
             ),
+            Self::OnTrial => {
+                f.write_str("installed and back online, but on trial: the device has not confirmed the set yet")
+            }
             Self::RolledBack { text } if text.is_empty() => {
                 f.write_str("rolled back: the device is at its old state")
             }

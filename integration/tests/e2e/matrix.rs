@@ -73,7 +73,7 @@ fn a_set_that_dies_before_it_is_confirmed_is_taken_back() {
     let boot = ("boot.py", "boot(connect", "boot(patience=20, confirm_after=15, connect");
     let mut lamp = Lamp::of_template(&[boot]);
     lamp.changes("app.py", READY, &format!("{DIES_LATER}    1 / 0\n"));
-    let (_syncing, _home) = lamp.syncs();
+    let (syncing, _home) = lamp.syncs();
     lamp.board.resets();
     // It is ready, and dies, in two boots; the third one takes it back.
     for _ in 0..2 {
@@ -81,6 +81,8 @@ fn a_set_that_dies_before_it_is_confirmed_is_taken_back() {
         lamp.board.resets();
     }
     assert_eq!(lamp.boots_until(IS_READY).len(), 1);
+    // Who waits was not told that it works, though it has announced itself.
+    syncing.wait().assert_status(1).assert_error("rolled back").assert_error("ZeroDivisionError");
     lamp.announces(|text| text.contains("|rolled-back=") && text.contains("|error=ZeroDivisionError"));
 }
 

@@ -86,3 +86,29 @@ fn who_waits_for_a_set_is_told_that_it_was_taken_back_for_want_of_a_network() {
     let synced = syncing.wait();
     synced.assert_status(1).assert_error("(no-network in 2 boots)").assert_hint("need not be at fault");
 }
+
+#[test]
+fn who_waits_for_a_set_waits_until_it_is_confirmed() {
+    for (becomes, status, words) in [
+        ("set={}", 0, "back online"),
+        ("set=-|rolled-back={}|error=it crashed", 1, "rolled back"),
+        ("", 1, "has not confirmed the set yet"),
+    ] {
+        let house = House::new();
+        house.has("NIGHTLAMP/main.py", "x = 1\n");
+        let device = house.device(LAMP, SETS);
+        let sync = house.scene.command("sync").arg(house.folder().join(LAMP)).args(["--to", LAMP]);
+        // What follows at once does so long before.
+        let (syncing, _home) = sync.args(["--wait-boot", "--boot-timeout", "4s"]).start();
+        let offer = device.offer();
+        installs(&device, &offer);
+        let announces = |set: &str| device.announce_as(&SETS.replace("set=-", &set.replace("{}", &offer.hash)));
+        announces("set={}|boots=1");
+        if !becomes.is_empty() {
+            announces(becomes);
+        }
+        let synced = syncing.wait();
+        synced.assert_status(status);
+        assert!((synced.stdout.clone() + &synced.stderr).contains(words), "{synced:?}");
+    }
+}

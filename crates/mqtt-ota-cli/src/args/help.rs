@@ -77,6 +77,7 @@ Outcomes:
   taken-by-another  Somebody else took the whole file, and the device said nothing
   interrupted       A device came and did not take the whole file
   not-back-online   With --wait-boot: installed, not heard to be back in time
+  on-trial          With --wait-boot: a set that is not confirmed yet
   rolled-back       With --wait-boot: back with the old files, as it says
 
 JSON:

@@ -195,7 +195,7 @@ pub(crate) struct Reboot {
     #[arg(long)]
     pub(crate) no_reboot: bool,
 
-    /// Wait until the device has rebooted and is back online
+    /// Wait until the device has rebooted and is back online, and has confirmed a set
     #[arg(long, conflicts_with = "no_reboot")]
     pub(crate) wait_boot: bool,
 

@@ -328,6 +328,7 @@ pub(crate) fn code(outcome: &Outcome) -> &'static str {
         Outcome::TakenByAnother { .. } => "taken-by-another",
         Outcome::Interrupted { .. } => "interrupted",
         Outcome::NotBackOnline { .. } => "not-back-online",
+        Outcome::OnTrial => "on-trial",
         Outcome::RolledBack { .. } => "rolled-back",
         Outcome::Planned => "planned",
         Outcome::TakenBack => "taken-back",

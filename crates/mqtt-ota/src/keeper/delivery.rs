@@ -177,7 +177,7 @@ impl Delivery {
 fn ended(outcome: &Outcome) -> Ended {
     let why = outcome.to_string();
     match outcome {
-        Outcome::Installed | Outcome::NotBackOnline { .. } => Ended::Installed,
+        Outcome::Installed | Outcome::NotBackOnline { .. } | Outcome::OnTrial => Ended::Installed,
         Outcome::Unchanged => Ended::Unchanged,
         Outcome::RolledBack { text } => Ended::RolledBack { why: text.clone() },
         Outcome::NotSubscribed { .. } => Ended::NotThere,
