@@ -102,7 +102,8 @@ fn who_waits_for_a_set_waits_until_it_is_confirmed() {
         let (syncing, _home) = sync.args(["--wait-boot", "--boot-timeout", "4s"]).start();
         let offer = device.offer();
         installs(&device, &offer);
-        let announces = |set: &str| device.announce_as(&SETS.replace("set=-", &set.replace("{}", &offer.hash)));
+        let announces =
+            |set: &str| device.announce_as(&SETS.replace("set=-", &set.replace("{}", &offer.hash)));
         announces("set={}|boots=1");
         if !becomes.is_empty() {
             announces(becomes);
