@@ -35,7 +35,7 @@ def recover(name, patience):
                 if not watch.watch(patience, boot.options.get("timer")):
                     boot.unload(watch)
             return
-        if why[:2] == "no-" or not boot.there("error"):
+        if why[:3] == "no-" or not boot.there("error"):
             note(why)
         os.rename(state(name), state("undo"))
     journal = boot.load("mqtt_ota_journal")

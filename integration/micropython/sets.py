@@ -879,6 +879,7 @@ def a_set_is_judged_by_what_its_boots_were():
         ([crashes, has_the_network], "ImportError: "),
         ([never_has_it, crashes, never_has_it, has_the_network], "ImportError: "),
         ([never_has_it] * 9, "no-network in 10 boots"),
+        ([crashes] + [never_has_it] * 9, "no-network in 10 boots"),
         ([never_has_it] * 8, None),
         ([never_has_it, crashes] + [never_has_it] * 7, None),
         ([loses_its_power] * 30, None),
