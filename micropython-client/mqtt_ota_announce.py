@@ -15,8 +15,9 @@ def told(ota):
             continue
         yield topic, message, name != "said"
         try:
-            os.remove(ota.folder + name)  # it has been published
-        except OSError:  # once more meanwhile
+            if os.stat(ota.folder + name)[6] == len(message):  # else there is something else to tell by now
+                os.remove(ota.folder + name)
+        except OSError:  # it was published once more meanwhile
             pass
     text = _part(ota, "mqtt_ota_about")
     if _boot and _boot.sets:

@@ -52,8 +52,14 @@ def _fetch(offer):
             raise OSError("the board came up %d times, and did not get to the end" % _TRIES)
         with open(state("tries"), "wb") as file:
             file.write(tries.encode())
-        boot.options["connect"]()
-        _take(offer)
+        problem = None
+        try:
+            boot.options["connect"]()
+        except Exception as error:
+            problem = error
+            if offer.split(b"|")[2:3] == [b"set"]:
+                raise
+        _take(offer, problem)
     except Exception as problem:
         _ends(_answer(offer, "failed", "connect at boot: %s" % problem))
 
@@ -74,21 +80,33 @@ def _limit():
             pass
 
 
-def _take(offer):
+def _take(offer, problem):
+    # Without a network a file may still be there already: the board has lost its power before it could say so.
     import mqtt_ota
 
     ota = mqtt_ota.Ota("", root=boot.root, reset=boot.restart, **hooks())
+    if problem:
+        ota.allow = lambda _: False
     ota.message(ota.topic, offer)
     for step in ota.steps():
         if step == mqtt_ota.WAIT:
             ota._wait(80)
         elif step and step[:10] != "receiving|":
+            if problem and step[:10] != "installed|":
+                raise problem
             _ends(step)
         ota.feed()
+    if boot.there("offer"):  # nothing could be said of it
+        raise ValueError("an offer that cannot be read")
 
 
 def _answer(*args):
-    return boot.load("mqtt_ota_answer").answer(*args)
+    try:
+        return boot.load("mqtt_ota_answer").answer(*args)
+    except OSError:  # a set has brought or taken that module
+        from mqtt_ota import short
+
+        return short(*args)
 
 
 def _ends(status):

@@ -9,7 +9,7 @@ In the client's folder, `.mqtt-ota`, N being the number of a file's line in the 
     N, kN    the staged file; a copy of the file that it replaces. Sixteen to a folder, as 1/17 and k1/17
     plan     a journal that is not committed: its copies are being made
     commit   the journal of a set that is being put in place
-    trial    of one that is in place, and not confirmed; `boots` has one byte for each boot since
+    trial    of one that is in place, and not confirmed; `boots` tells of its boots, as in `mqtt_ota_trial`
     last     of one that is confirmed, and whose copies are still kept
     undo     of one that is being taken back
     back     of the last one that was taken back; `error` says why

@@ -1,6 +1,8 @@
 """Has the next boot do what the heap is too small for; loaded for as long as that takes."""
 
+import hashlib
 import os
+from binascii import hexlify
 
 import mqtt_ota_boot as boot
 from mqtt_ota import _file
@@ -8,6 +10,17 @@ from mqtt_ota import _file
 
 def postpone(ota, message):
     """Notes an offer for the next boot, if that can take it; returns the state and its detail. May raise OSError."""
+    fields = message.split(b"|")
+    digits = fields[3] if len(fields) > 3 else b""
+    # The boot parses it; but nothing else is to reset the board.
+    if len(digits) not in (40, 64) or digits.strip(b"0123456789abcdef") or not fields[1].isdigit():
+        return "failed", "bad-offer fields"
+    file = str(fields[2], "utf-8")
+    if file != "set" and _is_there(ota.root + file, digits):
+        return "installed", "unchanged"
+    after = ota.allow(file)
+    if after is not None and after is not True:
+        return "failed", "postponed after=%d" % after if after else "postponed"
     if boot.there("trial"):  # which a reset would count against
         return "failed", "busy a set is on trial"
     if not boot.later or b"|dry=1" in message or b"|rollback=1" in message:
@@ -20,6 +33,21 @@ def postpone(ota, message):
         file.write(message)
     ota._reboot = True
     return "receiving", "at-boot"
+
+
+def _is_there(path, digits):
+    # So that an offer that the broker keeps does not reset the board again and again.
+    try:
+        hasher = getattr(hashlib, "sha1" if len(digits) == 40 else "sha256")()
+        with open(path, "rb") as file:
+            part = memoryview(bytearray(128))
+            while True:
+                count = file.readinto(part)
+                if not count:
+                    return hexlify(hasher.digest()) == digits
+                hasher.update(part[:count])
+    except (OSError, AttributeError):
+        return False
 
 
 def _differs(message):

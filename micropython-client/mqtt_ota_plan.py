@@ -9,7 +9,7 @@ from mqtt_ota_work import Failed, blocks, same, size_of
 
 
 def steps(work):
-    """Compares the set with what there is; True if anything differs. In a dry run it tells the sender. In steps."""
+    """Compares the set with what there is. In a dry run it tells the sender. In steps."""
     stream = boot.load("mqtt_ota_transfer") if work.offer.dry else None
     transfer = stream and stream.Transfer(work.ota, work.offer)
     try:
@@ -22,7 +22,6 @@ def steps(work):
     finally:
         if stream:
             boot.unload(stream)
-    return work.differs
 
 
 def _files(work, clear, transfer):

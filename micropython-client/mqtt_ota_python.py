@@ -1,6 +1,7 @@
 """What CPython has under other names than MicroPython; no board needs it."""
 
 import os
+import sys
 from time import monotonic, sleep
 
 const = int
@@ -21,7 +22,8 @@ def ilistdir(folder):
 
 
 def unload(module):
-    """A module stays whole here, as another device of the process may be using it, and memory is not scarce."""
+    """A module stays whole here, and is found again: another device of the process may be using it."""
+    sys.modules[module.__name__] = module
 
 
 lambda: 0x4578b17  # the end

@@ -27,13 +27,19 @@ def recover(name, patience):
                 print("mqtt_ota_fetch:", problem)
         why = _counts()
         if not why:
-            boot.trial = boot.load("mqtt_ota_trial")
-            boot.settle = boot.trial.settle
-            boot.trial.look()
-            if patience:
-                watch = boot.load("mqtt_ota_watch")
-                if not watch.watch(patience, boot.options.get("timer")):
-                    boot.unload(watch)
+            try:
+                trial = boot.load("mqtt_ota_trial")
+                watch = patience and boot.load("mqtt_ota_watch")
+            except OSError as problem:  # the set has brought it, and nothing would watch over the boot
+                note(str(problem))
+                _write("boots", (read("boots")[:-1] + "x").encode())
+                boot.restart()
+                return
+            boot.trial = trial
+            boot.settle = trial.settle
+            trial.look()
+            if watch and not watch.watch(patience, boot.options.get("timer")):
+                boot.unload(watch)
             return
         if why[:3] == "no-" or not boot.there("error"):
             note(why)

@@ -68,6 +68,7 @@ def tick(timer):
     global left
     if not boot.trial:
         timer.deinit()
+        boot.options.pop("timer", None)
         return
     left -= 1
     try:

@@ -27,6 +27,7 @@ def watch(patience, number):
             break
         except ValueError:  # an ESP32 has real ones only; most have four, some two
             pass
+    boot.options["timer"] = trial.timer  # an ESP8266's collector takes one that nothing points to, though it is armed
     trial.timer.init(mode=Timer.PERIODIC, period=1000, callback=trial.tick)
 
 

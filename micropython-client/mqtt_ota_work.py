@@ -18,15 +18,11 @@ class Failed(Exception):
 
 
 def take(ota, message):
-    """Does what an offer asks, in steps; returns the status that ends it, "" if there is none. Raises MemoryError."""
+    """Does what an offer asks, in steps; returns the status that ends it. Raises MemoryError."""
     ota._file = _file(message)
-    ota._newer = False
     ota._chunk = memoryview(bytearray(_CHUNK))
     try:
-        status = yield from _told(ota, message)
-        if ota._newer and status[:7] == "failed|":  # a newer offer of the file is answered instead
-            return ""
-        return status
+        return (yield from _told(ota, message))
     finally:
         ota._wait = ota._file = ota._chunk = None
 
@@ -79,7 +75,7 @@ def answer(*what):
         status = module.answer(*what)
         unload(module)
         return status
-    except MemoryError:
+    except Exception:  # such as a full heap, or a set that has brought or taken that module
         return short(*what)
 
 

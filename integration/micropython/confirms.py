@@ -24,7 +24,6 @@ def installed():
         os.remove(state + name)
     with open(state + "trial", "w") as journal:
         journal.write("%s 3\n" % ("0" * 64))
-    boot._announced = False
     boot.boot(root, 0)
     assert on_trial()
 

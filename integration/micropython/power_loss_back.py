@@ -494,11 +494,8 @@ class Proof(power_loss_set.Proof):
         told = [state for state in told if state != "receiving"]
         # Of what the life before a second cut has done, only what it has told is known.
         noted = world.fetches or cuts < 2 and self.noted and at >= self.noted
-        right = ["installed" if outcome == "new" else "failed"]
-        if self.story == "file" and (world.state == "lost" or cuts == 2):
-            right.append("failed")  # in a life without a network it does not look whether the file is there already
         if noted and (outcome == "new" or world.state != "there") or not noted and outcome == "new":
-            if not told or told[-1] not in right:
+            if not told or told[-1] != ("installed" if outcome == "new" else "failed"):
                 self.tell("not told", (at, outcome, world.state, told))
         elif noted and not told:
             self.tell("not told", (at, outcome, world.state))

@@ -1455,6 +1455,48 @@ def what_became_of_an_offer_is_told_though_what_words_it_does_not_fit():
     equal(board.module.there("offer"), True)
 
 
+def what_is_no_update_does_not_reset_a_board_whose_heap_is_full():
+    board = Board(OLD)
+    board.boot(announces=False, connect=no_network)
+    board.failing["mqtt_ota_work"] = MemoryError()  # so that the boot has to do it
+    digest = "0" * 40
+    for message in "hello", "", "a|b|c|d", "h|1|f|" + digest[1:], "h|1|f|" + "z" * 40, "h|x|f|" + digest, "h" * 2000:
+        is_status(board.hears(message), "failed|")
+        equal((board.module.there("offer"), board.ota._reboot), (False, False))
+    offer = "127.0.0.1|1|main.py|" + hexadecimal(sha256(OLD["main.py"]).digest())
+    is_status(board.hears(offer), "installed|main.py|")
+    for after, detail in (False, "postponed"), (90, "postponed after=90"):
+        board.ota.allow = lambda file: after
+        status = board.hears("127.0.0.1|1|main.py|%s" % digest)
+        equal((status, board.module.there("offer")), ("failed|main.py|%s|%s" % (digest, detail), False))
+
+
+def what_is_in_place_is_told_though_the_module_that_words_it_is_gone():
+    board = Board(OLD)
+    board.failing["mqtt_ota_answer"] = OSError("no module named mqtt_ota_answer")
+    is_status(board.syncs(NEW), "installed|set|%s|" % name_of(NEW))
+
+
+def an_offer_needs_no_module_that_prepares_for_it():
+    board = Board(OLD)
+    board.failing["mqtt_ota_prepare"] = OSError("only a part of it is there")
+    board.boot()
+    is_status(board.sends("main.py", b"newer"), "installed|main.py|")
+
+
+@on_a_board
+def a_set_that_brings_half_a_watch_is_taken_back():
+    for module in "mqtt_ota_watch", "mqtt_ota_trial":
+        board = Board(OLD)
+        board.syncs(NEW)
+        board.failing[module] = OSError("%s: only a part of it is there" % module)
+        board.boot(announces=False, patience=7)
+        board.failing.clear()
+        told = board.announce()
+        equal((told["rolled-back"], told["error"]), (name_of(NEW), module + ": only a part of it is there"))
+        equal({path: data for path, data in tree().items() if data is not None}, OLD)
+
+
 def a_set_that_is_committed_is_gone_on_with_whatever_does_not_fit():
     board = Board(OLD)
     load = board.load

@@ -23,7 +23,7 @@ pub(crate) fn before_its_word(feed: &Feed, taken: Instant) -> Option<BackOnline>
 }
 
 /// Whether the device has this set on trial: it may take it back.
-fn is_on_trial(announcement: &Announcement, set: Digest) -> bool {
+pub(crate) fn is_on_trial(announcement: &Announcement, set: Digest) -> bool {
     announcement.boots.is_some() && announcement.set.and_then(InstalledSet::digest) == Some(set)
 }
 
@@ -69,9 +69,10 @@ pub(crate) async fn wait(report: &mut Report, feed: &mut Feed, options: &SendOpt
     match timeout(options.boot_timeout, back).await {
         Ok(Some(Ok(back))) => report.back_online = Some(back),
         Ok(Some(Err(rolled_back))) => report.outcome = rolled_back,
-        Ok(None) | Err(_) if on_trial => report.outcome = Outcome::OnTrial,
         Ok(None) | Err(_) => {
-            report.outcome = Outcome::NotBackOnline { link_lost: feed.lost_at >= Some(installed) };
+            let link_lost = feed.lost_at >= Some(installed);
+            report.outcome =
+                if on_trial && !link_lost { Outcome::OnTrial } else { Outcome::NotBackOnline { link_lost } };
         }
     }
 }

@@ -77,7 +77,6 @@ Outcomes:
   taken-by-another  Somebody else took the whole file, and the device said nothing
   interrupted       A device came and did not take the whole file
   not-back-online   With --wait-boot: installed, not heard to be back in time
-  on-trial          With --wait-boot: a set that is not confirmed yet
   rolled-back       With --wait-boot: back with the old files, as it says
 
 JSON:
@@ -161,6 +160,8 @@ Outcomes, as of `mqtt-ota send`, and:
   planned           With --dry-run: the device has said what it would do
   rolled-back       With --wait-boot: back with the old files; the error is
                     the device's
+  on-trial          With --wait-boot: back with the new files, which are not
+                    confirmed yet
   no-sets           The device has not announced that it takes sets: use send
 
 JSON:

@@ -199,7 +199,7 @@ pub(crate) struct Reboot {
     #[arg(long, conflicts_with = "no_reboot")]
     pub(crate) wait_boot: bool,
 
-    /// How long a device may take to come back with --wait-boot, such as 500ms, 30s or 2m [env:
+    /// How long a device may take to come back, and to confirm a set, with --wait-boot, such as 500ms, 30s or 2m [env:
     /// MQTT_OTA_BOOT_TIMEOUT] [default: 1m]
     #[arg(
         long,

@@ -200,8 +200,12 @@ impl Sender {
             course.may_be_late = true;
             sleep(options.retry_pause).await;
         };
-        if report.outcome == Outcome::Installed {
+        let is_installed = report.outcome == Outcome::Installed;
+        if is_installed {
             options.tell(Event::Installed);
+        }
+        let on_trial = feed.announcement.as_ref().is_some_and(|said| boot::is_on_trial(said, errand.digest));
+        if is_installed || report.outcome == Outcome::Unchanged && on_trial {
             if options.wait_for_boot && options.reboot {
                 options.tell(Event::WaitingForBoot);
                 let lost = course.first_taken.filter(|_| course.is_late);
