@@ -113,3 +113,22 @@ fn who_waits_for_a_set_waits_until_it_is_confirmed() {
         assert!((synced.stdout.clone() + &synced.stderr).contains(words), "{synced:?}");
     }
 }
+
+#[test]
+fn who_waits_for_a_set_that_is_on_trial_already_waits_until_it_is_confirmed() {
+    let house = House::new();
+    house.has("NIGHTLAMP/main.py", "x = 1\n");
+    let device = house.device(LAMP, SETS);
+    let sync = || house.scene.command("sync").arg(house.folder().join(LAMP)).args(["--to", LAMP]);
+    let (syncing, _home) = sync().start();
+    let offer = device.offer();
+    installs(&device, &offer);
+    syncing.wait().assert_status(0);
+    let announces = |set: &str| device.announce_as(&SETS.replace("set=-", &set.replace("{}", &offer.hash)));
+    announces("set={}|boots=1");
+    let (syncing, _home) = sync().arg("--wait-boot").start();
+    let again = device.offer();
+    device.report("installed", &again, &format!("unchanged id={}", again.id()));
+    announces("set=-|rolled-back={}|error=it crashed");
+    syncing.wait().assert_status(1).assert_error("rolled back");
+}

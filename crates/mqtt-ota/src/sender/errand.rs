@@ -205,15 +205,14 @@ impl Sender {
             options.tell(Event::Installed);
         }
         let on_trial = feed.announcement.as_ref().is_some_and(|said| boot::is_on_trial(said, errand.digest));
-        if is_installed || report.outcome == Outcome::Unchanged && on_trial {
-            if options.wait_for_boot && options.reboot {
-                options.tell(Event::WaitingForBoot);
-                let lost = course.first_taken.filter(|_| course.is_late);
-                let taken = course.at_boot.or(lost);
-                report.back_online = taken.and_then(|taken| boot::before_its_word(feed, taken));
-                if report.back_online.is_none() {
-                    boot::wait(&mut report, feed, options).await;
-                }
+        let is_to_boot = is_installed || report.outcome == Outcome::Unchanged && on_trial;
+        if is_to_boot && options.wait_for_boot && options.reboot {
+            options.tell(Event::WaitingForBoot);
+            let lost = course.first_taken.filter(|_| course.is_late);
+            let taken = course.at_boot.or(lost);
+            report.back_online = taken.and_then(|taken| boot::before_its_word(feed, taken));
+            if report.back_online.is_none() {
+                boot::wait(&mut report, feed, options).await;
             }
         }
         Ok((report, course.wanted))
