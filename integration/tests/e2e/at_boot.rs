@@ -109,7 +109,7 @@ fn a_device_that_fetches_at_its_boot_is_waited_for_however_slow_it_is() {
 }
 
 #[test]
-fn a_set_that_is_fetched_at_a_boot_is_on_trial_when_the_device_is_back() {
+fn a_set_that_is_fetched_at_a_boot_is_on_trial_when_the_device_is_back_and_confirmed_then() {
     // Its word may be lost, and its announcement come first.
     for has_word in [true, false] {
         let scene = Scene::new();
@@ -126,7 +126,9 @@ fn a_set_that_is_fetched_at_a_boot_is_on_trial_when_the_device_is_back() {
         if has_word {
             board.says("installed", &offer, "");
         }
-        board.device().announce_as(&SETS.replace("set=-", &format!("set={}|boots=1", offer.hash)));
+        let has = SETS.replace("set=-", &format!("set={}", offer.hash));
+        board.device().announce_as(&format!("{has}|boots=1"));
+        board.device().announce_as(&has);
         let synced = syncing.wait();
         let result = synced.assert_status(0).result();
         assert_eq!(
