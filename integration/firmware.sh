@@ -23,6 +23,8 @@ packages=(libc6-dev libgcc-14-dev libmbedtls-dev linux-libc-dev)
 
 say() { echo "firmware.sh: $*" >&2; }
 fail() { say "$*"; exit 1; }
+# shellcheck source=integration/debian.sh
+. "$here/debian.sh"
 
 [ $# = 0 ] || fail "unknown option $1"
 
@@ -42,23 +44,9 @@ for tool in apt-get gcc git make python3 xz; do
 done
 
 rm -rf "$work"
-mkdir -p "$work/lists/partial" "$work/cache/archives/partial" "$work/packages" "$work/source" "$work/root/usr/lib" ||
-    fail "cannot write to $home"
+mkdir -p "$work/packages" "$work/source" "$work/root/usr/lib" || fail "cannot write to $home"
 
-# apt knows where it got the running release from; the archive carries the others beside it.
-# shellcheck disable=SC2016  # apt fills these in
-archive=$(apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(REPO_URI)' 'Created-By: Packages' |
-    awk -F'|' '$1 == "Debian" && $2 == "Debian" && $3 == "main" { print $4; exit }')
-[ -n "$archive" ] || fail "apt names no Debian archive: run \`apt-get update\` first"
-keys=/usr/share/keyrings/debian-archive-keyring.gpg
-[ -e "$keys" ] || fail "$keys is missing: install debian-archive-keyring"
-printf "%s [signed-by=$keys] $archive $release main\n" deb deb-src >"$work/sources.list"
-
-own_apt=(apt-get -qq
-    -o APT::Architecture=i386 -o APT::Architectures=i386
-    -o Dir::Etc::SourceList="$work/sources.list" -o Dir::Etc::SourceParts=/dev/null
-    -o Dir::State::Lists="$work/lists" -o Dir::Cache="$work/cache"
-    -o Acquire::Languages=none -o APT::Sandbox::User="$(id -un)")
+own_apt_in "$work" "$release" i386 deb deb-src
 say "taking the source of MicroPython from Debian's $release into $work"
 "${own_apt[@]}" update >&2 || fail "apt cannot read Debian's $release"
 cd "$work/packages"

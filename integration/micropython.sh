@@ -22,6 +22,8 @@ packages=(micropython libc6 libffi8 libgcc-s1 libmbedcrypto16 libmbedtls21 libmb
 
 say() { echo "micropython.sh: $*" >&2; }
 fail() { say "$*"; exit 1; }
+# shellcheck source=integration/debian.sh
+. "$here/debian.sh"
 
 newest=
 case ${1:-} in
@@ -35,25 +37,10 @@ is_wanted() { [ -x "$1" ] && [ "$(version "$1")" = 1.25 ]; }
 
 # unpack ARCHITECTURE ROOT: puts Debian's packages for it below ROOT. `set -e` does not always hold here.
 unpack() {
-    local architecture=$1 root=$2 work=$home/apt archive keys package own_apt
+    local architecture=$1 root=$2 work=$home/apt package own_apt
     rm -rf "$work"
-    mkdir -p "$work/lists/partial" "$work/cache/archives/partial" "$work/packages" "$work/root" ||
-        fail "cannot write to $home"
-
-    # apt knows where it got the running release from; the archive carries the others beside it.
-    # shellcheck disable=SC2016  # apt fills these in
-    archive=$(apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(REPO_URI)' 'Created-By: Packages' |
-        awk -F'|' '$1 == "Debian" && $2 == "Debian" && $3 == "main" { print $4; exit }')
-    [ -n "$archive" ] || fail "apt names no Debian archive: run \`apt-get update\` first"
-    keys=/usr/share/keyrings/debian-archive-keyring.gpg
-    [ -e "$keys" ] || fail "$keys is missing: install debian-archive-keyring"
-    printf 'deb [signed-by=%s] %s %s main\n' "$keys" "$archive" "$release" >"$work/sources.list"
-
-    own_apt=(apt-get -qq
-        -o APT::Architecture="$architecture" -o APT::Architectures="$architecture"
-        -o Dir::Etc::SourceList="$work/sources.list" -o Dir::Etc::SourceParts=/dev/null
-        -o Dir::State::Lists="$work/lists" -o Dir::Cache="$work/cache"
-        -o Acquire::Languages=none -o APT::Sandbox::User="$(id -un)")
+    mkdir -p "$work/packages" "$work/root" || fail "cannot write to $home"
+    own_apt_in "$work" "$release" "$architecture" deb
     say "taking MicroPython for $architecture from Debian's $release into $home"
     "${own_apt[@]}" update >&2 || fail "apt cannot read Debian's $release"
     (cd "$work/packages" && "${own_apt[@]}" download "${packages[@]}" >&2) ||

@@ -46,6 +46,7 @@ def _noted():
 def _fetch(offer):
     boot.later = boot.options["at_boot"] = False
     tries = read("tries") + "."
+    detail = "connect at boot: %s"
     _limit()
     try:
         if len(tries) > _TRIES:
@@ -59,9 +60,11 @@ def _fetch(offer):
             problem = error
             if offer.split(b"|")[2:3] == [b"set"]:
                 raise
+        if not problem:
+            detail = "write %s"
         _take(offer, problem)
     except Exception as problem:
-        _ends(_answer(offer, "failed", "connect at boot: %s" % problem))
+        _ends(_answer(offer, "failed", detail % problem))
 
 
 def _limit():

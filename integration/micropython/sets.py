@@ -1542,24 +1542,23 @@ def a_board_without_boot_py_lives_on_though_it_cannot_announce_itself():
 def an_offer_to_each_of_two_devices_in_one_process_is_taken():
     if sys.implementation.name == "micropython":
         return  # a board has one
-    board = Board(OLD)
-    one = board.client.Ota("X", board.publish, ROOT, reset)
-    other = board.client.Ota("Y", board.publish, ROOT, reset)
-    steps = []
-    for ota, path in (one, "main.py"), (other, "data.txt"):
-        digest = hexadecimal(sha256(OLD[path]).digest())
-        ota.message(ota.topic, ("127.0.0.1|1|%s|%s|0" % (path, digest)).encode())
-        steps.append(ota.steps())
-    said = []
-    while steps:
-        for each in list(steps):
-            try:
-                status = next(each)
-                if status:
-                    said.append(status)
-            except StopIteration:
-                steps.remove(each)
-    equal(sorted([status.split("|")[3] for status in said]), ["unchanged"] * 2)
+    for digest, detail in ((lambda path: hexadecimal(sha256(OLD[path]).digest())), "unchanged"), ((lambda path: "0" * 40), "connect"):
+        board = Board(OLD)
+        steps = []
+        for name, path in ("X", "main.py"), ("Y", "data.txt"):
+            ota = board.client.Ota(name, board.publish, ROOT, reset)
+            ota.message(ota.topic, ("127.0.0.1|1|%s|%s|0" % (path, digest(path))).encode())
+            steps.append(ota.steps())
+        said = []
+        while steps:
+            for each in list(steps):
+                try:
+                    status = next(each)
+                    if status:
+                        said.append(status.split("|"))
+                except StopIteration:
+                    steps.remove(each)
+        equal([it[3].split(" ")[0] for it in said if it[0] != "receiving"], [detail] * 2)
 
 
 def an_offer_that_cannot_be_read_is_not_in_the_way_at_boot():

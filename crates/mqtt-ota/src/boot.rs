@@ -22,7 +22,7 @@ pub(crate) fn before_its_word(feed: &Feed, taken: Instant) -> Option<BackOnline>
     Some(BackOnline { announcement, after: back - taken })
 }
 
-/// Whether the device has this set on trial: it may take it back.
+/// Returns true while the device has this set on trial, and may take it back.
 pub(crate) fn is_on_trial(announcement: &Announcement, set: Digest) -> bool {
     announcement.boots.is_some() && announcement.set.and_then(InstalledSet::digest) == Some(set)
 }

@@ -30,7 +30,7 @@ pub struct SendOptions {
     pub idle_timeout: Duration,
     /// How long to wait for a device's word once it has the whole file. 30 s.
     pub confirm_timeout: Duration,
-    /// How long to wait for a device to be back after its reboot, and to confirm a set. 60 s.
+    /// The time-out for a device that reboots: it is back by then, and has confirmed a set. 60 s.
     pub boot_timeout: Duration,
     /// What was found in the file: what is refused is not offered, and warnings are told as
     /// [`Event::Noticed`]. `None` skips both.

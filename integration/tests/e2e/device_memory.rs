@@ -32,7 +32,7 @@ const SET: usize = 23_600;
 const APPLICATION: usize = 18;
 /// The same beside an umqtt that is on its flash.
 const APPLICATION_LOADED: usize = 16;
-/// How the modules end that single files need, as the client's page says.
+/// Endings of the modules that single files need, as the client's page lists them.
 const SINGLE_FILES: [&str; 13] = [
     "",
     "_about",
@@ -451,6 +451,7 @@ fn a_board_whose_application_leaves_no_room_takes_a_set_at_boot() {
         assert!(most >= least, "{most} KB");
     }
 }
+
 #[test]
 fn a_set_fits_however_many_files_it_has() {
     let kit = Kit::compile();

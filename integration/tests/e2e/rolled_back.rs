@@ -98,7 +98,7 @@ fn who_waits_for_a_set_waits_until_it_is_confirmed() {
         house.has("NIGHTLAMP/main.py", "x = 1\n");
         let device = house.device(LAMP, SETS);
         let sync = house.scene.command("sync").arg(house.folder().join(LAMP)).args(["--to", LAMP]);
-        // What follows at once does so long before.
+        // Only the last case waits for so long.
         let (syncing, _home) = sync.args(["--wait-boot", "--boot-timeout", "4s"]).start();
         let offer = device.offer();
         installs(&device, &offer);

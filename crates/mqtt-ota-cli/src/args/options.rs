@@ -195,11 +195,11 @@ pub(crate) struct Reboot {
     #[arg(long)]
     pub(crate) no_reboot: bool,
 
-    /// Wait until the device has rebooted and is back online, and has confirmed a set
+    /// Wait until the device is back online after its reboot; for a set, until it has confirmed it
     #[arg(long, conflicts_with = "no_reboot")]
     pub(crate) wait_boot: bool,
 
-    /// How long a device may take to come back, and to confirm a set, with --wait-boot, such as 500ms, 30s or 2m [env:
+    /// Time that a device has with --wait-boot to come back and to confirm a set, such as 500ms, 30s or 2m [env:
     /// MQTT_OTA_BOOT_TIMEOUT] [default: 1m]
     #[arg(
         long,
