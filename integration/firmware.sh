@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Builds a 32-bit MicroPython (unix port, 1.25) that has umqtt.simple in its firmware, as an ESP8266 has it, where it
-# takes little of the heap; puts it at integration/.cache/micropython/bin/micropython32-umqtt and prints the path. Else
-# it has what Debian 13's has, which micropython.sh puts beside it, but for `ffi`, `jni` and `mip`. The umqtt.simple is
-# that of umqtt.sh, which has to have run. Does nothing if the program is there and newer than that.
+# Builds a 32-bit MicroPython (unix port, 1.25) that has in its firmware what an ESP8266's has there, where it takes
+# little of the heap: umqtt, the port's own modules, and the names of what its network and machine modules have.
+# Puts it at integration/.cache/micropython/bin/micropython32-umqtt and prints the path. Else it has what Debian 13's
+# has, which micropython.sh puts beside it, but for `ffi`, `jni` and `mip`. The umqtt is that of umqtt.sh, which has to
+# have run. Does nothing if the program is there and newer than that and this script.
 #
 #   integration/firmware.sh
 #
@@ -36,7 +37,7 @@ finish() { echo "$program"; exit; }
 for file in "$umqtt" "$home/bin/mpy-cross"; do
     [ -e "$file" ] || fail "$file is missing: run integration/umqtt.sh first"
 done
-if [ "$program" -nt "$umqtt" ] && is_wanted "$program"; then finish; fi
+if [ "$program" -nt "$umqtt" ] && [ "$program" -nt "$here/firmware.sh" ] && is_wanted "$program"; then finish; fi
 
 [ "$(dpkg --print-architecture 2>/dev/null)" = amd64 ] || fail "this is not Debian on amd64"
 for tool in apt-get gcc git make python3 xz; do
@@ -73,8 +74,24 @@ git apply debian/patches/0006-*.patch debian/patches/0007-*.patch || fail "Debia
 
 cat >"$work/manifest.py" <<'MANIFEST'
 include("$(MPY_DIR)/extmod/asyncio")
-package("umqtt", files=["simple.py"], base_path="../lib")
+package("umqtt", files=["simple.py", "robust.py"], base_path="../lib")
+freeze("$(MPY_DIR)/ports/esp8266/modules", ("flashbdev.py", "inisetup.py", "port_diag.py", "apa102.py", "espnow.py"))
+freeze(".", ("machine.py", "names.py"))
 MANIFEST
+# A name that is in the firmware is not kept in the heap. This module is never imported.
+grep -ohE 'MP_QSTR_[A-Za-z0-9_]+' ports/esp8266/*.[ch] extmod/modnetwork.c | sort -u |
+    sed 's/^MP_QSTR_\(.*\)/lambda names: names.\1/' >"$work/names.py"
+# A timer that never fires.
+cat >"$work/machine.py" <<'MACHINE'
+class Timer:
+    ONE_SHOT, PERIODIC = range(2)
+
+    def __init__(self, number):
+        pass
+
+    def init(self, *, mode, period, callback):
+        pass
+MACHINE
 # The paths are from here, so that none that make cannot handle gets into it.
 cd ports/unix
 root=../../../root

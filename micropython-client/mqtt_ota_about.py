@@ -8,11 +8,12 @@ import os
 import sys
 from binascii import hexlify
 
-from mqtt_ota import _STATE, __version__, _boot
+from mqtt_ota import __version__, _boot
 
 
-def tells(ota):
-    """What of an announcement is not of sets."""
+def told(ota, _):
+    """Returns what of an announcement is not of sets, and what tells the rest."""
+    yield from ()  # nothing else is published
     text = "v=1|client=mqtt_ota %s|sys=%s %d.%d.%d|ask=1|answers=1|extended=1" % (
         (__version__, sys.platform) + tuple(sys.implementation.version[:3])
     )
@@ -21,7 +22,7 @@ def tells(ota):
         text += b"|safe=1"
     if ota._logger:
         text += b"|log=1"
-    return text + _network(ota) + _disk(ota)
+    return _boot and _boot.sets and "mqtt_ota_report", text + _network(ota) + _disk(ota)
 
 
 # Each in a function of its own, whose code finds a place in a heap of small holes.
@@ -45,13 +46,13 @@ def _network(ota):
 def _disk(ota):
     disk = os.statvfs(ota.root)
     free = disk[1] * (disk[4] if disk[4] <= disk[2] else 0)  # LittleFS wraps a little below 0
-    text = ("|free=%d|hash=%ssha256" % (free, "sha1," if hasattr(hashlib, "sha1") else "")).encode()
+    text = ("|free=%d|hash=" % free).encode() + (b"sha1,sha256" if hasattr(hashlib, "sha1") else b"sha256")
     try:
         try:
-            os.mkdir(ota.root + _STATE)
+            os.mkdir(ota.folder[:-1])
         except OSError:  # it is there
             pass
-        os.stat(ota.root + _STATE.upper())  # there only where the file system folds case
+        os.stat(ota.root + ota.folder[len(ota.root) : -1].upper())  # there only where the file system folds case
         text += b"|fold=1"
     except OSError:
         pass

@@ -1,12 +1,10 @@
-"""What is announced; loaded for as long as that takes, and what tells it one after the other."""
+"""What is told before the announcement; loaded for as long as that takes."""
 
 import os
 
-from mqtt_ota import _boot, load, unload
 
-
-def told(ota):
-    """Yields all that is announced: the end of the topic, the message, and whether that is retained."""
+def told(ota, text):
+    """Yields what became of an offer in this boot or the one before, and what the application has died of."""
     for name, topic in ("said", b"/status"), ("crash", b"/crash"):
         try:
             with open(ota.folder + name, "rb") as file:
@@ -19,21 +17,7 @@ def told(ota):
                 os.remove(ota.folder + name)
         except OSError:  # it was published once more meanwhile
             pass
-    text = _part(ota, "mqtt_ota_about")
-    if _boot and _boot.sets:
-        try:
-            text += _part(ota, "mqtt_ota_report")
-        except (OSError, MemoryError) as problem:
-            ota.log(problem)
-    yield b"/device", text, True
-
-
-def _part(ota, name):
-    module = load(name)
-    try:
-        return module.tells(ota)
-    finally:
-        unload(module)
+    return "mqtt_ota_about", text
 
 
 lambda: 0x4578b17  # the end

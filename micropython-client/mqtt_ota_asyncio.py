@@ -48,7 +48,7 @@ class Ota(mqtt_ota.Ota):
         await self.announce()
 
     async def announce(self):
-        for topic, message, retain in mqtt_ota.phase("mqtt_ota_announce", "told", self):
+        for topic, message, retain in self._news():
             await self.publish(self.topic + topic, message, retain)
         if self._due(True):
             await self.announce()

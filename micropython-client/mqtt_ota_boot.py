@@ -17,12 +17,10 @@ import sys
 
 try:
     from micropython import const
-    from time import ticks_ms
 except ImportError:
-    from mqtt_ota_python import const, ticks_ms
+    from mqtt_ota_python import const
 
 _SMALL = const(65536)  # bytes of a small heap
-_ROW = const(600000)  # ms of running that end a row of crashes
 
 small = hasattr(gc, "mem_free") and gc.mem_free() + gc.mem_alloc() < _SMALL
 tidy = gc.collect if small else int  # so that what comes next finds whole blocks; a large heap takes too long for that
@@ -101,7 +99,10 @@ def load(name):
 
 def unload(module):
     """Gives a module's memory back, even if the interpreter still sees something that points to it."""
-    getattr(module, "__dict__", {}).clear()  # 1.19 has none
+    if hasattr(gc, "mem_free"):
+        getattr(module, "__dict__", {}).clear()  # 1.19 has none
+    else:  # CPython, where another device of the process may be using it
+        sys.modules[module.__name__] = module
     tidy()
 
 
@@ -140,28 +141,12 @@ def run(name, **more):
     The other options are those of boot().
     """
     options.update(more)
-    since = ticks_ms()
     try:
-        if len(read("crashes")) > 2 and not there("trial"):
-            load("mqtt_ota_safe").serve()
-        __import__(name)
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as problem:  # asyncio's CancelledError is no Exception
-        try:
-            _count(ticks_ms() - since)
-            load("mqtt_ota_safe").crashed(problem)
-        except Exception as problem:  # such as a heap that is full
-            print("mqtt_ota_boot:", problem)
-        restart()
-
-
-def _count(ms):
-    # One more crash in a row, which ten minutes of running end; here, as the application may have left a full heap.
-    crashes = read("crashes")[:2] if 0 <= ms < _ROW else ""
-    quietly(os.mkdir, state("")[:-1])
-    with open(state("crashes"), "wb") as file:
-        file.write((crashes + ".").encode())
+        runs = load("mqtt_ota_run").run
+    except Exception as problem:  # such as one that is half there: the application has to run
+        print("mqtt_ota_boot:", problem)
+        runs = __import__
+    runs(name)
 
 
 def boot(folder="", patience=120, reset=None, **more):
@@ -188,17 +173,14 @@ def boot(folder="", patience=120, reset=None, **more):
     try:
         for name in "undo", "commit", "trial", "drop", "plan", "offer":
             if there(name):
-                module = load("mqtt_ota_recover")
+                module = load("mqtt_ota_resume")
                 try:
-                    module.recover(name, patience)
+                    module.resume(name, patience)
                 finally:
                     unload(module)
                 break
     except Exception as problem:
         print("mqtt_ota_boot:", problem)
 
-
-if sys.implementation.name == "cpython":
-    from mqtt_ota_python import unload
 
 lambda: 0x4578b17  # the end

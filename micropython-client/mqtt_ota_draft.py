@@ -4,7 +4,8 @@ import os
 from binascii import hexlify
 
 import mqtt_ota_boot as boot
-from mqtt_ota import _STATE, NEXT, const
+from mqtt_ota import NEXT, const
+from mqtt_ota_work import STATE
 
 _FILES = const(1000)  # that a device remembers to have been left
 
@@ -54,12 +55,12 @@ def _gone(work, gone, plan):
     if not work.offer.delete and (yield from _leave(work, gone)):
         _own(plan, "l", "left")
     elif boot.there("left"):
-        _line(plan, b"-", "l", len(_STATE), _STATE + "/left")
+        _line(plan, b"-", "l", len(STATE), STATE + "/left")
 
 
 def _own(plan, name, target):
     # A file of the client's.
-    _line(plan, b"=" if boot.there(target) else b"+", name, len(_STATE), _STATE + "/" + target)
+    _line(plan, b"=" if boot.there(target) else b"+", name, len(STATE), STATE + "/" + target)
 
 
 def _line(plan, kind, name, depth, path):

@@ -7,10 +7,9 @@ try:
 except ImportError:
     from mqtt_ota_python import ilistdir
 
-import mqtt_ota
 import mqtt_ota_boot as boot
 from mqtt_ota import const
-from mqtt_ota_work import Failed, size_of
+from mqtt_ota_work import STATE, Failed, size_of
 
 _FOLDER = const(0x4000)  # in the mode of a file
 
@@ -25,7 +24,7 @@ def _mode(path):
 def _own(path):
     # What a board needs to be updated again, on a file system that may know no case.
     path = path.lower()
-    return path == "boot.py" or path.split("/")[-1][:8] == "mqtt_ota" or path.split("/")[0] == mqtt_ota._STATE
+    return path == "boot.py" or path.split("/")[-1][:8] == "mqtt_ota" or path.split("/")[0] == STATE
 
 
 def gone(work):
@@ -82,7 +81,7 @@ def of_folders(work, folder):
             path = folder + entry[0]
             if entry[1] != _FOLDER:
                 yield path
-            elif path != mqtt_ota._STATE:
+            elif path != STATE:
                 folders.append(path + "/")
         if not count:
             yield folder  # no file's name, so it stays
@@ -90,7 +89,7 @@ def of_folders(work, folder):
 
 def _wants(work, path):
     # Where the file system knows no case, something else is called as the client's folder.
-    if _mode(work.ota.root + mqtt_ota._STATE.upper()):
+    if _mode(work.ota.root + STATE.upper()):
         path = _folded(path)
         return any(_folded(wanted) == path for _, _, wanted in work.manifest(work.name))
     # Its lines are sorted by their paths: so it is among them where those before an offset begin to be less.

@@ -16,14 +16,15 @@ def postpone(ota, message):
     if len(digits) not in (40, 64) or digits.strip(b"0123456789abcdef") or not fields[1].isdigit():
         return "failed", "bad-offer fields"
     file = str(fields[2], "utf-8")
-    if file != "set" and _is_there(ota, file, digits):
+    asks = b"|dry=1" in message or b"|rollback=1" in message
+    if not asks and _is_there(ota, file, digits):
         return "installed", "unchanged"
     after = ota.allow(file)
     if after is not None and after is not True:
         return "failed", "postponed after=%d" % after if after else "postponed"
     if boot.there("trial"):  # which a reset would count against
         return "failed", "busy a set is on trial"
-    if not boot.later or b"|dry=1" in message or b"|rollback=1" in message:
+    if asks or not boot.later:
         return "failed", "no-memory"
     if ota._reboot and _differs(message):
         return "failed", "busy another update is fetched at boot first"
@@ -37,6 +38,10 @@ def postpone(ota, message):
 
 def _is_there(ota, path, digits):
     # So that an offer that the broker keeps does not reset the board again and again.
+    if path == "set":
+        if boot.there("was"):  # a file of it was changed by itself
+            return False
+        path = ".mqtt-ota/set"
     try:
         hasher = getattr(hashlib, "sha1" if len(digits) == 40 else "sha256")()
         with open(ota.root + path, "rb") as file:

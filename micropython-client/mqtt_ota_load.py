@@ -19,7 +19,10 @@ def load(name):
 
 def unload(module):
     """Gives a module's memory back, even if the interpreter still sees something that points to it."""
-    getattr(module, "__dict__", {}).clear()  # 1.19 has none
+    if hasattr(gc, "mem_free"):
+        getattr(module, "__dict__", {}).clear()  # 1.19 has none
+    else:  # CPython, where another device of the process may be using it
+        sys.modules[module.__name__] = module
     gc.collect()
 
 
@@ -31,8 +34,5 @@ def phase(name, call, *args):
     finally:
         unload(module)
 
-
-if sys.implementation.name == "cpython":
-    from mqtt_ota_python import unload
 
 lambda: 0x4578b17  # the end

@@ -2,8 +2,7 @@
 
 from binascii import unhexlify
 
-from mqtt_ota import _STATE
-from mqtt_ota_work import Failed
+from mqtt_ota_work import STATE, Failed
 
 
 def number(text, most=1 << 50):
@@ -22,7 +21,7 @@ def digest(text):
 
 def allowed(file):
     """Raises Failed if no file may have this name."""
-    if len(file.encode()) > 128 or file.split("/")[0].lower() == _STATE:
+    if len(file.encode()) > 128 or file.split("/")[0].lower() == STATE:
         raise Failed("bad-name")
     for part in file.split("/"):
         if part[-1:] in ("", ".", " "):  # FAT would strip these

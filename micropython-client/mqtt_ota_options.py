@@ -2,7 +2,7 @@
 
 import os
 
-from mqtt_ota import _STATE, const, ticks_ms
+from mqtt_ota import const, ticks_ms
 
 _ASKED = const(5000)  # ms between two answers to a request to announce
 
@@ -23,7 +23,7 @@ def take(ota, name, publish=None, root="", reset=None, address=None, limit=1 << 
     if publish:
         ota.publish = publish
     ota.root = root + "/"
-    ota.folder = ota.root + _STATE + "/"  # the client's own
+    ota.folder = root + "/.mqtt-ota/"  # the client's own; no offer may name it
     ota.reset = reset
     ota.address = address
     ota.limit = limit

@@ -2,14 +2,14 @@
 
 import os
 
-from mqtt_ota import _STATE, NEXT
+from mqtt_ota import NEXT
 from mqtt_ota_work import blocks, folder, room, size_of
 
 
 def steps(ota, offer):
     """Makes `part` in the client's folder fit to fetch item 0 of an extended offer into it; in steps."""
     path = ota.folder + "part"
-    folder(ota.root + _STATE)
+    folder(ota.folder[:-1])
     known = b""
     try:
         with open(path + ".of", "rb") as file:

@@ -1,7 +1,6 @@
 """What CPython has under other names than MicroPython; no board needs it."""
 
 import os
-import sys
 from time import monotonic, sleep
 
 const = int
@@ -19,11 +18,6 @@ def sleep_ms(ms):
 def ilistdir(folder):
     """The name and the kind of each entry."""
     return [(entry.name, 0x4000 if entry.is_dir() else 0x8000) for entry in os.scandir(folder)]
-
-
-def unload(module):
-    """A module stays whole here, and is found again: another device of the process may be using it."""
-    sys.modules[module.__name__] = module
 
 
 lambda: 0x4578b17  # the end

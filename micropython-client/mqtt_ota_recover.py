@@ -1,4 +1,4 @@
-"""What a boot goes on with, where there is something; loaded for as long as that takes."""
+"""Finishes or takes back what was cut, and counts the boots of a set on trial; loaded for as long as that takes."""
 
 import os
 import sys
@@ -11,8 +11,11 @@ _TRIAL = 3  # where a journal does not tell
 _OFFLINE = 10  # where nothing else is said
 
 
-def recover(name, patience):
-    """Goes on with what a file of this name in the client's folder tells; reboots the board if files were changed."""
+def recover(name):
+    """Goes on with what a file of this name in the client's folder tells; reboots the board if files were changed.
+
+    Returns whether this is a boot of a set on trial, which is counted now, and is to begin.
+    """
     if name == "offer":
         _offered()
         return
@@ -25,22 +28,13 @@ def recover(name, patience):
                 boot.unload(fetch)
             except Exception as problem:  # the trial counts all the same
                 print("mqtt_ota_fetch:", problem)
+        # Another boot, which begins at once, leaves more of a small heap to the application.
+        anew = boot.small and boot.later and not slept()
         why = _counts()
         if not why:
-            try:
-                trial = boot.load("mqtt_ota_trial")
-                watch = patience and boot.load("mqtt_ota_watch")
-            except OSError as problem:  # the set has brought it, and nothing would watch over the boot
-                note(str(problem))
-                _write("boots", (read("boots")[:-1] + "x").encode())
+            if anew:
                 boot.restart()
-                return
-            boot.trial = trial
-            boot.settle = trial.settle
-            trial.look()
-            if watch and not watch.watch(patience, boot.options.get("timer")):
-                boot.unload(watch)
-            return
+            return not anew
         if why[:3] == "no-" or not boot.there("error"):
             note(why)
         os.rename(state(name), state("undo"))
@@ -57,6 +51,13 @@ def recover(name, patience):
         boot.restart()
     if boot.there("offer"):
         _offered()
+
+
+def broken(problem):
+    """Nothing would watch over a boot of a set on trial, which has brought what does: it counts against the set."""
+    note(str(problem))
+    _write("boots", (read("boots")[:-1] + "x").encode())
+    boot.restart()
 
 
 def _offered():
@@ -81,6 +82,16 @@ def _write(name, data):
             file.write(data)
     except OSError:
         pass  # a full disk does not keep a board from its reset
+
+
+def slept():
+    """Whether the board has woken from a deep sleep, which its application may want to know."""
+    try:
+        import machine
+
+        return machine.reset_cause() == machine.DEEPSLEEP_RESET
+    except (ImportError, AttributeError):
+        return False
 
 
 def _cause():
@@ -111,9 +122,10 @@ def _counts():
         total, bad, alone, last = 0, 0, 0, "p"
     if last in ".n":
         last = _cause() or last
+    total -= last == "*"  # counted already
     bad += last in "nxw"
     alone += last == "."
-    boots = "%d %d %d ." % (total + 1, bad, alone)
+    boots = "%d %d %d *" % (total + 1, bad, alone)
     _write("boots", boots.encode())
     offline = boot.options.get("offline", _OFFLINE)
     if bad + 1 >= most or read("boots") != boots:  # where nothing can be counted, it must not go on for ever

@@ -7,18 +7,21 @@ import mqtt_ota_boot as boot
 from mqtt_ota_boot import read, there
 
 
-def tells(_):
-    """The hash of the set that is installed, and what became of the last one."""
+def told(_, text):
+    """Returns an announcement with the hash of the set that is installed, and what became of the last one."""
+    yield from ()  # nothing else is published
     if boot.trial:
         boot.trial.look()
-    text = b"|set=" + _hash()
+    text += b"|set=" + _hash()
     if there("trial"):
-        text += b"|boots=" + (read("boots").split(" ")[0].encode() or b"0")
+        boots = read("boots")
+        # It is counted before it begins.
+        text += b"|boots=" + (b"0" if boots[-1:] in ("", "*") else boots.split(" ")[0].encode())
     back = read("back").split(" ")[0]
     if back:
         error = read("error") or "not known: it could not be noted"
         text += ("|rolled-back=%s|error=%s" % (back, error)).encode()
-    return text
+    return "", text
 
 
 def _hash():

@@ -13,29 +13,24 @@ def crashed(problem):
     """Notes what the application has died of."""
     text = _told(problem)
     print(text)
-    try:
-        if _slept():  # a row of crashes has no boot in it that came as far as its sleep
-            with open(boot.state("crashes"), "wb") as file:
-                file.write(b".")
-        with open(boot.state("crash"), "wb") as file:
-            file.write(text.encode()[-_LIMIT:])
-    except OSError:
-        pass  # a full disk does not keep a board from its reset
+    _write("crash", text.encode()[-_LIMIT:])
     if boot.trial:
         boot.trial.mark("x")
-        boot.load("mqtt_ota_recover").note("%s: %s" % (type(problem).__name__, problem))
+    recover = boot.load("mqtt_ota_recover")
+    if recover.slept():  # a row of crashes has no boot in it that came as far as its sleep
+        _write("crashes", b".")
+    if boot.trial:
+        recover.note("%s: %s" % (type(problem).__name__, problem))
     if len(boot.read("crashes")) > 2 and (boot.trial or not boot.options.get("client")):
         time.sleep(_PAUSE)
 
 
-def _slept():
-    # Whether the board has woken from a deep sleep, and not come up after a crash.
+def _write(name, data):
     try:
-        import machine
-
-        return machine.reset_cause() == machine.DEEPSLEEP_RESET
-    except (ImportError, AttributeError):
-        return False
+        with open(boot.state(name), "wb") as file:
+            file.write(data)
+    except OSError:
+        pass  # a full disk does not keep a board from its reset
 
 
 def _told(problem):

@@ -4,7 +4,7 @@ import gc
 import os
 import sys
 
-from mqtt_ota import _STATE, _boot, load, phase, unload
+from mqtt_ota import _boot, load, phase, unload
 from mqtt_ota_work import Failed, answer, folder, may, new_hash, same
 
 
@@ -62,7 +62,7 @@ def _plain(ota, offer):
     try:
         transfer = module.Transfer(ota, offer)
         yield from transfer.ask()
-        folder(ota.root + _STATE)
+        folder(ota.folder[:-1])
         ota._file = None
         hasher = new_hash(offer.digest)
         transfer.left = 1 << 29

@@ -1,8 +1,9 @@
-"""Keeps the count of a boot of a set on trial; loaded in such a boot, and stays. `mqtt_ota_watch` sets what resets it.
+"""Keeps the count of a boot of a set on trial; loaded in such a boot, and stays. `mqtt_ota_resume` sets what resets it.
 
 `boots` tells how often the board has booted since the set was put in place, how many of these boots count against it,
 how many never had the network, and how the last one goes:
 
+    *    it is counted, and has not begun
     .    it has not come as far as the network
     n    it has, and the set is not confirmed
     x    the application has died of an exception
@@ -16,18 +17,16 @@ import os
 
 import mqtt_ota_boot as boot
 
-_told = False  # the broker knows of this boot
-left = 0  # seconds until the set has to be confirmed
-timer = None  # kept here, as most ports let the collector take a timer that nothing points to
+told = False  # the broker knows of this boot
 
 
-def mark(what):
+def mark(state):
     """Notes how this boot goes, unless that is known."""
     boots = boot.read("boots")
-    if boots[-1:] == ".":
+    if boots[-1:] in (".", "*"):
         try:
             with open(boot.state("boots"), "wb") as file:
-                file.write((boots[:-1] + what).encode())
+                file.write((boots[:-1] + state).encode())
         except OSError:
             pass  # a full disk does not keep a board from anything
 
@@ -56,27 +55,12 @@ def confirm():
     return True
 
 
-def settle(told, ms):
-    """Confirms it, once the client has announced itself and has run for so long. True if it just has."""
-    global _told
-    _told = told or _told
-    return boot.confirms and _told and ms >= boot.options.get("confirm_after", 0) * 1000 and boot.confirm()
-
-
-def tick(timer):
-    """Called each second until the set is confirmed, and no more once the application has a callback of its own."""
-    global left
-    if not boot.trial:
-        timer.deinit()
-        boot.options.pop("timer", None)
-        return
-    left -= 1
-    try:
-        look()
-    except Exception:  # such as a full heap
-        pass
-    if left <= 0:
-        boot.restart()
+def settle(new, ms):
+    """Confirms it, once the client has announced itself, as it now may have, and has run for so long. True if it just
+    has."""
+    global told
+    told = new or told
+    return boot.confirms and told and ms >= boot.options.get("confirm_after", 0) * 1000 and boot.confirm()
 
 
 lambda: 0x4578b17  # the end

@@ -34,10 +34,10 @@ class _Sock(io.IOBase):
     def settimeout(self, value):
         self.wait = -1 if value is None else int(value * 1000)
 
-    def ioctl(self, request, events):
+    def ioctl(self, request, flags):
         # Has the application wait for it in a poll of its own.
         poller = select.poll()
-        poller.register(self.sock, events)
+        poller.register(self.sock, flags)
         ready = request == 3 and poller.poll(0)
         return ready[0][1] if ready else 0
 

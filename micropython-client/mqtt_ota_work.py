@@ -6,6 +6,7 @@ from errno import EEXIST
 
 from mqtt_ota import NEXT, _boot, _file, const, load, phase, short, unload
 
+STATE = ".mqtt-ota"  # the client's own folder, below the root; no offer may name it
 _CHUNK = const(512)  # bytes: what a step reads, hashes and writes; less than one TCP segment
 
 _SPARE = const(8)  # blocks that must stay free: the journal's, the trial's, and what the file system moves

@@ -123,6 +123,7 @@ class Board:
         self.replaced = {}  # {module: {name: value}}
         self.failing = {}  # {module: what its import raises}
         self.options = {}  # of its boots
+        self.small = None  # whether its heap is, where that is not what it is
         self.boot()
 
     def boot(self, confirms=True, resets=reset, announces=True, patience=0, **options):
@@ -134,6 +135,8 @@ class Board:
 
             self.module = mqtt_ota_boot
             self.load, mqtt_ota_boot.load = mqtt_ota_boot.load, self.loads
+            if self.small is not None:
+                mqtt_ota_boot.small = self.small
             try:
                 mqtt_ota_boot.boot(ROOT, patience, resets, **options)
                 break
@@ -543,7 +546,7 @@ def a_set_that_was_not_booted_cannot_be_confirmed():
     is_status(board.hears(offer[0].replace("|1|id=", "|0|id=")), "installed|")
     said = board.announce()
     equal((said["boots"], board.module.confirm()), ("0", False))
-    equal(board.state(), ["ks0", "set", "trial"])
+    equal(board.state(), ["boots", "ks0", "set", "trial"])
     board.boot()
     equal(board.state(), ["ks0", "last", "set"])
 
@@ -885,14 +888,43 @@ def a_set_is_judged_by_what_its_boots_were():
         ([loses_its_power] * 30, None),
         ([loses_its_power] * 30 + [crashes], None),
     ):
-        Machine.cause = Machine.SOFT_RESET
+        for small in False, True:
+            Machine.cause = Machine.SOFT_RESET
+            board = Board(OLD)
+            board.small = small
+            board.options = {"connect": int}
+            got = goes_back(board, boots)
+            got = got and got.replace("ModuleNotFoundError", "ImportError")  # as CPython has it
+            if (got or "").find(why or "") != 0 or bool(got) != bool(why):
+                raise AssertionError((boots, small, got, why))
+            if not why:
+                equal(board.announce()["boots"], str(len(boots) + 1))
+
+
+@on_a_board
+def a_small_board_counts_a_boot_of_a_set_in_the_one_before():
+    for cause, resets in (Machine.SOFT_RESET, 1), (Machine.DEEPSLEEP_RESET, 0):
         board = Board(OLD)
-        got = goes_back(board, boots)
-        got = got and got.replace("ModuleNotFoundError", "ImportError")  # as CPython has it
-        if (got or "").find(why or "") != 0 or bool(got) != bool(why):
-            raise AssertionError((boots, got, why))
-        if not why:
-            equal(board.announce()["boots"], str(len(boots) + 1))
+        board.small = True
+        board.syncs(NEW)
+        got = []
+        for _ in range(3):
+            Machine.cause = cause
+            got.append(board.boot(confirms=False, announces=False, connect=int))
+            got.append(board.module.read("boots"))
+        equal(got, [0, "1 0 0 .", resets, "2 0 1 .", resets, "3 0 2 ."])
+        board.boot(connect=int)
+        equal(board.state(), ["ks0", "last", "set"])
+
+
+def a_set_whose_boots_cannot_be_noted_is_taken_back():
+    board = Board(OLD)
+    before = tree()
+    board.syncs(NEW)
+    board.replaced["mqtt_ota_trial"] = {"open": lambda *args: raises(OSError(28))}
+    equal(board.boot(announces=False), 3)
+    del board.replaced["mqtt_ota_trial"]
+    equal((board.announce()["error"], tree()), ("this boot cannot be noted", before))
 
 
 @on_a_board
@@ -959,7 +991,7 @@ def is_a(board, platform, version=(1, 25, 0)):
 
     Sys.platform = platform
     Sys.implementation.version = version
-    for module in "mqtt_ota_recover", "mqtt_ota_watch":
+    for module in "mqtt_ota_recover", "mqtt_ota_guard":
         board.replaced[module] = {"sys": Sys}
 
 
@@ -1072,11 +1104,11 @@ def an_application_that_dies_is_told_and_after_three_times_not_run():
 
 
 @on_a_board
-def ten_minutes_of_running_end_a_row_of_crashes():
+def a_row_of_crashes_ends_with_ten_minutes_of_running():
     board = Board(OLD)
     for ran, count in ((1000, 1), (599000, 2), (601000, 1), (0, 2)):
         ticks = [0, ran]
-        board.module.ticks_ms = lambda: ticks.pop(0)
+        board.replaced["mqtt_ota_run"] = {"ticks_ms": lambda: ticks.pop(0)}
         try:
             board.module.run("no_such_application")
         except Reset:
@@ -1229,6 +1261,7 @@ def a_board_that_cannot_count_takes_the_set_back():
     board = Board(OLD)
     before = tree()
     board.syncs(NEW)
+    board.module.quietly(os.remove, ROOT + "/.mqtt-ota/boots")
     write(".mqtt-ota/boots/x", b"so it cannot be written")
     board.boot()
     equal(tree(), before)
@@ -1465,10 +1498,21 @@ def what_is_no_update_does_not_reset_a_board_whose_heap_is_full():
         equal((board.module.there("offer"), board.ota._reboot), (False, False))
     offer = "127.0.0.1|1|main.py|" + hexadecimal(sha256(OLD["main.py"]).digest())
     is_status(board.hears(offer), "installed|main.py|")
+    # A set, too, but not one of whose files another was sent.
+    offer = the_offer(board, board.sender.syncs, NEW).decode()
+    del board.failing["mqtt_ota_work"]
+    board.puts(NEW)
+    board.boot(announces=False, connect=no_network)
+    board.failing["mqtt_ota_work"] = MemoryError()
+    is_status(board.hears(offer), "installed|set|%s|unchanged" % name_of(NEW))
+    is_status(board.hears(offer + "|dry=1"), "failed|set|%s|no-memory" % name_of(NEW))
     for after, detail in (False, "postponed"), (90, "postponed after=90"):
         board.ota.allow = lambda file: after
         status = board.hears("127.0.0.1|1|main.py|%s" % digest)
         equal((status, board.module.there("offer")), ("failed|main.py|%s|%s" % (digest, detail), False))
+    board.ota.allow = lambda file: True
+    write(".mqtt-ota/was", b"")
+    is_status(board.hears(offer), "receiving|set|%s|at-boot" % name_of(NEW))
 
 
 def what_is_in_place_is_told_though_the_module_that_words_it_is_gone():
@@ -1485,12 +1529,12 @@ def an_offer_needs_no_module_that_prepares_for_it():
 
 
 @on_a_board
-def a_set_that_brings_half_a_watch_is_taken_back():
-    for module in "mqtt_ota_watch", "mqtt_ota_trial":
+def a_set_that_brings_half_of_what_watches_over_it_is_taken_back():
+    for module in "mqtt_ota_guard", "mqtt_ota_trial":
         board = Board(OLD)
         board.syncs(NEW)
         board.failing[module] = OSError("%s: only a part of it is there" % module)
-        board.boot(announces=False, patience=7)
+        board.boot(announces=False, patience=7, timer="wdt")
         board.failing.clear()
         told = board.announce()
         equal((told["rolled-back"], told["error"]), (name_of(NEW), module + ": only a part of it is there"))
@@ -1630,7 +1674,7 @@ def whatever_kills_the_application_the_board_comes_back():
         pass
 
     def dies_of(problem):
-        board.module.__import__ = lambda name: raises(problem) if name == "app" else __import__(name)
+        board.replaced["mqtt_ota_run"] = {"__import__": lambda name: raises(problem)}
         try:
             board.module.run("app")
         except Reset:
@@ -1642,10 +1686,7 @@ def whatever_kills_the_application_the_board_comes_back():
     for problem, resets in ((MemoryError(), True), (Cancelled(), True), (KeyboardInterrupt(), False), (SystemExit(), False)):
         equal((problem, dies_of(problem)), (problem, resets))
 
-    def no_module(name):
-        raise MemoryError
-
-    board.module.load = no_module
+    board.failing["mqtt_ota_safe"] = MemoryError()
     equal((dies_of(ValueError()), board.module.read("crashes")), (True, "..."))
 
 
