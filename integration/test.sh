@@ -10,7 +10,7 @@
 #                million cases for each property, every power cut, kills and bad links by the hundred. Sizes:
 #
 #     PROPERTY_CASES   cases for each property test of the offers, plain and extended (default 1000000); those of the
-#                      rest of the wire have a quarter of it
+#                      rest of the library have a tenth of it
 #     KEEPER_KILLS     how often a keeper or its broker is killed under a fleet (default 40)
 #     CHAOS_RUNS       sets sent over a link that breaks at random (default 1000)
 set -euo pipefail
@@ -85,7 +85,6 @@ install_packages() {
 
 install_cargo_deny() {
     local home=$cache/cargo-deny
-    PATH=$home/bin:$PATH
     [ "$(cargo-deny --version 2>/dev/null)" != "cargo-deny $deny_version" ] || return 0
     # Unoptimised, it is built in a minute and checks in three seconds.
     CARGO_PROFILE_DEV_DEBUG=false CARGO_TARGET_DIR=$home/target \
@@ -166,7 +165,7 @@ check_everything_else() {
     RUSTDOCFLAGS=-Dwarnings cargo doc --locked --workspace --no-deps
 
     headline "cargo deny"
-    install_cargo_deny
+    wait "$deny" || fail "cargo-deny cannot be installed"
     cargo-deny --version
     check_dependencies
 
@@ -178,8 +177,8 @@ check_everything_else() {
     local offers=(wire::offer::tests::property wire::extended::tests::property)
     properties "$property_cases" "${offers[@]}"
 
-    headline "Property tests of the rest of the wire, $((property_cases / 4)) cases each"
-    properties "$((property_cases / 4))" property "${offers[@]/#/--skip=}"
+    headline "Property tests of the rest, $((property_cases / 10)) cases each"
+    properties "$((property_cases / 10))" property "${offers[@]/#/--skip=}"
 }
 
 headline "What the tests need"
@@ -191,6 +190,12 @@ if [ -n "$thorough" ]; then
 fi
 mkdir -p "$cache"
 install_packages
+if [ -n "$thorough" ]; then
+    # It takes a minute, in which the others wait for what they load.
+    PATH=$cache/cargo-deny/bin:$PATH
+    install_cargo_deny &
+    deny=$!
+fi
 install_micropython
 mosquitto -h | head -n 1 || true
 micropython -c 'import sys; print(sys.version)'

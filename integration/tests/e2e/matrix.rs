@@ -284,3 +284,21 @@ fn a_file_whose_application_dies_in_a_wake_now_and_then_is_not_in_safe_mode_for_
     sending.wait().assert_status(0);
     assert!(lamp.heard("/OTA/crash").contains("ZeroDivisionError"));
 }
+
+#[test]
+fn a_file_that_never_has_the_network_survives_a_plug_that_is_pulled_again_and_again() {
+    let mut lamp = Lamp::of_template(&[]);
+    lamp.changes("app.py", READY, "    print(NAME, \"2 is ready\")\n");
+    let (_sending, _home) = lamp.send("app.py").start();
+    lamp.board.resets();
+    lamp.board.has_wifi(false);
+    for _ in 0..12 {
+        assert!(lamp.board.tries_to_come_up("joining"));
+        lamp.board.power_off();
+    }
+    lamp.listener.pending();
+    lamp.board.has_wifi(true);
+    assert!(lamp.board.tries_to_come_up("2 is ready"));
+    // Neither did it count for a crash.
+    assert!(lamp.listener.pending().iter().all(|message| !message.topic.ends_with("/crash")));
+}

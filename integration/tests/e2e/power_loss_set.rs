@@ -61,6 +61,10 @@ impl Kit {
         kit
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
     fn compile(&self, name: &str, source: &str, compiled: &str) {
         let folder = self.0.path();
         fs::write(folder.join(name), source).unwrap();
