@@ -14,7 +14,7 @@ use crate::error::SendError;
 use crate::event::{Event, Strangers};
 use crate::exchange::{Exchange, Input, Patience, Terms};
 use crate::feed::{Feed, Heard};
-use crate::mqtt::{Ack, Lasting, Link};
+use crate::mqtt::{Ack, Link, Retention};
 use crate::options::SendOptions;
 use crate::outcome::Outcome;
 use crate::payload::Payload;
@@ -118,7 +118,7 @@ impl Attempt<'_> {
         let serving = Serving { payload: payload_served, digest: offer.digest, idle, device, events };
         let mut serving = pin!(server.run(serving, called));
         // Expires when the sender stops waiting: a device that wakes later must not act on it.
-        let lasting = Lasting::For(options.connect_timeout);
+        let lasting = Retention::For(options.connect_timeout);
         let publish = || self.link.patiently(|| self.link.publish(&topic, message.clone(), lasting));
         let mut publishing = pin!(publish());
         let (mut is_serving, mut is_published, mut is_heard) = (true, false, true);
@@ -199,7 +199,7 @@ impl Attempt<'_> {
     /// What it came to.
     fn ended(&self, outcome: Outcome, exchange: &Exchange, mut taken: Taken) -> Delivery {
         let Self { payload, options, .. } = *self;
-        taken.strangers.tell(options);
+        taken.strangers.event().into_iter().for_each(|event| options.tell(event));
         if let (Outcome::Installed, None, Some((peer, _))) = (&outcome, taken.closed, taken.whole) {
             // The device's word was faster than the end of its connection.
             taken.closed = Some(peer);

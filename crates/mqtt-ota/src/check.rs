@@ -4,6 +4,7 @@
 //! its cable. `docs/files.md` in the project's repository lists the rules.
 
 mod content;
+mod finding;
 mod fold;
 mod ignore;
 mod imports;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use tokio::task::spawn_blocking;
 
 pub(crate) use self::content::Kind;
+pub use self::finding::{Finding, Flaw};
 pub(crate) use self::fold::folded;
 #[cfg(feature = "keeper")]
 pub(crate) use self::ignore::is_no_devices;
@@ -27,97 +29,6 @@ use crate::wire::{Announcement, DevicePath};
 /// What was found in some files that go to a device together. Cloning is cheap.
 #[derive(Debug, Clone, Default)]
 pub struct Findings(Arc<[Finding]>);
-
-/// Something wrong with a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Finding {
-    /// The file's path on the device.
-    pub path: DevicePath,
-    /// The local file's name, if it differs from the file's name on the device.
-    pub file: Option<String>,
-    /// What is wrong with it.
-    pub flaw: Flaw,
-}
-
-/// What can be wrong with a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Flaw {
-    /// A pointer of Git LFS stands in the file's place. Refused.
-    LfsPointer,
-    /// A pointer of git-annex stands in the file's place. Refused.
-    AnnexPointer,
-    /// A Python file begins with a byte order mark, which MicroPython does not take. Refused.
-    ByteOrderMark,
-    /// A Python file is in UTF-16, which MicroPython cannot read. Refused.
-    Utf16,
-    /// A Python file contains NUL bytes. Refused.
-    Nul,
-    /// A Python file has conflict markers in it, and does not parse. Refused.
-    Conflict {
-        /// The line of the first marker, from 1.
-        line: usize,
-    },
-    /// A Python file does not parse. Refused.
-    Syntax {
-        /// The first line where the fault may be, from 1.
-        line: usize,
-        /// The last line where it may be.
-        until: usize,
-        /// The rule that is broken.
-        what: &'static str,
-    },
-    /// The device's `boot.py` does not call the client that puts sets in place: without it the device could not be given a
-    /// set again. Refused where it takes sets.
-    NoClient,
-    /// The device's file system takes two paths for one. Refused where it folds case.
-    Clash {
-        /// The other path.
-        with: String,
-    },
-    /// A text file has conflict markers in it. A warning.
-    ConflictInText {
-        /// The line of the first marker, from 1.
-        line: usize,
-    },
-    /// The application's file is empty. A warning.
-    Empty,
-    /// A Python file is too long to be parsed, or takes too long. A warning.
-    Unchecked,
-    /// MicroPython imports something else by the module's name. A warning.
-    Hidden {
-        /// The file, or the folder with a `/` at its end, that is imported.
-        by: String,
-    },
-}
-
-impl Flaw {
-    /// Whether a file with this flaw is refused, and not only warned about.
-    fn is_refused(&self) -> bool {
-        !matches!(self, Self::ConflictInText { .. } | Self::Empty | Self::Unchecked | Self::Hidden { .. })
-    }
-
-    /// Whether it matters to a device that has announced this.
-    fn concerns(&self, device: Option<&Announcement>) -> bool {
-        match self {
-            Self::LfsPointer | Self::AnnexPointer | Self::ConflictInText { .. } => true,
-            Self::Clash { .. } => device.is_some_and(|device| device.folds_case),
-            Self::NoClient => {
-                device.is_some_and(|device| device.understands_sets() && runs_micropython(device))
-            }
-            _ => device.is_none_or(runs_micropython),
-        }
-    }
-}
-
-/// Whether a device compiles Python files itself, as a board does. A host that runs `mqtt-ota receive`, or the companion
-/// client under CPython, may have another Python, or none.
-fn runs_micropython(device: &Announcement) -> bool {
-    let is_receiver = device.client.as_ref().is_some_and(|client| client.starts_with("mqtt-ota "));
-    let version = device.system.as_ref().and_then(|system| system.split_whitespace().nth(1));
-    !is_receiver && !version.is_some_and(|version| version.starts_with("3."))
-}
 
 impl Findings {
     /// Looks at files by the names that they are to have on a device.
@@ -205,40 +116,6 @@ impl fmt::Display for Refused {
         match self.more {
             0 => Ok(()),
             more => write!(f, ", and {more} more like it"),
-        }
-    }
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.file.as_deref().unwrap_or(self.path.as_str());
-        write!(f, "{name}{}", self.flaw)
-    }
-}
-
-impl fmt::Display for Flaw {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::LfsPointer => f.write_str(" is a Git LFS pointer, not the file"),
-            Self::AnnexPointer => f.write_str(" is a git-annex pointer, not the file"),
-            Self::ByteOrderMark => {
-                f.write_str(" begins with a byte order mark, which MicroPython does not take")
-            }
-            Self::Utf16 => f.write_str(" is in UTF-16, which MicroPython cannot read"),
-            Self::Nul => f.write_str(" contains NUL bytes"),
-            Self::Conflict { line } | Self::ConflictInText { line } => {
-                write!(f, ", line {line}: has the markers of a merge conflict")
-            }
-            Self::Syntax { line, until, what } if line == until => write!(f, ", line {line}: {what}"),
-            Self::Syntax { line, until, what } => write!(f, ", lines {line} to {until}: {what}"),
-            Self::NoClient => f.write_str(
-                " does not start the client, without which the device could not be given a set again: it needs the lines \
-                 `import mqtt_ota_boot` and `mqtt_ota_boot.boot()`",
-            ),
-            Self::Clash { with } => write!(f, " and {with} are one file on this device"),
-            Self::Empty => f.write_str(" is empty"),
-            Self::Unchecked => f.write_str(" is too long to be checked"),
-            Self::Hidden { by } => write!(f, " is never imported: {by} comes before it"),
         }
     }
 }

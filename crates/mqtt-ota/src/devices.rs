@@ -7,7 +7,7 @@ use futures_util::stream::{self, StreamExt as _};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::error::SendError;
-use crate::mqtt::{Ack, Incoming, Lasting, LinkError, Message, Qos, Subscription};
+use crate::mqtt::{Ack, Incoming, LinkError, Message, Qos, Retention, Subscription};
 use crate::sender::Sender;
 use crate::wire::{Announcement, Crash, DeviceName, SEPARATOR};
 
@@ -91,7 +91,7 @@ impl Sender {
     ///
     /// Cancel safe.
     pub async fn devices(&self) -> Result<Vec<(DeviceName, Announcement)>, SendError> {
-        let mut census = Census::open(self, &[DeviceName::ANNOUNCEMENTS.to_owned()]).await?;
+        let mut census = Census::open(self, &[DeviceName::ANNOUNCEMENT_FILTER.to_owned()]).await?;
         census.gather(None).await?;
         let found = census.found.into_iter();
         let mut devices: Vec<_> =
@@ -109,7 +109,7 @@ impl Sender {
     /// Cancel safe.
     pub async fn device_names(&self, within: Duration) -> Result<Vec<DeviceName>, SendError> {
         let by = Instant::now() + within;
-        let filters = [DeviceName::ANNOUNCEMENTS.to_owned()];
+        let filters = [DeviceName::ANNOUNCEMENT_FILTER.to_owned()];
         let Ok(census) = timeout_at(by, Census::open(self, &filters)).await else { return Ok(Vec::new()) };
         let mut census = census?;
         census.gather(Some(by)).await?;
@@ -166,7 +166,7 @@ impl Sender {
         let topics = [device.announcement_topic(), device.memory_topic(), device.crash_topic()];
         let before = self.retained(&topics).await?;
         for topic in &before {
-            self.link().publish(topic, "", Lasting::Retained).await?;
+            self.link().publish(topic, "", Retention::Retained).await?;
         }
         let after = self.retained(&topics).await?;
         if let Some(topic) = after.into_iter().next() {
@@ -230,7 +230,8 @@ impl Census {
         loop {
             // What keepers remember, and crashes, come first: once there is an announcement, all is known.
             let mut filters = Vec::new();
-            let wildcards = [(true, Crash::TOPICS), (remembers, MEMORIES), (true, DeviceName::ANNOUNCEMENTS)];
+            let wildcards =
+                [(true, Crash::TOPIC_FILTER), (remembers, MEMORIES), (true, DeviceName::ANNOUNCEMENT_FILTER)];
             filters.extend(
                 wildcards.iter().filter(|(wanted, _)| *wanted && lists).map(|(_, f)| (*f).to_owned()),
             );
@@ -322,7 +323,7 @@ impl Census {
         self.open = names.len();
         let ask = async |name: DeviceName| {
             let topic = name.offer_topic();
-            (name, sender.link().publish(&topic, Announcement::REQUEST, Lasting::For(timeout)).await)
+            (name, sender.link().publish(&topic, Announcement::REQUEST, Retention::For(timeout)).await)
         };
         let mut asking = stream::iter(names).map(ask).buffer_unordered(AT_ONCE).fuse();
         let mut give_up = Instant::now() + timeout;
@@ -385,7 +386,7 @@ pub(crate) fn last_heard(memory: &[u8]) -> Option<SystemTime> {
 mod tests {
     use super::*;
     use crate::mqtt::Protocol;
-    use crate::mqtt::played::played;
+    use crate::mqtt::mock_broker::played;
     use crate::sender::Config;
     use tokio::time::timeout;
 

@@ -291,7 +291,7 @@ impl Dialogue {
             State::RolledBack if status.offer.is_some() && !self.subject.dry_run => {
                 Some(Outcome::RolledBack { text: status.detail })
             }
-            State::Running | State::RolledBack => None,
+            _ => None,
         }
     }
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use crate::address::Advertised;
 use crate::check::Finding;
-use crate::options::SendOptions;
 use crate::outcome::Outcome;
 use crate::serve::DropCause;
 use crate::wire::{Announcement, AnyOffer, Crash, DevicePath};
@@ -142,12 +141,10 @@ impl Strangers {
         self.last = Some((peer, cause));
     }
 
-    /// Tells of all of them.
-    pub(crate) fn tell(self, options: &SendOptions) {
-        let Self { count, last } = self;
-        if let Some((last, cause)) = last {
-            options.tell(Event::TurnedAway { count, last, cause });
-        }
+    /// Returns the event that tells of all of them, if there were any.
+    pub(crate) fn event(&mut self) -> Option<Event> {
+        let (last, cause) = self.last.take()?;
+        Some(Event::TurnedAway { count: self.count, last, cause })
     }
 }
 

@@ -156,7 +156,7 @@ impl Exchange {
                     }
                     State::Installed => return Some(Outcome::Installed),
                     State::Failed => return Some(Outcome::of_failure(&status)),
-                    State::Planned | State::Running | State::RolledBack => {}
+                    _ => {}
                 }
             }
             Input::Status(_) => {}

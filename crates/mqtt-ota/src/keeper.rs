@@ -56,7 +56,7 @@ use self::keeping::Keeping;
 use self::lease::Lease;
 use self::lookout::Lookout;
 use self::outbox::Outbox;
-use crate::mqtt::Lasting;
+use crate::mqtt::Retention;
 use crate::sender::Sender;
 use crate::wire::{Algorithm, Digest};
 
@@ -140,7 +140,7 @@ impl Keeper {
         let was_at_work = keeping.is_at_work();
         let _lookout = keeping.give_up();
         if was_at_work {
-            let giving_up = sender.link().publish(outbox.lease_topic(), "", Lasting::Retained);
+            let giving_up = sender.link().publish(outbox.lease_topic(), "", Retention::Retained);
             let _ = timeout(GOODBYE, giving_up).await;
         }
         if let Some(sender) = Arc::into_inner(sender) {

@@ -62,7 +62,8 @@ mod serve;
 mod set;
 mod stream;
 mod sync;
-pub mod wire;
+
+pub use mqtt_ota_wire as wire;
 
 pub use address::{Advertise, AdvertiseError, Advertised, Listen, ListenError, Why};
 pub use broker::{Broker, BrokerUrlError};

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 pub use event::{LastCrash, LogEvent};
 
 use crate::error::SendError;
-use crate::mqtt::{Ack, BACKLOG, Incoming, Lasting, Link, LinkError, Message, Qos, Subscription};
+use crate::mqtt::{Ack, BACKLOG, Incoming, Link, LinkError, Message, Qos, Retention, Subscription};
 use crate::sender::Sender;
 use crate::wire::{Announcement, DeviceName, LogRequest, lost_lines};
 
@@ -237,7 +237,7 @@ impl Listened {
 
 async fn ask(link: &Link, device: DeviceName, request: LogRequest) -> (DeviceName, Result<Ack, LinkError>) {
     let topic = device.offer_topic();
-    let answer = link.publish(&topic, request.to_string(), Lasting::For(ASK_AGAIN)).await;
+    let answer = link.publish(&topic, request.to_string(), Retention::For(ASK_AGAIN)).await;
     (device, answer)
 }
 

@@ -14,9 +14,10 @@ mod error;
 mod inbox;
 mod limits;
 mod link;
-mod packet;
+mod message;
 #[cfg(test)]
-pub(crate) mod played;
+pub(crate) mod mock_broker;
+mod packet;
 mod reason;
 mod session;
 mod setback;
@@ -32,5 +33,5 @@ pub use reason::BrokerReason;
 #[cfg(feature = "keeper")]
 pub(crate) use inbox::NotPosted;
 pub(crate) use inbox::{Inbox, Incoming, Post, inbox};
-pub(crate) use link::{Ack, BACKLOG, Link, LinkConfig, Subscription};
-pub(crate) use packet::{Lasting, Message, Qos};
+pub(crate) use link::{BACKLOG, Link, LinkConfig, Subscription};
+pub(crate) use message::{Ack, Message, Qos, Retention};

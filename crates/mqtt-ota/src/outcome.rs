@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::address::Advertised;
 use crate::serve::DropCause;
-use crate::wire::{Announcement, DeviceName, DevicePath, Digest, Reason, Status, is_for_no_network};
+use crate::wire::{Announcement, DeviceName, DevicePath, Digest, Reason, Status};
 
 /// What became of an offer. Only what the device itself has said counts as installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -215,7 +215,7 @@ impl Outcome {
             Self::NoSets { announced: false } => {
                 "is its name spelt exactly so? `mqtt-ota devices` lists who has announced itself; others take single files only, with `mqtt-ota send`. If it has, the broker's access list may keep DEVICE/OTA/device from this user".into()
             }
-            Self::RolledBack { text } if is_for_no_network(text) => {
+            Self::RolledBack { text } if Announcement::is_no_network(text) => {
                 "the device had no network while it tried the set, so the set need not be at fault: see to its Wi-Fi and to the broker, and send it again".into()
             }
             Self::RolledBack { .. } => "the device's own words and its console say why; mend it, and send it again".into(),

@@ -9,12 +9,12 @@ use crate::attempt::OFFER_AGAIN;
 use crate::error::SendError;
 use crate::event::{Event, Observer};
 use crate::feed::{Feed, Heard};
-use crate::mqtt::{Ack, Lasting};
+use crate::mqtt::{Ack, Retention};
 use crate::options::SendOptions;
 use crate::outcome::{BackOnline, Outcome, Report};
 use crate::postponing::Postponing;
-use crate::sender::Sender;
-use crate::sync::{random_id, unoffered};
+use crate::sender::{Sender, random_id};
+use crate::sync::unoffered;
 use crate::wire::{AnyOffer, DeviceName, Digest, ExtendedOffer, InstalledSet, State};
 
 /// How a set is taken back.
@@ -97,7 +97,7 @@ impl Sender {
         let event = Event::Offered { attempt: report.attempts, offer: AnyOffer::Extended(offer.clone()) };
         options.tell(event);
         let topic = report.device.offer_topic();
-        let (message, lasting) = (offer.to_string(), Lasting::For(options.boot_timeout));
+        let (message, lasting) = (offer.to_string(), Retention::For(options.boot_timeout));
         let limit = options.connect_timeout;
         let give_up = Instant::now() + limit;
         let mut is_told = false;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::time::Instant;
 
-pub(crate) use self::errand::{Cargo, Errand};
+pub(crate) use self::errand::{Cargo, Errand, random_id};
 use crate::Broker;
 use crate::address::{Advertise, Advertised, Listen, Routes, Why, choose};
 use crate::error::SendError;

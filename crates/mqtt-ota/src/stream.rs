@@ -18,7 +18,7 @@ use crate::error::SendError;
 use crate::event::{Event, Strangers};
 use crate::feed::{Feed, Heard};
 use crate::items::Items;
-use crate::mqtt::{Ack, Lasting, Link};
+use crate::mqtt::{Ack, Link, Retention};
 use crate::options::SendOptions;
 use crate::outcome::Outcome;
 use crate::serve::{DropCause, RangeEvent, Served, SharedPort, Tally};
@@ -103,7 +103,7 @@ impl Stream<'_> {
         let (id, idle, dry_run) = (offer.id, options.idle_timeout, is_dry_run(&offer.content));
         let _offered = port.offer(Served { items: items.clone(), id, dry_run, idle, events, tally });
         // Expires when the sender stops waiting: a device that wakes later must not act on it.
-        let lasting = Lasting::For(options.connect_timeout);
+        let lasting = Retention::For(options.connect_timeout);
         let publish = || self.link.patiently(|| self.link.publish(&topic, message.clone(), lasting));
         let mut publishing = pin!(publish());
         let mut is_published = false;
@@ -178,7 +178,7 @@ impl Stream<'_> {
         if outcome == Outcome::Planned {
             self.hear_last_words(&mut served, &mut seen).await?;
         }
-        seen.strangers.tell(options);
+        seen.strangers.event().into_iter().for_each(|event| options.tell(event));
         // Who has the file has taken what is on its way to it, whether or not its system has confirmed that.
         let sent = if outcome.is_confirmed() { seen.tally.with_pending() } else { seen.tally.taken() };
         Ok(Delivery {

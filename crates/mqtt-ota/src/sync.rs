@@ -12,7 +12,7 @@ use crate::options::SendOptions;
 use crate::outcome::{Outcome, Report};
 use crate::sender::{Cargo, Errand, Sender};
 use crate::set::{FileSet, Prepared};
-use crate::wire::{Announcement, Content, Delete, DeviceName, DevicePath, Digest, OfferId, SetTerms, Trial};
+use crate::wire::{Announcement, Content, Delete, DeviceName, DevicePath, Digest, SetTerms, Trial};
 
 /// How a set is sent.
 #[derive(Debug, Clone)]
@@ -236,11 +236,4 @@ pub(crate) fn unoffered(
         at_boot: false,
         back_online: None,
     }
-}
-
-/// Another one each time, that nobody can guess.
-pub(crate) fn random_id() -> Result<OfferId, SendError> {
-    let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes).map_err(|error| SendError::Random(error.into()))?;
-    Ok(OfferId::from_bytes(bytes))
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::Flaw;
+use super::finding::Flaw;
 use super::python::{self, Fault, Parsed};
 
 /// Longest file that is looked through, in bytes: no board compiles a longer one.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use unicode_normalization::UnicodeNormalization as _;
 
-use super::{Finding, Flaw};
+use super::finding::{Finding, Flaw};
 use crate::wire::DevicePath;
 
 /// Finds the paths that a file system that folds case takes for another one of them, or for a folder of another one.

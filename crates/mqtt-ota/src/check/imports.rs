@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Finding, Flaw};
+use super::finding::{Finding, Flaw};
 use crate::wire::DevicePath;
 
 /// The folder that MicroPython looks for modules in after the root.

@@ -1,6 +1,7 @@
 //! Whether a Python file parses, by tree-sitter's grammar and the rules that it leaves to its users.
 
 mod client;
+mod fault;
 mod rules;
 
 use std::ops::ControlFlow;
@@ -8,21 +9,11 @@ use std::time::{Duration, Instant};
 
 use tree_sitter::{ParseOptions, ParseState, Parser, Tree};
 
+pub(super) use self::fault::Fault;
 use self::rules::Walk;
 
 /// Longest time that one file may take to parse. A file that needs more counts as not checked.
 const LONGEST: Duration = Duration::from_secs(2);
-
-/// First place in a Python file that MicroPython does not compile.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Fault {
-    /// First line that it may be in, from 1.
-    pub(super) line: usize,
-    /// Last line that it may be in: an open bracket shows only where something does not fit.
-    pub(super) until: usize,
-    /// Rule that is broken.
-    pub(super) what: &'static str,
-}
 
 /// Result of parsing a file.
 #[derive(Debug, Clone, PartialEq, Eq)]

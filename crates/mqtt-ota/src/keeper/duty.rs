@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::standing::Standing;
-use crate::wire::{Announcement, Digest, InstalledSet, is_for_no_network};
+use crate::wire::{Announcement, Digest, InstalledSet};
 
 /// The pause after a delivery has failed; each further failure doubles it.
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
@@ -418,7 +418,9 @@ impl Duty {
             }
             // It announces so, and is given it once more.
             Ended::RolledBack { why }
-                if is_for_no_network(&why) && self.has_taken_back(set) && !self.was_given_again(set) => {}
+                if Announcement::is_no_network(&why)
+                    && self.has_taken_back(set)
+                    && !self.was_given_again(set) => {}
             Ended::RolledBack { why } if is_current => {
                 self.phase = Phase::LeftAlone { why: why_taken_back(Some(&why)) };
             }

@@ -65,10 +65,10 @@ impl Ear {
         keeper: Option<String>,
     ) -> Result<Self, LinkError> {
         let devices = [
-            (Crash::TOPICS, Qos::AtMostOnce),
+            (Crash::TOPIC_FILTER, Qos::AtMostOnce),
             ("+/OTA/keeper", Qos::AtMostOnce),
             ("+/OTA/status", Qos::AtLeastOnce),
-            (DeviceName::ANNOUNCEMENTS, Qos::AtMostOnce),
+            (DeviceName::ANNOUNCEMENT_FILTER, Qos::AtMostOnce),
         ];
         let leases = format!("{LEASES}+");
         // Some brokers keep nothing for a filter with a wildcard.
@@ -205,7 +205,7 @@ impl Ear {
 mod tests {
     use super::*;
     use crate::keeper::folders::{FolderError, Kept};
-    use crate::mqtt::{LinkConfig, Protocol, played::played};
+    use crate::mqtt::{LinkConfig, Protocol, mock_broker::played};
 
     #[tokio::test]
     async fn what_a_device_says_of_an_offer_is_heard_of_those_with_a_folder() {

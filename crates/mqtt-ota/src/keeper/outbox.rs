@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use crate::mqtt::{Lasting, Link, LinkError};
+use crate::mqtt::{Link, LinkError, Retention};
 
 /// The pause before what the broker did not acknowledge is said to it again.
 const WRITE_AGAIN: Duration = Duration::from_secs(1);
@@ -108,7 +108,7 @@ impl Outbox {
                 self.0.changed.notified().await;
                 continue;
             };
-            match link.publish(&topic, text.clone(), Lasting::Retained).await {
+            match link.publish(&topic, text.clone(), Retention::Retained).await {
                 Ok(_) if !is_urgent && self.0.is_busy.load(Ordering::Relaxed) => sleep(UNHURRIED).await,
                 Ok(_) => {}
                 // It may not have come. An old claim is worth nothing, though.

@@ -10,27 +10,17 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use self::region::Region;
+pub(super) use self::region::Quiet;
+use self::region::{Region, is_hidden};
 pub(super) use self::told::Told;
 use super::settings::SETTINGS_FILE;
 use super::touched::Touched;
 use crate::set::IGNORE_FILE;
 
-/// After so long without rest it is looked at all the same, and what is whole counts.
-const RESTLESS: Duration = Duration::from_secs(30);
 /// How long a file that is never sent, and that becomes another one by a rename, holds its folder up.
 const TEMPORARY: Duration = Duration::from_secs(60);
 /// How many files are known to be written to at once, and how many to be no business of ours.
 const MOST: usize = 4096;
-
-/// How long nothing must have changed.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Quiet {
-    /// After one file was closed.
-    pub(super) one: Duration,
-    /// After anything else: programs that write many files pause in between.
-    pub(super) more: Duration,
-}
 
 /// What was heard, as far as no look has settled it.
 #[derive(Debug)]
@@ -320,10 +310,6 @@ impl Rest {
 /// Without a slash at the end.
 fn join(base: &Path, rest: &Path) -> PathBuf {
     if rest.as_os_str().is_empty() { base.to_owned() } else { base.join(rest) }
-}
-
-fn is_hidden(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
 /// Whether a file becomes another one by a rename once it is written, such as rsync's `.main.py.a1B2c3`.

@@ -1,6 +1,6 @@
 use super::*;
 use crate::mqtt::Protocol;
-use crate::mqtt::played::{played, played_for};
+use crate::mqtt::mock_broker::{played, played_for};
 use crate::sender::Config;
 
 async fn connect(broker: crate::Broker) -> Sender {
@@ -8,7 +8,7 @@ async fn connect(broker: crate::Broker) -> Sender {
 }
 
 /// A broker that retains this announcement of LAMP, and lets the client subscribe.
-async fn subscribed(client: &mut crate::mqtt::played::Client, announcement: &str) {
+async fn subscribed(client: &mut crate::mqtt::mock_broker::Client, announcement: &str) {
     client.subscribed().await;
     client.tell_kept("LAMP/OTA/device", announcement).await;
     client.subscribed().await;

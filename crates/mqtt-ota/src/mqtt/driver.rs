@@ -10,8 +10,8 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
 
 use super::inbox::NotPosted;
-use super::link::Ack;
-use super::packet::{Answer, Lasting, Message, Qos, Reply, Request};
+use super::message::{Ack, Message, Qos, Retention};
+use super::packet::{Answer, Reply, Request};
 use super::reason::BrokerReason;
 use super::session::Session;
 use super::setback::{Loss, Setbacks};
@@ -34,7 +34,7 @@ pub(super) enum Command {
     Publish {
         topic: String,
         payload: Bytes,
-        lasting: Lasting,
+        lasting: Retention,
         done: Done<Ack>,
         /// Its room in the queue.
         _room: OwnedSemaphorePermit,
@@ -48,7 +48,7 @@ pub(super) enum Command {
     Unsubscribe {
         id: u64,
     },
-    Goodbye,
+    Disconnect,
 }
 
 /// Who waits for the answer to a request. It is dropped where the connection is lost.
@@ -163,7 +163,7 @@ impl Driver {
                 tokio::select! {
                     opened = &mut opening => break opened,
                     command = commands.recv() => match command {
-                        None | Some(Command::Goodbye) => return,
+                        None | Some(Command::Disconnect) => return,
                         Some(Command::Unsubscribe { id }) => drop(self.forget(id)),
                         Some(command) => self.waiting.push_back(command),
                     },
@@ -263,8 +263,8 @@ impl Driver {
                 biased;
                 // All that is asked for goes out at once.
                 command = commands.recv() => match command {
-                    Some(Command::Goodbye) => {
-                        session.write(Request::Goodbye).await?;
+                    Some(Command::Disconnect) => {
+                        session.write(Request::Disconnect).await?;
                         // The broker closes next, and may still have to write to us until then.
                         while session.next().await.is_ok() {}
                         return Ok(());
@@ -282,7 +282,7 @@ impl Driver {
                             self.deliver(message);
                         }
                         if let Some(id) = receipt {
-                            session.write(Request::Receipt { id }).await?;
+                            session.write(Request::PubAck { id }).await?;
                         }
                     }
                     Reply::PublishAcknowledged { id, answer } => {
@@ -298,7 +298,7 @@ impl Driver {
                     Reply::SubscribeAcknowledged { id, refused } => {
                         self.subscribed(id, refused);
                     }
-                    Reply::Goodbye(reason) => return Err(Loss::Told(reason)),
+                    Reply::Disconnect(reason) => return Err(Loss::Told(reason)),
                     Reply::Accepted(_) | Reply::Refused(_) | Reply::Other => {}
                 },
             }
@@ -344,7 +344,7 @@ impl Driver {
                     return Ok(());
                 }
                 let (id, qos) = (self.next_id(), session.limits.qos);
-                let is_retained = lasting == Lasting::Retained;
+                let is_retained = lasting == Retention::Retained;
                 let since = Instant::now();
                 let publishing = Publishing { topic: topic.clone(), is_retained, done, since };
                 if qos == Qos::AtLeastOnce {
@@ -380,7 +380,7 @@ impl Driver {
                 }
                 Ok(())
             }
-            Command::Goodbye => Ok(()),
+            Command::Disconnect => Ok(()),
         }
     }
 
@@ -468,7 +468,7 @@ mod tests {
         };
         driver.publishes.extend((0..IN_FLIGHT).map(|id| (id, publish())));
         let (done, _answer) = oneshot::channel();
-        let (topic, lasting) = ("LAMP/OTA".to_owned(), Lasting::Session);
+        let (topic, lasting) = ("LAMP/OTA".to_owned(), Retention::Session);
         let _room = room.acquire_owned().await.unwrap();
         driver.waiting.push_back(Command::Publish { topic, payload: Bytes::new(), lasting, done, _room });
         assert!(driver.ready().is_none(), "they may still be on their way");

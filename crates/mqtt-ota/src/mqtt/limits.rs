@@ -1,5 +1,5 @@
 use super::LinkError;
-use super::packet::{Lasting, Qos};
+use super::message::{Qos, Retention};
 
 /// What a packet has besides its topic and its payload, in bytes at most: its kind, its length, the length of the topic,
 /// its id, and the properties that we use.
@@ -59,10 +59,10 @@ impl Limits {
         &self,
         topic: &str,
         payload: &[u8],
-        lasting: Lasting,
+        lasting: Retention,
     ) -> Result<(), LinkError> {
         // Where nothing is retained, there is nothing to take back.
-        if lasting == Lasting::Retained && !self.retains && !payload.is_empty() {
+        if lasting == Retention::Retained && !self.retains && !payload.is_empty() {
             return Err(LinkError::NoRetain { topic: topic.to_owned() });
         }
         self.admit_packet(topic, payload.len())
@@ -95,15 +95,15 @@ mod tests {
     fn what_a_broker_does_not_take_is_not_sent_to_it() {
         let none = Limits::unknown();
         let large = [0; 100];
-        assert_eq!(none.admit_message("LAMP/OTA", &large, Lasting::Retained), Ok(()));
+        assert_eq!(none.admit_message("LAMP/OTA", &large, Retention::Retained), Ok(()));
         assert_eq!(none.admit_filter("+/OTA/device"), Ok(()));
         let small = Limits { packet: Some(64), retains: false, wildcards: false, ..none };
-        let error = small.admit_message("LAMP/OTA", &large, Lasting::Session).unwrap_err();
+        let error = small.admit_message("LAMP/OTA", &large, Retention::Session).unwrap_err();
         assert!(matches!(error, LinkError::TooLarge { limit: 64, bytes: 108.., .. }), "{error:?}");
-        let error = small.admit_message("LAMP/OTA/device", b"v=1", Lasting::Retained).unwrap_err();
+        let error = small.admit_message("LAMP/OTA/device", b"v=1", Retention::Retained).unwrap_err();
         assert!(matches!(error, LinkError::NoRetain { .. }), "{error:?}");
         // It takes nothing back, as nothing is there.
-        assert_eq!(small.admit_message("LAMP/OTA/device", b"", Lasting::Retained), Ok(()));
+        assert_eq!(small.admit_message("LAMP/OTA/device", b"", Retention::Retained), Ok(()));
         assert!(matches!(small.admit_filter("+/OTA/device"), Err(LinkError::NoWildcards { .. })));
         assert!(matches!(small.admit_filter(&"x".repeat(60)), Err(LinkError::TooLarge { .. })));
     }

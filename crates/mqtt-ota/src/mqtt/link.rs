@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::driver::{Command, Driver, Reopen, Subscriber};
-use super::packet::{Lasting, Message, Qos};
+use super::message::{Ack, Message, Qos, Retention};
 use super::session::Session;
 use super::setback::Setbacks;
 use super::{ConnectError, Inbox, Incoming, LinkError, Protocol, inbox, tls};
@@ -32,14 +32,6 @@ const FLOOD: Duration = Duration::from_secs(60);
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_millis(500);
-
-/// The broker has the message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ack {
-    Accepted,
-    /// And says that nobody is subscribed to the topic.
-    NoSubscribers,
-}
 
 /// How to connect.
 #[derive(Debug, Clone, Default)]
@@ -132,7 +124,7 @@ impl Link {
         &self,
         topic: &str,
         payload: impl Into<Bytes>,
-        lasting: Lasting,
+        lasting: Retention,
     ) -> Result<Ack, LinkError> {
         let (done, answer) = oneshot::channel();
         let (topic, payload) = (topic.to_owned(), payload.into());
@@ -153,8 +145,8 @@ impl Link {
         payload: impl Into<Bytes>,
     ) -> Result<Ack, LinkError> {
         let payload = payload.into();
-        match self.publish(topic, payload.clone(), Lasting::Retained).await {
-            Err(LinkError::NoRetain { .. }) => self.publish(topic, payload, Lasting::Session).await,
+        match self.publish(topic, payload.clone(), Retention::Retained).await {
+            Err(LinkError::NoRetain { .. }) => self.publish(topic, payload, Retention::Session).await,
             answer => answer,
         }
     }
@@ -272,7 +264,7 @@ impl Link {
 
     /// Sends what is queued, says goodbye and ends the connection; gives up after half a second.
     pub(crate) async fn close(mut self) {
-        let _ = self.commands.send(Command::Goodbye);
+        let _ = self.commands.send(Command::Disconnect);
         let _ = timeout(GOODBYE, &mut self.task).await;
     }
 }

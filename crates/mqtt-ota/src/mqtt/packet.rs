@@ -1,5 +1,4 @@
 use std::io;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use rumqttc::mqttbytes::{self, v4};
@@ -7,6 +6,7 @@ use rumqttc::v5::mqttbytes::{self as mqttbytes5, v5};
 use tokio_util::codec::{Decoder, Encoder};
 
 use super::limits::Limits;
+use super::message::{Message, Qos, Retention};
 use super::reason::BrokerReason;
 
 /// The longest packet that is read over MQTT 5, in bytes: the broker is told, and drops longer ones.
@@ -25,37 +25,16 @@ pub enum Protocol {
     V311,
 }
 
-/// How surely messages come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Qos {
-    /// QoS 0. For what is retained: it can be had again. rumqttd passes on at most 100 retained messages
-    /// with QoS 1, and Mosquitto at most 20 until they are acknowledged.
-    AtMostOnce,
-    /// QoS 1.
-    AtLeastOnce,
-}
-
-/// How long a message is there for those who are not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lasting {
-    /// The broker retains it.
-    Retained,
-    /// It waits for those whose session the broker keeps.
-    Session,
-    /// It does so for no longer than this; over MQTT 3.1.1, which knows no such thing, for ever.
-    For(Duration),
-}
-
 /// What a client says. Sessions are clean.
 #[derive(Debug)]
 pub(super) enum Request {
     Connect { client_id: String, keep_alive: u16, login: Option<(String, String)> },
-    Publish { id: u16, topic: String, payload: Bytes, lasting: Lasting, qos: Qos },
-    Receipt { id: u16 },
+    Publish { id: u16, topic: String, payload: Bytes, lasting: Retention, qos: Qos },
+    PubAck { id: u16 },
     Subscribe { id: u16, filter: String, qos: Qos },
     Unsubscribe { id: u16, filter: String },
     Ping,
-    Goodbye,
+    Disconnect,
 }
 
 /// What a broker says.
@@ -76,7 +55,7 @@ pub(super) enum Reply {
         refused: Option<BrokerReason>,
     },
     /// It ends the connection, and says why.
-    Goodbye(BrokerReason),
+    Disconnect(BrokerReason),
     Other,
 }
 
@@ -86,15 +65,6 @@ pub(super) enum Answer {
     Accepted,
     NoSubscribers,
     Refused(BrokerReason),
-}
-
-/// A message as it was received.
-#[derive(Debug, Clone)]
-pub(crate) struct Message {
-    pub(crate) topic: String,
-    pub(crate) payload: Bytes,
-    /// Stored by the broker before we subscribed, rather than published now.
-    pub(crate) retained: bool,
 }
 
 /// Puts packets of either version on the network, and takes them off it.
@@ -164,20 +134,20 @@ fn to_v5(request: Request) -> v5::Packet {
         }
         Request::Publish { id, topic, payload, lasting, qos } => {
             let properties = match lasting {
-                Lasting::For(time) => {
+                Retention::For(time) => {
                     let seconds = u32::try_from(time.as_secs()).unwrap_or(u32::MAX).max(1);
                     Some(v5::PublishProperties {
                         message_expiry_interval: Some(seconds),
                         ..v5::PublishProperties::default()
                     })
                 }
-                Lasting::Retained | Lasting::Session => None,
+                Retention::Retained | Retention::Session => None,
             };
             let mut publish = v5::Publish::new(topic, level(qos), payload, properties);
-            (publish.pkid, publish.retain) = (id, lasting == Lasting::Retained);
+            (publish.pkid, publish.retain) = (id, lasting == Retention::Retained);
             v5::Packet::Publish(publish)
         }
-        Request::Receipt { id } => v5::Packet::PubAck(v5::PubAck::new(id, None)),
+        Request::PubAck { id } => v5::Packet::PubAck(v5::PubAck::new(id, None)),
         Request::Subscribe { id, filter, qos } => {
             let mut subscribe = v5::Subscribe::new(v5::Filter::new(filter, level(qos)), None);
             subscribe.pkid = id;
@@ -189,7 +159,7 @@ fn to_v5(request: Request) -> v5::Packet {
             v5::Packet::Unsubscribe(unsubscribe)
         }
         Request::Ping => v5::Packet::PingReq(v5::PingReq),
-        Request::Goodbye => {
+        Request::Disconnect => {
             v5::Packet::Disconnect(v5::Disconnect::new(v5::DisconnectReasonCode::NormalDisconnection))
         }
     }
@@ -209,10 +179,10 @@ fn to_v311(request: Request) -> v4::Packet {
         }
         Request::Publish { id, topic, payload, lasting, qos } => {
             let mut publish = v4::Publish::from_bytes(topic, level(qos), payload);
-            (publish.pkid, publish.retain) = (id, lasting == Lasting::Retained);
+            (publish.pkid, publish.retain) = (id, lasting == Retention::Retained);
             v4::Packet::Publish(publish)
         }
-        Request::Receipt { id } => v4::Packet::PubAck(v4::PubAck::new(id)),
+        Request::PubAck { id } => v4::Packet::PubAck(v4::PubAck::new(id)),
         Request::Subscribe { id, filter, qos } => {
             let mut subscribe = v4::Subscribe::new(filter, level(qos));
             subscribe.pkid = id;
@@ -224,7 +194,7 @@ fn to_v311(request: Request) -> v4::Packet {
             v4::Packet::Unsubscribe(unsubscribe)
         }
         Request::Ping => v4::Packet::PingReq,
-        Request::Goodbye => v4::Packet::Disconnect,
+        Request::Disconnect => v4::Packet::Disconnect,
     }
 }
 
@@ -271,7 +241,7 @@ fn from_v5(packet: v5::Packet) -> Reply {
                 | DisconnectReasonCode::DisconnectWithWillMessage => BrokerReason::UNSPECIFIED,
                 code => code as u8,
             };
-            Reply::Goodbye(BrokerReason::saying(code, text))
+            Reply::Disconnect(BrokerReason::saying(code, text))
         }
         _ => Reply::Other,
     }

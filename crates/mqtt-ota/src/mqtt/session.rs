@@ -103,7 +103,7 @@ impl Session {
                 sent.map_err(broken)?;
                 *limits
             }
-            Some(Ok(Reply::Refused(reason) | Reply::Goodbye(reason))) => {
+            Some(Ok(Reply::Refused(reason) | Reply::Disconnect(reason))) => {
                 return Err(match reason.code() {
                     BrokerReason::BAD_LOGIN | BrokerReason::NOT_AUTHORIZED => {
                         ConnectError::NotAuthorised { broker: url(), user: broker.user().map(str::to_owned) }

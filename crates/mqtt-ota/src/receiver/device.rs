@@ -12,7 +12,7 @@ use super::noted::{Noted, Requests, are_of_one_file};
 use super::recovery::Recovery;
 use super::store::Store;
 use super::{ReceiverConfig, ReceiverEvent};
-use crate::mqtt::{Incoming, Lasting, Link, LinkError, Subscription};
+use crate::mqtt::{Incoming, Link, LinkError, Retention, Subscription};
 use crate::wire::{
     Announcement, DeviceName, DevicePath, Digest, ExtendedOffer, ExtendedOfferError, LogRequest, Offer,
     OfferError, OfferId, Reason, State, Status,
@@ -352,7 +352,7 @@ impl Device {
     /// answered with `unchanged`.
     pub(super) async fn publish(&self, status: Status) {
         let topic = self.name.status_topic();
-        let publish = || self.link.publish(&topic, status.to_string(), Lasting::Session);
+        let publish = || self.link.publish(&topic, status.to_string(), Retention::Session);
         if let Err(error) = self.link.patiently(publish).await {
             tracing::warn!(%error, %status, "a status could not be published");
         }

@@ -11,14 +11,13 @@ use crate::error::SendError;
 use crate::event::Event;
 use crate::feed::Feed;
 use crate::items::Items;
-use crate::mqtt::{Ack, Lasting};
+use crate::mqtt::{Ack, Retention};
 use crate::options::SendOptions;
 use crate::outcome::{Outcome, Report};
 use crate::payload::{Payload, PayloadError};
 use crate::postponing::Postponing;
 use crate::serve::Server;
 use crate::stream::{Stream, Wanted};
-use crate::sync::random_id;
 use crate::wire::{
     Announcement, AnyOffer, Content, DeviceName, DevicePath, Digest, ExtendedOffer, Offer, OfferId, Reason,
 };
@@ -289,7 +288,7 @@ impl Sender {
             return;
         }
         let (topic, request) = (device.offer_topic(), Announcement::REQUEST);
-        if self.link.publish(&topic, request, Lasting::For(ANSWERS)).await == Ok(Ack::Accepted) {
+        if self.link.publish(&topic, request, Retention::For(ANSWERS)).await == Ok(Ack::Accepted) {
             feed.announcement_within(ANSWERS).await;
         }
     }
@@ -305,4 +304,11 @@ fn tell_offer(
 ) {
     options.tell_own(|| Event::Listening { local, advertised: advertised.clone() });
     options.tell_own(|| Event::Offered { attempt, offer: offer() });
+}
+
+/// Returns a new id, which nobody can guess.
+pub(crate) fn random_id() -> Result<OfferId, SendError> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|error| SendError::Random(error.into()))?;
+    Ok(OfferId::from_bytes(bytes))
 }

@@ -2,7 +2,7 @@
 
 use tree_sitter::Node;
 
-use super::Fault;
+use super::fault::Fault;
 
 const SYNTAX: &str = "invalid syntax";
 

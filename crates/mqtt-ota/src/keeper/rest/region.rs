@@ -4,10 +4,20 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Quiet, RESTLESS, is_hidden};
-
 /// How many paths are told apart.
 const MOST: usize = 256;
+
+/// After so long without rest it is looked at all the same, and what is whole counts.
+pub(super) const RESTLESS: Duration = Duration::from_secs(30);
+
+/// How long nothing must have changed.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::keeper) struct Quiet {
+    /// After one file was closed.
+    pub(in crate::keeper) one: Duration,
+    /// After anything else: programs that write many files pause in between.
+    pub(in crate::keeper) more: Duration,
+}
 
 /// A folder in which something was heard of.
 #[derive(Debug)]
@@ -111,4 +121,8 @@ impl Region {
             || place.ancestors().any(|above| self.paths.contains_key(above))
             || self.paths.range(place.to_owned()..).next().is_some_and(|(path, _)| path.starts_with(place))
     }
+}
+
+pub(super) fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
 }

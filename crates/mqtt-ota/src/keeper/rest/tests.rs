@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use proptest::prelude::*;
 
+use super::region::RESTLESS;
 use super::*;
 
 const QUIET: Quiet = Quiet { one: Duration::from_millis(100), more: Duration::from_millis(250) };

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use tokio::sync::Notify;
 
 use super::*;
-use crate::mqtt::played::{played, played_for};
+use crate::mqtt::mock_broker::{played, played_for};
 use crate::wire::MAX_MESSAGE;
 
 const TOPIC: &str = "LAMP/OTA/status";
@@ -40,7 +40,7 @@ async fn a_flood_of_large_messages_that_nobody_reads_does_not_fill_the_memory() 
     let link = linked(&broker).await;
     let mut subscription = link.subscribe(&[(TOPIC, Qos::AtLeastOnce)], BACKLOG).await.unwrap();
     // Its acknowledgement comes behind the flood: then all of that has been taken in.
-    assert_eq!(link.publish("after", "", Lasting::Session).await, Ok(Ack::Accepted));
+    assert_eq!(link.publish("after", "", Retention::Session).await, Ok(Ack::Accepted));
     let mut kept = 0;
     while let Some(Incoming::Message(message)) = subscription.try_next() {
         // A slice of the packet would not be the only one to hold it, or would hold all of it.
@@ -201,7 +201,7 @@ async fn more_requests_than_the_link_can_hold_are_all_done_in_the_end() {
             if number == MESSAGES - 1 {
                 ALL_ASKED.notify_one();
             }
-            link.publish("LAMP/OTA", number.to_string(), Lasting::Session).await
+            link.publish("LAMP/OTA", number.to_string(), Retention::Session).await
         }
     });
     let answers = join_all(requests).await;
@@ -219,7 +219,7 @@ async fn a_broker_that_acknowledges_nothing_is_named_and_not_a_lost_connection()
     })
     .await;
     let link = linked(&broker).await;
-    let answer = link.patiently(|| link.publish("LAMP/OTA", "x", Lasting::Session)).await;
+    let answer = link.patiently(|| link.publish("LAMP/OTA", "x", Retention::Session)).await;
     assert_eq!(answer, Err(LinkError::Unanswered));
     drop(link);
     playing.await.unwrap();
@@ -241,7 +241,7 @@ async fn a_reader_that_is_late_hears_of_each_loss_however_full_its_queue_is() {
     let link = linked(&broker).await;
     let mut subscription = link.subscribe(&[(TOPIC, Qos::AtLeastOnce)], 8).await.unwrap();
     for _ in 0..2 {
-        let publish = || link.publish("after", "", Lasting::Session);
+        let publish = || link.publish("after", "", Retention::Session);
         assert_eq!(link.patiently(publish).await, Ok(Ack::Accepted));
     }
     playing.await.unwrap();

@@ -1,8 +1,10 @@
-use std::fmt;
-use std::str::FromStr;
-use std::sync::Arc;
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::fmt;
+use core::str::FromStr;
 
-use super::SEPARATOR;
+use crate::fields::SEPARATOR;
 
 /// The folder below a device's root that belongs to its client: temporary files and state. No offer may
 /// name a file in it.
@@ -23,7 +25,7 @@ impl DevicePath {
     pub const MAX_LEN: usize = 128;
 
     /// A path that is known to be one.
-    pub(super) fn from_constant(text: &'static str) -> Self {
+    pub(crate) fn from_constant(text: &'static str) -> Self {
         Self(text.into())
     }
 

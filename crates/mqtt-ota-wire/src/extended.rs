@@ -1,10 +1,13 @@
-use std::fmt;
-use std::num::NonZeroU16;
-use std::str::FromStr;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::num::NonZeroU16;
+use core::str::FromStr;
 
-use super::number::decimal;
-use super::offer::{OfferError, Plain};
-use super::{DevicePath, Digest, Host, IdError, MAX_MESSAGE, OfferId, SEPARATOR, State, Status};
+use crate::fields::SEPARATOR;
+use crate::fields::decimal;
+use crate::offer::{OfferError, Plain};
+use crate::{DevicePath, Digest, Host, IdError, MAX_MESSAGE, OfferId, State, Status};
 
 /// What stands for the file's name where a set is offered.
 const SET: &str = "set";
@@ -35,7 +38,6 @@ pub struct ExtendedOffer {
 
 /// What an extended offer's digest names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum Content {
     /// One file, to be known by this name.
     File(DevicePath),
@@ -66,7 +68,6 @@ impl SetTerms {
 
 /// Which files a set deletes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
 pub enum Delete {
     /// None.
     #[default]
@@ -116,7 +117,7 @@ impl fmt::Display for Trial {
 impl ExtendedOffer {
     /// The set with this manifest is to be taken back.
     pub fn rollback(digest: Digest, id: OfferId) -> Self {
-        let host = std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED).into();
+        let host = core::net::IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED).into();
         let (port, content) = (NonZeroU16::MIN, Content::Rollback);
         Self { host, port, content, digest, reboot: true, id, size: 0, answers: true }
     }
@@ -152,7 +153,7 @@ impl ExtendedOffer {
         if message.len() > MAX_MESSAGE {
             return Err(OfferError::TooLong { bytes: message.len() }.into());
         }
-        let text = std::str::from_utf8(message).map_err(|_| OfferError::NotText)?;
+        let text = core::str::from_utf8(message).map_err(|_| OfferError::NotText)?;
         let mut fields = text.split(SEPARATOR);
         let mut next = || fields.next();
         let (Some(host), Some(port), Some(path), Some(digest), Some(reboot)) =
@@ -202,7 +203,7 @@ impl ExtendedOffer {
     pub fn id_to_name(message: &[u8]) -> Option<OfferId> {
         let fields = message.split(|byte| *byte == SEPARATOR as u8).skip(5);
         let (mut id, mut answers) = (None, false);
-        for field in fields.filter_map(|field| std::str::from_utf8(field).ok()) {
+        for field in fields.filter_map(|field| core::str::from_utf8(field).ok()) {
             match field.split_once('=') {
                 Some(("id", value)) => id = value.parse().ok(),
                 Some(("answers", value)) => answers = value == "1",
@@ -291,7 +292,7 @@ pub enum ExtendedOfferError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{Algorithm, Offer};
+    use crate::{Algorithm, Offer};
     use proptest::prelude::*;
 
     const HASH: &str = "819d7bf839af03c912af6e81f65ab404e5915ab5";

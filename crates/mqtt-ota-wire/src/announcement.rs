@@ -1,7 +1,11 @@
-use std::fmt;
-use std::net::IpAddr;
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::IpAddr;
 
-use super::{Algorithm, Digest, HardwareAddress, MAX_MESSAGE, SEPARATOR};
+use crate::fields::SEPARATOR;
+use crate::{Algorithm, Digest, HardwareAddress, MAX_MESSAGE};
 
 /// The keys that are understood, in the order of [`Announcement`]'s fields.
 const KEYS: [&str; 17] = [
@@ -133,7 +137,7 @@ impl Announcement {
         if message.len() > MAX_MESSAGE {
             return Err(AnnouncementError::TooLong { bytes: message.len() });
         }
-        let text = std::str::from_utf8(message).map_err(|_| AnnouncementError::NotText)?;
+        let text = core::str::from_utf8(message).map_err(|_| AnnouncementError::NotText)?;
         let mut values = [None; KEYS.len()];
         for (name, value) in text.split(SEPARATOR).filter_map(|field| field.split_once('=')) {
             if let Some((_, first)) = KEYS.iter().zip(&mut values).find(|(key, _)| **key == name) {
@@ -183,7 +187,7 @@ impl Announcement {
 
     /// Whether the device has taken its last set back because it never had its network: the set need not be at fault.
     pub fn had_no_network(&self) -> bool {
-        self.rolled_back.is_some() && self.error.as_deref().is_some_and(is_for_no_network)
+        self.rolled_back.is_some() && self.error.as_deref().is_some_and(Self::is_no_network)
     }
 
     /// The hash function of a file that is sent to it: the best that the device has said it has; SHA-1 where it says
@@ -192,16 +196,16 @@ impl Announcement {
         self.algorithms.iter().copied().max().unwrap_or_default()
     }
 
+    /// Returns true if a device took a set back because it never had its network, given the reason that it announced.
+    pub fn is_no_network(reason: &str) -> bool {
+        reason.split(' ').next() == Some(NO_NETWORK)
+    }
+
     /// The hash function of a set that is sent to it. It is never BLAKE3, so that a whole fleet knows a set by one
     /// digest, whatever else its devices have.
     pub fn set_algorithm(&self) -> Algorithm {
         self.algorithms.iter().copied().filter(|algorithm| algorithm.is_of_sets()).max().unwrap_or_default()
     }
-}
-
-/// Whether a device says by these words that it has taken a set back because it never had its network.
-pub(crate) fn is_for_no_network(why: &str) -> bool {
-    why.split(' ').next() == Some(NO_NETWORK)
 }
 
 impl fmt::Display for Announcement {

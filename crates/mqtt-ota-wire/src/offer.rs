@@ -1,9 +1,10 @@
-use std::fmt;
-use std::num::NonZeroU16;
-use std::str::FromStr;
+use core::fmt;
+use core::num::NonZeroU16;
+use core::str::FromStr;
 
-use super::number::decimal;
-use super::{DevicePath, Digest, DigestError, Host, HostError, MAX_MESSAGE, PathError, SEPARATOR};
+use crate::fields::SEPARATOR;
+use crate::fields::decimal;
+use crate::{DevicePath, Digest, DigestError, Host, HostError, MAX_MESSAGE, PathError};
 
 /// A plain offer: `host|port|file|hash`, and `|0` where the device shall not reboot afterwards.
 ///
@@ -32,7 +33,7 @@ impl Offer {
         if message.len() > MAX_MESSAGE {
             return Err(OfferError::TooLong { bytes: message.len() });
         }
-        let text = std::str::from_utf8(message).map_err(|_| OfferError::NotText)?;
+        let text = core::str::from_utf8(message).map_err(|_| OfferError::NotText)?;
         let mut fields = text.split(SEPARATOR);
         let mut next = || fields.next();
         let (Some(host), Some(port), Some(path), Some(digest), reboot, None) =
@@ -51,7 +52,7 @@ impl Offer {
             message
                 .split(|byte| *byte == SEPARATOR as u8)
                 .nth(index)
-                .and_then(|bytes| std::str::from_utf8(bytes).ok())
+                .and_then(|bytes| core::str::from_utf8(bytes).ok())
                 .filter(|text| text.len() <= limit)
                 .unwrap_or_default()
         };
@@ -60,16 +61,16 @@ impl Offer {
 }
 
 /// The fields that plain and extended offers share.
-pub(super) struct Plain {
-    pub(super) host: Host,
-    pub(super) port: NonZeroU16,
-    pub(super) path: DevicePath,
-    pub(super) digest: Digest,
-    pub(super) reboot: bool,
+pub(crate) struct Plain {
+    pub(crate) host: Host,
+    pub(crate) port: NonZeroU16,
+    pub(crate) path: DevicePath,
+    pub(crate) digest: Digest,
+    pub(crate) reboot: bool,
 }
 
 impl Plain {
-    pub(super) fn of(
+    pub(crate) fn of(
         host: &str,
         port: &str,
         path: &str,

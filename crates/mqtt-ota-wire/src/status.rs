@@ -1,8 +1,13 @@
-use std::fmt;
-use std::time::Duration;
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::String;
+use alloc::string::ToString;
+use core::fmt;
+use core::time::Duration;
 
-use super::number::decimal;
-use super::{DevicePath, Digest, MAX_MESSAGE, OfferId, SEPARATOR};
+use crate::fields::SEPARATOR;
+use crate::fields::decimal;
+use crate::{DevicePath, Digest, MAX_MESSAGE, OfferId};
 
 /// What an offer's id follows at the end of a detail.
 const ID: &str = "id=";
@@ -68,7 +73,7 @@ impl Status {
         if message.len() > MAX_MESSAGE {
             return Err(StatusError::TooLong { bytes: message.len() });
         }
-        let text = std::str::from_utf8(message).map_err(|_| StatusError::NotText)?;
+        let text = core::str::from_utf8(message).map_err(|_| StatusError::NotText)?;
         let mut fields = text.splitn(4, SEPARATOR);
         let (Some(state), Some(path), Some(digest)) = (fields.next(), fields.next(), fields.next()) else {
             return Err(StatusError::Fields { count: text.split(SEPARATOR).count() });
@@ -291,7 +296,7 @@ fn split_id(state: State, detail: &str) -> (&str, Option<OfferId>) {
 }
 
 /// At most `limit` bytes of `text`, whole characters only.
-pub(super) fn cut(text: &str, limit: usize) -> &str {
+pub(crate) fn cut(text: &str, limit: usize) -> &str {
     let end = (0..=limit.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
     end.and_then(|end| text.get(..end)).unwrap_or_default()
 }

@@ -1,5 +1,5 @@
-use std::fmt;
-use std::str::FromStr;
+use core::fmt;
+use core::str::FromStr;
 
 /// What names one extended offer: 16 lower-case hexadecimal digits, random, another one for each offer.
 ///

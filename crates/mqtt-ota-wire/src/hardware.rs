@@ -1,5 +1,5 @@
-use std::fmt;
-use std::str::FromStr;
+use core::fmt;
+use core::str::FromStr;
 
 /// The hardware address of a device's Wi-Fi: six bytes, written `a4:cf:12:0b:ff:01`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

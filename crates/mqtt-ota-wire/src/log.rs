@@ -1,6 +1,6 @@
-use std::fmt;
+use core::fmt;
 
-use super::SEPARATOR;
+use crate::fields::SEPARATOR;
 
 /// How a request begins.
 const REQUEST: &str = "log";
@@ -38,8 +38,8 @@ impl fmt::Display for LogRequest {
     }
 }
 
-/// How many lines are missing, where a line of a log says so: `... 3 lines lost`.
-pub(crate) fn lost_lines(line: &str) -> Option<u64> {
+/// Returns how many lines are missing, where a line of a log says so: `... 3 lines lost`.
+pub fn lost_lines(line: &str) -> Option<u64> {
     line.strip_prefix("... ")?.strip_suffix(" lines lost")?.parse().ok()
 }
 

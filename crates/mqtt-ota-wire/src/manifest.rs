@@ -1,8 +1,12 @@
-use std::collections::HashSet;
-use std::fmt;
+use alloc::borrow::ToOwned;
+use alloc::collections::BTreeSet;
+use alloc::string::String;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use core::fmt;
 
-use super::number::canonical;
-use super::{Algorithm, DevicePath, Digest, DigestError, PathError};
+use crate::fields::canonical;
+use crate::{Algorithm, DevicePath, Digest, DigestError, PathError};
 
 /// The files of a set, a line each: `HASH SIZE PATH`.
 ///
@@ -49,7 +53,7 @@ impl Manifest {
         if text.len() > Self::MAX_LEN {
             return Err(ManifestError::TooLong { bytes: text.len() });
         }
-        let text = std::str::from_utf8(text).map_err(|_| ManifestError::NotText)?;
+        let text = core::str::from_utf8(text).map_err(|_| ManifestError::NotText)?;
         if !text.is_empty() && !text.ends_with('\n') {
             return Err(ManifestError::NoEnd);
         }
@@ -92,7 +96,7 @@ impl Manifest {
             }
             before = Some(line);
         }
-        let files: HashSet<&str> = lines.iter().map(|line| line.path.as_str()).collect();
+        let files: BTreeSet<&str> = lines.iter().map(|line| line.path.as_str()).collect();
         for line in &lines {
             let path = line.path.as_str();
             for folder in path.match_indices('/').filter_map(|(end, _)| path.get(..end)) {

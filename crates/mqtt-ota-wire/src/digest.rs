@@ -1,5 +1,6 @@
-use std::fmt;
-use std::str::FromStr;
+use alloc::boxed::Box;
+use core::fmt;
+use core::str::FromStr;
 
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
@@ -19,8 +20,8 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// All there are, the most preferred last.
-    pub(crate) const ALL: [Self; 3] = [Self::Sha1, Self::Sha256, Self::Blake3];
+    /// All of them, the most preferred last.
+    pub const ALL: [Self; 3] = [Self::Sha1, Self::Sha256, Self::Blake3];
 
     /// The name in an announcement: `sha1`, `sha256` or `blake3`.
     pub fn code(self) -> &'static str {
@@ -36,7 +37,8 @@ impl Algorithm {
         self != Self::Blake3
     }
 
-    pub(crate) fn from_code(code: &str) -> Option<Self> {
+    /// Returns the algorithm with this name in an announcement.
+    pub fn from_code(code: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|algorithm| algorithm.code() == code)
     }
 }

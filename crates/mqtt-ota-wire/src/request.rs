@@ -1,9 +1,9 @@
-use std::fmt;
+use core::fmt;
 
 use bytes::BytesMut;
 
-use super::number::decimal;
-use super::{DevicePath, IdError, OfferId, PathError};
+use crate::fields::decimal;
+use crate::{DevicePath, IdError, OfferId, PathError};
 
 /// What a device asks for on the stream of an extended offer, a line each: `ID`, a space, the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +17,6 @@ pub struct Request {
 /// What a request's line says behind the id. Item 0 is what the offer's hash names, item n the file of
 /// the manifest's line n.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Ask {
     /// `FIRST-LAST OFFSET`: send the items from `first` to `last`, one after the other, the first from
     /// `offset` on. Without a last one, `FIRST- OFFSET`: to the end.
@@ -63,7 +62,7 @@ impl Request {
         if line.len() >= Self::MAX_LEN {
             return Err(RequestError::TooLong);
         }
-        let line = std::str::from_utf8(line).map_err(|_| RequestError::NotText)?;
+        let line = core::str::from_utf8(line).map_err(|_| RequestError::NotText)?;
         let (id, ask) = line.split_once(' ').ok_or(RequestError::Unknown)?;
         let id = id.parse().map_err(RequestError::Id)?;
         let ask = match ask.split_once(' ') {

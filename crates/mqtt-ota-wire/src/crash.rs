@@ -1,6 +1,8 @@
-use std::fmt;
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use core::fmt;
 
-use super::status::cut;
+use crate::status::cut;
 
 /// The last exception that a device's application did not catch, retained on `NAME/OTA/crash`: text of one line or of
 /// several.
@@ -13,11 +15,11 @@ impl Crash {
     /// The longest text, in bytes.
     pub const MAX: usize = 512;
 
-    /// The filter that matches those of every device.
-    pub(crate) const TOPICS: &'static str = "+/OTA/crash";
+    /// The topic filter that matches the messages of all devices.
+    pub const TOPIC_FILTER: &'static str = "+/OTA/crash";
 
-    /// Whether a topic, or a filter, is that of such messages.
-    pub(crate) fn is_topic(topic: &str) -> bool {
+    /// Returns true for the topic, or the topic filter, of such messages.
+    pub fn is_topic(topic: &str) -> bool {
         topic.ends_with("/OTA/crash")
     }
 

@@ -1,14 +1,17 @@
-//! Numbers of the wire: decimal digits and nothing else. `str::parse` would allow a sign.
+//! What the fields of messages have in common.
 
-use std::str::FromStr;
+use core::str::FromStr;
 
-/// Digits, with zeros in front or without.
-pub(super) fn decimal<T: FromStr>(text: &str) -> Option<T> {
+/// Separates the fields of every message.
+pub const SEPARATOR: char = '|';
+
+/// Reads decimal digits, with leading zeros or without, and nothing else: `str::parse` would allow a sign.
+pub(crate) fn decimal<T: FromStr>(text: &str) -> Option<T> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
-/// The one way to write a number: no zeros in front.
-pub(super) fn canonical<T: FromStr>(text: &str) -> Option<T> {
+/// Reads a number in its only valid form, without leading zeros.
+pub(crate) fn canonical<T: FromStr>(text: &str) -> Option<T> {
     if text.len() > 1 && text.starts_with('0') { None } else { decimal(text) }
 }
 

@@ -1,6 +1,9 @@
-use std::fmt;
-use std::net::IpAddr;
-use std::str::FromStr;
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use alloc::string::ToString;
+use core::fmt;
+use core::net::IpAddr;
+use core::str::FromStr;
 
 /// Names that begin requests on the offer topic: a device takes no offer that begins so.
 const RESERVED: [&str; 2] = ["announce", "log"];

@@ -1,6 +1,8 @@
-use std::fmt;
-use std::str::FromStr;
-use std::sync::Arc;
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::fmt;
+use core::str::FromStr;
 
 /// A device's name: the first level of its topics.
 ///
@@ -48,11 +50,11 @@ impl DeviceName {
         format!("{self}/OTA/crash")
     }
 
-    /// The filter that matches the announcement of every device.
-    pub(crate) const ANNOUNCEMENTS: &'static str = "+/OTA/device";
+    /// The topic filter that matches the announcements of all devices.
+    pub const ANNOUNCEMENT_FILTER: &'static str = "+/OTA/device";
 
-    /// The device that `NAME/OTA/…` belongs to, and the topic's last level.
-    pub(crate) fn from_topic(topic: &str) -> Option<(Self, &str)> {
+    /// Returns the device that a topic `NAME/OTA/…` belongs to, and the topic's last level.
+    pub fn from_topic(topic: &str) -> Option<(Self, &str)> {
         let (rest, last) = topic.rsplit_once('/')?;
         Some((rest.strip_suffix("/OTA")?.parse().ok()?, last))
     }

@@ -1,6 +1,7 @@
-use std::fmt;
+use alloc::string::String;
+use core::fmt;
 
-use super::{DevicePath, Digest, ExtendedOffer, ExtendedOfferError, Offer, OfferError, State, Status};
+use crate::{DevicePath, Digest, ExtendedOffer, ExtendedOfferError, Offer, OfferError, State, Status};
 
 /// An offer of either kind, as it comes to a device that understands both.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
