@@ -120,7 +120,7 @@ class File:
 
     def paths(self):
         """Paths that begin with crate, super or self, as tuples of names."""
-        code = re.sub(r"\bpub\s*(\([^)]*\)\s*)?use\b[^;]*;", lambda found: " " * len(found.group()), self.code)
+        code = re.sub(r"\bpub\s*(\([^)]*\)\s*)?use\b[^;]*;|\bpub\s*\([^)]*\)", lambda found: " " * len(found.group()), self.code)
         for found in re.finditer(r"\b(crate|super|self)\s*::", code):
             end = found.end()
             yield from expand((found.group(1),), code, end)

@@ -143,8 +143,9 @@ check_packages() {
     rm -rf "$packages"
 }
 
+wire_and_library=(-p mqtt-ota-wire -p mqtt-ota)
 properties() {
-    PROPTEST_CASES=$1 timeout 600 cargo test --locked -p mqtt-ota --release --lib -- "${@:2}" ||
+    PROPTEST_CASES=$1 timeout 600 cargo test --locked "${wire_and_library[@]}" --release --lib -- "${@:2}" ||
         fail "a property failed, or the run took longer than ten minutes (PROPERTY_CASES sets its length)"
 }
 
@@ -161,6 +162,9 @@ check_everything_else() {
     headline "cargo clippy, the library without its keeper"
     cargo clippy --locked -p mqtt-ota --all-targets -- -D warnings
 
+    headline "cargo clippy, the wire without std"
+    cargo clippy --locked -p mqtt-ota-wire --no-default-features -- -D warnings
+
     headline "cargo doc"
     RUSTDOCFLAGS=-Dwarnings cargo doc --locked --workspace --no-deps
 
@@ -173,8 +177,8 @@ check_everything_else() {
     check_packages
 
     headline "Property tests of the offers, $property_cases cases each"
-    cargo test --locked -p mqtt-ota --release --lib --no-run
-    local offers=(wire::offer::tests::property wire::extended::tests::property)
+    cargo test --locked "${wire_and_library[@]}" --release --lib --no-run
+    local offers=(offer::tests::property extended::tests::property)
     properties "$property_cases" "${offers[@]}"
 
     headline "Property tests of the rest, $((property_cases / 10)) cases each"

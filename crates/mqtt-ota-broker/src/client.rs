@@ -107,7 +107,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Ended {
     // Given up last, after the link: a session has one connection at most.
     let claim = hall.seats.claim(name).await;
-    let (mut link, is_resumed) = match hall.router.attach(name.clone(), guest.clean, guest.terms) {
+    let (mut link, is_resumed) = match Link::attach(&hall.router, name.clone(), guest.clean, guest.terms) {
         Ok(attached) => attached,
         Err(error) => return error.into(),
     };

@@ -9,8 +9,9 @@ use tokio::time::Instant;
 use crate::engine::{EngineGone, Reader};
 use crate::packet::Packet;
 use crate::retained::{Cursor, Step};
-use crate::router::Router;
-use crate::session::Delivery;
+use crate::router::{Attached, Router};
+use crate::seat::Name;
+use crate::session::{Delivery, Terms};
 use crate::tree::SessionId;
 
 /// A connected client's way to its session. The connection ends with it.
@@ -51,8 +52,15 @@ impl Replay {
 }
 
 impl Link {
-    pub(crate) fn new(router: Arc<Router>, id: SessionId, wake: Arc<Notify>, reader: Reader) -> Self {
-        Self { router, id, wake, reader: Some(reader) }
+    /// Attaches a client to its session, or to a new one. Returns true with it if the session was there before.
+    pub(crate) fn attach(
+        router: &Arc<Router>,
+        name: Name,
+        clean: bool,
+        terms: Terms,
+    ) -> Result<(Self, bool), EngineGone> {
+        let Attached { id, wake, reader, is_resumed } = router.attach(name, clean, terms)?;
+        Ok((Self { router: Arc::clone(router), id, wake, reader: Some(reader) }, is_resumed))
     }
 
     #[cfg(test)]

@@ -10,7 +10,6 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::archive::Archive;
 use crate::engine::{Engine, EngineGone, Reader};
-use crate::link::Link;
 use crate::message::Message;
 use crate::retained::{Cursor, Retained};
 use crate::seat::Name;
@@ -50,6 +49,16 @@ pub(crate) struct State {
     pub(crate) epoch: Instant,
 }
 
+/// Session that a client was attached to.
+pub(crate) struct Attached {
+    pub(crate) id: SessionId,
+    pub(crate) wake: Arc<Notify>,
+    /// Given back by [`Router::detach`].
+    pub(crate) reader: Reader,
+    /// The session was there before.
+    pub(crate) is_resumed: bool,
+}
+
 impl Router {
     /// Starts rumqttd's router, for so many clients at once and as many that are away. The reader tells when it is gone.
     pub(crate) fn start(
@@ -78,13 +87,8 @@ impl Router {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Connects a client; whether there was a session of it.
-    pub(crate) fn attach(
-        self: &Arc<Self>,
-        name: Name,
-        clean: bool,
-        terms: Terms,
-    ) -> Result<(Link, bool), EngineGone> {
+    /// Attaches a client to its session, or to a new one.
+    pub(crate) fn attach(&self, name: Name, clean: bool, terms: Terms) -> Result<Attached, EngineGone> {
         let mut state = self.state();
         let known = state.names.get(&name).copied();
         let will = match known {
@@ -114,7 +118,7 @@ impl Router {
                 (*last, reader, wake)
             }
         };
-        Ok((Link::new(Arc::clone(self), id, wake, reader), resumed.is_some()))
+        Ok(Attached { id, wake, reader, is_resumed: resumed.is_some() })
     }
 
     /// Ends a connection. The will is published after the delay, or with the session's end.
@@ -389,6 +393,7 @@ fn shrink<K: std::hash::Hash + Eq, V>(map: &mut HashMap<K, V>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::link::Link;
     use crate::session::tests::name;
 
     fn router() -> Arc<Router> {
@@ -398,7 +403,7 @@ mod tests {
     fn attach(router: &Arc<Router>, id: &str, life: u64) -> Link {
         let terms =
             Terms { life: Duration::from_secs(life), window: 10, max_packet: usize::MAX, is_inside: false };
-        router.attach(name(id), false, terms).unwrap().0
+        Link::attach(router, name(id), false, terms).unwrap().0
     }
 
     fn message(topic: &str, qos: QoS) -> v5::Publish {
@@ -590,7 +595,7 @@ mod tests {
                         let life = Duration::from_secs(random.u64(0..3) * 30);
                         let terms =
                             Terms { life, window: 5, max_packet: 50 + random.usize(..100), is_inside: false };
-                        let (link, _) = router.attach(name(name_of), random.bool(), terms).unwrap();
+                        let (link, _) = Link::attach(&router, name(name_of), random.bool(), terms).unwrap();
                         links.insert(name_of, link);
                     }
                     (Some(link), 0..=2) => drop(link.subscribe(&v5::Filter::new(filter, qos))),
@@ -631,7 +636,7 @@ mod tests {
             links.drain().for_each(|(_, link)| link.end(Some(Duration::ZERO), None));
             for id in NAMES {
                 let clean = Terms { life: Duration::ZERO, window: 5, max_packet: 100, is_inside: false };
-                drop(router.attach(name(id), true, clean).unwrap());
+                drop(Link::attach(&router, name(id), true, clean).unwrap());
             }
             assert!(router.state().is_empty());
         }

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 use crate::archive::Archive;
 use crate::client::{self, Hall};
 use crate::connector::Arrival;
+use crate::link::Link;
 use crate::router::Router;
 use crate::seat::Name;
 use crate::session::Terms;
@@ -53,7 +54,7 @@ pub(crate) async fn run(
         Terms { life: Duration::ZERO, window: limits::WINDOW, max_packet: usize::MAX, is_inside: true };
     // An id that no client has, as it is too long for one.
     let inside = Name { is_inside: true, id: "%".repeat(limits::CLIENT_ID + 1).into() };
-    let Ok((inside, _)) = router.attach(inside, true, terms) else {
+    let Ok((inside, _)) = Link::attach(&router, inside, true, terms) else {
         return drop(ready.send(Err(BrokerError::Died)));
     };
     let hall = Arc::new(Hall { router, config, entrance: Arc::default(), seats: Arc::default() });

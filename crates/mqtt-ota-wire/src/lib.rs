@@ -4,6 +4,15 @@
 //! `docs/protocol.md` in the project's repository; every rule that a type enforces is stated there under the same name.
 //!
 //! Works without `std` (`default-features = false`), with `alloc`.
+//!
+//! ```
+//! use mqtt_ota_wire::{Offer, State, Status};
+//!
+//! let offer = Offer::parse(b"192.168.1.10|4000|main.py|a9993e364706816aba3e25717850c26c9cd0d89d")?;
+//! let status = Status::new(State::Installed, &offer.path, &offer.digest, "");
+//! assert_eq!(status.to_string(), "installed|main.py|a9993e364706816aba3e25717850c26c9cd0d89d|");
+//! # Ok::<(), mqtt_ota_wire::OfferError>(())
+//! ```
 
 #![cfg_attr(not(test), no_std)]
 

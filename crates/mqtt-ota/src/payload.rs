@@ -1,5 +1,6 @@
 mod error;
 mod reader;
+mod source;
 mod stamp;
 
 use std::fs::File;
@@ -13,6 +14,7 @@ use tokio::task::spawn_blocking;
 
 pub use self::error::PayloadError;
 use self::reader::Reader;
+use self::source::{Origin, Source};
 use self::stamp::Stamp;
 use crate::check::{Flaw, Kind};
 use crate::wire::{Algorithm, Digest, Hasher};
@@ -29,26 +31,11 @@ pub struct Payload(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    name: String,
-    len: u64,
-    source: Source,
+    source: Arc<Source>,
     digests: Mutex<Vec<Digest>>,
     stamp: Option<Stamp>,
     /// What is wrong with it as a file of each kind, where it was looked at.
     flaws: [OnceLock<Arc<[Flaw]>>; 3],
-}
-
-#[derive(Debug)]
-enum Source {
-    Memory(Bytes),
-    File {
-        path: PathBuf,
-        file: Arc<File>,
-    },
-    /// Opened anew for each reading.
-    Named {
-        path: PathBuf,
-    },
 }
 
 impl Payload {
@@ -75,7 +62,7 @@ impl Payload {
             return Err(PayloadError::NotAFile { path, folder: metadata.is_dir() });
         };
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let source = Source::File { path, file: Arc::new(file) };
+        let source = Origin::File { path, file: Arc::new(file) };
         Ok(Self::new(name, metadata.len(), source, Some(Stamp::of(&metadata))))
     }
 
@@ -98,7 +85,7 @@ impl Payload {
             return Err(PayloadError::NotAFile { path, folder: metadata.is_dir() });
         }
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        Ok(Self::new(name, metadata.len(), Source::Named { path }, Some(Stamp::of(&metadata))))
+        Ok(Self::new(name, metadata.len(), Origin::Named { path }, Some(Stamp::of(&metadata))))
     }
 
     /// When the file was last written to, as it was opened; nothing of bytes in memory.
@@ -110,19 +97,19 @@ impl Payload {
     /// The same file, read whole and kept in memory; nothing if it was written to meanwhile. Blocking.
     #[cfg(feature = "keeper")]
     pub(crate) fn snapshot(&self) -> Result<Option<Self>, PayloadError> {
-        let Source::Named { path } = &self.0.source else { return Ok(Some(self.clone())) };
-        let bytes = std::fs::read(path).map_err(|source| self.unreadable(source))?;
+        let Origin::Named { path } = &self.0.source.origin else { return Ok(Some(self.clone())) };
+        let bytes = std::fs::read(path).map_err(|source| self.0.source.unreadable(source))?;
         if !self.looks_like(&Self::look(path.clone())?) {
             return Ok(None);
         }
-        let (name, stamp) = (self.0.name.clone(), self.0.stamp.clone());
-        Ok(Some(Self::new(name, bytes.len() as u64, Source::Memory(bytes.into()), stamp)))
+        let (name, stamp) = (self.0.source.name.clone(), self.0.stamp.clone());
+        Ok(Some(Self::new(name, bytes.len() as u64, Origin::Memory(bytes.into()), stamp)))
     }
 
     /// Whether its bytes are kept in memory.
     #[cfg(feature = "keeper")]
     pub(crate) fn is_in_memory(&self) -> bool {
-        matches!(self.0.source, Source::Memory(_))
+        matches!(self.0.source.origin, Origin::Memory(_))
     }
 
     /// Whether the file that the other was opened from looked as this one's did.
@@ -156,14 +143,12 @@ impl Payload {
     /// not told otherwise.
     pub fn from_bytes(name: impl Into<String>, bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
-        Self::new(name.into(), bytes.len() as u64, Source::Memory(bytes), None)
+        Self::new(name.into(), bytes.len() as u64, Origin::Memory(bytes), None)
     }
 
-    fn new(name: String, len: u64, source: Source, stamp: Option<Stamp>) -> Self {
+    fn new(name: String, len: u64, origin: Origin, stamp: Option<Stamp>) -> Self {
         Self(Arc::new(Inner {
-            name,
-            len,
-            source,
+            source: Arc::new(Source { name, len, origin }),
             digests: Mutex::default(),
             stamp,
             flaws: Default::default(),
@@ -172,13 +157,13 @@ impl Payload {
 
     /// The file's name, without its folders.
     pub fn name(&self) -> &str {
-        &self.0.name
+        &self.0.source.name
     }
 
     /// The length in bytes.
     #[expect(clippy::len_without_is_empty, reason = "an empty file is a file, and sent like any other")]
     pub fn len(&self) -> u64 {
-        self.0.len
+        self.0.source.len
     }
 
     /// The digest, computed at the first call and remembered.
@@ -195,9 +180,9 @@ impl Payload {
         // What is known already is computed along: two digests of one payload are of the same bytes.
         let algorithms = known.iter().map(Digest::algorithm).chain([algorithm]);
         let mut digests = self.hashed(algorithms).await?;
-        let digest = digests.pop().ok_or_else(|| self.changed())?;
+        let digest = digests.pop().ok_or_else(|| self.0.source.changed())?;
         if digests != *known {
-            return Err(self.changed());
+            return Err(self.0.source.changed());
         }
         known.push(digest);
         Ok(digest)
@@ -209,13 +194,13 @@ impl Payload {
     /// It is not, or cannot be read.
     pub(crate) async fn verify(&self, digest: Digest) -> Result<(), PayloadError> {
         let found = self.hashed([digest.algorithm()]).await?;
-        if found == [digest] { Ok(()) } else { Err(self.changed()) }
+        if found == [digest] { Ok(()) } else { Err(self.0.source.changed()) }
     }
 
     /// The bytes from `offset` on in chunks, the last of them only if all are still those that were hashed.
     pub(crate) fn chunks(&self, digest: Digest, offset: u64) -> Chunks {
         let left = self.len().saturating_sub(offset);
-        Chunks { reader: Some(Reader::start(self, offset)), payload: self.clone(), left, digest }
+        Chunks { reader: Some(Reader::start(&self.0.source, offset)), payload: self.clone(), left, digest }
     }
 
     /// Reads everything into memory.
@@ -223,7 +208,7 @@ impl Payload {
     /// # Errors
     /// The file cannot be read, or has changed its length.
     pub(crate) async fn bytes(&self) -> Result<Vec<u8>, PayloadError> {
-        let (mut bytes, mut reader) = (Vec::new(), Reader::start(self, 0));
+        let (mut bytes, mut reader) = (Vec::new(), Reader::start(&self.0.source, 0));
         while let Some(chunk) = reader.next().await? {
             bytes.extend_from_slice(&chunk);
             reader.recycle(chunk);
@@ -254,7 +239,7 @@ impl Payload {
         algorithms: impl IntoIterator<Item = Algorithm>,
     ) -> Result<Vec<Digest>, PayloadError> {
         let mut hashers: Vec<_> = algorithms.into_iter().map(Hasher::new).collect();
-        let mut reader = Reader::start(self, 0);
+        let mut reader = Reader::start(&self.0.source, 0);
         while let Some(chunk) = reader.next().await? {
             hashers.iter_mut().for_each(|hasher| hasher.update(&chunk));
             reader.recycle(chunk);
@@ -264,34 +249,10 @@ impl Payload {
 
     /// Whether the file looks as it did when it was opened.
     async fn is_untouched(&self) -> Result<bool, PayloadError> {
-        let metadata = match &self.0.source {
-            Source::Memory(_) => return Ok(true),
-            Source::File { file, .. } => {
-                let file = Arc::clone(file);
-                blocking(move || file.metadata()).await
-            }
-            Source::Named { path } => {
-                let path = path.clone();
-                blocking(move || std::fs::metadata(path)).await
-            }
-        };
-        let metadata = metadata.map_err(|source| self.unreadable(source))?;
-        Ok(self.0.stamp == Some(Stamp::of(&metadata)))
-    }
-
-    fn changed(&self) -> PayloadError {
-        PayloadError::Changed { name: self.shown() }
-    }
-
-    fn unreadable(&self, source: io::Error) -> PayloadError {
-        PayloadError::Read { name: self.shown(), source }
-    }
-
-    fn shown(&self) -> String {
-        match &self.0.source {
-            Source::Memory(_) => self.0.name.clone(),
-            Source::File { path, .. } | Source::Named { path } => path.display().to_string(),
-        }
+        let source = Arc::clone(&self.0.source);
+        let metadata = blocking(move || source.metadata().transpose()).await;
+        let metadata = metadata.map_err(|source| self.0.source.unreadable(source))?;
+        Ok(metadata.is_none_or(|metadata| self.0.stamp == Some(Stamp::of(&metadata))))
     }
 }
 
