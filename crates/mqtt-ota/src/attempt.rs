@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use crate::address::Advertised;
 use crate::boot;
+use crate::delivery::{Delivery, OFFER_AGAIN, Wanted, at};
 use crate::error::SendError;
 use crate::event::{Event, Strangers};
 use crate::exchange::{Exchange, Input, Patience, Terms};
@@ -19,14 +20,10 @@ use crate::options::SendOptions;
 use crate::outcome::Outcome;
 use crate::payload::Payload;
 use crate::serve::{Known, ServeEvent, Server, Serving};
-use crate::stream::Wanted;
 use crate::wire::{DeviceName, Offer, State, Status};
 
 /// How often a device may say that it fetches this at its boot, and have its time anew for it.
 const BOOTS: u32 = 3;
-/// How often an offer is published again to a device that is not subscribed, and is waited for.
-pub(crate) const OFFER_AGAIN: Duration = Duration::from_secs(1);
-
 /// One offer, published and served: the sockets and the clock around an [`Exchange`].
 pub(crate) struct Attempt<'a> {
     pub(crate) link: &'a Link,
@@ -37,25 +34,6 @@ pub(crate) struct Attempt<'a> {
     pub(crate) options: &'a SendOptions,
     /// How long the device is waited for where it is not subscribed.
     pub(crate) waits: Option<Duration>,
-}
-
-/// What became of it, and who took the file.
-pub(crate) struct Delivery {
-    pub(crate) outcome: Outcome,
-    pub(crate) peer: Option<SocketAddr>,
-    /// When somebody had been sent everything.
-    pub(crate) taken: Option<Instant>,
-    /// Bytes that clients took.
-    pub(crate) sent: u64,
-    /// How far the device got, with what it had already.
-    pub(crate) position: u64,
-    /// What a device that was offered a set asked for, or would ask for.
-    pub(crate) wanted: Wanted,
-    /// Whether anything was heard of the device.
-    pub(crate) met: bool,
-    /// When the device last asked for something or took it, where it fetches it at its boot. What it announces later, it
-    /// announces after that boot.
-    pub(crate) at_boot: Option<Instant>,
 }
 
 /// Who took what.
@@ -110,7 +88,7 @@ impl Attempt<'_> {
 
         let (last_call, called) = oneshot::channel::<()>();
         let mut last_call = Some(last_call);
-        let (events, mut served) = Server::events();
+        let (events, mut served) = ServeEvent::channel();
         let known =
             Known { address: feed.device_address(), receiving: None, reports: feed.announcement.is_some() };
         let (known, device) = watch::channel(known);
@@ -345,13 +323,6 @@ impl Attempt<'_> {
         };
         self.options.tell(event);
         Ok(input)
-    }
-}
-
-/// The moment, which is guarded to be there.
-pub(crate) async fn at(moment: Option<Instant>) {
-    if let Some(moment) = moment {
-        sleep_until(moment).await;
     }
 }
 

@@ -39,6 +39,7 @@ mod attempt;
 mod boot;
 mod broker;
 pub mod check;
+mod delivery;
 mod devices;
 mod dialogue;
 mod error;

@@ -2,10 +2,13 @@ mod caller;
 mod client;
 mod confirmed;
 mod door;
+mod drop_cause;
+mod event;
 mod outflow;
 mod pace;
 mod ports;
 mod register;
+mod served;
 mod shared;
 
 use std::collections::HashMap;
@@ -21,22 +24,18 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-pub(crate) use self::caller::Served;
 use self::client::Client;
-pub use self::client::DropCause;
 use self::door::Door;
 pub(crate) use self::door::Known;
-pub(crate) use self::outflow::Tally;
+pub use self::drop_cause::DropCause;
+pub(crate) use self::event::{RangeEvent, ServeEvent};
+use self::ports::BREATHER;
 pub(crate) use self::ports::Ports;
-pub(crate) use self::shared::{RangeEvent, SharedPort};
+pub(crate) use self::served::{Served, Tally};
+pub(crate) use self::shared::SharedPort;
 use crate::address::Listen;
-use crate::payload::{Payload, PayloadError};
+use crate::payload::Payload;
 use crate::wire::Digest;
-
-/// The pause after a client that could not be accepted.
-const BREATHER: Duration = Duration::from_millis(50);
-/// Progress reports that wait to be read.
-const BACKLOG: usize = 64;
 
 /// A bound port that serves one file.
 pub(crate) struct Server {
@@ -53,44 +52,6 @@ pub(crate) struct Serving {
     /// What is known of the device, now and later.
     pub(crate) device: watch::Receiver<Known>,
     pub(crate) events: mpsc::Sender<ServeEvent>,
-}
-
-/// What happens to the connections.
-#[derive(Debug)]
-pub(crate) enum ServeEvent {
-    /// A client is served from now on.
-    Connected {
-        peer: SocketAddr,
-        /// Whether it may be the device: others come from another address than the announced one.
-        is_device: bool,
-    },
-    /// A client has taken so many bytes.
-    Progress {
-        peer: SocketAddr,
-        sent: u64,
-    },
-    /// Everything was handed to the system for a client.
-    Written {
-        peer: SocketAddr,
-        /// When: the device may be heard of before this is read.
-        at: Instant,
-    },
-    Dropped {
-        peer: SocketAddr,
-        sent: u64,
-        cause: DropCause,
-    },
-    /// A client has gone that was sent nothing, as it had to wait.
-    TurnedAway {
-        peer: SocketAddr,
-        cause: DropCause,
-    },
-    /// A client took the whole file. The last event, unless the device reports.
-    Delivered {
-        peer: SocketAddr,
-    },
-    /// The last event: the file is not what it was.
-    Spoilt(PayloadError),
 }
 
 /// What is kept of one client.
@@ -182,11 +143,6 @@ impl Server {
             }
         }
     }
-
-    /// A channel for the events of [`Server::run`].
-    pub(crate) fn events() -> (mpsc::Sender<ServeEvent>, mpsc::Receiver<ServeEvent>) {
-        mpsc::channel(BACKLOG)
-    }
 }
 
 #[cfg(test)]
@@ -216,7 +172,7 @@ mod tests {
         let digest = payload.digest(Algorithm::Sha1).await.unwrap();
         let server = Server::bind(&"127.0.0.1:0".parse().unwrap(), None).await.unwrap();
         let address = server.local();
-        let (events, receiver) = Server::events();
+        let (events, receiver) = ServeEvent::channel();
         let (last_call, called) = tokio::sync::oneshot::channel();
         let (known, device) = watch::channel(known);
         let serving = Serving { payload, digest, idle: IDLE, device, events };

@@ -1,4 +1,4 @@
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::mem::replace;
 use std::net::SocketAddr;
@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::address::Advertised;
-use crate::attempt::{Delivery, OFFER_AGAIN, at};
 use crate::boot;
+use crate::delivery::{Delivery, OFFER_AGAIN, Wanted, at};
 use crate::dialogue::{Asked, Dialogue, Input, Patience, Subject};
 use crate::error::SendError;
 use crate::event::{Event, Strangers};
@@ -22,7 +22,7 @@ use crate::mqtt::{Ack, Link, Retention};
 use crate::options::SendOptions;
 use crate::outcome::Outcome;
 use crate::serve::{DropCause, RangeEvent, Served, SharedPort, Tally};
-use crate::wire::{Ask, Content, DeviceName, DevicePath, ExtendedOffer, OfferId, State, Status};
+use crate::wire::{Ask, Content, DeviceName, ExtendedOffer, OfferId, State, Status};
 
 /// The most deletions that are listed of a dry run.
 const DELETIONS: usize = 10_000;
@@ -43,16 +43,6 @@ pub(crate) struct Stream<'a> {
     pub(crate) options: &'a SendOptions,
     /// The ids of the earlier offers of this delivery.
     pub(crate) earlier: &'a [OfferId],
-}
-
-/// What a device asked for, or said that it would.
-#[derive(Debug, Default)]
-pub(crate) struct Wanted {
-    /// Numbers of items.
-    pub(crate) items: BTreeSet<u32>,
-    pub(crate) deletions: Vec<DevicePath>,
-    /// How far it got, in bytes of all files.
-    pub(crate) position: u64,
 }
 
 /// What is kept of the connections.

@@ -5,8 +5,9 @@ use tokio::time::{Instant, sleep};
 
 use super::Sender;
 use crate::address::Advertised;
-use crate::attempt::{Attempt, Delivery};
+use crate::attempt::Attempt;
 use crate::boot;
+use crate::delivery::{Delivery, Wanted};
 use crate::error::SendError;
 use crate::event::Event;
 use crate::feed::Feed;
@@ -17,7 +18,7 @@ use crate::outcome::{Outcome, Report};
 use crate::payload::{Payload, PayloadError};
 use crate::postponing::Postponing;
 use crate::serve::Server;
-use crate::stream::{Stream, Wanted};
+use crate::stream::Stream;
 use crate::wire::{
     Announcement, AnyOffer, Content, DeviceName, DevicePath, Digest, ExtendedOffer, Offer, OfferId, Reason,
 };

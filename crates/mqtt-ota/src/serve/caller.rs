@@ -6,31 +6,15 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::DropCause;
-use super::client::End;
 use super::confirmed::Confirms;
-use super::outflow::{Outflow, Tally};
+use super::drop_cause::{DropCause, End};
+use super::event::RangeEvent;
+use super::outflow::Outflow;
 use super::register::{Register, Stay};
-use super::shared::RangeEvent;
-use crate::items::Items;
-use crate::wire::{Ask, OfferId, Request};
-
-/// What every client of an extended offer is served from. Cloning is cheap.
-#[derive(Clone)]
-pub(crate) struct Served {
-    pub(crate) items: Items,
-    pub(crate) id: OfferId,
-    /// Whether the device only says what it would ask for.
-    pub(crate) dry_run: bool,
-    /// How long a client may take nothing.
-    pub(crate) idle: Duration,
-    pub(crate) events: mpsc::Sender<RangeEvent>,
-    /// Bytes for all clients.
-    pub(crate) tally: Arc<Tally>,
-}
+use super::served::Served;
+use crate::wire::{Ask, Request};
 
 /// One client, as its own task sees it.
 pub(super) struct Caller {
@@ -186,9 +170,11 @@ async fn send<W: AsyncWrite + Confirms + Unpin>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::items::Items;
     use crate::payload::Payload;
     use crate::wire::{Algorithm, Digest};
     use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+    use tokio::sync::mpsc;
     use tokio::time::Instant;
 
     const IDLE: Duration = Duration::from_secs(5);

@@ -1,4 +1,3 @@
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,11 +9,12 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
-use super::ServeEvent;
 use super::confirmed::Confirms;
+use super::drop_cause::{DropCause, End};
+use super::event::ServeEvent;
 use super::pace::Pace;
-use crate::payload::{Payload, PayloadError};
-use crate::wire::{Digest, RequestError};
+use crate::payload::Payload;
+use crate::wire::Digest;
 
 /// Bytes that wait in the system to be sent to one client. (Linux would let a fast reader's buffer grow to 4 MB, which
 /// takes an ESP8266 minutes, and a sender that is interrupted would leave them all behind.)
@@ -27,39 +27,6 @@ pub(super) const SEND_BUFFER: usize = 8 * 1024;
 /// Where the system does not tell what a client has confirmed: how long after its goodbye one that never read may still
 /// be found out, since its reset takes one round trip. Nobody waits for this who has the device's own word.
 const SETTLE: Duration = Duration::from_millis(50);
-
-/// Why a client was served no longer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum DropCause {
-    /// It closed the connection before it had everything.
-    #[error("it closed the connection")]
-    Closed,
-    /// It reset the connection, or the network did.
-    #[error("the connection broke ({0})")]
-    Broke(io::ErrorKind),
-    /// It took nothing for too long.
-    #[error("it took nothing for {0:?}")]
-    Stalled(Duration),
-    /// It did not say in time which offer it came for.
-    #[error("it asked for nothing within {0:?}")]
-    Silent(Duration),
-    /// It sent something. A device that takes a plain offer only reads.
-    #[error("it sent data, which no device does")]
-    Spoke,
-    /// Others waited, and it had taken the least.
-    #[error("it had taken the least when others waited")]
-    Crowded,
-    /// What it sent to the port of an extended offer is no request.
-    #[error("it sent what is no request ({0})")]
-    NoRequest(RequestError),
-    /// Its request does not name this offer: it has not read it.
-    #[error("it does not know this offer")]
-    Stranger,
-    /// It asked for what the offer does not have.
-    #[error("it asked for what is not offered")]
-    NotOffered,
-}
 
 /// One client, as its own task sees it.
 pub(super) struct Client {
@@ -149,18 +116,6 @@ impl Client {
                 None
             }
         }
-    }
-}
-
-#[derive(Debug)]
-pub(super) enum End {
-    Dropped(DropCause),
-    Spoilt(PayloadError),
-}
-
-impl From<io::Error> for End {
-    fn from(error: io::Error) -> Self {
-        Self::Dropped(DropCause::Broke(error.kind()))
     }
 }
 

@@ -2,18 +2,17 @@ use std::collections::VecDeque;
 use std::mem::take;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::DropCause;
-use super::caller::Served;
-use super::client::End;
 use super::confirmed::Confirms;
+use super::drop_cause::{DropCause, End};
+use super::event::RangeEvent;
 use super::pace::Pace;
-use super::shared::RangeEvent;
+use super::served::Served;
 use crate::payload::PayloadError;
 
 /// From how many bytes on it is not worth waiting for more.
@@ -22,25 +21,6 @@ const FULL: usize = 16 * 1024;
 const AT_HAND: Duration = Duration::from_millis(50);
 /// Marks that the client has not reached. A set has no more files; with more of them, it has to take something first.
 const MARKS: usize = 4096;
-
-/// Bytes for all the clients of one offer.
-#[derive(Debug, Default)]
-pub(crate) struct Tally {
-    taken: AtomicU64,
-    pending: AtomicU64,
-}
-
-impl Tally {
-    /// Those that were taken, as far as the system knows.
-    pub(crate) fn taken(&self) -> u64 {
-        self.taken.load(Ordering::Relaxed)
-    }
-
-    /// The same, with those that are on their way: what a device has taken that says so itself.
-    pub(crate) fn with_pending(&self) -> u64 {
-        self.taken() + self.pending.load(Ordering::Relaxed)
-    }
-}
 
 /// What goes out on one connection: many small items together, as a packet costs more than its bytes.
 pub(super) struct Outflow<'a, W> {

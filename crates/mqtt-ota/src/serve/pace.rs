@@ -2,8 +2,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::DropCause;
-use super::client::End;
+use super::drop_cause::{DropCause, End};
 
 /// How often it is seen what a peer has confirmed, while there is something that it has not.
 const LOOK: Duration = Duration::from_millis(50);

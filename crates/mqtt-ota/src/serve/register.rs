@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 
-use super::caller::Served;
-use super::shared::RangeEvent;
+use super::event::RangeEvent;
+use super::served::Served;
 use crate::wire::OfferId;
 
 /// Clients that have not said what they came for, for each offer. They cost a task and the buffer of one line each,

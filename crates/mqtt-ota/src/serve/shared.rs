@@ -3,54 +3,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
-use super::caller::{Caller, Served};
+use super::caller::Caller;
+use super::ports::BREATHER;
 use super::register::Register;
-use super::{BACKLOG, BREATHER, DropCause};
-use crate::payload::PayloadError;
-use crate::wire::{Ask, OfferId};
-
-/// What happens to the connections of an extended offer.
-#[derive(Debug)]
-pub(crate) enum RangeEvent {
-    Connected {
-        peer: SocketAddr,
-    },
-    /// A client that knows the offer asks, or says what it would ask for.
-    Asked {
-        peer: SocketAddr,
-        ask: Ask,
-    },
-    /// It has taken bytes. Some of these may be left out, but not an item's last.
-    Progress {
-        peer: SocketAddr,
-        item: u32,
-        offset: u64,
-    },
-    /// It has taken all that it asked for; the last item of it.
-    Sent {
-        peer: SocketAddr,
-        last: u32,
-    },
-    Dropped {
-        peer: SocketAddr,
-        /// Whether it knew the offer.
-        known: bool,
-        cause: DropCause,
-    },
-    /// The last event: a file is not what it was.
-    Spoilt(PayloadError),
-}
-
-impl RangeEvent {
-    /// A channel for those of one offer.
-    pub(crate) fn channel() -> (mpsc::Sender<Self>, mpsc::Receiver<Self>) {
-        mpsc::channel(BACKLOG)
-    }
-}
+use super::served::Served;
+use crate::wire::OfferId;
 
 /// A bound port for any number of extended offers: a client says with its first line which of them it came for.
 /// Dropped, it is closed.
@@ -123,10 +84,14 @@ mod tests {
     use super::*;
     use crate::items::Items;
     use crate::payload::Payload;
+    use crate::payload::PayloadError;
+    use crate::serve::{DropCause, RangeEvent};
+    use crate::wire::Ask;
     use crate::wire::{Algorithm, Digest};
     use std::time::Duration;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
+    use tokio::sync::mpsc;
 
     struct Running {
         address: SocketAddr,

@@ -6,6 +6,7 @@ use crate::feed::News;
 use crate::mqtt::{Post, inbox};
 use crate::payload::Payload;
 use crate::serve::Ports;
+use crate::wire::DevicePath;
 use crate::wire::{Algorithm, Announcement, Digest, Status};
 
 const CONNECT: Duration = Duration::from_secs(30);
