@@ -7,7 +7,7 @@ use core::net::IpAddr;
 use crate::fields::SEPARATOR;
 use crate::{Algorithm, Digest, HardwareAddress, MAX_MESSAGE};
 
-/// The keys that are understood, in the order of [`Announcement`]'s fields.
+/// Known keys, in the order of [`Announcement`]'s fields.
 const KEYS: [&str; 17] = [
     "v",
     "client",
@@ -28,69 +28,69 @@ const KEYS: [&str; 17] = [
     "log",
 ];
 
-/// How the error begins of a set that was taken back because the device never had its network.
+/// First word of the error of a set that was taken back because the device never had its network.
 const NO_NETWORK: &str = "no-network";
 
-/// The message on a device's offer topic that asks it to announce itself.
+/// Message on a device's offer topic that asks the device to announce itself.
 const REQUEST: &str = "announce";
 
-/// What a device says of itself, retained: `v=1|client=…|sys=…|addr=…|free=…|hash=…|set=…|boots=…|…`.
+/// A device's retained description of itself: `v=1|client=…|sys=…|addr=…|free=…|hash=…|set=…|boots=…|…`.
 ///
-/// The fields are `key=value` in any order; unknown keys are ignored, of a key that is there twice the
-/// first counts. Only `v` is required; another value that cannot be read counts as missing. Texts came from a peer; make them safe before they reach a
-/// terminal.
+/// The fields are `key=value` in any order. Unknown keys are ignored. The first value of a repeated key counts. Only
+/// `v` is required. Any other value that cannot be read counts as missing, except that of `set`, whose key alone has a
+/// meaning. Texts came from a peer: escape them before they reach a terminal.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Announcement {
-    /// `v`: the version of the announcement, 1 or higher. A higher one only adds.
+    /// `v`: version of the announcement, 1 or higher. Higher versions only add fields.
     pub version: u32,
-    /// `client`: the name and version of the device's client.
+    /// `client`: name and version of the device's client.
     pub client: Option<String>,
-    /// `sys`: the port and version of the device's system, such as `esp8266 1.25.0`.
+    /// `sys`: port and version of the device's system, such as `esp8266 1.25.0`.
     pub system: Option<String>,
-    /// `addr`: the device's address in its own network.
+    /// `addr`: address of the device in its own network.
     pub address: Option<IpAddr>,
     /// `free`: free space on the device's file system, in bytes.
     pub free: Option<u64>,
-    /// `hash`: the hash functions that the device has. Empty where it does not say.
+    /// `hash`: hash functions that the device has. Empty if the device names none.
     pub algorithms: Vec<Algorithm>,
-    /// `set`: the set of files that is installed. A device that says this understands sets, and extended offers.
+    /// `set`: installed set of files. A device that announces this key understands sets and extended offers.
     pub set: Option<InstalledSet>,
-    /// `boots`: how often the device has booted the set that is on trial; None where none is.
+    /// `boots`: number of times that the device has booted the set on trial. `None` if no set is on trial.
     pub boots: Option<u32>,
-    /// `rolled-back`: the set that the device has taken back last, where no other was installed since.
+    /// `rolled-back`: set that the device has taken back last, unless another set was installed since.
     pub rolled_back: Option<Digest>,
-    /// `error`: why it was taken back, if anybody knows.
+    /// `error`: reason for which the set was taken back, if known.
     pub error: Option<String>,
-    /// `ask=1`: the device answers [`Announcement::REQUEST`] by announcing itself anew, at most once in 5 s.
+    /// `ask=1`: the device answers [`Announcement::REQUEST`] with a new announcement, at most once in 5 s.
     pub asks: bool,
-    /// `fold=1`: the device's file system takes two names that differ only in case for one.
+    /// `fold=1`: the device's file system does not distinguish names that differ only in case.
     pub folds_case: bool,
-    /// `extended=1`: the device understands extended offers of single files, also where it does not understand sets.
+    /// `extended=1`: the device understands extended offers of single files, even if it does not understand sets.
     pub extends: bool,
-    /// `answers=1`: the device names the offer in each status, where the offer asks for it.
+    /// `answers=1`: the device names the offer in each status, if the offer asks for that.
     pub answers: bool,
-    /// `hw`: the hardware address of the device's Wi-Fi.
+    /// `hw`: hardware address of the device's Wi-Fi.
     pub hardware: Option<HardwareAddress>,
-    /// `safe=1`: the device runs its Wi-Fi, MQTT and its client alone, as its application failed three times in a
-    /// row, until an update comes.
+    /// `safe=1`: the device runs only its Wi-Fi, MQTT and the client until an update comes, because its application
+    /// failed three times in a row.
     pub is_safe: bool,
     /// `log=1`: the device can publish its log.
     pub logs: bool,
 }
 
-/// The set that is installed on a device that understands sets.
+/// Set that is installed on a device that understands sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum InstalledSet {
-    /// None, or a file was changed since by itself: `-`.
+    /// No set, or a file was changed on its own since the set was installed: `-`.
     #[default]
     Nothing,
-    /// The one whose manifest has this digest.
+    /// Set whose manifest has this digest.
     Set(Digest),
 }
 
 impl InstalledSet {
-    /// The digest of its manifest.
+    /// Returns the digest of the set's manifest, or `None` for [`InstalledSet::Nothing`].
     pub fn digest(self) -> Option<Digest> {
         match self {
             Self::Nothing => None,
@@ -109,30 +109,32 @@ impl fmt::Display for InstalledSet {
 }
 
 impl Announcement {
-    /// The version that this library writes.
+    /// Version that this library writes.
     pub const VERSION: u32 = 1;
 
-    /// The message on a device's offer topic that asks it to announce itself. Only for devices that have announced
-    /// `ask=1`: others answer it with a failure.
+    /// Message on a device's offer topic that asks the device to announce itself.
+    ///
+    /// Only for devices that have announced `ask=1`. Other devices answer it with a failure.
     pub const REQUEST: &'static str = REQUEST;
 
-    /// Whether a message on the offer topic is a [`REQUEST`](Self::REQUEST), which may have further fields, and so is no
-    /// offer.
+    /// Returns true if a message on the offer topic is a [`REQUEST`](Self::REQUEST), and therefore not an offer.
+    ///
+    /// A request may have further fields.
     pub fn is_request(message: &[u8]) -> bool {
         message
             .strip_prefix(REQUEST.as_bytes())
             .is_some_and(|rest| rest.first().is_none_or(|byte| *byte == SEPARATOR as u8))
     }
 
-    /// An announcement that says nothing but its version.
+    /// Creates an announcement with a version and no other field.
     pub fn new() -> Self {
         Self { version: Self::VERSION, ..Self::default() }
     }
 
-    /// Reads an announcement as it came off the wire.
+    /// Reads an announcement as received from the broker.
     ///
     /// # Errors
-    /// The first field that breaks its rule, and the rule.
+    /// Returns an error if the message is longer than [`MAX_MESSAGE`], is not UTF-8, or has no valid field `v`.
     pub fn parse(message: &[u8]) -> Result<Self, AnnouncementError> {
         if message.len() > MAX_MESSAGE {
             return Err(AnnouncementError::TooLong { bytes: message.len() });
@@ -159,7 +161,7 @@ impl Announcement {
             address: address.and_then(|value| value.parse().ok()),
             free: free.and_then(|value| value.parse().ok()),
             algorithms: hash.unwrap_or_default().split(',').filter_map(Algorithm::from_code).collect(),
-            // It is the key that says what the device understands, whatever its value.
+            // The presence of the key tells that the device understands sets, whatever the value.
             set: set.map(|value| value.parse().map_or(InstalledSet::Nothing, InstalledSet::Set)),
             boots: boots.and_then(|value| value.parse().ok()),
             rolled_back: rolled_back.and_then(|value| value.parse().ok()),
@@ -174,35 +176,37 @@ impl Announcement {
         })
     }
 
-    /// Whether the device understands extended offers: files that resume, and sets if it
-    /// [understands those](Self::understands_sets).
+    /// Returns true if the device understands extended offers: files that resume, and sets if it [understands
+    /// those](Self::understands_sets).
     pub fn understands_extended(&self) -> bool {
         self.extends || self.understands_sets()
     }
 
-    /// Whether the device understands offers of sets.
+    /// Returns true if the device understands offers of sets.
     pub fn understands_sets(&self) -> bool {
         self.set.is_some()
     }
 
-    /// Whether the device has taken its last set back because it never had its network: the set need not be at fault.
+    /// Returns true if the device has taken its last set back because it never had its network.
+    ///
+    /// The set itself need not be at fault.
     pub fn had_no_network(&self) -> bool {
         self.rolled_back.is_some() && self.error.as_deref().is_some_and(Self::is_no_network)
     }
 
-    /// The hash function of a file that is sent to it: the best that the device has said it has; SHA-1 where it says
-    /// nothing.
+    /// Returns the hash function for a file that is sent to this device: the best one announced, or SHA-1 if none is.
     pub fn file_algorithm(&self) -> Algorithm {
         self.algorithms.iter().copied().max().unwrap_or_default()
     }
 
-    /// Returns true if a device took a set back because it never had its network, given the reason that it announced.
+    /// Returns true if the announced reason for taking a set back is that the device never had its network.
     pub fn is_no_network(reason: &str) -> bool {
         reason.split(' ').next() == Some(NO_NETWORK)
     }
 
-    /// The hash function of a set that is sent to it. It is never BLAKE3, so that a whole fleet knows a set by one
-    /// digest, whatever else its devices have.
+    /// Returns the hash function for a set that is sent to this device.
+    ///
+    /// Never BLAKE3, so that a whole fleet knows a set by one digest, whatever other hash functions its devices have.
     pub fn set_algorithm(&self) -> Algorithm {
         self.algorithms.iter().copied().filter(|algorithm| algorithm.is_of_sets()).max().unwrap_or_default()
     }
@@ -210,7 +214,7 @@ impl Announcement {
 
 impl fmt::Display for Announcement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// A value must not end its field; and no line of text has control characters.
+        /// Replaces characters that would end the field, and control characters, which no line of text contains.
         fn clean(text: &str) -> String {
             text.replace(|c: char| c == SEPARATOR || c.is_control(), " ")
         }
@@ -262,23 +266,23 @@ impl fmt::Display for Announcement {
     }
 }
 
-/// Why a message is not an [`Announcement`].
+/// Error returned for a message that is not an [`Announcement`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AnnouncementError {
-    /// Over [`MAX_MESSAGE`].
+    /// Message longer than [`MAX_MESSAGE`].
     #[error("an announcement has at most {MAX_MESSAGE} bytes, this one has more")]
     TooLong {
-        /// The length found. The link cuts a message off one byte above the limit.
+        /// Length found, in bytes. The link cuts a message off one byte above the limit.
         bytes: usize,
     },
-    /// Not UTF-8.
+    /// Message that is not UTF-8.
     #[error("an announcement is UTF-8 text")]
     NotText,
-    /// The one required field is missing.
+    /// Missing `v`, the only required field.
     #[error("an announcement has a field v=1")]
     NoVersion,
-    /// The one required field is no version.
+    /// Value of `v` that is not a number from 1.
     #[error("the announcement's field v is not a number from 1")]
     Version,
 }

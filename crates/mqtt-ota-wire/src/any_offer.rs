@@ -3,20 +3,20 @@ use core::fmt;
 
 use crate::{DevicePath, Digest, ExtendedOffer, ExtendedOfferError, Offer, OfferError, State, Status};
 
-/// An offer of either kind, as it comes to a device that understands both.
+/// An offer of either kind, as received by a device that understands both.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum AnyOffer {
-    /// One that every device understands.
+    /// Offer that every device understands.
     Plain(Offer),
-    /// One for a device that has announced that it understands more.
+    /// Offer for a device that has announced that it understands extended offers.
     Extended(ExtendedOffer),
 }
 
 impl AnyOffer {
-    /// Reads an offer as it came off the wire: an extended one has more than five fields.
+    /// Reads an offer as received from the broker. A message with more than five fields is an extended offer.
     ///
     /// # Errors
-    /// The first field that breaks its rule, and the rule.
+    /// Returns the first rule that the message breaks, with the field concerned.
     pub fn parse(message: &[u8]) -> Result<Self, AnyOfferError> {
         if ExtendedOffer::is_meant(message) {
             Ok(Self::Extended(ExtendedOffer::parse(message)?))
@@ -25,7 +25,7 @@ impl AnyOffer {
         }
     }
 
-    /// What stands in it for the file's name.
+    /// Returns the file name, or its placeholder if the offer is not of a single file.
     pub fn path(&self) -> DevicePath {
         match self {
             Self::Plain(offer) => offer.path.clone(),
@@ -33,7 +33,7 @@ impl AnyOffer {
         }
     }
 
-    /// A status that answers it, and names its id if the offer asks for that.
+    /// Creates a status that answers this offer, with the offer's id if the offer asks for that.
     pub fn answer(&self, state: State, detail: impl Into<String>) -> Status {
         match self {
             Self::Plain(offer) => Status::new(state, &offer.path, &offer.digest, detail),
@@ -41,7 +41,7 @@ impl AnyOffer {
         }
     }
 
-    /// The hash in it.
+    /// Returns the offered hash.
     pub fn digest(&self) -> Digest {
         match self {
             Self::Plain(offer) => offer.digest,
@@ -59,13 +59,13 @@ impl fmt::Display for AnyOffer {
     }
 }
 
-/// Why a message is an offer of neither kind.
+/// Error returned for a message that is not an [`AnyOffer`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AnyOfferError {
-    /// It has the fields of a plain one.
+    /// Invalid message with the number of fields of a plain offer.
     #[error(transparent)]
     Plain(#[from] OfferError),
-    /// It has the fields of an extended one.
+    /// Invalid message with the number of fields of an extended offer.
     #[error(transparent)]
     Extended(#[from] ExtendedOfferError),
 }

@@ -4,39 +4,39 @@ use core::fmt;
 
 use crate::status::cut;
 
-/// The last exception that a device's application did not catch, retained on `NAME/OTA/crash`: text of one line or of
-/// several.
+/// The last exception that a device's application did not catch, retained on `NAME/OTA/crash`.
 ///
-/// It came from a peer; make it safe before it reaches a terminal.
+/// The text has one or more lines. It came from a peer: escape it before it reaches a terminal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Crash(String);
 
 impl Crash {
-    /// The longest text, in bytes.
+    /// Longest text, in bytes.
     pub const MAX: usize = 512;
 
-    /// The topic filter that matches the messages of all devices.
+    /// Topic filter that matches the messages of all devices.
     pub const TOPIC_FILTER: &'static str = "+/OTA/crash";
 
-    /// Returns true for the topic, or the topic filter, of such messages.
+    /// Returns true for the topic, or the topic filter, of crash messages.
     pub fn is_topic(topic: &str) -> bool {
         topic.ends_with("/OTA/crash")
     }
 
-    /// Reads a message as it came off the wire. Nothing where it is empty: there is none. What is not UTF-8 in it is replaced,
-    /// and what is beyond [`Crash::MAX`] cut off.
+    /// Reads a message as received from the broker. `None` if it is blank, which means that there is no exception.
+    ///
+    /// Bytes that are not UTF-8 are replaced. Text beyond [`Crash::MAX`] is cut off.
     pub fn parse(message: &[u8]) -> Option<Self> {
         let text = String::from_utf8_lossy(message);
         let text = cut(&text, Self::MAX);
         (!text.trim().is_empty()).then(|| Self(text.to_owned()))
     }
 
-    /// All of it.
+    /// Returns the whole text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Its last line, which names the exception in what MicroPython prints.
+    /// Returns the last line that is not blank, which names the exception in MicroPython's output.
     pub fn summary(&self) -> &str {
         self.0.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default()
     }

@@ -5,25 +5,25 @@ use core::str::FromStr;
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
-/// A hash function that devices have.
+/// Hash function that a device may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[non_exhaustive]
 pub enum Algorithm {
-    /// SHA-1: every MicroPython build has it. It guards against accidents, not against an attacker.
+    /// SHA-1. Every MicroPython build has it. Protects against accidents, not against an attacker.
     #[default]
     Sha1,
-    /// SHA-256: that of sets wherever the device has announced it, and of a file where it has nothing faster.
+    /// SHA-256. Used for sets if the device has announced it, and for files if the device has nothing faster.
     Sha256,
-    /// BLAKE3: as strong, and several times as fast on a machine with vector instructions. Used of a file wherever
-    /// the device has announced it.
+    /// BLAKE3. As strong as SHA-256, and several times as fast on a machine with vector instructions. Used for files if
+    /// the device has announced it, never for sets.
     Blake3,
 }
 
 impl Algorithm {
-    /// All of them, the most preferred last.
+    /// All hash functions, the most preferred last.
     pub const ALL: [Self; 3] = [Self::Sha1, Self::Sha256, Self::Blake3];
 
-    /// The name in an announcement: `sha1`, `sha256` or `blake3`.
+    /// Returns the name in an announcement: `sha1`, `sha256` or `blake3`.
     pub fn code(self) -> &'static str {
         match self {
             Self::Sha1 => "sha1",
@@ -32,12 +32,12 @@ impl Algorithm {
         }
     }
 
-    /// Whether sets may be hashed with it.
+    /// Returns true if sets may be hashed with this function.
     pub(crate) fn is_of_sets(self) -> bool {
         self != Self::Blake3
     }
 
-    /// Returns the algorithm with this name in an announcement.
+    /// Returns the hash function with this name in an announcement.
     pub fn from_code(code: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|algorithm| algorithm.code() == code)
     }
@@ -50,24 +50,25 @@ enum Bytes {
     Blake3([u8; 32]),
 }
 
-/// What the text of a BLAKE3 digest begins with, as in the OCI's content descriptors: its length alone would not tell
-/// it from SHA-256.
+/// Prefix of a BLAKE3 digest as text, as in the OCI's content descriptors. Its length alone would not distinguish it
+/// from SHA-256.
 const BLAKE3: &str = "blake3:";
 
-/// The digest of a file's bytes. As text, lower-case hexadecimal: 40 digits are SHA-1, 64 are SHA-256, and `blake3:`
-/// with 64 digits is BLAKE3.
+/// Digest of a file's bytes.
+///
+/// As text, lower-case hexadecimal: 40 digits are SHA-1, 64 digits are SHA-256, and `blake3:` with 64 digits is BLAKE3.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest(Bytes);
 
 impl Digest {
-    /// The digest of bytes that are in memory.
+    /// Computes the digest of bytes in memory.
     pub fn of(algorithm: Algorithm, bytes: &[u8]) -> Self {
         let mut hasher = Hasher::new(algorithm);
         hasher.update(bytes);
         hasher.finish()
     }
 
-    /// The hash function it was made with.
+    /// Returns the hash function of this digest.
     pub fn algorithm(&self) -> Algorithm {
         match self.0 {
             Bytes::Sha1(_) => Algorithm::Sha1,
@@ -76,7 +77,7 @@ impl Digest {
         }
     }
 
-    /// The raw bytes: 20 or 32.
+    /// Returns the raw bytes, 20 or 32 of them.
     pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {
             Bytes::Sha1(bytes) => bytes,
@@ -150,12 +151,12 @@ pub struct Hasher(State);
 enum State {
     Sha1(Sha1),
     Sha256(Sha256),
-    /// Its state is twenty times as large as the others'.
+    /// Boxed, because this state is twenty times as large as the others.
     Blake3(Box<blake3::Hasher>),
 }
 
 impl Hasher {
-    /// Begins a digest.
+    /// Creates a hasher that has seen no bytes.
     pub fn new(algorithm: Algorithm) -> Self {
         Self(match algorithm {
             Algorithm::Sha1 => State::Sha1(Sha1::new()),
@@ -175,7 +176,7 @@ impl Hasher {
         }
     }
 
-    /// The digest of all bytes given so far.
+    /// Returns the digest of all bytes added so far.
     pub fn finish(self) -> Digest {
         Digest(match self.0 {
             State::Sha1(state) => Bytes::Sha1(state.finalize().into()),
@@ -195,17 +196,17 @@ impl fmt::Debug for Hasher {
     }
 }
 
-/// Why a text is not a [`Digest`].
+/// Error returned for a text that is not a [`Digest`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DigestError {
-    /// None of the hash functions.
+    /// Length that fits none of the hash functions.
     #[error("a digest has 40 (SHA-1) or 64 (SHA-256, BLAKE3) digits, this one has {bytes}")]
     Length {
-        /// The length found.
+        /// Length found, in bytes, without the prefix `blake3:`.
         bytes: usize,
     },
-    /// Something else than `0-9a-f`.
+    /// Character other than `0-9a-f`.
     #[error("a digest is lower-case hexadecimal")]
     Digits,
 }
@@ -217,7 +218,7 @@ mod tests {
 
     #[test]
     fn digests_are_those_of_the_standards() {
-        // FIPS 180-4, the example message "abc", and the empty message; BLAKE3's test vector of no bytes.
+        // FIPS 180-4: the example message "abc", and the empty message. BLAKE3: the test vector of no bytes.
         for (algorithm, message, hex) in [
             (Algorithm::Sha1, "abc", "a9993e364706816aba3e25717850c26c9cd0d89d"),
             (Algorithm::Sha1, "", "da39a3ee5e6b4b0d3255bfef95601890afd80709"),

@@ -9,77 +9,77 @@ use crate::fields::decimal;
 use crate::offer::{OfferError, Plain};
 use crate::{DevicePath, Digest, Host, IdError, MAX_MESSAGE, OfferId, State, Status};
 
-/// What stands for the file's name where a set is offered.
+/// Placeholder for the file name in the offer of a set.
 const SET: &str = "set";
 
-/// An offer of more than one plain stream: `host|port|file|hash|reboot|id=…|size=…`, and further fields.
+/// An offer that does more than send one file plainly: `host|port|file|hash|reboot|id=…|size=…`, and further fields.
 ///
-/// Only for devices whose announcement says that they understand it. The fields from the sixth on are
-/// `key=value` in any order; unknown keys are ignored, of a key that is there twice the last counts.
+/// Only for devices whose announcement says that they understand extended offers. The fields from the sixth on are
+/// `key=value` in any order. Unknown keys are ignored. The last value of a repeated key counts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ExtendedOffer {
-    /// Where it is served. Without a meaning for a rollback, as the port.
+    /// Host that serves the file or set. Without meaning for a rollback, like the port.
     pub host: Host,
-    /// The TCP port there.
+    /// TCP port on [`host`](Self::host).
     pub port: NonZeroU16,
-    /// What it is that the digest names.
+    /// Object that the digest names.
     pub content: Content,
-    /// What the file's bytes, or the manifest's, hash to.
+    /// Digest of the file's bytes or of the manifest's text.
     pub digest: Digest,
-    /// Whether the device reboots once it is in place.
+    /// True if the device reboots once the file or set is in place.
     pub reboot: bool,
-    /// `id`: what each request begins with.
+    /// `id`: prefix of every request for this offer.
     pub id: OfferId,
-    /// `size`: the length of what the digest names, in bytes.
+    /// `size`: length of the object that the digest names, in bytes.
     pub size: u64,
-    /// `answers=1`: each status that answers it is to name its id.
+    /// `answers=1`: every status that answers this offer must name its id.
     pub answers: bool,
 }
 
-/// What an extended offer's digest names.
+/// Object that an extended offer's digest names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Content {
-    /// One file, to be known by this name.
+    /// A single file with this name on the device.
     File(DevicePath),
-    /// `set=1`: a manifest; the files that it lists are to be there all at once.
+    /// `set=1`: a manifest. The device puts all files that it lists in place at once.
     Set(SetTerms),
-    /// `rollback=1`: a set that is installed, and to be taken back.
+    /// `rollback=1`: an installed set that the device must take back.
     Rollback,
 }
 
-/// What is to be done with a set.
+/// Terms on which a set is installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct SetTerms {
-    /// `delete`: which files go that the set does not have.
+    /// `delete`: files outside the set that the device deletes.
     pub delete: Delete,
-    /// `dry=1`: the device says what it would do, and does nothing.
+    /// `dry=1`: the device reports what it would do, and changes nothing.
     pub dry_run: bool,
-    /// `trial`: how many boots the set has to be confirmed in; None: as many as the device likes, which are
+    /// `trial`: number of boots within which the set has to be confirmed. `None` leaves it to the device, which allows
     /// three.
     pub trial: Option<Trial>,
 }
 
 impl SetTerms {
-    /// What stands in the offer of a set, and in each status that answers it, for a file's name.
+    /// Returns the placeholder for the file name in the offer of a set and in each status that answers it.
     pub fn path() -> DevicePath {
         DevicePath::from_constant(SET)
     }
 }
 
-/// Which files a set deletes.
+/// Files that a set deletes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Delete {
-    /// None.
+    /// No files.
     #[default]
     Nothing,
-    /// `set`: those that the set before has and this one has not.
+    /// `set`: files of the previous set that this set lacks.
     FormerSet,
-    /// `all`: every file that this set has not, but what the device needs to be updated again.
+    /// `all`: every file that this set lacks, except those that the device needs to be updated again.
     Everything,
 }
 
 impl Delete {
-    /// The word on the wire, where there is one.
+    /// Returns the value on the wire. `None` for [`Delete::Nothing`], for which the key is left out.
     pub fn code(self) -> Option<&'static str> {
         match self {
             Self::Nothing => None,
@@ -89,20 +89,20 @@ impl Delete {
     }
 }
 
-/// How many boots a set has to be confirmed in: 1 to 999.
+/// Number of boots within which a set has to be confirmed: 1 to 999.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Trial(NonZeroU16);
 
 impl Trial {
-    /// The most boots.
+    /// Largest number of boots.
     pub const MAX: u16 = 999;
 
-    /// That many boots; None where it is none, or more than [`Trial::MAX`].
+    /// Returns a trial of `boots` boots, or `None` if that is zero or more than [`Trial::MAX`].
     pub fn new(boots: u16) -> Option<Self> {
         NonZeroU16::new(boots).filter(|boots| boots.get() <= Self::MAX).map(Self)
     }
 
-    /// How many boots.
+    /// Returns the number of boots.
     pub fn boots(self) -> u16 {
         self.0.get()
     }
@@ -115,14 +115,15 @@ impl fmt::Display for Trial {
 }
 
 impl ExtendedOffer {
-    /// The set with this manifest is to be taken back.
+    /// Creates an offer that asks the device to take back the set whose manifest has this digest.
     pub fn rollback(digest: Digest, id: OfferId) -> Self {
         let host = core::net::IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED).into();
         let (port, content) = (NonZeroU16::MIN, Content::Rollback);
         Self { host, port, content, digest, reboot: true, id, size: 0, answers: true }
     }
 
-    /// What stands in the offer, and in each status that answers it, for a file's name.
+    /// Returns the offer's file name, which each status that answers it repeats. For a set and a rollback it is a
+    /// placeholder.
     pub fn path(&self) -> DevicePath {
         match &self.content {
             Content::File(path) => path.clone(),
@@ -130,25 +131,25 @@ impl ExtendedOffer {
         }
     }
 
-    /// A status that answers it, and names its id if the offer asks for that.
+    /// Creates a status that answers this offer, with the offer's id if the offer asks for that.
     pub fn answer(&self, state: State, detail: impl Into<String>) -> Status {
         Status::new(state, &self.path(), &self.digest, detail).answering(self.named())
     }
 
-    /// The id that a status names that answers it; None where it is to name none.
+    /// Returns the id that a status answering this offer has to name, or `None` if it has to name none.
     pub fn named(&self) -> Option<OfferId> {
         self.answers.then_some(self.id)
     }
 
-    /// Whether a message has more fields than a plain offer, and so is an extended one or none.
+    /// Returns true if a message has more fields than a plain offer. Such a message is an extended offer or invalid.
     pub fn is_meant(message: &[u8]) -> bool {
         message.iter().filter(|byte| **byte == SEPARATOR as u8).count() > 4
     }
 
-    /// Reads an extended offer as it came off the wire.
+    /// Reads an extended offer as received from the broker.
     ///
     /// # Errors
-    /// The first field that breaks its rule, and the rule.
+    /// Returns the first rule that the message breaks, with the field concerned.
     pub fn parse(message: &[u8]) -> Result<Self, ExtendedOfferError> {
         if message.len() > MAX_MESSAGE {
             return Err(OfferError::TooLong { bytes: message.len() }.into());
@@ -198,8 +199,9 @@ impl ExtendedOffer {
         Ok(Self { host, port, content, digest, reboot, id, size, answers })
     }
 
-    /// The id that each status names that answers this message, which may be no valid offer; None where an answer is
-    /// to name none.
+    /// Returns the id that each status answering `message` has to name, or `None` if it has to name none.
+    ///
+    /// The message need not be a valid offer.
     pub fn id_to_name(message: &[u8]) -> Option<OfferId> {
         let fields = message.split(|byte| *byte == SEPARATOR as u8).skip(5);
         let (mut id, mut answers) = (None, false);
@@ -247,44 +249,44 @@ impl fmt::Display for ExtendedOffer {
     }
 }
 
-/// Why a message is not an [`ExtendedOffer`].
+/// Error returned for a message that is not an [`ExtendedOffer`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExtendedOfferError {
-    /// One of the fields that a plain offer has too, or the whole message.
+    /// Invalid field that plain offers have too, or a message that is too long or not UTF-8.
     #[error(transparent)]
     Plain(#[from] OfferError),
-    /// Not even five.
+    /// Fewer than five fields.
     #[error("an extended offer has five fields and further ones with a key, this one has {count}")]
     Fields {
-        /// How many there are.
+        /// Number of fields found.
         count: usize,
     },
-    /// A key that every extended offer has.
+    /// Missing key that every extended offer has.
     #[error("the offer has no field {key}=")]
     Missing {
-        /// The key.
+        /// Missing key.
         key: &'static str,
     },
-    /// `id`.
+    /// Invalid `id`.
     #[error("the offer's id is not valid")]
     Id(#[source] IdError),
-    /// `size`.
+    /// Invalid `size`.
     #[error("the offer's size is not a decimal number")]
     Size,
-    /// `set`, `dry` or `rollback`.
+    /// Value of `set`, `dry` or `rollback` that is neither `0` nor `1`.
     #[error("the offer's field {key} is neither 0 nor 1")]
     Flag {
-        /// The key.
+        /// Key of the field.
         key: &'static str,
     },
-    /// A set, or a rollback, of another name.
+    /// Set or rollback whose file name is not the placeholder `set`.
     #[error("the offer's file is not {SET:?}, as it is for a set")]
     NotNamedSet,
-    /// `delete`.
+    /// Invalid `delete`.
     #[error("the offer's field delete is neither set nor all")]
     Delete,
-    /// `trial`.
+    /// Invalid `trial`.
     #[error("the offer's field trial is not a number from 1 to {}", Trial::MAX)]
     Trial,
 }

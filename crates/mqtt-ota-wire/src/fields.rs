@@ -1,11 +1,11 @@
-//! What the fields of messages have in common.
+//! Separator and numbers, which the fields of all messages share.
 
 use core::str::FromStr;
 
-/// Separates the fields of every message.
+/// Separator of the fields of every message.
 pub const SEPARATOR: char = '|';
 
-/// Reads decimal digits, with leading zeros or without, and nothing else: `str::parse` would allow a sign.
+/// Reads decimal digits, with or without leading zeros. Refuses a sign, which `str::parse` would accept.
 pub(crate) fn decimal<T: FromStr>(text: &str) -> Option<T> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }

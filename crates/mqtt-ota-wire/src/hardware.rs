@@ -13,7 +13,7 @@ impl FromStr for HardwareAddress {
         let mut parts = text.split(':');
         for byte in &mut bytes {
             let part = parts.next().filter(|part| part.len() == 2).ok_or(HardwareAddressError)?;
-            // A sign would be taken for a part of the number.
+            // `from_str_radix` would accept a sign.
             let is_hex = part.bytes().all(|digit| digit.is_ascii_hexdigit());
             *byte = u8::from_str_radix(part, 16).ok().filter(|_| is_hex).ok_or(HardwareAddressError)?;
         }
@@ -34,7 +34,7 @@ impl fmt::Debug for HardwareAddress {
     }
 }
 
-/// A text is not a [`HardwareAddress`].
+/// Error returned for a text that is not a [`HardwareAddress`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a hardware address has six bytes of two hexadecimal digits, with colons in between")]
 #[non_exhaustive]

@@ -5,24 +5,25 @@ use core::fmt;
 use core::net::IpAddr;
 use core::str::FromStr;
 
-/// Names that begin requests on the offer topic: a device takes no offer that begins so.
+/// Names that begin requests on the offer topic. A device does not accept an offer that begins with one of them.
 const RESERVED: [&str; 2] = ["announce", "log"];
 
-/// Where an offer says the file is: an IPv4 address, an IPv6 address (bare, no brackets) or a name that the
-/// device can resolve, but `announce` and `log`.
+/// Host that serves an offered file: an IPv4 address, an IPv6 address (bare, without brackets), or a name.
+///
+/// The device has to be able to resolve the name. `announce` and `log` are reserved.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Host(String);
 
 impl Host {
-    /// The longest host name, in bytes (RFC 1035, 2.3.4, less the root's dot).
+    /// Longest host name, in bytes (RFC 1035, 2.3.4, less the root's dot).
     pub const MAX_LEN: usize = 253;
 
-    /// The host as text.
+    /// Returns the host as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The address, where the host is one.
+    /// Returns the address, or `None` if the host is a name.
     pub fn address(&self) -> Option<IpAddr> {
         self.0.parse().ok()
     }
@@ -69,20 +70,20 @@ impl fmt::Debug for Host {
     }
 }
 
-/// Why a text is not a [`Host`].
+/// Error returned for a text that is not a [`Host`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HostError {
-    /// Nothing there.
+    /// Empty text.
     #[error("a host must not be empty")]
     Empty,
-    /// Over [`Host::MAX_LEN`].
+    /// Text longer than [`Host::MAX_LEN`].
     #[error("a host has at most {} bytes, this one has {bytes}", Host::MAX_LEN)]
     TooLong {
-        /// The length found.
+        /// Length found, in bytes.
         bytes: usize,
     },
-    /// The beginning of another message.
+    /// Reserved word that begins another message.
     #[error("a host must not be \"announce\" or \"log\": a message that begins so is no offer")]
     Reserved,
     /// Neither an address nor a name.
@@ -90,7 +91,7 @@ pub enum HostError {
         "a host must not contain {character:?}: it is an IPv4 address, a bare IPv6 address or a name of letters, digits, '.', '-' and '_'"
     )]
     Forbidden {
-        /// The first such character.
+        /// First forbidden character.
         character: char,
     },
 }

@@ -1,17 +1,17 @@
 use core::fmt;
 use core::str::FromStr;
 
-/// What names one extended offer: 16 lower-case hexadecimal digits, random, another one for each offer.
+/// Random identifier of an extended offer: 16 lower-case hexadecimal digits, different for each offer.
 ///
-/// Every request for its bytes begins with it, so whoever has not read the offer gets nothing.
+/// Every request for the offer's bytes begins with the id, so only a peer that has read the offer gets them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct OfferId(u64);
 
 impl OfferId {
-    /// The length as text, in bytes.
+    /// Length as text, in bytes.
     pub const LEN: usize = 16;
 
-    /// Makes an id of bytes that have to be random.
+    /// Creates an id from bytes, which have to be random.
     pub const fn from_bytes(bytes: [u8; 8]) -> Self {
         Self(u64::from_be_bytes(bytes))
     }
@@ -41,11 +41,11 @@ impl fmt::Debug for OfferId {
     }
 }
 
-/// A text is not an [`OfferId`].
+/// Error returned for a text that is not an [`OfferId`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("an id has 16 lower-case hexadecimal digits, this one is none of {bytes} bytes")]
 pub struct IdError {
-    /// The length found.
+    /// Length found, in bytes.
     pub bytes: usize,
 }
 

@@ -1,7 +1,7 @@
-//! The messages that pass between sender, device and broker, as validated types.
+//! Messages that pass between sender, device and broker, as validated types.
 //!
-//! Bytes in, values out: nothing here opens a socket, reads a clock or touches a file. The specification is
-//! `docs/protocol.md` in the project's repository; every rule that a type enforces is stated there under the same name.
+//! The crate takes bytes and returns values. It opens no socket, reads no clock and touches no file. The specification
+//! is `docs/protocol.md` in the project's repository, which states every rule that a type enforces under the same name.
 //!
 //! Works without `std` (`default-features = false`), with `alloc`.
 //!
@@ -52,6 +52,7 @@ pub use path::{DevicePath, PathError, STATE_FOLDER};
 pub use request::{Ask, Request, RequestError};
 pub use status::{Reason, State, Status, StatusError};
 
-/// The longest message that is looked at, in bytes. The longest valid offer has 455 bytes; a device
-/// with 30 KB of heap must be able to hold any message whole.
+/// Longest message that is read, in bytes.
+///
+/// The longest valid offer has 455 bytes. A device with 30 KB of heap must be able to hold any message whole.
 pub const MAX_MESSAGE: usize = 1024;

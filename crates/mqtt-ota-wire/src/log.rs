@@ -2,29 +2,31 @@ use core::fmt;
 
 use crate::fields::SEPARATOR;
 
-/// How a request begins.
+/// First field of a request.
 const REQUEST: &str = "log";
 
-/// A request on a device's offer topic to publish its log for a while: `log|60`. Only for devices that have announced
-/// `log=1`: others answer it with a failure.
+/// Request on a device's offer topic to publish its log for a while: `log|60`.
+///
+/// Only for devices that have announced `log=1`. Other devices answer it with a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LogRequest {
     seconds: u16,
 }
 
 impl LogRequest {
-    /// The longest time that a request may name, in seconds.
+    /// Longest time that a request may name, in seconds.
     pub const MAX_SECONDS: u16 = 600;
 
-    /// Ends the time of earlier requests at once: `log|0`.
+    /// Request that ends the time of earlier requests at once: `log|0`.
     pub const STOP: Self = Self { seconds: 0 };
 
-    /// A request for so many seconds, 1 to [`MAX_SECONDS`](Self::MAX_SECONDS).
+    /// Creates a request for `seconds` seconds, or returns `None` unless that is 1 to
+    /// [`MAX_SECONDS`](Self::MAX_SECONDS).
     pub fn new(seconds: u16) -> Option<Self> {
         (1..=Self::MAX_SECONDS).contains(&seconds).then_some(Self { seconds })
     }
 
-    /// Whether a message on the offer topic is such a request, readable or not, and so is no offer.
+    /// Returns true if a message on the offer topic is a log request, readable or not, and therefore not an offer.
     pub fn is_meant(message: &[u8]) -> bool {
         message
             .strip_prefix(REQUEST.as_bytes())
@@ -38,7 +40,7 @@ impl fmt::Display for LogRequest {
     }
 }
 
-/// Returns how many lines are missing, where a line of a log says so: `... 3 lines lost`.
+/// Returns the number of lost lines if a line of a log reports them: `... 3 lines lost`.
 pub fn lost_lines(line: &str) -> Option<u64> {
     line.strip_prefix("... ")?.strip_suffix(" lines lost")?.parse().ok()
 }

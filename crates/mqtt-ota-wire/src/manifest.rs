@@ -8,39 +8,39 @@ use core::fmt;
 use crate::fields::canonical;
 use crate::{Algorithm, DevicePath, Digest, DigestError, PathError};
 
-/// The files of a set, a line each: `HASH SIZE PATH`.
+/// The files of a set, one per line: `HASH SIZE PATH`.
 ///
-/// In the order of the paths' bytes, no path twice, none the folder of another, and all hashes of one
-/// function. The hash of its text names the set.
+/// Lines are in the order of the paths' bytes. No path occurs twice, no path is the folder of another, and all hashes
+/// use one hash function. The hash of the manifest's text names the set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
     lines: Vec<ManifestLine>,
 }
 
-/// One file of a set.
+/// A file of a set.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ManifestLine {
-    /// What the file's bytes hash to.
+    /// Digest of the file's bytes.
     pub digest: Digest,
-    /// Its length in bytes.
+    /// Length of the file, in bytes.
     pub size: u64,
-    /// Its name on the device.
+    /// File name on the device.
     pub path: DevicePath,
 }
 
 impl Manifest {
-    /// The most files.
+    /// Largest number of files.
     pub const MAX_LINES: usize = 1_000;
-    /// The longest text, in bytes.
+    /// Longest text, in bytes.
     pub const MAX_LEN: usize = 128 * 1024;
 
-    /// Puts the files in order, and makes sure that they are a set.
+    /// Sorts the files and checks that they form a set.
     ///
     /// # Errors
-    /// What they break.
+    /// Returns the first rule that the files break.
     pub fn new(files: impl IntoIterator<Item = ManifestLine>) -> Result<Self, ManifestError> {
         let mut lines: Vec<_> = files.into_iter().collect();
-        // The order of `str` is that of its bytes.
+        // `str` compares by bytes.
         lines.sort_by(|one, other| one.path.cmp(&other.path));
         Self::of(lines)
     }
@@ -48,7 +48,7 @@ impl Manifest {
     /// Reads a manifest.
     ///
     /// # Errors
-    /// The first line that breaks a rule, and the rule.
+    /// Returns the first rule that the text breaks, with the line or path concerned.
     pub fn parse(text: &[u8]) -> Result<Self, ManifestError> {
         if text.len() > Self::MAX_LEN {
             return Err(ManifestError::TooLong { bytes: text.len() });
@@ -76,7 +76,7 @@ impl Manifest {
         Self::of(lines)
     }
 
-    /// The rules that lie between the lines.
+    /// Checks the rules that concern more than one line, and the limits.
     fn of(lines: Vec<ManifestLine>) -> Result<Self, ManifestError> {
         if lines.len() > Self::MAX_LINES {
             return Err(ManifestError::TooMany { lines: lines.len() });
@@ -112,17 +112,17 @@ impl Manifest {
         }
     }
 
-    /// The files, in the order of their paths' bytes. Item 1 of the stream is the first of them.
+    /// Returns the files, in the order of their paths' bytes. The first is item 1 of the stream.
     pub fn lines(&self) -> &[ManifestLine] {
         &self.lines
     }
 
-    /// The length of all files together, in bytes.
+    /// Returns the total length of all files, in bytes.
     pub fn total(&self) -> u64 {
         self.lines.iter().fold(0, |total, line| total.saturating_add(line.size))
     }
 
-    /// The hash that names the set: of the manifest's text.
+    /// Returns the digest of the manifest's text, which names the set.
     pub fn digest(&self, algorithm: Algorithm) -> Digest {
         Digest::of(algorithm, self.to_string().as_bytes())
     }
@@ -141,80 +141,80 @@ impl fmt::Display for Manifest {
     }
 }
 
-/// Why a text, or some files, are not a [`Manifest`]. Lines are counted from 1.
+/// Error returned for a text, or for files, that do not form a [`Manifest`]. Lines are counted from 1.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ManifestError {
-    /// Over [`Manifest::MAX_LEN`].
+    /// Text longer than [`Manifest::MAX_LEN`].
     #[error("a manifest has at most {} bytes, this one has {bytes}", Manifest::MAX_LEN)]
     TooLong {
-        /// The length found.
+        /// Length found, in bytes.
         bytes: usize,
     },
-    /// Over [`Manifest::MAX_LINES`].
+    /// More files than [`Manifest::MAX_LINES`].
     #[error("a set has at most {} files, this one has {lines}", Manifest::MAX_LINES)]
     TooMany {
-        /// How many there are.
+        /// Number of files found.
         lines: usize,
     },
-    /// Not UTF-8.
+    /// Text that is not UTF-8.
     #[error("a manifest is UTF-8 text")]
     NotText,
-    /// The last line has no end.
+    /// Last line without a line feed.
     #[error("each line of a manifest has an end, and the last one has none")]
     NoEnd,
-    /// Fewer than three.
+    /// Line with fewer than three fields.
     #[error("line {line} is not HASH SIZE PATH")]
     Fields {
-        /// The line.
+        /// Line number.
         line: usize,
     },
-    /// The first field.
+    /// Invalid hash, the first field.
     #[error("the hash in line {line} is not valid")]
     Digest {
-        /// The line.
+        /// Line number.
         line: usize,
-        /// The rule that it breaks.
+        /// Rule that the hash breaks.
         source: DigestError,
     },
-    /// The second field.
+    /// Invalid size, the second field.
     #[error("the size in line {line} is not a decimal number")]
     Size {
-        /// The line.
+        /// Line number.
         line: usize,
     },
-    /// The third field.
+    /// Invalid path, the third field.
     #[error("the path in line {line} is not valid")]
     Path {
-        /// The line.
+        /// Line number.
         line: usize,
-        /// The rule that it breaks.
+        /// Rule that the path breaks.
         source: PathError,
     },
-    /// Two lines for one path.
+    /// Path that occurs twice.
     #[error("{path} is in the set twice")]
     Twice {
-        /// The path.
+        /// Repeated path.
         path: DevicePath,
     },
-    /// Not in the order of the paths' bytes.
+    /// Lines that are not in the order of the paths' bytes.
     #[error("{path} comes behind a path that is greater")]
     Order {
-        /// The path.
+        /// Path that should come earlier.
         path: DevicePath,
     },
-    /// Hashes of two functions.
+    /// Hashes of more than one hash function.
     #[error("the hash of {path} is of another function than those before it")]
     Mixed {
-        /// The path.
+        /// First path with a different hash function.
         path: DevicePath,
     },
-    /// A file's folder is a file.
+    /// File in a folder whose name is that of another file in the set.
     #[error("{path} is in a folder {folder:?}, which is a file of the set")]
     Folder {
-        /// The path.
+        /// Path of the file.
         path: DevicePath,
-        /// Its folder.
+        /// Folder of the file.
         folder: String,
     },
 }

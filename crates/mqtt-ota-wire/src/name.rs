@@ -4,53 +4,53 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::str::FromStr;
 
-/// A device's name: the first level of its topics.
+/// A device's name, the first level of its topics.
 ///
-/// 1 to 64 bytes of UTF-8, one MQTT topic level: no `/`, `+`, `#` or control character, and no `$` in
-/// front (MQTT 3.1.1, 4.7.2, keeps those topics for the broker). Case-sensitive. Cloning is cheap.
+/// A name has 1 to 64 bytes of UTF-8 and is one MQTT topic level: no `/`, `+`, `#` or control character, and no `$` in
+/// front (MQTT 3.1.1, 4.7.2, keeps those topics for the broker). Names are case-sensitive. Cloning is cheap.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DeviceName(Arc<str>);
 
 impl DeviceName {
-    /// The longest name, in bytes.
+    /// Longest name, in bytes.
     pub const MAX_LEN: usize = 64;
 
-    /// The name as text.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// `NAME/OTA`: where a sender publishes offers.
+    /// Returns `NAME/OTA`, on which a sender publishes offers.
     pub fn offer_topic(&self) -> String {
         format!("{self}/OTA")
     }
 
-    /// `NAME/OTA/device`: where the device keeps its retained announcement.
+    /// Returns `NAME/OTA/device`, on which the device keeps its retained announcement.
     pub fn announcement_topic(&self) -> String {
         format!("{self}/OTA/device")
     }
 
-    /// `NAME/OTA/status`: where the device says what it did with an offer.
+    /// Returns `NAME/OTA/status`, on which the device reports its progress with an offer.
     pub fn status_topic(&self) -> String {
         format!("{self}/OTA/status")
     }
 
-    /// `NAME/OTA/keeper`: where a keeper keeps what it remembers of the device.
+    /// Returns `NAME/OTA/keeper`, on which a keeper saves its memory of the device.
     pub fn memory_topic(&self) -> String {
         format!("{self}/OTA/keeper")
     }
 
-    /// `NAME/OTA/log`: where the device publishes what its application prints and logs.
+    /// Returns `NAME/OTA/log`, on which the device publishes the output and the log of its application.
     pub fn log_topic(&self) -> String {
         format!("{self}/OTA/log")
     }
 
-    /// `NAME/OTA/crash`: where the device keeps the last exception that its application did not catch.
+    /// Returns `NAME/OTA/crash`, on which the device keeps the last exception that its application did not catch.
     pub fn crash_topic(&self) -> String {
         format!("{self}/OTA/crash")
     }
 
-    /// The topic filter that matches the announcements of all devices.
+    /// Topic filter that matches the announcements of all devices.
     pub const ANNOUNCEMENT_FILTER: &'static str = "+/OTA/device";
 
     /// Returns the device that a topic `NAME/OTA/…` belongs to, and the topic's last level.
@@ -92,28 +92,28 @@ impl fmt::Debug for DeviceName {
     }
 }
 
-/// Why a text is not a [`DeviceName`].
+/// Error returned for a text that is not a [`DeviceName`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NameError {
-    /// Nothing there.
+    /// Empty text.
     #[error("a device name must not be empty")]
     Empty,
-    /// Over [`DeviceName::MAX_LEN`].
+    /// Text longer than [`DeviceName::MAX_LEN`].
     #[error("a device name has at most {} bytes, this one has {bytes}", DeviceName::MAX_LEN)]
     TooLong {
-        /// The length found.
+        /// Length found, in bytes.
         bytes: usize,
     },
-    /// A `$` in front.
+    /// Name that begins with `$`.
     #[error("a device name must not begin with '$': such topics belong to the broker")]
     Reserved,
-    /// A character that MQTT gives a meaning to, or a control character.
+    /// Control character, or a character with a meaning in MQTT.
     #[error(
         "a device name must not contain {character:?}: it is one MQTT topic level, without '/', '+', '#' or control characters"
     )]
     Forbidden {
-        /// The first such character.
+        /// First forbidden character.
         character: char,
     },
 }

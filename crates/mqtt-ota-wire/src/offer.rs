@@ -6,29 +6,29 @@ use crate::fields::SEPARATOR;
 use crate::fields::decimal;
 use crate::{DevicePath, Digest, DigestError, Host, HostError, MAX_MESSAGE, PathError};
 
-/// A plain offer: `host|port|file|hash`, and `|0` where the device shall not reboot afterwards.
+/// A plain offer of one file: `host|port|file|hash`, followed by `|0` if the device must not reboot afterwards.
 ///
-/// The four fields can be read by any device ever built to the idea. The fifth is written only when it is
-/// `0`: absent means reboot.
+/// Every device ever built to this protocol can read the four fields. The fifth is written only when it is `0`. An
+/// absent fifth field means reboot.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Offer {
-    /// Where the file is served.
+    /// Host that serves the file.
     pub host: Host,
-    /// The TCP port there.
+    /// TCP port on [`host`](Self::host).
     pub port: NonZeroU16,
-    /// The file's name on the device.
+    /// File name on the device.
     pub path: DevicePath,
-    /// What the file's bytes hash to.
+    /// Digest of the file's bytes.
     pub digest: Digest,
-    /// Whether the device reboots once the file is in place.
+    /// True if the device reboots once the file is in place.
     pub reboot: bool,
 }
 
 impl Offer {
-    /// Reads an offer as it came off the wire.
+    /// Reads an offer as received from the broker.
     ///
     /// # Errors
-    /// The first field that breaks its rule, and the rule.
+    /// Returns the first rule that the message breaks, with the field concerned.
     pub fn parse(message: &[u8]) -> Result<Self, OfferError> {
         if message.len() > MAX_MESSAGE {
             return Err(OfferError::TooLong { bytes: message.len() });
@@ -45,8 +45,9 @@ impl Offer {
         Ok(Self { host, port, path, digest, reboot })
     }
 
-    /// The file and hash fields of a message that is no valid offer, so that the answer can name them:
-    /// each empty where it is missing, or longer than a valid one may be.
+    /// Returns the file and hash fields of a message that is not a valid offer, so that the answer can name them.
+    ///
+    /// Each is empty if it is missing, is not UTF-8, or is longer than a valid one may be.
     pub fn fields_of_invalid(message: &[u8]) -> (&str, &str) {
         let field = |index: usize, limit: usize| {
             message
@@ -60,7 +61,7 @@ impl Offer {
     }
 }
 
-/// The fields that plain and extended offers share.
+/// Fields that plain and extended offers share.
 pub(crate) struct Plain {
     pub(crate) host: Host,
     pub(crate) port: NonZeroU16,
@@ -107,38 +108,38 @@ impl fmt::Display for Offer {
     }
 }
 
-/// Why a message is not an [`Offer`].
+/// Error returned for a message that is not an [`Offer`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OfferError {
-    /// Over [`MAX_MESSAGE`].
+    /// Message longer than [`MAX_MESSAGE`].
     #[error("an offer has at most {MAX_MESSAGE} bytes, this one has more")]
     TooLong {
-        /// The length found. The link cuts a message off one byte above the limit.
+        /// Length found, in bytes. The link cuts a message off one byte above the limit.
         bytes: usize,
     },
-    /// Not UTF-8.
+    /// Message that is not UTF-8.
     #[error("an offer is UTF-8 text")]
     NotText,
     /// Neither four nor five fields.
     #[error("an offer has four fields (host|port|file|hash) or five (|reboot), this one has {count}")]
     Fields {
-        /// How many there are.
+        /// Number of fields found.
         count: usize,
     },
-    /// The first field.
+    /// Invalid host, the first field.
     #[error("the offer's host is not valid")]
     Host(#[source] HostError),
-    /// The second field.
+    /// Invalid port, the second field.
     #[error("the offer's port is not a decimal number from 1 to 65535")]
     Port,
-    /// The third field.
+    /// Invalid file name, the third field.
     #[error("the offer's file is not valid")]
     Path(#[source] PathError),
-    /// The fourth field.
+    /// Invalid hash, the fourth field.
     #[error("the offer's hash is not valid")]
     Digest(#[source] DigestError),
-    /// The fifth field.
+    /// Fifth field that is neither `0` nor `1`.
     #[error("the offer's fifth field is neither 0 nor 1")]
     Reboot,
 }

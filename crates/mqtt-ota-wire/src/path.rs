@@ -6,35 +6,40 @@ use core::str::FromStr;
 
 use crate::fields::SEPARATOR;
 
-/// The folder below a device's root that belongs to its client: temporary files and state. No offer may
-/// name a file in it.
+/// Folder below a device's root that belongs to its client, for temporary files and state. No offer may name a file in
+/// it.
 pub const STATE_FOLDER: &str = ".mqtt-ota";
 
 /// A file's path on the device, relative to the device's root.
 ///
-/// 1 to 128 bytes of UTF-8, `/` between the parts. Refused, by sender and device alike: an absolute path,
-/// a part that is empty, `.` or `..`, the characters `|` and `\`, control characters, and a first part
-/// that is the client's own [`STATE_FOLDER`] (in any case of letters, as FAT does not tell them apart). Also refused,
-/// since FAT takes such a name for another one: a part that ends in a dot or a blank, and a part with `~` before a digit.
+/// A path has 1 to 128 bytes of UTF-8, with `/` between the parts. Sender and device alike refuse:
+///
+/// - an absolute path,
+/// - a part that is empty, `.` or `..`,
+/// - the characters `|` and `\`, and control characters,
+/// - a first part that is the client's own [`STATE_FOLDER`], in any case of letters, because FAT ignores case,
+/// - a part that ends in a dot or a blank, because FAT drops them and takes the name for another one,
+/// - a part with `~` before a digit, because FAT may take it for the short name of another file.
+///
 /// Cloning is cheap.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DevicePath(Arc<str>);
 
 impl DevicePath {
-    /// The longest path, in bytes.
+    /// Longest path, in bytes.
     pub const MAX_LEN: usize = 128;
 
-    /// A path that is known to be one.
+    /// Creates a path from a text that is known to be valid.
     pub(crate) fn from_constant(text: &'static str) -> Self {
         Self(text.into())
     }
 
-    /// The path as text.
+    /// Returns the path as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The parts between the slashes, at least one.
+    /// Returns the parts between the slashes, at least one.
     pub fn parts(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.0.split('/')
     }
@@ -72,7 +77,7 @@ impl FromStr for DevicePath {
     }
 }
 
-/// Whether FAT could have given this name, such as `PROGRA~1`, to a file that has a longer one.
+/// Returns true if FAT could have given this name, such as `PROGRA~1`, to a file that has a longer one.
 fn has_short_name(part: &str) -> bool {
     part.as_bytes().windows(2).any(|pair| matches!(pair, [b'~', b'0'..=b'9']))
 }
@@ -89,49 +94,49 @@ impl fmt::Debug for DevicePath {
     }
 }
 
-/// Why a text is not a [`DevicePath`].
+/// Error returned for a text that is not a [`DevicePath`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PathError {
-    /// Nothing there.
+    /// Empty text.
     #[error("a file name on the device must not be empty")]
     Empty,
-    /// Over [`DevicePath::MAX_LEN`].
+    /// Text longer than [`DevicePath::MAX_LEN`].
     #[error("a file name on the device has at most {} bytes, this one has {bytes}", DevicePath::MAX_LEN)]
     TooLong {
-        /// The length found.
+        /// Length found, in bytes.
         bytes: usize,
     },
-    /// A `/` in front.
+    /// Path that begins with `/`.
     #[error("a file name on the device is relative to the device's root: no '/' in front")]
     Absolute,
-    /// Two slashes in a row, or one at the end.
+    /// Empty part: two slashes in a row, or a slash at the end.
     #[error("a file name on the device must not have an empty part: no '//', no '/' at the end")]
     EmptyPart,
-    /// `.` or `..`.
+    /// Part that is `.` or `..`.
     #[error("a file name on the device must not have a part '.' or '..'")]
     DotPart,
-    /// A dot or a blank at the end of a part.
+    /// Part that ends in a dot or a blank.
     #[error("{part:?} must not end in a dot or a blank: FAT leaves them out, so it could be another file")]
     End {
-        /// The first such part.
+        /// First part that does.
         part: String,
     },
-    /// `~` before a digit, as in the short names that FAT gives to files with long ones.
+    /// Part with `~` before a digit, as in the short names that FAT gives to files with long ones.
     #[error("{part:?} must not have '~' before a digit: on FAT it could be another file's short name")]
     ShortName {
-        /// The first such part.
+        /// First part that has it.
         part: String,
     },
-    /// A character with a meaning of its own.
+    /// Forbidden character: `|`, a backslash or a control character.
     #[error(
         "a file name on the device must not contain {character:?}: no '|', no backslash, no control characters"
     )]
     Forbidden {
-        /// The first such character.
+        /// First forbidden character.
         character: char,
     },
-    /// The client's own folder.
+    /// Path in the client's own [`STATE_FOLDER`].
     #[error("the folder {STATE_FOLDER:?} on the device belongs to its client")]
     StateFolder,
 }
@@ -201,7 +206,7 @@ mod tests {
                 prop_assert_eq!(path.as_str(), &text);
                 prop_assert!(path.parts().all(|p| !p.is_empty() && p != "." && p != ".."));
                 prop_assert!(!text.contains(['|', '\\', '\0']));
-                // What FAT makes of it: the ends of the parts are left out, and no short name is meant.
+                // FAT drops dots and blanks at the end of a part, and no part is a short name.
                 prop_assert!(path.parts().all(|p| p == p.trim_end_matches(['.', ' '])));
                 let has_short_name = (0..10).any(|digit| text.contains(&format!("~{digit}")));
                 prop_assert!(!has_short_name);

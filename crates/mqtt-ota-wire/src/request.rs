@@ -5,44 +5,47 @@ use bytes::BytesMut;
 use crate::fields::decimal;
 use crate::{DevicePath, IdError, OfferId, PathError};
 
-/// What a device asks for on the stream of an extended offer, a line each: `ID`, a space, the request.
+/// A device's request on the stream of an extended offer, one per line: `ID`, a space, the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// The offer that it belongs to.
+    /// Offer that the request belongs to.
     pub id: OfferId,
-    /// What is asked, or said.
+    /// Bytes that the device asks for, or result of a dry run that it reports.
     pub ask: Ask,
 }
 
-/// What a request's line says behind the id. Item 0 is what the offer's hash names, item n the file of
-/// the manifest's line n.
+/// Content of a request's line behind the id.
+///
+/// Item 0 is the object that the offer's hash names. Item `n` is the file in line `n` of the manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ask {
-    /// `FIRST-LAST OFFSET`: send the items from `first` to `last`, one after the other, the first from
-    /// `offset` on. Without a last one, `FIRST- OFFSET`: to the end.
+    /// `FIRST-LAST OFFSET`: send the items from `first` to `last` one after the other, the first of them from `offset`
+    /// on.
+    ///
+    /// Without a last item, `FIRST- OFFSET`: send all items to the end.
     Range {
-        /// The first item.
+        /// First item.
         first: u32,
-        /// The last item, not before the first; None asks for all that follow.
+        /// Last item, not before the first. `None` asks for all that follow.
         last: Option<u32>,
-        /// Where the first begins, in bytes.
+        /// Offset in the first item, in bytes.
         offset: u64,
     },
-    /// `NUMBER`: in a dry run, the item would be fetched.
+    /// `NUMBER`: in a dry run, the device would fetch this item.
     Missing(u32),
-    /// `- PATH`: in a dry run, the file would be deleted.
+    /// `- PATH`: in a dry run, the device would delete this file.
     Deletes(DevicePath),
 }
 
 impl Request {
-    /// The longest line, in bytes, with its end.
+    /// Longest line, in bytes, including the line feed.
     pub const MAX_LEN: usize = 160;
 
-    /// Takes the first whole line out of what has been received; None where there is none yet.
+    /// Removes the first whole line from the received bytes and reads it. `None` if no line is complete yet.
     ///
     /// # Errors
-    /// The line breaks a rule, or has not ended within [`Request::MAX_LEN`]. Nothing behind it is a request
-    /// any more.
+    /// Returns an error if the line breaks a rule, or does not end within [`Request::MAX_LEN`]. The bytes behind it are
+    /// no longer requests.
     pub fn take(received: &mut BytesMut) -> Result<Option<Self>, RequestError> {
         match received.iter().take(Self::MAX_LEN).position(|byte| *byte == b'\n') {
             Some(end) => {
@@ -54,10 +57,10 @@ impl Request {
         }
     }
 
-    /// Reads a line, without its end.
+    /// Reads a line without its line feed.
     ///
     /// # Errors
-    /// The first part that breaks its rule, and the rule.
+    /// Returns the first rule that the line breaks, with the part concerned.
     pub fn parse(line: &[u8]) -> Result<Self, RequestError> {
         if line.len() >= Self::MAX_LEN {
             return Err(RequestError::TooLong);
@@ -88,7 +91,7 @@ impl Request {
 }
 
 impl fmt::Display for Request {
-    /// The line, without its end.
+    /// Writes the line without its line feed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ", self.id)?;
         match &self.ask {
@@ -100,31 +103,31 @@ impl fmt::Display for Request {
     }
 }
 
-/// Why a line is not a [`Request`].
+/// Error returned for a line that is not a [`Request`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
-    /// No end within [`Request::MAX_LEN`].
+    /// Line that does not end within [`Request::MAX_LEN`].
     #[error("a request has at most {} bytes, this one has more", Request::MAX_LEN)]
     TooLong,
-    /// Not UTF-8.
+    /// Line that is not UTF-8.
     #[error("a request is UTF-8 text")]
     NotText,
-    /// It begins with no id.
+    /// Invalid id at the beginning.
     #[error("the request's id is not valid")]
     Id(#[source] IdError),
-    /// None of the kinds that there are.
+    /// Unknown kind of request.
     #[error("a request is ID and FIRST-LAST OFFSET, FIRST- OFFSET, NUMBER or - PATH")]
     Unknown,
-    /// The last item comes before the first.
+    /// Last item before the first.
     #[error("the request's items run backwards, from {first} to {last}")]
     Backwards {
-        /// The first.
+        /// First item.
         first: u32,
-        /// The last.
+        /// Last item.
         last: u32,
     },
-    /// What would be deleted is no path.
+    /// Invalid path of a file to delete.
     #[error("the request's path is not valid")]
     Path(#[source] PathError),
 }

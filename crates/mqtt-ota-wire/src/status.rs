@@ -9,66 +9,68 @@ use crate::fields::SEPARATOR;
 use crate::fields::decimal;
 use crate::{DevicePath, Digest, MAX_MESSAGE, OfferId};
 
-/// What an offer's id follows at the end of a detail.
+/// Prefix of the offer's id at the end of a detail.
 const ID: &str = "id=";
 
-/// What a device says it did with an offer: `state|file|hash|detail`, whose detail may end in ` id=…`.
+/// A device's report on an offer: `state|file|hash|detail`. The detail may end in ` id=…`.
 ///
-/// `file` and `hash` repeat the offer's fields, so they stay plain text here: a device that was sent
-/// nonsense answers with that nonsense. Everything in a status came from a peer; make it safe before it
-/// reaches a terminal.
+/// `file` and `hash` repeat the offer's fields. They stay plain text here, because a device that was sent nonsense
+/// repeats that nonsense in its answer. Everything in a status came from a peer: escape it before it reaches a
+/// terminal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
-    /// What happened.
+    /// State of the offer on the device.
     pub state: State,
-    /// The offer's file.
+    /// File name from the offer.
     pub path: String,
-    /// The offer's hash.
+    /// Hash from the offer.
     pub digest: String,
-    /// More about it: a reason code and free text for [`State::Failed`], `unchanged` for a file that was
-    /// already there, what hides the file ([`Status::hidden_by`]), else mostly empty. Without the offer's id.
+    /// Further information, without the offer's id.
+    ///
+    /// For [`State::Failed`] a reason code and free text. For [`State::Installed`] `unchanged` if the file was already
+    /// there, or the path that hides the file ([`Status::hidden_by`]). Otherwise mostly empty.
     pub detail: String,
-    /// The id of the extended offer that it answers, where the device names it.
+    /// Id of the extended offer that this status answers, if the device names it.
     pub offer: Option<OfferId>,
 }
 
 impl Status {
-    /// The detail of [`State::Installed`] where the file already had the offered hash.
+    /// Detail of [`State::Installed`] if the file already had the offered hash.
     pub const UNCHANGED: &'static str = "unchanged";
 
-    /// The detail of [`State::Receiving`] where the device has noted the offer, reboots, and fetches it then.
+    /// Detail of [`State::Receiving`] if the device has noted the offer, reboots, and fetches the file at that boot.
     const AT_BOOT: &'static str = "at-boot";
 
-    /// How the detail of [`State::Installed`] begins where MicroPython imports another file instead of this one.
+    /// Prefix of the detail of [`State::Installed`] if MicroPython imports another file instead of this one.
     const HIDDEN: &'static str = "hidden by ";
 
-    /// How long something is postponed where the device does not say it.
+    /// Delay of a postponed offer if the device names none.
     const POSTPONED: Duration = Duration::from_secs(30);
 
-    /// The shortest time for which something is postponed, whatever the device says.
+    /// Shortest delay of a postponed offer, whatever the device names.
     const LEAST_POSTPONED: Duration = Duration::from_secs(1);
 
-    /// The longest one: who has waited for so long may as well ask again.
+    /// Longest delay of a postponed offer. After an hour, the sender may as well ask again.
     const MOST_POSTPONED: Duration = Duration::from_secs(3600);
 
-    /// The longest detail that is written, in bytes, with the offer's id; the rest of the words is cut off.
+    /// Longest detail that is written, in bytes, including the offer's id. Longer text is cut off before the id.
     pub const MAX_DETAIL: usize = 256;
 
-    /// The status of an offer that was valid.
+    /// Creates a status for a valid offer.
     pub fn new(state: State, path: &DevicePath, digest: &Digest, detail: impl Into<String>) -> Self {
         let (path, digest) = (path.to_string(), digest.to_string());
         Self { state, path, digest, detail: detail.into(), offer: None }
     }
 
-    /// The same status, which names the extended offer that it answers; `None` names none.
+    /// Sets the extended offer that this status answers. `None` names no offer.
     pub fn answering(self, offer: Option<OfferId>) -> Self {
         Self { offer, ..self }
     }
 
-    /// Reads a status as it came off the wire. The detail may be missing, and may contain anything.
+    /// Reads a status as received from the broker. The detail may be missing, and may contain anything.
     ///
     /// # Errors
-    /// The first field that breaks its rule, and the rule.
+    /// Returns the first rule that the message breaks, with the field concerned.
     pub fn parse(message: &[u8]) -> Result<Self, StatusError> {
         if message.len() > MAX_MESSAGE {
             return Err(StatusError::TooLong { bytes: message.len() });
@@ -84,24 +86,26 @@ impl Status {
         Ok(Self { state, path, digest, detail, offer })
     }
 
-    /// Whether this answers an offer of that file with that hash.
+    /// Returns true if this status answers an offer of this file with this hash.
     pub fn answers(&self, path: &DevicePath, digest: &Digest) -> bool {
         self.path == path.as_str() && self.digest.parse() == Ok(*digest)
     }
 
-    /// The path of what MicroPython imports instead of the file that was installed, where the device says so.
+    /// Returns the path that MicroPython imports instead of the installed file, if the device reports one.
     pub fn hidden_by(&self) -> Option<&str> {
         if self.state == State::Installed { self.detail.strip_prefix(Self::HIDDEN) } else { None }
     }
 
-    /// Whether the device has noted the offer, reboots, and fetches it before its application is imported. It has no
-    /// connection to the broker then.
+    /// Returns true if the device has noted the offer, reboots, and fetches the file before its application is
+    /// imported.
+    ///
+    /// During that boot the device has no connection to the broker.
     pub fn is_at_boot(&self) -> bool {
         self.state == State::Receiving && self.detail == Self::AT_BOOT
     }
 
-    /// How long the device asks to be left alone before this is offered again, and why. Nothing where it does not ask
-    /// for that.
+    /// Returns the delay after which the device wants the offer again, and its reason. `None` if the offer is not
+    /// postponed.
     pub fn postponed(&self) -> Option<(Duration, &str)> {
         let (Reason::Postponed, text) = self.reason() else { return None };
         let (first, why) = text.split_once(' ').unwrap_or((text, ""));
@@ -110,12 +114,12 @@ impl Status {
         let Some(digits) = named.filter(|digits| !digits.is_empty()) else {
             return Some((Self::POSTPONED, text));
         };
-        // A number that is too long for one is too long a time as well.
+        // Digits that do not fit a number name too long a delay as well.
         let after = Duration::from_secs(decimal(digits).unwrap_or(u64::MAX));
         Some((after.clamp(Self::LEAST_POSTPONED, Self::MOST_POSTPONED), why.trim()))
     }
 
-    /// The reason code and the free text of a detail that has them: `connect 192.168.1.10:40123 refused`.
+    /// Returns the reason code and the free text of a detail such as `connect 192.168.1.10:40123 refused`.
     pub fn reason(&self) -> (Reason, &str) {
         let (code, text) = self.detail.split_once(' ').unwrap_or((&self.detail, ""));
         (Reason::from_code(code), text.trim())
@@ -131,21 +135,21 @@ impl fmt::Display for Status {
     }
 }
 
-/// What a device did with an offer.
+/// State of an offer on a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum State {
-    /// It takes the offer and connects next.
+    /// The device takes the offer and connects next.
     Receiving,
     /// The file is in place and has the offered hash.
     Installed,
-    /// It is not, and the old file is untouched.
+    /// The file is not in place, and the old file is untouched.
     Failed,
-    /// A dry run is over: the device has said what it would do, and done nothing.
+    /// The dry run is over. The device has reported what it would do, and changed nothing.
     Planned,
-    /// After the boot: what was installed runs.
+    /// After the boot, the installed file or set works.
     Running,
-    /// After the boot: what was installed did not work and the old state is back.
+    /// After the boot, the installed file or set did not work, and the old state is back.
     RolledBack,
 }
 
@@ -153,7 +157,7 @@ impl State {
     const ALL: [Self; 6] =
         [Self::Receiving, Self::Installed, Self::Failed, Self::Planned, Self::Running, Self::RolledBack];
 
-    /// The word on the wire.
+    /// Returns the word on the wire.
     pub fn code(self) -> &'static str {
         match self {
             Self::Receiving => "receiving",
@@ -170,13 +174,13 @@ impl State {
     }
 }
 
-/// Why a device did not install a file.
+/// Reason for which a device did not install a file or a set.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
-    /// The bytes that came have another hash.
+    /// The received bytes have a different hash.
     HashMismatch,
-    /// No connection to the offered address; the text has the address and the error.
+    /// The device could not connect to the offered address. The text has the address and the error.
     Connect,
     /// The sender stopped sending.
     Timeout,
@@ -184,21 +188,21 @@ pub enum Reason {
     Short,
     /// The file does not fit.
     NoSpace,
-    /// The message is no offer.
+    /// The message is not an offer.
     BadOffer,
-    /// The file's name is refused.
+    /// The device refuses the file name.
     BadName,
-    /// The flash or the file system refused.
+    /// The flash or the file system refused the write.
     Write,
-    /// The device has a key and the offer is not signed with it.
+    /// The device has a key, and the offer is not signed with it.
     Unauthorised,
-    /// A set is on trial on the device, and has first to be confirmed or taken back.
+    /// A set on trial on the device has to be confirmed or taken back first.
     Busy,
-    /// The set cannot be taken back: what it replaced is no longer kept.
+    /// The set cannot be taken back, because the files that it replaced are no longer kept.
     Gone,
     /// The device has too little memory for the offer.
     NoMemory,
-    /// The device does not want it now, and says when to offer it again ([`Status::postponed`]).
+    /// The device does not want the offer now, and says when to repeat it ([`Status::postponed`]).
     Postponed,
     /// A code that this version does not know.
     Other(String),
@@ -221,7 +225,7 @@ impl Reason {
         Self::Postponed,
     ];
 
-    /// The word on the wire.
+    /// Returns the word on the wire.
     pub fn code(&self) -> &str {
         match self {
             Self::HashMismatch => "hash-mismatch",
@@ -248,8 +252,10 @@ impl Reason {
             .unwrap_or_else(|| Self::Other(code.to_owned()))
     }
 
-    /// Whether the same offer may succeed a moment later: what the link did, or what the device is about to
-    /// be done with, not what it decided. What it has postponed has a time of its own.
+    /// Returns true if the same offer may succeed a moment later.
+    ///
+    /// True for reasons that lie in the link, or in work that the device is about to finish, rather than in a decision
+    /// of the device. A postponed offer has its own delay.
     pub fn may_pass(&self) -> bool {
         matches!(self, Self::Connect | Self::Timeout | Self::Short | Self::HashMismatch | Self::Busy)
     }
@@ -261,31 +267,33 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Why a message is not a [`Status`].
+/// Error returned for a message that is not a [`Status`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StatusError {
-    /// Over [`MAX_MESSAGE`].
+    /// Message longer than [`MAX_MESSAGE`].
     #[error("a status has at most {MAX_MESSAGE} bytes, this one has more")]
     TooLong {
-        /// The length found. The link cuts a message off one byte above the limit.
+        /// Length found, in bytes. The link cuts a message off one byte above the limit.
         bytes: usize,
     },
-    /// Not UTF-8.
+    /// Message that is not UTF-8.
     #[error("a status is UTF-8 text")]
     NotText,
-    /// Fewer than three.
+    /// Fewer than three fields. The fourth, the detail, may be missing.
     #[error("a status has four fields (state|file|hash|detail), this one has {count}")]
     Fields {
-        /// How many there are.
+        /// Number of fields found.
         count: usize,
     },
-    /// The first field.
+    /// Unknown state, the first field.
     #[error("the status' state is none of receiving, installed, failed, planned, running, rolled-back")]
     State,
 }
 
-/// A detail, and the id at its end. The detail of `receiving` is the bare id, where a device does not name it otherwise.
+/// Splits a detail into its text and the id at its end.
+///
+/// A detail of `receiving` may be a bare id without `id=`, from devices that do not name the offer otherwise.
 fn split_id(state: State, detail: &str) -> (&str, Option<OfferId>) {
     let (words, last) = detail.rsplit_once(' ').unwrap_or(("", detail));
     let id = match last.strip_prefix(ID) {
@@ -295,7 +303,7 @@ fn split_id(state: State, detail: &str) -> (&str, Option<OfferId>) {
     id.map_or((detail, None), |id| (words, Some(id)))
 }
 
-/// At most `limit` bytes of `text`, whole characters only.
+/// Returns at most the first `limit` bytes of `text`, without cutting a character.
 pub(crate) fn cut(text: &str, limit: usize) -> &str {
     let end = (0..=limit.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
     end.and_then(|end| text.get(..end)).unwrap_or_default()
