@@ -1,12 +1,13 @@
-//! The connection to the broker: one, shared by everything a sender or receiver does.
+//! Connection to the broker, shared by everything that a sender or receiver does.
 //!
-//! The packets are rumqttc's; `packet` makes MQTT 5 and MQTT 3.1.1 look the same. `stream` is the network
-//! below them, `tls` how it is encrypted, and `verify` whom to trust. `session` is one accepted connection, and `limits`
-//! what the broker does not do; `driver` is the task that runs one session after the other, `setback` how soon, and
-//! `link` is what the others hold of it. An `inbox` is what comes in for one of them.
+//! The packets are rumqttc's, and `packet` makes MQTT 5 and MQTT 3.1.1 look the same. `stream` is the network below
+//! them, `tls` configures its encryption, and `verify` decides which certificates to trust. `session` is one accepted
+//! connection, and `limits` lists the features that the broker lacks. `driver` is the task that runs one session after
+//! the other, and `setback` decides how soon. `link` is the handle that the rest of the crate holds. An `inbox` is a
+//! queue of incoming messages for one reader.
 //!
-//! rumqttc's own event loop is not used: it hides its socket, which must confirm at once what arrives (see
-//! `stream`), and its TLS depends on crates with known vulnerabilities.
+//! The crate does not use rumqttc's own event loop. That loop hides its socket, which must confirm incoming data at
+//! once (see `stream`), and its TLS depends on crates with known vulnerabilities.
 
 mod certificate;
 mod driver;

@@ -1,4 +1,4 @@
-//! The broker's certificate: what is wrong with it, and what names it.
+//! The broker's certificate: its problems, and the fingerprint that names it.
 
 use std::error::Error;
 use std::fmt;
@@ -9,9 +9,9 @@ use rustls::CertificateError;
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest as _, Sha256};
 
-/// SHA-256 of a certificate: names it, whoever has signed it.
+/// SHA-256 of a certificate, which names it whoever has signed it.
 ///
-/// Read and shown as `openssl x509 -fingerprint -sha256` prints it.
+/// Read and shown in the format of `openssl x509 -fingerprint -sha256`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 32]);
 
@@ -24,7 +24,7 @@ impl Fingerprint {
 impl FromStr for Fingerprint {
     type Err = FingerprintError;
 
-    /// Reads 64 hexadecimal digits, with or without colons, with or without `sha256 Fingerprint=` before them.
+    /// Reads 64 hexadecimal digits, with or without colons, and with or without `sha256 Fingerprint=` before them.
     fn from_str(text: &str) -> Result<Self, FingerprintError> {
         let digits = text.rsplit_once('=').map_or(text, |(_, digits)| digits).trim();
         let digits = digits.bytes().filter(|byte| *byte != b':');
@@ -58,12 +58,12 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// A text that is not the SHA-256 fingerprint of a certificate.
+/// Error returned for a text that is not the SHA-256 fingerprint of a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a fingerprint is 64 hexadecimal digits, as `openssl x509 -fingerprint -sha256` prints them")]
 pub struct FingerprintError;
 
-/// What is wrong with a broker's certificate.
+/// Reason for which a broker's certificate is not trusted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CertificateProblem {
@@ -72,62 +72,62 @@ pub enum CertificateProblem {
         "it is of X.509 version 1, which cannot name hosts and is no longer accepted; version 3 is needed"
     )]
     Version,
-    /// A certificate of an authority, mostly a self-signed one that is also given as the authority.
+    /// Certificate of an authority, mostly a self-signed one that is also given as the authority.
     #[error("it is an authority's certificate (CA:TRUE), and the broker shows it as its own")]
     CaAsServer,
-    /// Not valid any more.
+    /// Certificate that has expired.
     #[error("it expired {} ago", Rough(*ago))]
     Expired {
-        /// How long ago, by this machine's clock.
+        /// Time since it expired, by this machine's clock.
         ago: Duration,
     },
-    /// Not valid yet.
+    /// Certificate that is not valid yet.
     #[error("it is not valid before {} from now; is this machine's clock right?", Rough(*wait))]
     NotYetValid {
-        /// How long until it is, by this machine's clock.
+        /// Time until it becomes valid, by this machine's clock.
         wait: Duration,
     },
-    /// For other names than the one in the broker's URL.
+    /// Certificate for names other than the host in the broker's URL.
     #[error("it is not for {host}: {}", Names(names))]
     Name {
-        /// The host of the broker's URL.
+        /// Host in the broker's URL.
         host: String,
-        /// The names that it is for. Not safe for a terminal.
+        /// Names in the certificate. Not safe for a terminal.
         names: Vec<String>,
     },
-    /// Signed by an authority that is not trusted.
+    /// Certificate signed by an authority that is not trusted.
     #[error("it is signed by an authority that is not trusted here")]
     UnknownIssuer,
-    /// Signed by itself.
+    /// Certificate signed by itself.
     #[error("it is signed by itself, and not by an authority that is trusted here")]
     SelfSigned,
-    /// Signed by an authority of the same name, with another key.
+    /// Certificate signed by an authority of the same name with a different key.
     #[error(
         "its signature is not by the key of the authority that is trusted here, which only has the same name"
     )]
     Signature,
-    /// Signed with an algorithm that is not accepted any more.
+    /// Certificate signed with an algorithm that is no longer accepted.
     #[error("it is signed in a way that is no longer accepted, such as with SHA-1 or a short RSA key")]
     Algorithm,
-    /// Not made for a server.
+    /// Certificate that is not made for a server.
     #[error("it is not made for a server: its extended key usage has no serverAuth")]
     Purpose,
-    /// Revoked by its authority.
+    /// Certificate that its authority has revoked.
     #[error("its authority has revoked it")]
     Revoked,
-    /// Another certificate than the pinned one.
+    /// Certificate that is not the pinned one.
     #[error("it is not the pinned one, {pinned}")]
     NotPinned {
-        /// The fingerprint that was asked for.
+        /// Pinned fingerprint.
         pinned: Fingerprint,
     },
-    /// Something else.
+    /// Any other problem.
     #[error("it is not valid")]
     Other(#[source] Box<dyn Error + Send + Sync>),
 }
 
 impl CertificateProblem {
-    /// What to try next, as a sentence.
+    /// Returns what to try next, as a sentence.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Expired { .. } | Self::Revoked => "make a new one for the broker (docs/broker.md, TLS)",
@@ -148,7 +148,7 @@ impl CertificateProblem {
         }
     }
 
-    /// What rustls says about a certificate for `host`.
+    /// Converts rustls's error about a certificate.
     pub(super) fn of(error: CertificateError, is_self_signed: bool) -> Self {
         use CertificateError as E;
         match error {
@@ -180,7 +180,7 @@ fn between(earlier: rustls::pki_types::UnixTime, later: rustls::pki_types::UnixT
     Duration::from_secs(later.as_secs().saturating_sub(earlier.as_secs()))
 }
 
-/// A long time, as people say it.
+/// Shows a long time in the largest unit that fits it: minutes, hours or days.
 struct Rough(Duration);
 
 impl fmt::Display for Rough {
@@ -198,12 +198,12 @@ impl fmt::Display for Rough {
     }
 }
 
-/// What a certificate is for.
+/// Shows the names that a certificate is for.
 struct Names<'a>(&'a [String]);
 
 impl fmt::Display for Names<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// More are not worth a line.
+        /// Longest list that is worth a line.
         const SHOWN: usize = 8;
         if self.0.is_empty() {
             return f
@@ -211,7 +211,7 @@ impl fmt::Display for Names<'_> {
         }
         f.write_str("it is for ")?;
         for (index, name) in self.0.iter().take(SHOWN).enumerate() {
-            // `DnsName("iot.lan")` or `IpAddress(192.168.1.10)`, as rustls writes it.
+            // rustls writes names as `DnsName("iot.lan")` or `IpAddress(192.168.1.10)`.
             let name = name.split_once('(').map_or(name.as_str(), |(_, rest)| rest.trim_end_matches(')'));
             write!(f, "{}{}", if index == 0 { "" } else { ", " }, name.trim_matches('"'))?;
         }

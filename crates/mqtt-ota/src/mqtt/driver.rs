@@ -19,30 +19,32 @@ use super::{LinkError, Post, Protocol};
 use crate::Broker;
 use crate::wire::MAX_MESSAGE;
 
-/// How many connections in a row the broker may close when something is asked of it, before that is taken to be why.
+/// Number of connections in a row that the broker may close after a request, before the request is taken to be the
+/// reason.
 const TOO_OFTEN: u8 = 3;
-/// What is suspected to be why a broker closes connections; more is forgotten.
+/// Largest number of topics and filters that are suspected at once. A further one clears the list.
 const SUSPECTS: usize = 256;
-/// How long the acknowledgement of a message that nobody waits for any more may take, before it is taken to be lost.
+/// Longest wait for the acknowledgement of a message whose sender has stopped waiting. After it the acknowledgement
+/// counts as lost.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(15);
-/// The longest topic of a message that is passed on, in bytes: far longer than any that is of use, and far shorter than
-/// what MQTT allows.
+/// Longest topic of a message that is passed on, in bytes. Far longer than any useful topic, and far shorter than MQTT
+/// allows.
 const TOPIC_MAX: usize = 512;
 
-/// What a link asks its driver to do.
+/// Request from a link to its driver.
 pub(super) enum Command {
     Publish {
         topic: String,
         payload: Bytes,
         lasting: Retention,
         done: Done<Ack>,
-        /// Its room in the queue.
+        /// Place in the queue of requests.
         _room: OwnedSemaphorePermit,
     },
     Subscribe {
         subscriber: Subscriber,
         done: Done<()>,
-        /// Its room in the queue.
+        /// Place in the queue of requests.
         _room: OwnedSemaphorePermit,
     },
     Unsubscribe {
@@ -51,20 +53,20 @@ pub(super) enum Command {
     Disconnect,
 }
 
-/// Who waits for the answer to a request. It is dropped where the connection is lost.
+/// Channel for the answer to a request. Dropped without an answer if the connection is lost.
 pub(super) type Done<T> = oneshot::Sender<Result<T, LinkError>>;
 
-/// One filter of a subscription.
+/// A filter of a subscription.
 pub(super) struct Subscriber {
     pub(super) id: u64,
     pub(super) filter: String,
     pub(super) qos: Qos,
     pub(super) messages: Post<Message>,
-    /// How many messages there were for it.
+    /// Number of messages that matched the filter.
     pub(super) heard: Arc<AtomicUsize>,
 }
 
-/// How to connect again.
+/// Settings for connecting again.
 pub(super) struct Reopen {
     pub(super) broker: Broker,
     pub(super) protocol: Protocol,
@@ -76,12 +78,12 @@ impl Reopen {
     async fn session(&self, setbacks: &mut Setbacks) -> Session {
         let mut last = None;
         loop {
-            // Clients that lost one broker do not come back in step.
+            // Jitter keeps clients that lost the same broker from coming back in step.
             sleep(setbacks.pause(last.as_ref()).mul_f64(0.5 + fastrand::f64() / 2.0)).await;
             match Session::open(&self.broker, self.protocol, &self.client_id, false).await {
                 Ok(session) => return session,
                 Err(error) => {
-                    // A login that is refused now does not pass by itself, and nobody else hears of it.
+                    // A login that is refused now does not pass by itself, and no caller gets this error.
                     match setbacks.refused(&error) {
                         Some(sentence) => tracing::warn!("{sentence}"),
                         None => tracing::debug!(%error, "no connection to the broker"),
@@ -93,14 +95,14 @@ impl Reopen {
     }
 }
 
-/// Who wants to know what becomes of a request to subscribe.
+/// Party that waits for the answer to a request to subscribe.
 enum Asked {
     Subscriber(String, Done<()>),
-    /// Nobody: the filter is subscribed to again after a reconnect.
+    /// Nobody. The driver subscribes to the filter again after a reconnect.
     Again(String),
 }
 
-/// A message that the broker has not acknowledged yet.
+/// Message that the broker has not acknowledged yet.
 struct Publishing {
     topic: String,
     is_retained: bool,
@@ -108,14 +110,14 @@ struct Publishing {
     since: Instant,
 }
 
-/// The state of the task behind a link: who waits for what.
+/// State of the task behind a link: its subscribers, and the requests that wait for an answer.
 pub(super) struct Driver {
     subscribers: Vec<Subscriber>,
-    /// Commands that came while there was no connection, or too many messages were in flight.
+    /// Commands that came while there was no connection, or while too many messages were in flight.
     waiting: VecDeque<Command>,
     publishes: HashMap<u16, Publishing>,
     subscribes: HashMap<u16, Asked>,
-    /// Topics and filters, and how many connections in a row have ended when something was asked with them.
+    /// Topics and filters, with the number of connections in a row that ended after a request with them.
     suspects: HashMap<String, u8>,
     is_connected: watch::Sender<bool>,
     last_id: u16,
@@ -136,7 +138,7 @@ impl Driver {
         }
     }
 
-    /// Serves one session after the other, until the link is closed or gone.
+    /// Serves one session after the other, until the link is closed or dropped.
     pub(super) async fn run(
         mut self,
         mut session: Session,
@@ -179,12 +181,15 @@ impl Driver {
         }
     }
 
-    /// The session is clean: what was in flight is gone with it. Where that may be why, whoever asks for it again and
-    /// again is told; yields whether something is suspected for the second time.
+    /// Settles the requests that were in flight when a session was lost.
+    ///
+    /// The session is clean, so these requests are gone with it. A request that may be the reason of the loss gets an
+    /// error once it has been repeated too often. Returns true if some request is explained as the reason, or is
+    /// suspected for at least the second time.
     fn answer_lost(&mut self, loss: &Loss) -> bool {
         let publishes = std::mem::take(&mut self.publishes).into_values();
         let subscribes = std::mem::take(&mut self.subscribes).into_values();
-        // One that was not answered has asked again for the same.
+        // A subscriber that got no answer has asked again for the same filter.
         let mut asked_for = BTreeMap::<String, Vec<_>>::new();
         for asked in subscribes {
             if let Asked::Subscriber(filter, done) = asked {
@@ -225,8 +230,9 @@ impl Driver {
         is_explained || self.suspects.values().any(|times| *times > 1)
     }
 
-    /// Whether the broker has ended too many connections because of this topic; `is_certain`: it is the only one that
-    /// can be meant.
+    /// Returns true if the broker has ended too many connections because of this topic.
+    ///
+    /// `is_certain` means that no other request can be the reason.
     fn is_why(&mut self, topic: &str, is_certain: bool) -> bool {
         if self.suspects.len() >= SUSPECTS && !self.suspects.contains_key(topic) {
             self.suspects.clear();
@@ -261,7 +267,7 @@ impl Driver {
             }
             tokio::select! {
                 biased;
-                // All that is asked for goes out at once.
+                // Commands come first, so that all of them go out at once.
                 command = commands.recv() => match command {
                     Some(Command::Disconnect) => {
                         session.write(Request::Disconnect).await?;
@@ -322,9 +328,9 @@ impl Driver {
         }
     }
 
-    /// The next command that can be done now.
+    /// Removes and returns the next command that can be done now.
     fn ready(&mut self) -> Option<Command> {
-        // Mosquitto drops acknowledgements, too, where the network is too slow.
+        // Mosquitto drops acknowledgements, too, if the network is too slow.
         let is_awaited = |publishing: &&Publishing| {
             !publishing.done.is_closed() || publishing.since.elapsed() < ACKNOWLEDGED_WITHIN
         };
@@ -335,7 +341,7 @@ impl Driver {
 
     async fn take(&mut self, command: Command, session: &mut Session) -> io::Result<()> {
         match command {
-            // Nobody waits for it any more.
+            // The caller no longer waits for the answer.
             Command::Publish { done, .. } if done.is_closed() => Ok(()),
             Command::Subscribe { done, .. } if done.is_closed() => Ok(()),
             Command::Publish { topic, payload, lasting, done, _room: _ } => {
@@ -351,7 +357,7 @@ impl Driver {
                     self.publishes.insert(id, publishing);
                     return session.write(Request::Publish { id, topic, payload, lasting, qos }).await;
                 }
-                // No more is ever heard of it.
+                // QoS 0 has no acknowledgement.
                 session.write(Request::Publish { id, topic, payload, lasting, qos }).await?;
                 let _ = publishing.done.send(Ok(Ack::Accepted));
                 Ok(())
@@ -364,7 +370,7 @@ impl Driver {
                 let id = self.next_id();
                 let (filter, qos) = (subscriber.filter.clone(), subscriber.qos.min(session.limits.qos));
                 self.subscribes.insert(id, Asked::Subscriber(filter.clone(), done));
-                // One that was not answered asks again.
+                // A subscriber that got no answer asks again.
                 let is_same = |s: &Subscriber| (s.id, &s.filter) == (subscriber.id, &subscriber.filter);
                 if !self.subscribers.iter().any(is_same) {
                     self.subscribers.push(subscriber);
@@ -384,13 +390,13 @@ impl Driver {
         }
     }
 
-    /// Forgets a subscription; yields its filters.
+    /// Forgets a subscription and returns its filters.
     fn forget(&mut self, id: u64) -> Vec<String> {
         self.waiting.retain(|c| !matches!(c, Command::Subscribe { subscriber, .. } if subscriber.id == id));
         self.subscribers.extract_if(.., |s| s.id == id).map(|s| s.filter).collect()
     }
 
-    /// Says something to every subscription, once.
+    /// Calls `tell` once for each subscription.
     fn each_subscription(&self, tell: impl Fn(&Post<Message>)) {
         for filters in self.subscribers.chunk_by(|one, next| one.id == next.id) {
             if let Some(subscriber) = filters.first() {
@@ -401,7 +407,7 @@ impl Driver {
 
     fn deliver(&self, message: Message) {
         let mut takers = self.subscribers.iter().filter(|s| takes(&s.filter, &message.topic)).peekable();
-        // The last one has it to itself.
+        // The last taker gets the message itself instead of a copy.
         let mut last = None;
         while let Some(taker) = takers.next() {
             match takers.peek() {
@@ -414,7 +420,7 @@ impl Driver {
         }
     }
 
-    /// A packet id that is not in use; never 0.
+    /// Returns a packet id that is not in use, never 0.
     fn next_id(&mut self) -> u16 {
         loop {
             self.last_id = self.last_id.checked_add(1).unwrap_or(1);
@@ -427,7 +433,7 @@ impl Driver {
 
 fn hand(taker: &Subscriber, message: Message) {
     taker.heard.fetch_add(1, Ordering::Relaxed);
-    // One that is closed is about to be unsubscribed.
+    // A closed inbox is about to be unsubscribed.
     if taker.messages.message(message) == Err(NotPosted::Full) {
         tracing::warn!(
             filter = taker.filter,
@@ -436,10 +442,10 @@ fn hand(taker: &Subscriber, message: Message) {
     }
 }
 
-/// Whether a filter of ours takes a topic. (rumqttc's own `matches` panics at a topic that begins with a
+/// Returns true if a filter of ours matches a topic. (rumqttc's own `matches` panics at a topic that begins with a
 /// character beyond ASCII.)
 fn takes<'a>(filter: &'a str, topic: &'a str) -> bool {
-    // From their ends, where those of one device differ.
+    // Compares from the last level, because filters of one device differ there.
     let levels = |text: &'a str| text.as_bytes().rsplit(|byte| *byte == b'/');
     let (mut filter, mut topic) = (levels(filter), levels(topic));
     loop {

@@ -6,126 +6,126 @@ use super::reason::BrokerReason;
 
 type Source = Box<dyn error::Error + Send + Sync>;
 
-/// Why there is no connection to the broker.
+/// Error returned if there is no connection to the broker.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// Its name does not resolve, or nothing listens there, or the network has no way to it.
+    /// The broker's name does not resolve, nothing listens at its port, or there is no route to its network.
     #[error("cannot reach the broker at {broker}")]
     Unreachable {
-        /// The broker's URL, without a password.
+        /// Broker's URL, without a password.
         broker: String,
-        /// What the system says.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// No connection came about within 5 s.
+    /// No connection was established within 5 s.
     #[error("the broker at {broker} does not answer")]
     Timeout {
-        /// The broker's URL, without a password.
+        /// Broker's URL, without a password.
         broker: String,
     },
-    /// A connection came about, and the broker did not answer the client's CONNECT packet within 5 s.
+    /// A connection was established, but the broker did not answer the client's CONNECT packet within 5 s.
     #[error("the broker at {broker} takes connections, but does not answer what is said to it")]
     Silent {
-        /// The broker's URL, without a password.
+        /// Broker's URL, without a password.
         broker: String,
     },
-    /// It closed the connection instead of answering.
+    /// The broker closed the connection instead of answering.
     #[error("the broker at {broker} closed the connection without an answer")]
     Closed {
-        /// The broker's URL, without a password.
+        /// Broker's URL, without a password.
         broker: String,
     },
-    /// The connection broke before it answered.
+    /// The connection broke before the broker answered.
     #[error("the connection to the broker at {broker} broke")]
     Broken {
-        /// The broker's URL, without a password.
+        /// Broker's URL, without a password.
         broker: String,
-        /// What the system says.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// It does not speak the version of MQTT that was tried.
+    /// The broker does not speak the version of MQTT that was tried.
     #[error("the broker at {broker} does not speak this version of MQTT")]
     Version {
-        /// The broker's URL, without a password.
+        /// Broker's URL, without a password.
         broker: String,
     },
-    /// It does not let this user in.
+    /// The broker does not let this user in.
     #[error("the broker at {broker} refuses the login {}", match user { Some(user) => format!("of {user:?}"), None => "of a client without a user".to_owned() })]
     NotAuthorised {
-        /// The broker's URL, without a password.
+        /// Broker's URL, without a password.
         broker: String,
-        /// Who tried to log in.
+        /// User that tried to log in.
         user: Option<String>,
     },
-    /// It does not let us in for another reason.
+    /// The broker refuses the connection for another reason.
     #[error("the broker at {broker} refuses the connection: {reason}")]
     Refused {
-        /// The broker's URL, without a password.
+        /// Broker's URL, without a password.
         broker: String,
-        /// Its reason.
+        /// Broker's reason.
         reason: BrokerReason,
     },
-    /// What answers there does not speak MQTT, or speaks it behind TLS.
+    /// The server at this address does not speak MQTT, or speaks it behind TLS.
     #[error("what answers at {broker} does not speak MQTT")]
     NotMqtt {
-        /// The broker's URL, without a password.
+        /// Broker's URL, without a password.
         broker: String,
     },
     /// The broker's certificate is not trusted.
     #[error("the certificate of the broker at {broker} is not trusted; its SHA-256 fingerprint is {seen}")]
     Certificate {
-        /// The broker's URL, without a password.
+        /// Broker's URL, without a password.
         broker: String,
-        /// Its fingerprint.
+        /// Fingerprint of the broker's certificate.
         seen: Fingerprint,
-        /// What is wrong with it.
+        /// Reason for which it is not trusted.
         #[source]
         problem: CertificateProblem,
     },
-    /// The broker wants a certificate of the client, or does not accept the one that it was shown.
+    /// The broker demands a client certificate, or does not accept the one that it was shown.
     #[error("the broker at {broker} {}", if *shown { "does not accept the client certificate" } else { "demands a client certificate" })]
     ClientCertificate {
-        /// The broker's URL, without a password.
+        /// Broker's URL, without a password.
         broker: String,
-        /// Whether a client certificate was shown to it.
+        /// True if a client certificate was shown to the broker.
         shown: bool,
-        /// What the broker said last, mostly a TLS alert.
+        /// Last error from the broker, mostly a TLS alert.
         source: io::Error,
     },
-    /// No encrypted connection.
+    /// No encrypted connection was established.
     #[error("no encrypted connection to the broker at {broker}")]
     Tls {
-        /// The broker's URL, without a password.
+        /// Broker's URL, without a password.
         broker: String,
-        /// What rustls says.
+        /// Error of rustls.
         source: Source,
     },
-    /// The CA file.
+    /// The file of certificate authorities cannot be used.
     #[error("cannot use {} as a file of certificate authorities", path.display())]
     CaFile {
-        /// The file.
+        /// File of certificate authorities.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Problem with the file.
         source: Source,
     },
-    /// The client certificate or its key.
+    /// The client certificate or its key cannot be used.
     #[error("cannot use {} as {}", path.display(), if *is_key { "the key of the client certificate" } else { "a client certificate" })]
     ClientFile {
-        /// The file.
+        /// File of the certificate or of the key.
         path: PathBuf,
-        /// It is the one with the key.
+        /// True for the file of the key.
         is_key: bool,
-        /// What is wrong with it.
+        /// Problem with the file.
         source: Source,
     },
-    /// No certificate authority to trust.
+    /// The system has no certificate authority to trust.
     #[error("the system has no certificate authorities to trust")]
     NoSystemRoots,
 }
 
 impl ConnectError {
-    /// What to try next, as a sentence.
+    /// Returns what to try next, as a sentence.
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::Unreachable { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused => {
@@ -169,7 +169,7 @@ impl ConnectError {
         })
     }
 
-    /// Whether a broker that only speaks MQTT 3.1.1 may answer MQTT 5 in this way.
+    /// Returns true if a broker that only speaks MQTT 3.1.1 may answer MQTT 5 with this error.
     pub(super) fn may_be_the_protocol(&self) -> bool {
         match self {
             Self::Closed { .. }
@@ -184,7 +184,7 @@ impl ConnectError {
         }
     }
 
-    /// Whether trying again is of no use until somebody changes the broker or the settings.
+    /// Returns true if trying again is of no use until somebody changes the broker or the settings.
     pub(super) fn is_lasting(&self) -> bool {
         match self {
             Self::Refused { reason, .. } => reason.is_lasting(),
@@ -205,14 +205,14 @@ fn is_tls(broker: &str) -> bool {
     broker.starts_with("mqtts:")
 }
 
-/// Why the broker did not do what it was asked over a connection that had been there.
+/// Error returned if the broker did not do a request over an established connection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LinkError {
     /// The connection was lost, and did not come back in time.
     #[error("the connection to the broker was lost")]
     Lost,
-    /// The connection is there, and the broker did not acknowledge a message or a subscription within 15 s.
+    /// The connection is up, but the broker did not acknowledge a message or a subscription within 15 s.
     #[error("the broker does not acknowledge what it is sent")]
     Unanswered,
     /// Messages came faster than they could be read, and some were dropped.
@@ -221,57 +221,57 @@ pub enum LinkError {
     /// The broker refuses a message, mostly because its access list forbids it.
     #[error("the broker does not allow to publish to {topic}: {reason}")]
     PublishRefused {
-        /// The topic.
+        /// Topic of the message.
         topic: String,
-        /// The broker's reason.
+        /// Broker's reason.
         reason: BrokerReason,
     },
     /// The broker refuses a subscription, mostly because its access list forbids it.
     #[error("the broker does not allow to subscribe to {topic}: {reason}")]
     SubscribeRefused {
-        /// The topic filter.
+        /// Topic filter.
         topic: String,
-        /// The broker's reason.
+        /// Broker's reason.
         reason: BrokerReason,
     },
-    /// The broker has closed three connections in a row, each when this was asked of it.
+    /// The broker closed three connections in a row, each after this request.
     #[error("the broker closes the connection whenever {} {topic}", if *is_publish { "a message is published to" } else { "somebody subscribes to" })]
     Closes {
-        /// The topic, or the topic filter.
+        /// Topic or topic filter.
         topic: String,
-        /// A message was published.
+        /// True if the request was to publish a message, false if it was to subscribe.
         is_publish: bool,
     },
-    /// A message or a subscription is longer than the broker takes.
+    /// A message or a subscription is longer than the broker accepts.
     #[error("the broker takes packets of at most {limit} bytes, and that for {topic} has {bytes}")]
     TooLarge {
-        /// The topic, or the topic filter.
+        /// Topic or topic filter.
         topic: String,
-        /// The length of its packet, in bytes.
+        /// Length of the packet, in bytes.
         bytes: u64,
-        /// The longest packet that the broker takes, in bytes.
+        /// Longest packet that the broker accepts, in bytes.
         limit: u32,
     },
-    /// The broker retains no messages, and this one is of no use without.
+    /// The broker retains no messages, and this message is of no use unless it is retained.
     #[error("the broker retains no messages, which {topic} needs")]
     NoRetain {
-        /// The topic.
+        /// Topic of the message.
         topic: String,
     },
-    /// The broker knows no filters with wildcards.
+    /// The broker does not support filters with wildcards.
     #[error("the broker does not allow to subscribe to {topic}: it knows no wildcards")]
     NoWildcards {
-        /// The topic filter.
+        /// Topic filter.
         topic: String,
     },
 }
 
 impl LinkError {
-    /// What to try next, as a sentence.
+    /// Returns what to try next, as a sentence.
     pub fn hint(&self) -> Option<String> {
         let code = match self {
             Self::PublishRefused { reason, .. } | Self::SubscribeRefused { reason, .. } => {
-                // MQTT 3.1.1 has no reasons to tell.
+                // MQTT 3.1.1 has no reason codes here.
                 match reason.code() {
                     BrokerReason::NOT_AUTHORIZED | BrokerReason::UNSPECIFIED => BrokerReason::NOT_AUTHORIZED,
                     _ => return reason.hint().map(str::to_owned),

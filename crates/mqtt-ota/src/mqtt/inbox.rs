@@ -6,20 +6,23 @@ use tokio::sync::Notify;
 
 use super::LinkError;
 
-/// What comes in: messages, and what becomes of the connection that they come over.
+/// A message from an [`Inbox`], or a change of the connection that it comes over.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Incoming<T> {
     Message(T),
-    /// So many messages were dropped here, as nobody took the ones before them.
+    /// Number of messages that were dropped here, because nobody took the ones before them.
     Missed(u64),
-    /// The connection is lost: what is published from here on is gone.
+    /// Lost connection. Messages published from here on are gone.
     Lost,
-    /// It is back.
+    /// Restored connection.
     Reconnected,
 }
 
 impl<T> Incoming<T> {
-    /// The message, for who cannot go on without what is missing.
+    /// Returns the message, for a reader that cannot go on if some are missing.
+    ///
+    /// # Errors
+    /// Returns an error in place of each other variant.
     pub(crate) fn message(self) -> Result<T, LinkError> {
         match self {
             Self::Message(message) => Ok(message),
@@ -29,22 +32,24 @@ impl<T> Incoming<T> {
     }
 }
 
-/// Makes a queue for one reader. It holds `limit` messages; those that come on top are dropped and counted. What
-/// becomes of the connection is never dropped, and takes no room: between two messages, one loss is like several.
+/// Creates a queue of at most `limit` messages for one reader.
+///
+/// Further messages are dropped and counted. Changes of the connection are never dropped, and take no room, because
+/// several losses between two messages count as one.
 pub(crate) fn inbox<T>(limit: usize) -> (Post<T>, Inbox<T>) {
     let state = State { entries: VecDeque::new(), tail: Gap::default(), limit, is_closed: false, posts: 1 };
     let shared = Arc::new(Shared { state: Mutex::new(state), changed: Notify::new() });
     (Post(Arc::clone(&shared)), Inbox(shared))
 }
 
-/// Why a message was not put into a queue.
+/// Reason for which a message was not put into a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NotPosted {
-    /// It is the first one for which there was no room.
+    /// The queue is full, and this is the first message dropped since the last one was added.
     Full,
-    /// It is a further one.
+    /// The queue is full, and earlier messages were dropped already.
     StillFull,
-    /// Nobody reads any more.
+    /// The reader is gone.
     Closed,
 }
 
@@ -54,16 +59,16 @@ struct Shared<T> {
 }
 
 struct State<T> {
-    /// Messages, and what came before each of them.
+    /// Messages, each with the events before it.
     entries: VecDeque<(Gap, T)>,
-    /// What came after the last one.
+    /// Events after the last message.
     tail: Gap,
     limit: usize,
     is_closed: bool,
     posts: usize,
 }
 
-/// What came between two messages, in this order.
+/// Events between two messages, in the order in which they are reported.
 #[derive(Debug, Default)]
 struct Gap {
     missed: u64,
@@ -88,7 +93,7 @@ impl<T> Shared<T> {
     }
 }
 
-/// The side of a queue that fills it.
+/// Sending side of a queue.
 pub(crate) struct Post<T>(Arc<Shared<T>>);
 
 impl<T> Post<T> {
@@ -109,12 +114,12 @@ impl<T> Post<T> {
         Ok(())
     }
 
-    /// Says that the connection is lost.
+    /// Reports that the connection is lost.
     pub(crate) fn lost(&self) {
         self.state(|tail| (tail.is_lost, tail.is_back) = (true, false));
     }
 
-    /// Says that the connection is back.
+    /// Reports that the connection is back.
     pub(crate) fn reconnected(&self) {
         self.state(|tail| tail.is_back = true);
     }
@@ -124,7 +129,7 @@ impl<T> Post<T> {
         self.0.changed.notify_one();
     }
 
-    /// Nobody reads any more.
+    /// Returns true if the reader is gone.
     #[cfg_attr(not(any(feature = "keeper", test)), expect(dead_code, reason = "only the keeper asks"))]
     pub(crate) fn is_closed(&self) -> bool {
         self.0.lock().is_closed
@@ -145,25 +150,25 @@ impl<T> Drop for Post<T> {
     }
 }
 
-/// The side of a queue that is read.
+/// Receiving side of a queue.
 pub(crate) struct Inbox<T>(Arc<Shared<T>>);
 
 impl<T> Inbox<T> {
-    /// What came next; None once nobody fills the queue any more. Cancel safe.
+    /// Waits for the next entry. `None` once the sending side is gone. Cancel safe.
     pub(crate) async fn next(&mut self) -> Option<Incoming<T>> {
         loop {
             if let Some(entry) = self.try_next() {
                 return Some(entry);
             }
             if self.0.lock().posts == 0 {
-                // Something may have come before the last one left.
+                // The last sender may have added an entry before it left.
                 return self.try_next();
             }
             self.0.changed.notified().await;
         }
     }
 
-    /// What is here already.
+    /// Returns the next entry if there is one already.
     pub(crate) fn try_next(&mut self) -> Option<Incoming<T>> {
         let state = &mut *self.0.lock();
         let Some((before, _)) = state.entries.front_mut() else { return state.tail.next() };

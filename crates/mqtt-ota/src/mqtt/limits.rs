@@ -1,31 +1,31 @@
 use super::LinkError;
 use super::message::{Qos, Retention};
 
-/// What a packet has besides its topic and its payload, in bytes at most: its kind, its length, the length of the topic,
-/// its id, and the properties that we use.
+/// Largest size of a packet beyond its topic and its payload, in bytes: kind, length, length of the topic, packet id,
+/// and the properties that we use.
 const OVERHEAD: u64 = 1 + 4 + 2 + 2 + 6;
 
-/// What a broker does not do, or not for more than so much, as it says when it accepts a client (MQTT 5, 3.2.2.3).
+/// Limits that a broker states when it accepts a client (MQTT 5, 3.2.2.3).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Limits {
-    /// Messages that may wait for their acknowledgement at once; None: it does not say.
+    /// Number of messages that may wait for their acknowledgement at once. `None` if the broker does not state it.
     pub(super) in_flight: Option<u16>,
-    /// The pings that it wants, in seconds between them.
+    /// Interval of pings that the broker demands, in seconds.
     pub(super) keep_alive: Option<u16>,
-    /// The longest packet that it takes, in bytes.
+    /// Longest packet that the broker accepts, in bytes.
     pub(super) packet: Option<u32>,
-    /// How surely it takes and passes on messages at most.
+    /// Highest quality of service that the broker supports.
     pub(super) qos: Qos,
-    /// It retains messages.
+    /// True if the broker retains messages.
     pub(super) retains: bool,
-    /// It knows filters with `+` and `#`.
+    /// True if the broker supports filters with `+` and `#`.
     pub(super) wildcards: bool,
-    /// The client id that it has given instead of ours.
+    /// Client id that the broker has assigned instead of ours.
     pub(super) client_id: Option<String>,
 }
 
 impl Limits {
-    /// Those of a broker that says nothing, as with MQTT 3.1.1.
+    /// Returns the limits of a broker that states none, as with MQTT 3.1.1.
     pub(super) fn unknown() -> Self {
         Self {
             in_flight: None,
@@ -38,7 +38,7 @@ impl Limits {
         }
     }
 
-    /// Says what cannot work with them, whatever is asked for. The other limits matter only to who runs into one.
+    /// Warns of limits that affect every use. The other limits matter only to a request that exceeds one.
     pub(super) fn warn(&self) {
         if !self.retains {
             tracing::warn!(
@@ -54,21 +54,28 @@ impl Limits {
         }
     }
 
-    /// Whether the broker takes this message.
+    /// Checks that the broker accepts this message.
+    ///
+    /// # Errors
+    /// Returns an error if the broker retains no messages and this one has to be retained, or if the message is too
+    /// long.
     pub(super) fn admit_message(
         &self,
         topic: &str,
         payload: &[u8],
         lasting: Retention,
     ) -> Result<(), LinkError> {
-        // Where nothing is retained, there is nothing to take back.
+        // If nothing is retained, there is nothing to clear.
         if lasting == Retention::Retained && !self.retains && !payload.is_empty() {
             return Err(LinkError::NoRetain { topic: topic.to_owned() });
         }
         self.admit_packet(topic, payload.len())
     }
 
-    /// Whether the broker takes this topic filter.
+    /// Checks that the broker accepts this topic filter.
+    ///
+    /// # Errors
+    /// Returns an error if the filter has wildcards that the broker does not support, or if it is too long.
     pub(super) fn admit_filter(&self, filter: &str) -> Result<(), LinkError> {
         if !self.wildcards && filter.contains(['+', '#']) {
             return Err(LinkError::NoWildcards { topic: filter.to_owned() });
@@ -102,7 +109,7 @@ mod tests {
         assert!(matches!(error, LinkError::TooLarge { limit: 64, bytes: 108.., .. }), "{error:?}");
         let error = small.admit_message("LAMP/OTA/device", b"v=1", Retention::Retained).unwrap_err();
         assert!(matches!(error, LinkError::NoRetain { .. }), "{error:?}");
-        // It takes nothing back, as nothing is there.
+        // An empty message clears nothing, because nothing is retained.
         assert_eq!(small.admit_message("LAMP/OTA/device", b"", Retention::Retained), Ok(()));
         assert!(matches!(small.admit_filter("+/OTA/device"), Err(LinkError::NoWildcards { .. })));
         assert!(matches!(small.admit_filter(&"x".repeat(60)), Err(LinkError::TooLarge { .. })));

@@ -18,32 +18,35 @@ use super::setback::Setbacks;
 use super::{ConnectError, Inbox, Incoming, LinkError, Protocol, inbox, tls};
 use crate::Broker;
 
-/// Messages that wait for one subscriber. One that does not read loses what comes after.
+/// Number of messages that wait for one subscriber. A subscriber that does not read loses further ones.
 pub(crate) const BACKLOG: usize = 1024;
-/// Requests that wait for the broker; who asks for more waits for one of them.
+/// Number of requests that wait for the broker. Further callers wait until one of them is done.
 const REQUESTS: usize = 256;
-/// How long a connection that was lost may take to come back for somebody who waits for it.
+/// Time for a lost connection to come back while a caller waits for it.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// How long a broker that sends what it keeps may be silent, and still owe its answer to a request to subscribe.
+/// Time without a message after which a broker that is sending retained messages is taken to have lost its answer to a
+/// request to subscribe.
+///
+/// A broker that sends nothing at all within this time has not answered.
 const OWED: Duration = Duration::from_secs(2);
-/// How long what it keeps may come before it is taken to be all.
+/// Longest time for which retained messages may arrive before the subscription counts as granted.
 const FLOOD: Duration = Duration::from_secs(60);
-/// The pause before a request that was not taken is made again.
+/// Pause before a failed request is made again.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
-/// How long a goodbye may take.
+/// Longest time to say goodbye to the broker.
 const GOODBYE: Duration = Duration::from_millis(500);
 
-/// How to connect.
+/// Settings of a connection.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LinkConfig {
-    /// None: a random one.
+    /// Client id. `None` for a random one.
     pub(crate) client_id: Option<String>,
 }
 
-/// One connection to the broker, kept alive by a task of its own, which ends with this value.
+/// A connection to the broker, kept alive by a task of its own, which ends when this value is dropped.
 pub(crate) struct Link {
     commands: mpsc::UnboundedSender<Command>,
-    /// For requests; what ends something needs none.
+    /// Room for requests. Commands that end something need none.
     room: Arc<Semaphore>,
     is_connected: watch::Receiver<bool>,
     protocol: Protocol,
@@ -58,7 +61,7 @@ impl Link {
     pub(crate) async fn connect(broker: &Broker, config: LinkConfig) -> Result<Self, ConnectError> {
         tls::warn_of_open_key(broker);
         let fixed_id = config.client_id;
-        // 23 letters and digits: that much every broker must take (MQTT 3.1.1, 3.1.3.1).
+        // Every broker must accept 23 letters and digits (MQTT 3.1.1, 3.1.3.1).
         let client_id = fixed_id.clone().unwrap_or_else(|| format!("mqttota{:016x}", fastrand::u64(..)));
         let first = broker.protocol().unwrap_or(Protocol::V5);
         let is_first = broker.protocol().is_none();
@@ -88,7 +91,7 @@ impl Link {
         Ok(Self { commands, room, is_connected, protocol, peer, task })
     }
 
-    /// To a broker that accepts all that is published, at once.
+    /// Creates a link to a broker that accepts every message at once.
     #[cfg(test)]
     #[cfg(feature = "keeper")]
     pub(crate) fn accepting() -> Self {
@@ -104,7 +107,7 @@ impl Link {
         Self { commands, room, is_connected, protocol: Protocol::V311, peer: None, task }
     }
 
-    /// The broker's address, as it was first reached; None where it is in this process.
+    /// Returns the broker's address at the first connection. `None` if the broker is in this process.
     pub(crate) fn peer(&self) -> Option<IpAddr> {
         self.peer
     }
@@ -113,11 +116,11 @@ impl Link {
         self.protocol
     }
 
-    /// Publishes with QoS 1 and waits for the broker's acknowledgement; while the connection is away it
-    /// waits for that.
+    /// Publishes with QoS 1 and waits for the broker's acknowledgement. While the connection is down, waits for it to
+    /// come back.
     ///
     /// # Errors
-    /// The connection was lost before the acknowledgement, or the broker forbids it.
+    /// Returns an error if the connection was lost before the acknowledgement, or if the broker refuses the message.
     ///
     /// Cancellation: the message may still be published.
     pub(crate) async fn publish(
@@ -133,10 +136,10 @@ impl Link {
         answer.await.unwrap_or(Err(LinkError::Lost))
     }
 
-    /// Publishes what is to be retained, as [`Link::publish`] does, or, where the broker retains nothing, once.
+    /// Publishes a retained message, as [`Link::publish`] does, or an ordinary one if the broker retains nothing.
     ///
     /// # Errors
-    /// As of [`Link::publish`].
+    /// Fails as [`Link::publish`] does.
     ///
     /// Cancellation: the message may still be published.
     pub(crate) async fn publish_retained_if_possible(
@@ -156,10 +159,10 @@ impl Link {
         Arc::clone(&self.room).acquire_owned().await.map_err(|_| LinkError::Lost)
     }
 
-    /// Tries again while the connection comes back.
+    /// Repeats a request until the connection is back.
     ///
     /// # Errors
-    /// It does not within 15 s, or the broker refuses.
+    /// Returns an error if there is no answer within 15 s, or if the broker refuses.
     pub(crate) async fn patiently<T, F: Future<Output = Result<T, LinkError>>>(
         &self,
         ask: impl Fn() -> F,
@@ -167,7 +170,7 @@ impl Link {
         let trying = async {
             loop {
                 match ask().await {
-                    // At once would be a busy loop where the link is closed.
+                    // Without the pause, this would be a busy loop once the link is closed.
                     Err(LinkError::Lost) => sleep(ASK_AGAIN).await,
                     answer => return answer,
                 }
@@ -176,20 +179,20 @@ impl Link {
         timeout(PATIENCE, trying).await.unwrap_or_else(|_| Err(self.late()))
     }
 
-    /// Why nothing was heard for so long.
+    /// Returns the error for a request without an answer.
     fn late(&self) -> LinkError {
         if *self.is_connected.borrow() { LinkError::Unanswered } else { LinkError::Lost }
     }
 
-    /// Subscribes to one filter after the other, each once the broker has acknowledged the one before; again, where the
-    /// connection is lost and comes back.
+    /// Subscribes to one filter after the other, each once the broker has acknowledged the one before. Starts again if
+    /// the connection is lost and comes back.
     ///
-    /// What the broker has retained comes first: when this returns, it has arrived for all filters but the
-    /// last. (Brokers handle one client's packets in order; rumqttd does so only if it is asked one by one.)
+    /// Retained messages come first: on return they have arrived for all filters but the last. (Brokers handle one
+    /// client's packets in order. rumqttd does so only if it is asked for one filter at a time.)
     ///
     /// # Errors
-    /// The connection does not come back within 15 s, the broker neither answers nor sends what was asked for within as
-    /// long, or it refuses.
+    /// Returns an error if the connection does not come back within 15 s, if the broker neither answers nor sends
+    /// messages for a filter within as long, or if it refuses a filter.
     ///
     /// Cancellation: the subscription ends.
     pub(crate) async fn subscribe(
@@ -206,10 +209,11 @@ impl Link {
         }
     }
 
-    /// The same, without the filters that are not `needed` where the broker forbids one of them.
+    /// Subscribes like [`Link::subscribe`]. If the broker forbids a filter that is not `needed`, leaves out all such
+    /// filters.
     ///
     /// # Errors
-    /// As of [`Link::subscribe`], of those that are needed.
+    /// Fails as [`Link::subscribe`] does for the needed filters.
     ///
     /// Cancellation: the subscription ends.
     pub(crate) async fn subscribe_as_allowed(
@@ -253,7 +257,7 @@ impl Link {
                 let command = Command::Subscribe { subscriber, done, _room: self.room().await? };
                 self.commands.send(command).map_err(|_| LinkError::Lost)?;
                 match granted_within(&mut answers, &heard).await {
-                    // The answer to this filter may be lost among the messages for another one.
+                    // The answer for this filter may be lost among the messages for another filter.
                     Err(LinkError::Unanswered) if started.elapsed() < PATIENCE => {}
                     granted => break granted?,
                 }
@@ -262,7 +266,7 @@ impl Link {
         Ok(subscription)
     }
 
-    /// Sends what is queued, says goodbye and ends the connection; gives up after half a second.
+    /// Sends the queued requests, says goodbye and ends the connection. Gives up after half a second.
     pub(crate) async fn close(mut self) {
         let _ = self.commands.send(Command::Disconnect);
         let _ = timeout(GOODBYE, &mut self.task).await;
@@ -275,7 +279,7 @@ impl Drop for Link {
     }
 }
 
-/// What comes in for one topic filter. Ends with the value.
+/// Messages for the filters of one subscription, which ends when this value is dropped.
 pub(crate) struct Subscription {
     id: u64,
     messages: Inbox<Message>,
@@ -283,19 +287,21 @@ pub(crate) struct Subscription {
 }
 
 impl Subscription {
-    /// The next message; None once the link is closed. Cancel safe.
+    /// Waits for the next message. `None` once the link is closed. Cancel safe.
     pub(crate) async fn next(&mut self) -> Option<Incoming<Message>> {
         self.messages.next().await
     }
 
-    /// A message that is here already.
+    /// Returns the next message if there is one already.
     pub(crate) fn try_next(&mut self) -> Option<Incoming<Message>> {
         self.messages.try_next()
     }
 }
 
-/// Waits for the broker's answer, [`OWED`] at least. Where the network is too slow for all the messages that it retains, Mosquitto
-/// drops some, and its answers with them: a subscriber that is sent messages (`heard` counts them) is subscribed.
+/// Waits for the broker's answer, at least [`OWED`].
+///
+/// If the network is too slow for all the retained messages, Mosquitto drops some of them, and its answers with them. A
+/// subscriber that receives messages (`heard` counts them) is therefore taken to be subscribed.
 async fn granted_within(
     answers: &mut FuturesUnordered<oneshot::Receiver<Result<(), LinkError>>>,
     heard: &AtomicUsize,
@@ -308,7 +314,7 @@ async fn granted_within(
         let before = replace(&mut count, heard.load(Ordering::Relaxed));
         match count {
             0 => return Err(LinkError::Unanswered),
-            // What is kept comes to an end, and what devices say besides does not.
+            // Retained messages come to an end, but messages that devices publish meanwhile do not.
             _ if count == before || started.elapsed() >= FLOOD => return Ok(()),
             _ => {}
         }

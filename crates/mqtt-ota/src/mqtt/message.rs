@@ -7,28 +7,28 @@ use bytes::Bytes;
 pub(crate) struct Message {
     pub(crate) topic: String,
     pub(crate) payload: Bytes,
-    /// The broker had retained it before the subscription.
+    /// True if the broker had retained the message before the subscription.
     pub(crate) retained: bool,
 }
 
 /// Quality of service of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Qos {
-    /// QoS 0: for what is retained: it can be had again. rumqttd passes on at most 100 retained messages
-    /// with QoS 1, and Mosquitto at most 20 until they are acknowledged.
+    /// QoS 0, for retained messages, which can be requested again. rumqttd passes on at most 100 retained messages with
+    /// QoS 1, and Mosquitto at most 20 until they are acknowledged.
     AtMostOnce,
     /// QoS 1.
     AtLeastOnce,
 }
 
-/// How long the broker keeps a message for clients that are not connected.
+/// Time for which the broker keeps a message for clients that are not connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Retention {
-    /// As a retained message, until another takes its place.
+    /// Retained on the topic until another message replaces it.
     Retained,
-    /// In the sessions that the broker keeps, without a limit.
+    /// Kept in the sessions that the broker holds, without a limit.
     Session,
-    /// The same, but no longer than this; MQTT 3.1.1 has no such limit.
+    /// Kept like [`Retention::Session`], but no longer than this. MQTT 3.1.1 has no such limit.
     For(Duration),
 }
 
@@ -36,6 +36,6 @@ pub(crate) enum Retention {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ack {
     Accepted,
-    /// Nobody is subscribed to the topic, as only MQTT 5 tells.
+    /// The topic has no subscriber. Only MQTT 5 reports this.
     NoSubscribers,
 }

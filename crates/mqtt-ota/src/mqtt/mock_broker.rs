@@ -1,4 +1,4 @@
-//! A broker that a test plays: it does what no real one can be made to do on demand.
+//! A broker played by a test, for behaviour that no real broker shows on demand.
 
 use futures_util::{SinkExt, StreamExt};
 use rumqttc::mqttbytes::{QoS, v4};
@@ -8,10 +8,10 @@ use tokio_util::codec::Framed;
 
 use crate::Broker;
 
-/// Far above every packet here, in bytes.
+/// Longest packet, in bytes, far above every packet here.
 const MAX_PACKET: usize = 1 << 20;
 
-/// A broker for one client, which `act` plays.
+/// Starts a broker for one client, whose connection `act` plays.
 pub(crate) async fn played<F>(
     act: impl FnOnce(Client) -> F + Send + 'static,
 ) -> (Broker, JoinHandle<F::Output>)
@@ -23,7 +23,7 @@ where
     (broker, tokio::spawn(async move { act(Client::accept(&listener).await).await }))
 }
 
-/// A broker for one client that connects again and again, so many times; `act` plays each of its connections.
+/// Starts a broker for one client that connects `connections` times. `act` plays each of its connections.
 pub(crate) async fn played_for<F>(
     connections: usize,
     act: impl Fn(Client) -> F + Send + Sync + 'static,
@@ -41,7 +41,7 @@ where
     (broker, tokio::spawn(playing))
 }
 
-/// The client, as an MQTT 3.1.1 broker has it.
+/// A client, as seen by an MQTT 3.1.1 broker.
 pub(crate) struct Client(Framed<TcpStream, v4::Codec>);
 
 impl Client {
@@ -63,7 +63,7 @@ impl Client {
         self.0.send(packet).await.unwrap();
     }
 
-    /// Answers its pings, and nothing else, until it goes.
+    /// Answers the client's pings, and nothing else, until the client leaves.
     pub(crate) async fn answer_pings(&mut self) {
         while let Some(Ok(packet)) = self.0.next().await {
             if matches!(packet, v4::Packet::PingReq) {
@@ -72,19 +72,19 @@ impl Client {
         }
     }
 
-    /// Lets it subscribe.
+    /// Waits until the client subscribes, and grants the subscription.
     pub(crate) async fn subscribed(&mut self) {
         let id = self.subscribes().await;
         self.grant(id).await;
     }
 
-    /// Answers that it is subscribed.
+    /// Grants the subscription in packet `id`.
     pub(crate) async fn grant(&mut self, id: u16) {
         let granted = vec![v4::SubscribeReasonCode::Success(QoS::AtLeastOnce)];
         self.say(v4::Packet::SubAck(v4::SubAck::new(id, granted))).await;
     }
 
-    /// Answers that it may not subscribe, and hears that it takes it back.
+    /// Refuses the subscription in packet `id`, and waits until the client unsubscribes.
     pub(crate) async fn refuse(&mut self, id: u16) {
         let refused = vec![v4::SubscribeReasonCode::Failure];
         self.say(v4::Packet::SubAck(v4::SubAck::new(id, refused))).await;
@@ -94,7 +94,7 @@ impl Client {
         }
     }
 
-    /// Hears that it subscribes; yields the packet's id.
+    /// Waits until the client subscribes, and returns the packet's id.
     pub(crate) async fn subscribes(&mut self) -> u16 {
         match self.hear().await {
             v4::Packet::Subscribe(subscribe) => subscribe.pkid,
@@ -102,32 +102,32 @@ impl Client {
         }
     }
 
-    /// Sends it a message.
+    /// Sends a message to the client.
     pub(crate) async fn tell(&mut self, topic: &str, payload: impl Into<Vec<u8>>) {
         self.say(v4::Packet::Publish(v4::Publish::new(topic, QoS::AtMostOnce, payload))).await;
     }
 
-    /// Sends it a message that the broker kept.
+    /// Sends a retained message to the client.
     pub(crate) async fn tell_kept(&mut self, topic: &str, payload: impl Into<Vec<u8>>) {
         let mut publish = v4::Publish::new(topic, QoS::AtMostOnce, payload);
         publish.retain = true;
         self.say(v4::Packet::Publish(publish)).await;
     }
 
-    /// The same, unless it has gone. Returns whether it has not.
+    /// Sends a retained message to the client, and returns false if the client has left.
     pub(crate) async fn tries_to_tell_kept(&mut self, topic: &str, payload: &str) -> bool {
         let mut publish = v4::Publish::new(topic, QoS::AtMostOnce, payload);
         publish.retain = true;
         self.0.send(v4::Packet::Publish(publish)).await.is_ok()
     }
 
-    /// Sends it one message again and again, until it has gone.
+    /// Sends a message to the client again and again, until the client leaves.
     pub(crate) async fn tell_for_ever(&mut self, topic: &str, payload: &str) {
         let publish = v4::Publish::new(topic, QoS::AtMostOnce, payload);
         while self.0.send(v4::Packet::Publish(publish.clone())).await.is_ok() {}
     }
 
-    /// The message that it sends. Cancel safe.
+    /// Waits for a message that the client publishes. Cancel safe.
     pub(crate) async fn published(&mut self) -> v4::Publish {
         match self.hear().await {
             v4::Packet::Publish(publish) => publish,
@@ -135,7 +135,7 @@ impl Client {
         }
     }
 
-    /// Acknowledges it.
+    /// Acknowledges a message.
     pub(crate) async fn acknowledge(&mut self, publish: &v4::Publish) {
         self.say(v4::Packet::PubAck(v4::PubAck::new(publish.pkid))).await;
     }

@@ -9,23 +9,25 @@ use super::limits::Limits;
 use super::message::{Message, Qos, Retention};
 use super::reason::BrokerReason;
 
-/// The longest packet that is read over MQTT 5, in bytes: the broker is told, and drops longer ones.
+/// Longest packet that is read over MQTT 5, in bytes. The broker is told of it, and drops longer ones.
 const MAX_PACKET_V5: u32 = 64 * 1024;
-/// The longest packet that is read over MQTT 3.1.1, in bytes. The broker cannot be told, and a longer one
-/// ends the connection: so it is far above what anyone sends by mistake.
+/// Longest packet that is read over MQTT 3.1.1, in bytes.
+///
+/// The broker cannot be told, and a longer packet ends the connection. The limit is therefore far above any packet that
+/// is sent by mistake.
 const MAX_PACKET_V311: usize = 16 * 1024 * 1024;
 
-/// The version of MQTT that is spoken with the broker.
+/// Version of MQTT that is spoken with the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Protocol {
-    /// MQTT 5: a broker that has no subscriber for an offer says so.
+    /// MQTT 5. The broker reports if an offer has no subscriber.
     V5,
     /// MQTT 3.1.1.
     V311,
 }
 
-/// What a client says. Sessions are clean.
+/// Packet from the client. Sessions are clean.
 #[derive(Debug)]
 pub(super) enum Request {
     Connect { client_id: String, keep_alive: u16, login: Option<(String, String)> },
@@ -37,7 +39,7 @@ pub(super) enum Request {
     Disconnect,
 }
 
-/// What a broker says.
+/// Packet from the broker.
 #[derive(Debug)]
 pub(super) enum Reply {
     Accepted(Box<Limits>),
@@ -54,12 +56,12 @@ pub(super) enum Reply {
         id: u16,
         refused: Option<BrokerReason>,
     },
-    /// It ends the connection, and says why.
+    /// Packet that ends the connection, with the reason.
     Disconnect(BrokerReason),
     Other,
 }
 
-/// The broker's answer to a message.
+/// Broker's answer to a published message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     Accepted,
@@ -67,7 +69,7 @@ pub(super) enum Answer {
     Refused(BrokerReason),
 }
 
-/// Puts packets of either version on the network, and takes them off it.
+/// Encodes and decodes packets of either version.
 pub(super) enum Codec {
     V5(v5::Codec),
     V311(v4::Codec),
@@ -113,7 +115,7 @@ impl Decoder for Codec {
     }
 }
 
-/// Bytes that are no MQTT packet.
+/// Creates the error for bytes that are not an MQTT packet.
 fn malformed(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
@@ -211,7 +213,7 @@ fn from_v5(packet: v5::Packet) -> Reply {
         v5::Packet::Publish(publish) => Reply::Message {
             receipt: (publish.qos == mqttbytes5::QoS::AtLeastOnce).then_some(publish.pkid),
             message: Message {
-                // A topic that is not UTF-8 becomes one that nobody has subscribed to.
+                // A topic that is not UTF-8 becomes one without a subscriber.
                 topic: String::from_utf8_lossy(&publish.topic).into_owned(),
                 payload: publish.payload,
                 retained: publish.retain,
@@ -222,7 +224,7 @@ fn from_v5(packet: v5::Packet) -> Reply {
             answer: match ack.reason {
                 PubAckReason::Success => Answer::Accepted,
                 PubAckReason::NoMatchingSubscribers => Answer::NoSubscribers,
-                // `acknowledged` has read the others.
+                // `acknowledged` has read the other reasons.
                 _ => Answer::Refused(BrokerReason::new(BrokerReason::UNSPECIFIED)),
             },
         },
@@ -247,7 +249,7 @@ fn from_v5(packet: v5::Packet) -> Reply {
     }
 }
 
-/// What a broker says of itself when it accepts a client. What it does not say is as if nothing were limited.
+/// Reads the limits from a broker's CONNACK packet. A limit that the broker does not state does not apply.
 fn limits_of(properties: Option<v5::ConnAckProperties>) -> Limits {
     let Some(said) = properties else { return Limits::unknown() };
     Limits {
@@ -303,12 +305,13 @@ fn code_of_suback(code: &v5::SubscribeReasonCode) -> u8 {
     }
 }
 
-/// Takes an acknowledgement (PUBACK) with a reason from the front of `bytes`, where a whole one is there. Mosquitto
-/// answers a message that is too large with a reason that the specification does not have there, and rumqttc takes that
-/// for no MQTT at all.
+/// Takes an acknowledgement (PUBACK) with a reason from the front of `bytes`, if a whole one is there.
+///
+/// Mosquitto answers a message that is too large with a reason that the specification does not allow there, and rumqttc
+/// would take that for no MQTT at all.
 fn acknowledged(bytes: &mut BytesMut) -> Option<Reply> {
     const PUBACK: u8 = 0x40;
-    /// The packet id and the reason; with properties it is longer.
+    /// Shortest length with a reason, in bytes: the packet id and the reason, without properties.
     const SHORTEST: usize = 3;
     let &[PUBACK, length @ 0..0x80, high, low, code, ..] = bytes.as_ref() else { return None };
     let whole = usize::from(length) + 2;
@@ -316,7 +319,7 @@ fn acknowledged(bytes: &mut BytesMut) -> Option<Reply> {
         return None;
     }
     let packet = bytes.split_to(whole);
-    // Their length, and then, where there is one, the text first, as brokers write it.
+    // The length of the properties, followed by the text if there is one. Brokers write the text first.
     let text = match packet.get(5..) {
         Some([_, REASON_STRING, high, low, text @ ..]) => {
             text.get(..usize::from(u16::from_be_bytes([*high, *low])))
@@ -328,7 +331,7 @@ fn acknowledged(bytes: &mut BytesMut) -> Option<Reply> {
     Some(Reply::PublishAcknowledged { id: u16::from_be_bytes([high, low]), answer })
 }
 
-/// The property of MQTT 5 that has a text for people.
+/// Property of MQTT 5 that has a text for people.
 const REASON_STRING: u8 = 0x1f;
 
 fn from_v311(packet: v4::Packet) -> Reply {

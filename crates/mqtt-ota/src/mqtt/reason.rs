@@ -1,11 +1,11 @@
 use std::fmt;
 
-/// The longest text of a broker that is kept, in characters.
+/// Longest text from a broker that is kept, in characters.
 const LONGEST_TEXT: usize = 200;
 
-/// Reason code with which a broker refuses something or ends a connection (MQTT 5, 2.4).
+/// Reason code with which a broker refuses a request or ends a connection (MQTT 5, 2.4).
 ///
-/// The codes of MQTT 3.1.1 are given as those of MQTT 5 that mean the same.
+/// The codes of MQTT 3.1.1 are given as those of MQTT 5 with the same meaning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrokerReason {
     code: u8,
@@ -45,28 +45,28 @@ impl BrokerReason {
         Self { code, text: None }
     }
 
-    /// With what the broker says besides.
+    /// Creates a reason with the broker's explanation, cut off after 200 characters.
     pub(super) fn saying(code: u8, text: Option<&str>) -> Self {
         let text = text.filter(|text| !text.is_empty());
         Self { code, text: text.map(|text| text.chars().take(LONGEST_TEXT).collect()) }
     }
 
-    /// The number, 0x80 or above.
+    /// Returns the code, 0x80 or above.
     pub fn code(&self) -> u8 {
         self.code
     }
 
-    /// The broker's own explanation, at most 200 characters. Not safe for a terminal.
+    /// Returns the broker's own explanation, at most 200 characters. Not safe for a terminal.
     pub fn text(&self) -> Option<&str> {
         self.text.as_deref()
     }
 
-    /// Another client has connected with the same client id.
+    /// Returns true if a different client has connected with the same client id.
     pub(super) fn is_takeover(&self) -> bool {
         self.code == Self::TAKEN_OVER
     }
 
-    /// Whether the same message or filter would be refused again.
+    /// Returns true if the broker would refuse the same message or filter again.
     pub(super) fn is_about_a_request(&self) -> bool {
         matches!(
             self.code,
@@ -83,7 +83,7 @@ impl BrokerReason {
         )
     }
 
-    /// Whether a client that tries again is refused until somebody changes the broker or its own settings.
+    /// Returns true if the broker refuses the client until somebody changes the broker or the client's settings.
     pub(super) fn is_lasting(&self) -> bool {
         matches!(
             self.code,
@@ -137,7 +137,7 @@ impl BrokerReason {
         }
     }
 
-    /// What to try next, as a sentence.
+    /// Returns what to try next, as a sentence.
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self.code {
             Self::UNSUPPORTED_VERSION | Self::MALFORMED | Self::PROTOCOL_ERROR => {

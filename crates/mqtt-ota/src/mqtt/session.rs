@@ -16,46 +16,48 @@ use super::stream::Stream;
 use super::{ConnectError, Protocol, tls};
 use crate::Broker;
 
-/// How long a connection to the broker may take to come about.
+/// Longest time to establish a connection to the broker.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the broker may take to answer a client that has connected.
+/// Longest time for the broker to answer a client that has connected.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// The same, where another version of MQTT can be tried after it.
+/// Longest time for the broker to answer if a different version of MQTT can be tried after it.
 const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long the broker may take nothing that is written to it.
+/// Longest time for which the broker may read nothing of the client's packets.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How many packets that are here already may come before those that are to go out.
+/// Number of packets that are read without waiting before written packets have to go out.
 const HELD: u32 = 64;
-/// How often the broker is pinged; it may take as long to answer.
+/// Interval of pings, in seconds. The broker may take as long to answer one.
 const KEEP_ALIVE: u16 = 30;
-/// Messages that may wait for their acknowledgement where the broker does not say how many: MQTT's own
-/// limit is 65,535, and none of us needs as many.
+/// Number of messages that may wait for their acknowledgement if the broker does not state a limit.
+///
+/// MQTT's own limit is 65,535, which none of us needs.
 const IN_FLIGHT: u16 = 64;
 
-/// One connection that the broker has accepted.
+/// A connection that the broker has accepted.
 pub(super) struct Session {
     framed: Framed<Stream, Codec>,
-    /// Messages that may wait for their acknowledgement at once.
+    /// Number of messages that may wait for their acknowledgement at once.
     pub(super) in_flight: u16,
-    /// What the broker does not do.
+    /// Limits that the broker has stated.
     pub(super) limits: Limits,
-    /// The broker's address; None where it is in this process.
+    /// Broker's address. `None` if the broker is in this process.
     pub(super) peer: Option<IpAddr>,
     keep_alive: Duration,
-    /// Until the next ping.
+    /// Timer of the next ping.
     ping: Pin<Box<Sleep>>,
-    /// Something came since the last ping.
+    /// True if a packet came since the last ping.
     alive: bool,
-    /// When what is written must have gone out, where it has not yet.
+    /// Deadline for flushing written packets. `None` if all of them have gone out.
     flush_by: Option<Instant>,
-    /// Packets that came since, and were not waited for.
+    /// Number of packets read without waiting since then.
     held: u32,
-    /// Others had their turn since.
+    /// True if other tasks had their turn since then.
     has_yielded: bool,
 }
 
 impl Session {
-    /// Connects and logs in. `is_first`: another version of MQTT is tried if the broker does not answer.
+    /// Connects and logs in. `is_first` shortens the wait for an answer, because the caller then tries a different
+    /// version of MQTT.
     ///
     /// Cancellation: the connection is closed.
     pub(super) async fn open(
@@ -82,7 +84,7 @@ impl Session {
         let url = || broker.to_string();
         let broken = |source: io::Error| {
             let source = match &trace {
-                // A client that is not let in hears of it when it reads.
+                // A client whose certificate is refused learns of it when it reads.
                 Some(trace) => match tls::explain(broker, trace, source) {
                     Ok(explained) => return explained,
                     Err(source) => source,
@@ -96,7 +98,7 @@ impl Session {
         };
         let login = broker.login().cloned();
         let connect = Request::Connect { client_id: client_id.to_owned(), keep_alive: KEEP_ALIVE, login };
-        // Where the broker has closed already, it may have said why.
+        // A broker that has closed already may have said why.
         let sent = framed.send(connect).await;
         let limits = match framed.next().await {
             Some(Ok(Reply::Accepted(limits))) => {
@@ -120,7 +122,7 @@ impl Session {
             None => return Err(ConnectError::Closed { broker: url() }),
         };
         let keep_alive = limits.keep_alive;
-        // 0 turns the broker's check off, not ours; and a dead broker is to be found today.
+        // 0 turns off the broker's check, not ours. A longer interval than ours would find a dead broker too late.
         let keep_alive = keep_alive.filter(|seconds| (1..KEEP_ALIVE).contains(seconds)).unwrap_or(KEEP_ALIVE);
         let keep_alive = Duration::from_secs(keep_alive.into());
         Ok(Self {
@@ -137,10 +139,13 @@ impl Session {
         })
     }
 
-    /// The next packet. An error, or a broker that answers no ping, ends the session. Cancel safe.
+    /// Waits for the next packet. Cancel safe.
     ///
-    /// What was written goes out when there is nothing more to read and others had their turn, so that many packets go
-    /// out at once.
+    /// Written packets go out once there is nothing more to read and other tasks had their turn, so that many go out at
+    /// once.
+    ///
+    /// # Errors
+    /// Returns an error if the connection breaks or the broker does not answer a ping. Both end the session.
     pub(super) async fn next(&mut self) -> io::Result<Reply> {
         loop {
             if let Some(flush_by) = self.flush_by {

@@ -1,4 +1,4 @@
-//! How soon a lost connection is tried again, and what is said of it. No socket and no clock.
+//! Pauses before a lost connection is tried again, and the messages about it. No socket and no clock.
 
 use std::io;
 use std::time::Duration;
@@ -6,36 +6,36 @@ use std::time::Duration;
 use super::reason::BrokerReason;
 use super::{ConnectError, tls};
 
-/// The pause before the first attempt to reconnect; each further one doubles it.
+/// Pause before the first attempt to reconnect. Each further attempt doubles it.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// The longest pause for what passes by itself.
+/// Longest pause for transient failures.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// The pause after another client has taken the connection over, for the first time; it doubles as well.
+/// Pause after a different client has taken the connection over for the first time. Each further takeover doubles it.
 const FIRST_TAKEOVER_PAUSE: Duration = Duration::from_secs(1);
-/// The longest pause where another client seems to have the same client id.
+/// Longest pause if a different client seems to have the same client id.
 const LONGEST_SUSPICION: Duration = Duration::from_secs(60);
-/// The longest pause for what somebody has to put right.
+/// Longest pause for failures that somebody has to put right.
 const LONGEST_OF_ALL: Duration = Duration::from_secs(5 * 60);
-/// A session that lasts longer has worked.
+/// Length of a session above which it has worked.
 const STABLE: Duration = Duration::from_secs(10);
-/// A session that lasts longer shows that no other client has the same client id: longer than the other one pauses.
+/// Length of a session above which no other client can have the same client id. Longer than the other client pauses.
 const UNDISPUTED: Duration = Duration::from_secs(10 * 60);
-/// A session that ends sooner by the broker's hand may be another client's doing.
+/// Length of a session below which its end by the broker may be the work of a different client.
 const SHORT: Duration = Duration::from_secs(60);
-/// How many such sessions in a row are more than chance.
+/// Number of such sessions in a row that cannot be chance.
 const SUSPICIOUS: u32 = 3;
 
-/// Why a session has ended.
+/// Reason for which a session has ended.
 #[derive(Debug)]
 pub(super) enum Loss {
-    /// The broker has said why (MQTT 5).
+    /// Reason that the broker has given (MQTT 5).
     Told(BrokerReason),
-    /// Whatever else.
+    /// Any other error.
     Broke(io::Error),
 }
 
 impl Loss {
-    /// The broker has closed the connection without a word.
+    /// Returns true if the broker has closed the connection without giving a reason.
     pub(super) fn is_closed(&self) -> bool {
         matches!(self, Self::Broke(error) if tls::is_closed(error))
     }
@@ -60,28 +60,29 @@ impl std::fmt::Display for Loss {
     }
 }
 
-/// What went wrong so far, one thing after the other.
+/// History of failures, which decides pauses and messages.
 #[derive(Debug)]
 pub(super) struct Setbacks {
-    /// The client id, where it is not a random one.
+    /// Client id, unless it is random.
     client_id: Option<String>,
     pause: Duration,
-    /// Sessions in a row that another client has ended.
+    /// Number of sessions in a row that a different client has ended.
     takeovers: u32,
-    /// Sessions in a row that the broker has ended soon, without a word.
+    /// Number of sessions in a row that the broker has ended soon, without giving a reason.
     closed: u32,
-    /// What was said last; it is not said again until a session has worked.
+    /// Last message. Not repeated until a session has worked.
     said: Option<String>,
 }
 
 impl Setbacks {
-    /// `client_id` where it is not a random one.
+    /// Creates an empty history. `client_id` is `None` for a random id.
     pub(super) fn new(client_id: Option<String>) -> Self {
         Self { client_id, pause: FIRST_PAUSE, takeovers: 0, closed: 0, said: None }
     }
 
-    /// A session has ended; yields what is to be said of it. `is_explained`: it seems to be what was asked of the broker,
-    /// and no other client.
+    /// Records that a session has ended, and returns the message to log.
+    ///
+    /// `is_explained` means that a request to the broker seems to be the reason, and not a different client.
     pub(super) fn ended(&mut self, loss: &Loss, lasted: Duration, is_explained: bool) -> Option<String> {
         if lasted > STABLE {
             self.pause = FIRST_PAUSE;
@@ -102,12 +103,12 @@ impl Setbacks {
         self.say(self.sentence(loss))
     }
 
-    /// An attempt to connect has failed; yields what is to be said of it.
+    /// Records that an attempt to connect has failed, and returns the message to log.
     pub(super) fn refused(&mut self, error: &ConnectError) -> Option<String> {
         if error.is_lasting() {
             self.pause = self.pause.max(FIRST_TAKEOVER_PAUSE);
         } else {
-            // The broker itself was away: that explains why it has closed connections.
+            // The broker itself was down, which explains why it had closed connections.
             self.closed = 0;
         }
         let mut text = error.to_string();
@@ -120,7 +121,8 @@ impl Setbacks {
         self.say(format!("no connection to the broker yet, trying on: {text}{hint}"))
     }
 
-    /// How long to wait before the next attempt, after which the pause is longer. `error`: what the last one met.
+    /// Returns the pause before the next attempt, and lengthens the one after it. `error` is the error of the last
+    /// attempt.
     pub(super) fn pause(&mut self, error: Option<&ConnectError>) -> Duration {
         let longest = match error {
             Some(error) if error.is_lasting() => LONGEST_OF_ALL,
@@ -171,7 +173,7 @@ impl Setbacks {
         }
     }
 
-    /// Nothing is said twice.
+    /// Returns the text unless it was the last message.
     fn say(&mut self, text: String) -> Option<String> {
         if self.said.as_ref() == Some(&text) {
             return None;
@@ -202,7 +204,7 @@ mod tests {
         let mut setbacks = setbacks();
         let mut pauses = Vec::new();
         for time in 0..12 {
-            // The other one pauses as well.
+            // The other client pauses as well.
             let said = setbacks.ended(&taken_over(), Duration::from_secs(30 * time), false);
             assert_eq!(said.is_some(), time == 0, "{time}: {said:?}");
             assert!(
@@ -211,7 +213,7 @@ mod tests {
             pauses.push(setbacks.pause(None).as_secs());
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
-        // It is at peace.
+        // Neither client takes the connection over any more.
         assert!(setbacks.ended(&closed(), UNDISPUTED + STABLE, false).is_some());
         assert_eq!(setbacks.pause(None), FIRST_PAUSE);
     }

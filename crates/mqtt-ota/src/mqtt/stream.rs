@@ -18,12 +18,12 @@ use crate::Broker;
 pub(super) enum Stream {
     Plain(TcpStream),
     Encrypted(Box<TlsStream<TcpStream>>, Arc<Trace>),
-    /// To a broker in this process.
+    /// Connection to a broker in this process.
     Inside(DuplexStream),
 }
 
 impl Stream {
-    /// Connects to the broker; the caller limits the time.
+    /// Connects to the broker. The caller limits the time.
     pub(super) async fn connect(broker: &Broker) -> Result<Self, ConnectError> {
         let unreachable = |source| ConnectError::Unreachable { broker: broker.to_string(), source };
         if let Some(connector) = broker.connector() {
@@ -49,7 +49,7 @@ impl Stream {
         }
     }
 
-    /// What was seen of the handshake of an encrypted connection.
+    /// Returns the record of the TLS handshake. `None` for a connection without encryption.
     pub(super) fn trace(&self) -> Option<&Arc<Trace>> {
         match self {
             Self::Encrypted(_, trace) => Some(trace),
@@ -57,7 +57,7 @@ impl Stream {
         }
     }
 
-    /// The broker's address, as it was reached; None for one in this process.
+    /// Returns the broker's address. `None` for a broker in this process.
     pub(super) fn peer(&self) -> Option<IpAddr> {
         Some(self.tcp()?.peer_addr().ok()?.ip())
     }
@@ -70,11 +70,11 @@ impl Stream {
         }
     }
 
-    /// Confirms to the broker's system what was read, now rather than up to 40 ms later.
+    /// Confirms received data to the broker's system at once instead of up to 40 ms later.
     ///
-    /// A broker that leaves Nagle's algorithm on (Mosquitto does, as it is installed) holds its next small
-    /// packet, a device's answer, until the one before it, the acknowledgement of our offer, is confirmed.
-    /// Linux forgets the setting; other systems do not have it.
+    /// A broker that leaves Nagle's algorithm on (as Mosquitto does by default) holds back its next small packet, a
+    /// device's answer, until the one before it, the acknowledgement of our offer, is confirmed. Linux forgets the
+    /// setting, so every read sets it again. Other systems do not have it.
     fn confirm(&self) {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         let _ = self.tcp().map(|tcp| tcp.set_quickack(true));

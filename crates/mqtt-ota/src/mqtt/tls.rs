@@ -14,7 +14,7 @@ use super::certificate::CertificateProblem;
 use super::verify::{Client, Trace, Trust, Verifier};
 use crate::Broker;
 
-/// How to speak TLS with this broker: whom to trust, and who we are.
+/// Creates the TLS configuration for this broker: trusted certificates, and the client's own.
 ///
 /// Blocking: reads files.
 pub(super) fn client_config(broker: &Broker, trace: &Arc<Trace>) -> Result<Arc<ClientConfig>, ConnectError> {
@@ -43,7 +43,7 @@ pub(super) fn client_config(broker: &Broker, trace: &Arc<Trace>) -> Result<Arc<C
     Ok(Arc::new(config))
 }
 
-/// The authorities to trust: those of the file, else the system's.
+/// Returns the trusted authorities: those of the file, or the system's if there is none.
 fn roots(file: Option<&Path>) -> Result<RootCertStore, ConnectError> {
     let mut roots = RootCertStore::empty();
     let Some(path) = file else {
@@ -88,7 +88,7 @@ fn client_certificate(
     })
 }
 
-/// What is wrong with a PEM file, without the words of a library.
+/// Describes a problem with a PEM file in plain words.
 fn of_pem(error: rustls::pki_types::pem::Error) -> Box<dyn std::error::Error + Send + Sync> {
     use rustls::pki_types::pem::Error;
     match error {
@@ -119,8 +119,10 @@ pub(super) fn warn_of_open_key(broker: &Broker) {
     let _ = broker;
 }
 
-/// Why there is no session over an encrypted connection, given what was seen of it. What is no fault of TLS is given
-/// back.
+/// Explains why an encrypted connection failed, given the record of its handshake.
+///
+/// # Errors
+/// Gives back an error that TLS did not cause.
 pub(super) fn explain(broker: &Broker, trace: &Trace, error: io::Error) -> Result<ConnectError, io::Error> {
     use rustls::Error;
     let url = broker.to_string();
@@ -147,7 +149,7 @@ pub(super) fn explain(broker: &Broker, trace: &Trace, error: io::Error) -> Resul
             })
         }
         Some(_) => Ok(ConnectError::Tls { broker: url, source: error.into() }),
-        // The alert may be lost with the connection: whoever closes while there is more to read resets it.
+        // The alert may be lost with the connection, because closing a socket with unread data resets it.
         None if trace.is_asked() && is_closed(&error) => {
             Ok(ConnectError::ClientCertificate { broker: url, shown, source: error })
         }
@@ -155,7 +157,7 @@ pub(super) fn explain(broker: &Broker, trace: &Trace, error: io::Error) -> Resul
     }
 }
 
-/// `CertificateRequired` as words; an abbreviation stays one.
+/// Writes `CertificateRequired` as words. An abbreviation stays unchanged.
 fn words(name: &str) -> String {
     let mut words = String::new();
     let mut letters = name.chars().peekable();
@@ -174,7 +176,7 @@ fn words(name: &str) -> String {
     words
 }
 
-/// Whether the other side has ended the connection.
+/// Returns true if the other side has ended the connection.
 pub(super) fn is_closed(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     matches!(error.kind(), UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe)

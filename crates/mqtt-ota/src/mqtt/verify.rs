@@ -1,4 +1,4 @@
-//! Whether the broker's certificate is trusted, and what was seen of the handshake: rustls says no more than that it
+//! Verification of the broker's certificate, with a record of the handshake. rustls reports no more than that it
 //! failed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,14 +13,14 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, Sign
 
 use super::certificate::Fingerprint;
 
-/// What was seen of one handshake.
+/// Record of a handshake.
 #[derive(Debug, Default)]
 pub(super) struct Trace {
     certificate: Mutex<Option<Seen>>,
     is_asked: AtomicBool,
 }
 
-/// The broker's certificate.
+/// Broker's certificate.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seen {
     pub(super) fingerprint: Fingerprint,
@@ -28,27 +28,27 @@ pub(super) struct Seen {
 }
 
 impl Trace {
-    /// The broker's certificate, if it got so far.
+    /// Returns the broker's certificate, if the handshake got that far.
     pub(super) fn certificate(&self) -> Option<Seen> {
         *self.certificate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the broker has asked for a client certificate.
+    /// Returns true if the broker has asked for a client certificate.
     pub(super) fn is_asked(&self) -> bool {
         self.is_asked.load(Ordering::Relaxed)
     }
 }
 
-/// What makes a broker's certificate a trusted one.
+/// Criterion by which a broker's certificate is trusted.
 #[derive(Debug)]
 pub(super) enum Trust {
-    /// One of the authorities has signed it, for the broker's name, and it is valid now.
+    /// A certificate that is valid now and signed by an authority for the broker's name.
     Authorities(Arc<WebPkiServerVerifier>),
-    /// It is this one: neither who signed it counts, nor its names and its dates.
+    /// Exactly this certificate. Its signature, names and dates do not count.
     Pinned(Fingerprint),
 }
 
-/// Checks the broker's certificate.
+/// Verifier of the broker's certificate.
 #[derive(Debug)]
 pub(super) struct Verifier {
     trust: Trust,
@@ -62,7 +62,7 @@ impl Verifier {
         Self { trust, algorithms: provider.signature_verification_algorithms, provider, trace }
     }
 
-    /// Whether a certificate would be by a trusted authority if it were one itself.
+    /// Returns true if the certificate would have a trusted issuer if it were a trusted authority itself.
     fn is_self_signed(&self, certificate: &CertificateDer<'_>, name: &ServerName<'_>, now: UnixTime) -> bool {
         let mut roots = RootCertStore::empty();
         if roots.add(certificate.clone().into_owned()).is_err() {
@@ -143,8 +143,10 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// The public key in a certificate. Unlike rustls, it reads X.509 version 1 as well: a pinned certificate need not be
-/// one that an authority would sign today.
+/// Returns the public key in a certificate.
+///
+/// Unlike rustls, reads X.509 version 1 as well. A pinned certificate need not be one that an authority would sign
+/// today.
 fn public_key(certificate: &CertificateDer<'_>) -> Result<SubjectPublicKeyInfoDer<'static>, Error> {
     const SEQUENCE: u8 = 0x30;
     let anchor = webpki::anchor_from_trusted_cert(certificate).map_err(|_| CertificateError::BadEncoding)?;
@@ -160,7 +162,7 @@ fn public_key(certificate: &CertificateDer<'_>) -> Result<SubjectPublicKeyInfoDe
     Ok(sequence.into())
 }
 
-/// The client's certificate, where there is one, and whether the broker wants it.
+/// Client certificate, if there is one. Records that the broker asks for it.
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) certificate: Option<Arc<CertifiedKey>>,

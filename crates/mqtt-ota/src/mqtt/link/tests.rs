@@ -39,11 +39,11 @@ async fn a_flood_of_large_messages_that_nobody_reads_does_not_fill_the_memory() 
     .await;
     let link = linked(&broker).await;
     let mut subscription = link.subscribe(&[(TOPIC, Qos::AtLeastOnce)], BACKLOG).await.unwrap();
-    // Its acknowledgement comes behind the flood: then all of that has been taken in.
+    // The acknowledgement comes behind the flood. By then, all of the flood has been taken in.
     assert_eq!(link.publish("after", "", Retention::Session).await, Ok(Ack::Accepted));
     let mut kept = 0;
     while let Some(Incoming::Message(message)) = subscription.try_next() {
-        // A slice of the packet would not be the only one to hold it, or would hold all of it.
+        // A slice of the packet would not be its only owner, or would hold all of it.
         let own = message.payload.try_into_mut().unwrap();
         assert!(own.capacity() <= MAX_MESSAGE + 1, "{} bytes", own.capacity());
         kept += 1;
@@ -59,7 +59,7 @@ async fn a_filter_that_is_not_needed_and_forbidden_stops_no_other() {
         client.refuse(id).await;
         client.subscribed().await;
         client.tell_kept(TOPIC, "kept").await;
-        // The one that is needed.
+        // The needed filter is forbidden too.
         let id = client.subscribes().await;
         client.refuse(id).await;
         client
@@ -134,8 +134,8 @@ async fn a_broker_that_answers_late_is_waited_for() {
     drop(playing.await.unwrap());
 }
 
-/// How long it takes to find out about a request that the broker never answers, when messages for it come each second
-/// for so long.
+/// Returns the answer to a request that the broker never answers, and the time it took, if a message for it comes each
+/// second for `messages` seconds.
 async fn found_out_after(messages: u64) -> (Result<(), LinkError>, Duration) {
     let heard = AtomicUsize::new(0);
     let (_done, granted) = oneshot::channel();
@@ -174,7 +174,7 @@ async fn more_requests_than_the_link_can_hold_are_all_done_in_the_end() {
     let (broker, playing) = played(async |mut client| {
         let mut held = Vec::new();
         let mut published = HashSet::new();
-        // It acknowledges nothing until everybody has asked.
+        // The broker acknowledges nothing until every request has been made.
         loop {
             tokio::select! {
                 publish = client.published() => held.push(publish),
@@ -205,7 +205,7 @@ async fn more_requests_than_the_link_can_hold_are_all_done_in_the_end() {
         }
     });
     let answers = join_all(requests).await;
-    // A queue that is full is waited for, and is no connection that was lost.
+    // Requests wait for a full queue, and do not fail as if the connection were lost.
     assert!(answers.iter().all(|answer| *answer == Ok(Ack::Accepted)), "{answers:?}");
     let (_client, at_once) = playing.await.unwrap();
     assert!(at_once < MESSAGES / 2, "{at_once} messages in flight");
@@ -232,7 +232,7 @@ async fn a_reader_that_is_late_hears_of_each_loss_however_full_its_queue_is() {
         for _ in 0..20 {
             client.tell(TOPIC, "x").await;
         }
-        // The subscription is there by the time that it is lost.
+        // The subscription exists by the time that the connection is lost.
         let after = client.published().await;
         client.acknowledge(&after).await;
         drop(client);
