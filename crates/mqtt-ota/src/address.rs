@@ -12,20 +12,21 @@ pub use self::listen::{Listen, ListenError};
 pub(crate) use self::routes::{Routes, route_to};
 use crate::wire::Host;
 
-/// What an offer says about where the file is, and why it says that.
+/// Address that an offer gives for the file, and the reason for choosing it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Advertised {
-    /// The host in the offer.
+    /// Host in the offer.
     pub host: Host,
-    /// The port in the offer.
+    /// Port in the offer.
     pub port: NonZeroU16,
-    /// Why this host.
+    /// Reason for choosing this host.
     pub why: Why,
 }
 
 impl Advertised {
-    /// Whether a device's words on a failed connection, which begin with what it tried, are about this; None where they
-    /// begin with no address.
+    /// Returns true if a device's text about a failed connection concerns this address.
+    ///
+    /// Such a text begins with the address that the device tried. `None` if it begins with no address.
     pub(crate) fn is_named_in(&self, words: &str) -> Option<bool> {
         let tried = words.split_whitespace().next()?;
         let tried = tried.strip_suffix(':').unwrap_or(tried);
@@ -49,21 +50,21 @@ fn write_host_port(f: &mut fmt::Formatter<'_>, host: &Host, port: u16) -> fmt::R
     }
 }
 
-/// Why an address was chosen, in the order in which the reasons are tried.
+/// Reason for choosing an address. The variants are in the order in which they are tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Why {
-    /// The user said so.
+    /// The user named the address.
     Told,
-    /// It is the local address that the user listens on.
+    /// The user named the address as the local one to listen on.
     Listening,
-    /// The local address of the route to the address that the device announced.
+    /// Local address of the route to the address that the device announced.
     RouteToDevice(IpAddr),
-    /// The local address of the route to the broker.
+    /// Local address of the route to the broker.
     RouteToBroker(IpAddr),
-    /// The local address of the default route.
+    /// Local address of the default route.
     DefaultRoute,
-    /// This machine has no network but itself.
+    /// The loopback address, because this machine has no other network.
     OnlyLoopback,
 }
 
@@ -84,7 +85,7 @@ impl fmt::Display for Why {
     }
 }
 
-/// Chooses what to advertise. `route` is [`Routes::local`], or a table in a test.
+/// Chooses the host to advertise. `route` is [`Routes::local`], or a table in a test.
 pub(crate) fn choose(
     advertise: Option<&Advertise>,
     listen: &Listen,
@@ -106,7 +107,7 @@ pub(crate) fn choose(
     if let Some((to, local)) = broker.filter(|a| !a.is_loopback()).and_then(|to| Some((to, local(to)?))) {
         return (local.into(), Why::RouteToBroker(to));
     }
-    // Any address beyond the own networks shows the default route: these are kept for documentation
+    // Any address beyond this machine's own networks shows the default route. These two are reserved for documentation
     // (RFC 5737, RFC 3849).
     let beyond =
         [IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1)), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()];
@@ -124,7 +125,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// A machine in two networks, with a default route through the second.
+    /// Routes of a machine in two networks, with a default route through the second.
     fn two_networks(to: IpAddr) -> io::Result<IpAddr> {
         Ok(match to {
             IpAddr::V4(v4) if v4.is_loopback() => ip("127.0.0.1"),

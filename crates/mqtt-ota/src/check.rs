@@ -1,7 +1,7 @@
-//! Look at files before they are offered: what is left out, what is refused, and what is warned about.
+//! Checks of files before they are offered: files that are left out, that are refused, and that are warned about.
 //!
-//! Errors in a Python file show on the device only after it has rebooted into it, and a board without sets then needs
-//! its cable. `docs/files.md` in the project's repository lists the rules.
+//! Errors in a Python file show on the device only after it has rebooted into it. A board without sets then needs its
+//! cable. `docs/files.md` in the project's repository lists the rules.
 
 mod content;
 mod finding;
@@ -26,17 +26,17 @@ pub use self::ignore::{IGNORED, LeftOut};
 use crate::payload::{Payload, PayloadError};
 use crate::wire::{Announcement, DevicePath};
 
-/// What was found in some files that go to a device together. Cloning is cheap.
+/// Findings about files that go to a device together. Cloning is cheap.
 #[derive(Debug, Clone, Default)]
 pub struct Findings(Arc<[Finding]>);
 
 impl Findings {
-    /// Looks at files by the names that they are to have on a device.
+    /// Checks files by the names that they will have on a device.
+    ///
+    /// Cancel safe: the results for files that were checked are remembered.
     ///
     /// # Errors
-    /// A file cannot be read.
-    ///
-    /// Cancel safe: what was looked at is not looked at again.
+    /// Returns an error if a file cannot be read.
     pub async fn of<'a>(
         files: impl Iterator<Item = (&'a DevicePath, &'a Payload)> + Clone,
     ) -> Result<Self, PayloadError> {
@@ -56,20 +56,20 @@ impl Findings {
         Ok(Self(found.into()))
     }
 
-    /// What is a reason not to send the files to a device that has announced this.
+    /// Returns the findings that prevent the files from being sent to a device with this announcement.
     pub fn refused<'a>(&'a self, device: Option<&'a Announcement>) -> impl Iterator<Item = &'a Finding> {
         self.0.iter().filter(move |finding| finding.flaw.is_refused() && finding.flaw.concerns(device))
     }
 
-    /// What a user should know who sends the files to a device that has announced this.
+    /// Returns the findings that a user should know of before sending the files to a device with this announcement.
     pub fn warnings<'a>(&'a self, device: Option<&'a Announcement>) -> impl Iterator<Item = &'a Finding> {
         self.0.iter().filter(move |finding| !finding.flaw.is_refused() && finding.flaw.concerns(device))
     }
 
-    /// Makes sure that nothing is refused.
+    /// Checks that no finding prevents the files from being sent.
     ///
     /// # Errors
-    /// Something is.
+    /// Returns the first finding that does, and the number of further ones.
     pub(crate) fn allow(&self, device: Option<&Announcement>) -> Result<(), Refused> {
         let mut refused = self.refused(device);
         match refused.next() {
@@ -79,18 +79,18 @@ impl Findings {
     }
 }
 
-/// Files that are not offered, as a device could not use them.
+/// Error returned for files that are not offered, because the device could not use them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refused {
-    /// The first finding.
+    /// First finding.
     pub first: Finding,
-    /// How many there are beside it.
+    /// Number of further findings.
     pub more: usize,
 }
 
 impl Refused {
-    /// What to try next, as a sentence.
+    /// Returns what to try next, as a sentence.
     pub fn hint(&self) -> String {
         match &self.first.flaw {
             Flaw::LfsPointer => "`git lfs pull` fetches the files themselves",
@@ -121,7 +121,7 @@ impl fmt::Display for Refused {
 }
 
 impl Payload {
-    /// Returns what is wrong with what is in the file. Remembered.
+    /// Returns the flaws of the file's content. The result is remembered.
     async fn flaws(&self, path: &DevicePath) -> Result<Arc<[Flaw]>, PayloadError> {
         let kind = Kind::of(path.as_str());
         if let Some(known) = self.known_flaws(kind) {

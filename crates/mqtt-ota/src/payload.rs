@@ -19,13 +19,14 @@ use self::stamp::Stamp;
 use crate::check::{Flaw, Kind};
 use crate::wire::{Algorithm, Digest, Hasher};
 
-/// What is to be sent: a file, or bytes in memory.
+/// Content to send: a file, or bytes in memory.
 ///
-/// It is hashed once for each hash function that a device asks for, and served as what was hashed: before
-/// the last chunk goes out, the file must still have the length and the times that it had when it was
-/// hashed, or it is hashed again. So a file that changes in between is an error here and not a delivery;
-/// and a change too quick for the file system's clock meets the device's own check, after which it is found
-/// here as well. Memory does not grow with the file. Cloning is cheap, and the clones share the digests.
+/// A payload is hashed once for each hash function that a device asks for, and exactly the hashed bytes are served.
+/// Before the last chunk goes out, the file must still have the length and the times that it had when it was opened.
+/// Otherwise it is hashed again. A file that changes in between therefore causes an error here instead of a delivery. A
+/// change too quick for the file system's clock fails the device's own check, and is found here afterwards.
+///
+/// Memory does not grow with the file. Cloning is cheap, and clones share the digests.
 #[derive(Debug, Clone)]
 pub struct Payload(Arc<Inner>);
 
@@ -34,15 +35,15 @@ struct Inner {
     source: Arc<Source>,
     digests: Mutex<Vec<Digest>>,
     stamp: Option<Stamp>,
-    /// What is wrong with it as a file of each kind, where it was looked at.
+    /// Known flaws as a file of each kind.
     flaws: [OnceLock<Arc<[Flaw]>>; 3],
 }
 
 impl Payload {
-    /// Opens a regular file, and keeps it open. It is read when it is sent.
+    /// Opens a regular file, and keeps it open. The file is read when it is sent.
     ///
     /// # Errors
-    /// It does not exist, is a folder or something else than a file, or cannot be read.
+    /// Returns an error if the path does not exist, is a folder or not a regular file, or cannot be read.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, PayloadError> {
         let path = path.as_ref().to_owned();
         let opening = path.clone();
@@ -66,18 +67,19 @@ impl Payload {
         Ok(Self::new(name, metadata.len(), source, Some(Stamp::of(&metadata))))
     }
 
-    /// The same, but the file is not kept open: a set may have more files than a process may hold. One that is
-    /// replaced meanwhile has changed.
+    /// Takes a regular file without keeping it open, because a set may have more files than a process may open.
+    ///
+    /// A file that is replaced meanwhile counts as changed.
     ///
     /// # Errors
-    /// It does not exist, or is something else than a file.
+    /// Returns an error if the path does not exist, or is not a regular file.
     pub(crate) async fn named(path: PathBuf) -> Result<Self, PayloadError> {
         let looking = path.clone();
         let looked = spawn_blocking(move || Self::look(looking)).await;
         looked.map_err(|error| PayloadError::Open { path, source: io::Error::other(error) })?
     }
 
-    /// [`Payload::named`], blocking.
+    /// Takes a regular file as [`Payload::named`] does. Blocking.
     pub(crate) fn look(path: PathBuf) -> Result<Self, PayloadError> {
         let metadata =
             std::fs::metadata(&path).map_err(|source| PayloadError::Open { path: path.clone(), source })?;
@@ -88,13 +90,13 @@ impl Payload {
         Ok(Self::new(name, metadata.len(), Origin::Named { path }, Some(Stamp::of(&metadata))))
     }
 
-    /// When the file was last written to, as it was opened; nothing of bytes in memory.
+    /// Returns the time of the last write to the file before it was opened. `None` for bytes that come from no file.
     #[cfg(feature = "keeper")]
     pub(crate) fn modified(&self) -> Option<std::time::SystemTime> {
         self.0.stamp.as_ref()?.modified
     }
 
-    /// The same file, read whole and kept in memory; nothing if it was written to meanwhile. Blocking.
+    /// Reads the whole file into memory. `None` if it was written to meanwhile. Blocking.
     #[cfg(feature = "keeper")]
     pub(crate) fn snapshot(&self) -> Result<Option<Self>, PayloadError> {
         let Origin::Named { path } = &self.0.source.origin else { return Ok(Some(self.clone())) };
@@ -106,25 +108,25 @@ impl Payload {
         Ok(Some(Self::new(name, bytes.len() as u64, Origin::Memory(bytes.into()), stamp)))
     }
 
-    /// Whether its bytes are kept in memory.
+    /// Returns true if the bytes are kept in memory.
     #[cfg(feature = "keeper")]
     pub(crate) fn is_in_memory(&self) -> bool {
         matches!(self.0.source.origin, Origin::Memory(_))
     }
 
-    /// Whether the file that the other was opened from looked as this one's did.
+    /// Returns true if both payloads come from files, and the files looked the same.
     #[cfg(feature = "keeper")]
     pub(crate) fn looks_like(&self, other: &Self) -> bool {
         self.0.stamp.is_some() && self.0.stamp == other.0.stamp
     }
 
-    /// Which file it is: its device and number. None where files have none.
+    /// Returns the device and number that identify the file. `None` on systems that have no such numbers.
     #[cfg(feature = "keeper")]
     pub(crate) fn identity(&self) -> Option<(u64, u64)> {
         self.0.stamp.as_ref()?.identity()
     }
 
-    /// Whether the files that the two were opened from had the same length and times.
+    /// Returns true if the files of both payloads had the same length and times.
     #[cfg(feature = "keeper")]
     pub(crate) fn is_of_same_time(&self, other: &Self) -> bool {
         match (&self.0.stamp, &other.0.stamp) {
@@ -133,14 +135,13 @@ impl Payload {
         }
     }
 
-    /// Whether the two are clones.
+    /// Returns true if the two are clones.
     #[cfg(all(test, feature = "keeper"))]
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Takes bytes that are in memory. `name` is what the file is called on the device where the sender is
-    /// not told otherwise.
+    /// Takes bytes in memory. `name` is the file name on the device unless the sender is given a different one.
     pub fn from_bytes(name: impl Into<String>, bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
         Self::new(name.into(), bytes.len() as u64, Origin::Memory(bytes), None)
@@ -155,29 +156,30 @@ impl Payload {
         }))
     }
 
-    /// The file's name, without its folders.
+    /// Returns the file's name, without its folders.
     pub fn name(&self) -> &str {
         &self.0.source.name
     }
 
-    /// The length in bytes.
+    /// Returns the length in bytes.
     #[expect(clippy::len_without_is_empty, reason = "an empty file is a file, and sent like any other")]
     pub fn len(&self) -> u64 {
         self.0.source.len
     }
 
-    /// The digest, computed at the first call and remembered.
-    ///
-    /// # Errors
-    /// The file cannot be read, or is not what another digest of it was made from.
+    /// Returns the digest, which is computed at the first call and remembered.
     ///
     /// Cancellation: nothing is remembered.
+    ///
+    /// # Errors
+    /// Returns an error if the file cannot be read, or if its bytes differ from those of an earlier digest.
     pub async fn digest(&self, algorithm: Algorithm) -> Result<Digest, PayloadError> {
         let mut known = self.0.digests.lock().await;
         if let Some(digest) = known.iter().find(|digest| digest.algorithm() == algorithm) {
             return Ok(*digest);
         }
-        // What is known already is computed along: two digests of one payload are of the same bytes.
+        // Known digests are computed again along with the new one, so that all digests of a payload are of the same
+        // bytes.
         let algorithms = known.iter().map(Digest::algorithm).chain([algorithm]);
         let mut digests = self.hashed(algorithms).await?;
         let digest = digests.pop().ok_or_else(|| self.0.source.changed())?;
@@ -188,25 +190,25 @@ impl Payload {
         Ok(digest)
     }
 
-    /// Reads everything, and makes sure that it is what was hashed.
+    /// Reads the whole payload and checks its digest.
     ///
     /// # Errors
-    /// It is not, or cannot be read.
+    /// Returns an error if the digest differs, or if the file cannot be read.
     pub(crate) async fn verify(&self, digest: Digest) -> Result<(), PayloadError> {
         let found = self.hashed([digest.algorithm()]).await?;
         if found == [digest] { Ok(()) } else { Err(self.0.source.changed()) }
     }
 
-    /// The bytes from `offset` on in chunks, the last of them only if all are still those that were hashed.
+    /// Returns the bytes from `offset` on, in chunks. The last chunk comes only if all bytes are still the hashed ones.
     pub(crate) fn chunks(&self, digest: Digest, offset: u64) -> Chunks {
         let left = self.len().saturating_sub(offset);
         Chunks { reader: Some(Reader::start(&self.0.source, offset)), payload: self.clone(), left, digest }
     }
 
-    /// Reads everything into memory.
+    /// Reads the whole payload into memory.
     ///
     /// # Errors
-    /// The file cannot be read, or has changed its length.
+    /// Returns an error if the file cannot be read, or if its length has changed.
     pub(crate) async fn bytes(&self) -> Result<Vec<u8>, PayloadError> {
         let (mut bytes, mut reader) = (Vec::new(), Reader::start(&self.0.source, 0));
         while let Some(chunk) = reader.next().await? {
@@ -216,7 +218,7 @@ impl Payload {
         Ok(bytes)
     }
 
-    /// What is known to be wrong with it as a file of this kind.
+    /// Returns the known flaws as a file of this kind. `None` if the file has not been checked as such.
     pub(crate) fn known_flaws(&self, kind: Kind) -> Option<Arc<[Flaw]>> {
         self.flaws_as(kind).get().cloned()
     }
@@ -247,7 +249,7 @@ impl Payload {
         Ok(hashers.into_iter().map(Hasher::finish).collect())
     }
 
-    /// Whether the file looks as it did when it was opened.
+    /// Returns true if the file looks as it did when it was opened.
     async fn is_untouched(&self) -> Result<bool, PayloadError> {
         let source = Arc::clone(&self.0.source);
         let metadata = blocking(move || source.metadata().transpose()).await;
@@ -256,7 +258,7 @@ impl Payload {
     }
 }
 
-/// The bytes of a payload whose digest is known.
+/// Chunks of a payload whose digest is known.
 pub(crate) struct Chunks {
     reader: Option<Reader>,
     payload: Payload,
@@ -265,18 +267,18 @@ pub(crate) struct Chunks {
 }
 
 impl Chunks {
-    /// Whether there is another one.
+    /// Returns true if there are further chunks.
     pub(crate) fn is_more(&self) -> bool {
         self.left > 0
     }
 
-    /// The next bytes; None at the end. `spent` is a chunk that is no longer needed.
+    /// Returns the next bytes, or `None` at the end. `spent` is a chunk that is no longer needed.
+    ///
+    /// Cancel safe, except for the last chunk, which is lost on cancellation.
     ///
     /// # Errors
-    /// The file cannot be read, or its bytes are not those that were hashed: then the chunk that would
-    /// have completed it is not given out, and nor is any further one.
-    ///
-    /// Cancel safe, but for the last chunk, which is then not given out.
+    /// Returns an error if the file cannot be read, or if its bytes are not the hashed ones. In the second case the
+    /// last chunk is withheld, and no chunk follows.
     pub(crate) async fn next(&mut self, spent: Vec<u8>) -> Result<Option<Vec<u8>>, PayloadError> {
         let Some(reader) = &mut self.reader else { return Ok(None) };
         reader.recycle(spent);
@@ -392,7 +394,7 @@ mod tests {
         let digest = payload.digest(Algorithm::Sha1).await.unwrap();
         std::fs::rename(&new, &path).unwrap();
         assert!(matches!(all(&payload, digest).await, Err(PayloadError::Changed { .. })));
-        // One that was only written again is as it was.
+        // A file that was only written again has the same bytes.
         std::fs::write(&path, b"old").unwrap();
         assert_eq!(all(&payload, digest).await.unwrap(), b"old");
     }

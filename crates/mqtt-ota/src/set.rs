@@ -1,4 +1,4 @@
-//! What a sender takes for a set: files, mostly those of a folder.
+//! Sets of files to send, mostly the files of a folder.
 
 mod error;
 
@@ -14,10 +14,10 @@ use crate::items::Items;
 use crate::payload::Payload;
 use crate::wire::{Algorithm, DevicePath, Digest, Manifest, ManifestError, ManifestLine, SetTerms};
 
-/// The files that are to be on a device together, all or none of them.
+/// Files that a device installs together, all or none of them.
 ///
-/// Each is hashed once for each hash function that a device asks for, and served as what was hashed. Cloning
-/// is cheap, and the clones share the hashes.
+/// Each file is hashed once for each hash function that a device asks for, and exactly the hashed bytes are served.
+/// Cloning is cheap, and clones share the hashes.
 #[derive(Debug, Clone)]
 pub struct FileSet {
     files: Vec<(DevicePath, Payload)>,
@@ -25,10 +25,10 @@ pub struct FileSet {
 }
 
 impl FileSet {
-    /// Takes files by the names that they are to have on the device.
+    /// Creates a set from files and their names on the device.
     ///
     /// # Errors
-    /// None at all, or more than a set may have.
+    /// Returns an error if there are no files, or more than a set may have.
     pub fn new(files: impl IntoIterator<Item = (DevicePath, Payload)>) -> Result<Self, SetError> {
         let mut files: Vec<_> = files.into_iter().collect();
         files.sort_by(|(one, _), (other, _)| one.cmp(other));
@@ -39,18 +39,22 @@ impl FileSet {
         }
     }
 
-    /// Takes all files of a folder and of the folders in it.
+    /// Creates a set from all files in a folder and its subfolders.
     ///
-    /// Not those that a [`.mqttotaignore`](IGNORE_FILE) in one of these folders names, in the syntax of
-    /// `.gitignore`. Not those that are on the list [`IGNORED`](crate::check::IGNORED), nor those whose name, or whose
-    /// folder's, begins with a dot, unless such a file says `!name`. A link is sent as the file that it points to. A link to a folder is an error: it is not
-    /// followed, so nothing comes from elsewhere and nothing goes round.
+    /// Some files are left out:
     ///
-    /// # Errors
-    /// The folder or something in it cannot be read, or cannot be sent: a name that is no [`DevicePath`], a
-    /// link to a folder or to nothing, a pipe, a socket. No file at all, or too many.
+    /// - files that a [`.mqttotaignore`](IGNORE_FILE) in one of these folders names, in the syntax of `.gitignore`,
+    /// - files on the list [`IGNORED`](crate::check::IGNORED), unless such a file says `!name`,
+    /// - files with a dot at the beginning of their name or of their folder's, unless such a file says `!name`.
+    ///
+    /// A link is sent as the file that it points to. A link to a folder is an error. It is not followed, so no file
+    /// comes from elsewhere, and no path is endless.
     ///
     /// Cancellation: nothing is left behind.
+    ///
+    /// # Errors
+    /// Returns an error if the folder or something in it cannot be read or sent: a name that is not a [`DevicePath`], a
+    /// link to a folder or to nothing, a pipe, or a socket. Also if there is no file at all, or if there are too many.
     pub async fn of_folder(folder: impl AsRef<Path>) -> Result<Self, SetError> {
         let folder = folder.as_ref().to_owned();
         let walked = spawn_blocking({
@@ -69,37 +73,37 @@ impl FileSet {
         Ok(Self { left_out: walked.left_out.into(), ..Self::new(files)? })
     }
 
-    /// The files and folders that [`FileSet::of_folder`] has left out.
+    /// Returns the files and folders that [`FileSet::of_folder`] has left out.
     pub fn left_out(&self) -> &[LeftOut] {
         &self.left_out
     }
 
-    /// Looks at what is in the files, and at their names.
+    /// Checks the files' content and names.
+    ///
+    /// Cancel safe: the results for files that were checked are remembered.
     ///
     /// # Errors
-    /// A file cannot be read, or has changed.
-    ///
-    /// Cancel safe: what was looked at is not looked at again.
+    /// Returns an error if a file cannot be read or has changed.
     pub async fn check(&self) -> Result<Findings, SetError> {
         Ok(Findings::of(self.payloads()).await?)
     }
 
-    /// The files' names on the device and their lengths in bytes, in the order of the names' bytes.
+    /// Returns the files' names on the device and their lengths in bytes, in the order of the names' bytes.
     pub fn files(&self) -> impl ExactSizeIterator<Item = (&DevicePath, u64)> {
         self.files.iter().map(|(path, payload)| (path, payload.len()))
     }
 
-    /// The length of all files together, in bytes.
+    /// Returns the total length of all files, in bytes.
     pub fn total(&self) -> u64 {
         self.files.iter().map(|(_, payload)| payload.len()).sum()
     }
 
-    /// The set's manifest. The files are hashed at the first call for each hash function.
+    /// Returns the set's manifest. The files are hashed at the first call for each hash function.
+    ///
+    /// Cancellation: finished hashes are remembered.
     ///
     /// # Errors
-    /// A file cannot be read or has changed; the files are not a set.
-    ///
-    /// Cancellation: what is hashed is remembered.
+    /// Returns an error if a file cannot be read or has changed, or if the files do not form a set.
     pub async fn manifest(&self, algorithm: Algorithm) -> Result<Manifest, SetError> {
         let mut lines = Vec::with_capacity(self.files.len());
         for (path, payload) in &self.files {
@@ -109,7 +113,7 @@ impl FileSet {
         Ok(Manifest::new(lines)?)
     }
 
-    /// The set as it is offered to devices that have this hash function; see [`FileSet::manifest`].
+    /// Prepares the set for devices that have this hash function. See [`FileSet::manifest`].
     pub(crate) async fn prepare(&self, algorithm: Algorithm) -> Result<Prepared, SetError> {
         let manifest = self.manifest(algorithm).await?;
         let text = manifest.to_string();
@@ -122,22 +126,22 @@ impl FileSet {
         Ok(Prepared { manifest, digest, items })
     }
 
-    /// The files in the order of the manifest.
+    /// Returns the files in the order of the manifest.
     pub(crate) fn payloads(&self) -> impl Iterator<Item = (&DevicePath, &Payload)> + Clone {
         self.files.iter().map(|(path, payload)| (path, payload))
     }
 }
 
-/// A set, hashed with one function.
+/// A set, hashed with one hash function.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) manifest: Manifest,
-    /// The manifest's.
+    /// Digest of the manifest.
     pub(crate) digest: Digest,
     pub(crate) items: Items,
 }
 
-/// The files below a folder, and their names on the device. Blocking.
+/// Lists the files below a folder, with their names on the device. Blocking.
 pub(crate) fn walk(folder: &Path) -> Result<Listing, SetError> {
     let unreadable = |source| SetError::Folder { path: folder.to_owned(), source };
     if !std::fs::metadata(folder).map_err(unreadable)?.is_dir() {
@@ -151,7 +155,7 @@ pub(crate) fn walk(folder: &Path) -> Result<Listing, SetError> {
     Ok(Listing { files: named.collect::<Result<_, SetError>>()?, left_out: walked.left_out })
 }
 
-/// Files of a folder by their names on the device, with what is left out.
+/// Files of a folder by their names on the device, with the files that are left out.
 #[derive(Debug)]
 pub(crate) struct Listing {
     pub(crate) files: Vec<(DevicePath, PathBuf)>,

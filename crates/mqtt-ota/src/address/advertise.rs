@@ -6,13 +6,14 @@ use std::str::FromStr;
 use super::write_host_port;
 use crate::wire::{Host, HostError};
 
-/// What the offer shall say instead of an address of this machine: `HOST` or `HOST:PORT`. For a container or
-/// a router that forwards the port. An IPv6 address with a port stands in brackets.
+/// Host that an offer names instead of an address of this machine: `HOST` or `HOST:PORT`.
+///
+/// For a container, or a router that forwards the port. An IPv6 address with a port stands in brackets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Advertise {
-    /// The host that devices connect to.
+    /// Host that devices connect to.
     pub host: Host,
-    /// The port that devices connect to; None: the one that is listened on.
+    /// Port that devices connect to. `None` for the port that the sender listens on.
     pub port: Option<NonZeroU16>,
 }
 
@@ -45,7 +46,7 @@ impl fmt::Display for Advertise {
     }
 }
 
-/// A text that is no [`Advertise`].
+/// Error returned for a text that is not an [`Advertise`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} cannot be advertised: give HOST or HOST:PORT")]
 pub struct AdvertiseError {

@@ -4,9 +4,10 @@ use std::num::NonZeroU16;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-/// Where the sender listens: `ADDR`, `ADDR:PORT`, `ADDR:FIRST-LAST`, `PORT` or `FIRST-LAST`; an IPv6 address
-/// in brackets. The default is any address and any free port. A fixed port or a range is for firewalls and
-/// containers. All extended offers share one port; a range bounds how many plain ones there are at once.
+/// Address and ports that the sender listens on: `ADDR`, `ADDR:PORT`, `ADDR:FIRST-LAST`, `PORT` or `FIRST-LAST`.
+///
+/// An IPv6 address stands in brackets. The default is any address and any free port. A fixed port or a range is for
+/// firewalls and containers. All extended offers share one port. A range limits the number of plain offers at one time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listen {
     address: Option<IpAddr>,
@@ -14,17 +15,17 @@ pub struct Listen {
 }
 
 impl Listen {
-    /// Any address, this port.
+    /// Listens on this port at any address.
     pub fn on_port(port: NonZeroU16) -> Self {
         Self { address: None, ports: port.get()..=port.get() }
     }
 
-    /// The local address; None where any will do.
+    /// Returns the local address, or `None` for any address.
     pub fn address(&self) -> Option<IpAddr> {
         self.address
     }
 
-    /// The ports to try in turn; `0..=0` where any free one will do.
+    /// Returns the ports to try in turn, or `0..=0` for any free port.
     pub fn ports(&self) -> RangeInclusive<u16> {
         self.ports.clone()
     }
@@ -47,7 +48,7 @@ impl FromStr for Listen {
         let invalid = || ListenError { text: text.to_owned() };
         let ports = |ports: &str| -> Option<RangeInclusive<u16>> {
             let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
-            // No sign, which `str::parse` would take.
+            // `str::parse` would accept a sign.
             let number = |text: &str| {
                 text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u16>().ok())?
             };
@@ -84,7 +85,7 @@ impl fmt::Display for Listen {
     }
 }
 
-/// A text that is no [`Listen`].
+/// Error returned for a text that is not a [`Listen`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is no address to listen on: give ADDR:PORT, ADDR:FIRST-LAST, PORT or FIRST-LAST")]
 pub struct ListenError {

@@ -6,11 +6,13 @@ use std::time::Duration;
 use socket2::{Domain, Socket, Type};
 use tokio::time::Instant;
 
-/// How long an answer holds. A machine that changes its network is to be found again by the next attempt.
+/// Time for which an answer is reused. After it, the next attempt finds a machine that has changed its network.
 const LASTS: Duration = Duration::from_secs(1);
 
-/// The routing table. It is not asked the same twice in a row: devices that have not announced an address are all
-/// reached as the broker is.
+/// Routing table, with its last answer.
+///
+/// Devices that have not announced an address are all reached by the route to the broker, so the same question often
+/// comes twice in a row.
 #[derive(Debug, Default)]
 pub(crate) struct Routes(Mutex<Option<Answer>>);
 
@@ -22,7 +24,7 @@ struct Answer {
 }
 
 impl Routes {
-    /// What [`route_to`] says.
+    /// Returns the result of [`route_to`], or a recent one.
     pub(crate) fn local(&self, to: IpAddr) -> io::Result<IpAddr> {
         self.known_or(to, route_to)
     }
@@ -39,7 +41,7 @@ impl Routes {
     }
 }
 
-/// The local address that faces `to`. Asks the system; sends nothing.
+/// Returns the local address that faces `to`. Asks the operating system, and sends nothing.
 pub(crate) fn route_to(to: IpAddr) -> io::Result<IpAddr> {
     let to = SocketAddr::new(to, 9);
     let socket = Socket::new(Domain::for_address(to), Type::DGRAM, None)?;

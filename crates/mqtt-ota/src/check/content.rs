@@ -1,4 +1,4 @@
-//! What one file has in it.
+//! Checks of the content of one file.
 
 use std::fs;
 use std::path::Path;
@@ -6,19 +6,19 @@ use std::path::Path;
 use super::finding::Flaw;
 use super::python::{self, Fault, Parsed};
 
-/// Longest file that is looked through, in bytes: no board compiles a longer one.
+/// Longest file that is checked, in bytes. No board compiles a longer one.
 pub(super) const LONGEST: u64 = 256 * 1024;
 
-/// Longest Git LFS pointer, by its specification, and more than any of git-annex has, in bytes.
+/// Longest Git LFS pointer by its specification, in bytes. Pointers of git-annex are shorter.
 const POINTER: usize = 1024;
 
-/// What a file is to a board, by its name.
+/// Role of a file on a board, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Other,
-    /// The board compiles it.
+    /// File that the board compiles.
     Python,
-    /// The board runs it before anything else, and with it the client that puts sets in place.
+    /// File that the board runs before any other, including the client that puts sets in place.
     Boot,
 }
 
@@ -32,7 +32,7 @@ impl Kind {
     }
 }
 
-/// Returns what is wrong with a file that has these bytes.
+/// Returns the flaws of a file with these bytes.
 pub(super) fn flaws(bytes: &[u8], kind: Kind) -> Vec<Flaw> {
     let mut flaws = flaws_of_any(bytes, kind);
     let is_sound = flaws.iter().all(|flaw| matches!(flaw, Flaw::ConflictInText { .. }));
@@ -73,7 +73,7 @@ fn flaws_of_any(bytes: &[u8], kind: Kind) -> Vec<Flaw> {
     }
 }
 
-/// The line of the first conflict marker of git, where a whole conflict follows.
+/// Returns the line of the first conflict marker of git if a whole conflict follows, from 1.
 fn conflict(bytes: &[u8]) -> Option<usize> {
     let mut expected = [b"<<<<<<< ".as_slice(), b"=======", b">>>>>>> "].into_iter();
     let (mut next, mut first) = (expected.next()?, None);
@@ -89,7 +89,7 @@ fn conflict(bytes: &[u8]) -> Option<usize> {
     None
 }
 
-/// Whether a link leads to what git-annex has not fetched.
+/// Returns true if a link points to a file that git-annex has not fetched.
 pub(super) fn is_annex_link(path: &Path) -> bool {
     let target = fs::read_link(path).unwrap_or_default();
     target.components().any(|part| part.as_os_str() == "annex")
@@ -119,7 +119,7 @@ mod tests {
         for path in ["main.py", "lib/boot.py", "boot.py.txt", "boot.mpy"] {
             assert_eq!(flaws(without, Kind::of(path)), [], "{path}");
         }
-        // What is wrong with it otherwise is said first.
+        // Other flaws are reported first.
         assert!(matches!(flaws(b"print 'x'\n", Kind::Boot)[..], [Flaw::Syntax { .. }]));
     }
 

@@ -2,25 +2,25 @@ use std::fmt;
 
 use crate::wire::{Announcement, DevicePath};
 
-/// A file and what is wrong with it.
+/// A file, and a flaw of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
-    /// The file's path on the device.
+    /// File name on the device.
     pub path: DevicePath,
-    /// The local file's name, if it differs from the file's name on the device.
+    /// Name of the local file, if it differs from the name on the device.
     pub file: Option<String>,
-    /// The fault.
+    /// Flaw of the file.
     pub flaw: Flaw,
 }
 
-/// Fault of a file.
+/// Flaw of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Flaw {
-    /// A pointer of Git LFS stands in the file's place. Refused.
+    /// A Git LFS pointer stands in the file's place. Refused.
     LfsPointer,
-    /// A pointer of git-annex stands in the file's place. Refused.
+    /// A git-annex pointer stands in the file's place. Refused.
     AnnexPointer,
     /// A Python file begins with a byte order mark, which MicroPython does not take. Refused.
     ByteOrderMark,
@@ -28,40 +28,40 @@ pub enum Flaw {
     Utf16,
     /// A Python file contains NUL bytes. Refused.
     Nul,
-    /// A Python file has conflict markers in it, and does not parse. Refused.
+    /// A Python file has conflict markers in it and does not parse. Refused.
     Conflict {
-        /// The line of the first marker, from 1.
+        /// Line of the first marker, from 1.
         line: usize,
     },
     /// A Python file does not parse. Refused.
     Syntax {
-        /// The first line where the fault may be, from 1.
+        /// First line in which the fault may be, from 1.
         line: usize,
-        /// The last line where it may be.
+        /// Last line in which the fault may be.
         until: usize,
-        /// The rule that is broken.
+        /// Rule that is broken.
         what: &'static str,
     },
-    /// The device's `boot.py` does not call the client that puts sets in place: without it the device could not be given a
-    /// set again. Refused where it takes sets.
+    /// A `boot.py` does not call the client that puts sets in place, without which the device could not be given a set
+    /// again. Refused for a board that understands sets.
     NoClient,
-    /// The device's file system takes two paths for one. Refused where it folds case.
+    /// The device's file system takes two paths for one. Refused for a device that folds case.
     Clash {
-        /// The other path.
+        /// Other path.
         with: String,
     },
     /// A text file has conflict markers in it. A warning.
     ConflictInText {
-        /// The line of the first marker, from 1.
+        /// Line of the first marker, from 1.
         line: usize,
     },
-    /// The application's file is empty. A warning.
+    /// The application's `main.py` is empty. A warning.
     Empty,
-    /// A Python file is too long to be parsed, or takes too long. A warning.
+    /// A Python file is too long to be parsed, or takes too long to parse. A warning.
     Unchecked,
     /// MicroPython imports something else by the module's name. A warning.
     Hidden {
-        /// The file, or the folder with a `/` at its end, that is imported.
+        /// File that is imported instead, or folder with a `/` at its end.
         by: String,
     },
 }
@@ -85,8 +85,9 @@ impl Flaw {
     }
 }
 
-/// Returns true if a device compiles Python files itself, as a board does. A host that runs `mqtt-ota receive`, or the companion
-/// client under CPython, may have another Python, or none.
+/// Returns true if a device compiles Python files itself, as a board does.
+///
+/// A host that runs `mqtt-ota receive`, or the companion client under CPython, may have a different Python, or none.
 fn runs_micropython(device: &Announcement) -> bool {
     let is_receiver = device.client.as_ref().is_some_and(|client| client.starts_with("mqtt-ota "));
     let version = device.system.as_ref().and_then(|system| system.split_whitespace().nth(1));

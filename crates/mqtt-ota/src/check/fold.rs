@@ -1,4 +1,4 @@
-//! Names that are one on a file system that folds case.
+//! Names that are the same on a file system that folds case.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,10 @@ use unicode_normalization::UnicodeNormalization as _;
 use super::finding::{Finding, Flaw};
 use crate::wire::DevicePath;
 
-/// Finds the paths that a file system that folds case takes for another one of them, or for a folder of another one.
-/// Names in different Unicode forms count as one as well.
+/// Finds paths that a file system that folds case takes for a different path in the list, or for a path in a folder
+/// whose name is a file's.
+///
+/// Names in different Unicode forms count as the same name.
 pub(super) fn clashes<'a>(paths: impl Iterator<Item = &'a DevicePath> + Clone) -> Vec<Finding> {
     let mut files: BTreeMap<String, &DevicePath> = BTreeMap::new();
     let mut found = Vec::new();
@@ -32,7 +34,7 @@ pub(super) fn clashes<'a>(paths: impl Iterator<Item = &'a DevicePath> + Clone) -
     found
 }
 
-/// What a path is on a file system that folds case and Unicode forms.
+/// Returns the form of a path on a file system that folds case and Unicode forms.
 pub(crate) fn folded(path: &str) -> String {
     path.nfc().flat_map(char::to_lowercase).nfc().collect()
 }

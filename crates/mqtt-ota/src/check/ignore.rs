@@ -1,4 +1,4 @@
-//! Which files of a folder are left out.
+//! Selection of the files in a folder: walks the folder and leaves files out.
 
 #[cfg(feature = "keeper")]
 use std::ffi::OsStr;
@@ -12,7 +12,7 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder, Glob};
 
 use crate::set::{IGNORE_FILE, SetError};
 
-/// Files that no device needs, in the syntax of `.gitignore`. An [`IGNORE_FILE`] overrides it.
+/// Files that no device needs, in the syntax of `.gitignore`. An [`IGNORE_FILE`] overrides this list.
 pub const IGNORED: &str = "\
 # How a keeper keeps the device
 /device.toml
@@ -43,40 +43,40 @@ ehthumbs.db
 $RECYCLE.BIN/
 ";
 
-/// Deepest folder below the one that is walked.
+/// Largest depth of folders below the one that is walked.
 const DEEPEST: usize = 64;
 
-/// File or folder that is not sent.
+/// A file or folder that is not sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LeftOut {
-    /// Its path below the folder. A folder ends in `/`, and stands for everything in it.
+    /// Path below the walked folder. The path of a folder ends in `/`, and stands for everything in it.
     pub path: String,
-    /// The rule that leaves it out: a line of [`IGNORED`] or of an [`IGNORE_FILE`]; `None` for a hidden file.
+    /// Rule that leaves it out: a line of [`IGNORED`] or of an [`IGNORE_FILE`]. `None` for a hidden file.
     pub rule: Option<String>,
-    /// The file that has the rule; `None` for [`IGNORED`] and hidden files.
+    /// File that has the rule. `None` for [`IGNORED`] and for hidden files.
     pub file: Option<PathBuf>,
 }
 
-/// Files of a folder, with what is left out of it.
+/// Files of a folder, with the files that are left out.
 #[derive(Debug, Default)]
 pub(crate) struct Walked {
     pub(crate) files: Vec<PathBuf>,
     pub(crate) left_out: Vec<LeftOut>,
 }
 
-/// Walks a folder, in the order of its names, until there are more than `most` files. Blocking.
+/// Walks a folder in the order of its names, until there are more than `most` files. Blocking.
 pub(crate) fn walk(folder: &Path, most: usize) -> Result<Walked, SetError> {
     let mut walk = Walk { root: folder, most, walked: Walked::default() };
     walk.folder(folder, &mut Vec::new())?;
     Ok(walk.walked)
 }
 
-/// Returns whether a folder of this name is hidden, or one of the folders that [`IGNORED`] names: it is no device's.
+/// Returns true if a folder of this name cannot be a device's, because it is hidden or [`IGNORED`] names it.
 #[cfg(feature = "keeper")]
 pub(crate) fn is_no_devices(name: &OsStr) -> bool {
     let is_hidden = name.as_encoded_bytes().starts_with(b".");
-    // Names of files are no names of folders.
+    // Rules for files do not apply to folders here.
     let is_folders_rule = |glob: &Glob| glob.original().ends_with('/');
     is_hidden
         || matches!(defaults().matched(Path::new(name), true), Match::Ignore(glob) if is_folders_rule(glob))
@@ -89,7 +89,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// `above`: the rules of the folders above, the outermost first.
+    /// Walks one folder. `above` has the rules of the folders above it, the outermost first.
     fn folder(&mut self, folder: &Path, above: &mut Vec<Gitignore>) -> Result<(), SetError> {
         let unreadable = |path: &Path, source| SetError::Folder { path: path.to_owned(), source };
         if above.len() > DEEPEST {
@@ -102,7 +102,7 @@ impl Walk<'_> {
         paths.sort();
         for path in paths {
             let kind = path.symlink_metadata().map_err(|source| unreadable(&path, source))?.file_type();
-            // A link to a folder is one to the rules.
+            // The rules treat a link to a folder as a folder.
             let is_folder = kind.is_dir() || (kind.is_symlink() && path.is_dir());
             if let Some((rule, file)) = left_out(self.root, &path, is_folder, above) {
                 let shown = path.strip_prefix(self.root).unwrap_or(&path).display();
@@ -143,8 +143,10 @@ fn rules(folder: &Path) -> Result<Gitignore, SetError> {
     builder.build().map_err(|error| SetError::Walk(error.into()))
 }
 
-/// The rule that leaves a path out, and the file that has it: the innermost [`IGNORE_FILE`] that says anything of it
-/// counts, and where none does, [`IGNORED`] and the dot.
+/// Returns the rule that leaves a path out, and the file that has it.
+///
+/// The innermost [`IGNORE_FILE`] that mentions the path decides. If none does, [`IGNORED`] and a dot at the beginning
+/// of the name decide.
 fn left_out(
     root: &Path,
     path: &Path,
@@ -176,7 +178,7 @@ fn defaults() -> &'static Gitignore {
     DEFAULTS.get_or_init(|| {
         let mut builder = GitignoreBuilder::new("");
         for line in IGNORED.lines() {
-            // Each is sound: a test builds them.
+            // Every line is valid, and a test builds them all.
             let _ = builder.add_line(None, line);
         }
         builder.build().unwrap_or_else(|_| Gitignore::empty())

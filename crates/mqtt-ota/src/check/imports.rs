@@ -1,15 +1,16 @@
-//! Which modules hide others: MicroPython takes a folder before `.py`, and that before `.mpy`, and the root of the file
-//! system before `/lib`.
+//! Modules that hide others.
+//!
+//! MicroPython prefers a folder to `.py`, `.py` to `.mpy`, and the root of the file system to `/lib`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::finding::{Finding, Flaw};
 use crate::wire::DevicePath;
 
-/// The folder that MicroPython looks for modules in after the root.
+/// Folder in which MicroPython looks for modules after the root.
 const LIB: &str = "lib/";
 
-/// Finds the modules among some files that are never imported, as others have their names.
+/// Finds modules that are never imported because others have the same name.
 pub(super) fn hidden<'a>(paths: impl Iterator<Item = &'a DevicePath> + Clone) -> Vec<Finding> {
     let mut folders: BTreeMap<&str, &DevicePath> = BTreeMap::new();
     for path in paths.clone() {
@@ -29,7 +30,7 @@ pub(super) fn hidden<'a>(paths: impl Iterator<Item = &'a DevicePath> + Clone) ->
     for path in paths {
         let text = path.as_str();
         let Some(module) = text.strip_suffix(".py").or_else(|| text.strip_suffix(".mpy")) else { continue };
-        // A board runs these by their names.
+        // A board runs these files by name.
         if matches!(text, "main.py" | "boot.py") {
             continue;
         }

@@ -1,4 +1,4 @@
-//! Whether a Python file parses, by tree-sitter's grammar and the rules that it leaves to its users.
+//! Parser for Python files: tree-sitter's grammar, and the rules that it leaves to its users.
 
 mod client;
 mod fault;
@@ -12,7 +12,7 @@ use tree_sitter::{ParseOptions, ParseState, Parser, Tree};
 pub(super) use self::fault::Fault;
 use self::rules::Walk;
 
-/// Longest time that one file may take to parse. A file that needs more counts as not checked.
+/// Longest time to parse one file. A file that takes longer counts as not checked.
 const LONGEST: Duration = Duration::from_secs(2);
 
 /// Result of parsing a file.
@@ -20,7 +20,7 @@ const LONGEST: Duration = Duration::from_secs(2);
 pub(super) enum Parsed {
     Sound,
     Faulty(Fault),
-    /// Not finished within [`LONGEST`].
+    /// Parsing was not finished within [`LONGEST`].
     Unknown,
 }
 
@@ -33,12 +33,12 @@ pub(super) fn parse(source: &[u8]) -> Parsed {
     }
 }
 
-/// Whether a `boot.py` calls the client that puts sets in place; None where it takes too long to tell.
+/// Returns true if a `boot.py` calls the client that puts sets in place. `None` if it takes too long to parse.
 pub(super) fn starts_client(source: &[u8]) -> Option<bool> {
     Some(client::is_started(source, tree(source)?.root_node()))
 }
 
-/// The syntax tree of a Python file; None where that takes too long.
+/// Returns the syntax tree of a Python file. `None` if it takes too long to parse.
 fn tree(source: &[u8]) -> Option<Tree> {
     let mut parser = Parser::new();
     parser.set_language(&tree_sitter_python::LANGUAGE.into()).ok()?;

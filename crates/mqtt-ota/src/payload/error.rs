@@ -1,38 +1,38 @@
 use std::io;
 use std::path::PathBuf;
 
-/// Why a file cannot be sent.
+/// Error returned if a file cannot be sent.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PayloadError {
-    /// It is not there, or may not be read.
+    /// The file does not exist, or may not be read.
     #[error("cannot open {}", path.display())]
     Open {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// A folder, a device, a pipe or a socket.
+    /// The path is a folder, a device, a pipe or a socket.
     #[error("{} is {}, not a file", path.display(), if *folder { "a folder" } else { "something else" })]
     NotAFile {
-        /// The path.
+        /// Path.
         path: PathBuf,
-        /// Whether it is a folder.
+        /// True if the path is a folder.
         folder: bool,
     },
-    /// It could be opened and cannot be read.
+    /// The file could be opened but not read.
     #[error("cannot read {name}")]
     Read {
-        /// The file.
+        /// File name.
         name: String,
-        /// What the system says.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// Its bytes are no longer those that were hashed.
+    /// The bytes are no longer those that were hashed.
     #[error("{name} changed while it was being sent")]
     Changed {
-        /// The file.
+        /// File name.
         name: String,
     },
 }

@@ -8,12 +8,12 @@ use tokio::task::spawn_blocking;
 use super::error::PayloadError;
 use super::source::{Origin, Source};
 
-/// How much is read, hashed and sent at once, in bytes.
+/// Size of the chunks that are read, hashed and sent, in bytes.
 pub(super) const CHUNK: usize = 256 * 1024;
-/// How many chunks are read ahead.
+/// Number of chunks that are read ahead.
 const AHEAD: usize = 2;
 
-/// Reads a payload: a file in a thread of its own, some chunks ahead. The thread ends with this value.
+/// Reader of a payload. A file is read in a thread of its own, some chunks ahead. The thread ends with this value.
 pub(super) enum Reader {
     Memory { rest: Bytes },
     Thread { source: Arc<Source>, chunks: mpsc::Receiver<io::Result<Vec<u8>>>, spare: mpsc::Sender<Vec<u8>> },
@@ -42,7 +42,7 @@ impl Reader {
                     return;
                 }
             }
-            // The file must end where it ended when it was opened (in /proc the system says 0 of all files).
+            // The file must end where it ended when it was opened. (In /proc every file has a length of 0.)
             if reading.goes_on(&open) {
                 let _ = full.blocking_send(Err(io::ErrorKind::UnexpectedEof.into()));
             }
@@ -50,7 +50,7 @@ impl Reader {
         Self::Thread { source: Arc::clone(source), chunks, spare }
     }
 
-    /// The next [`CHUNK`] bytes, or what is left. Cancel safe.
+    /// Returns the next [`CHUNK`] bytes, or fewer at the end. Cancel safe.
     pub(super) async fn next(&mut self) -> Result<Option<Vec<u8>>, PayloadError> {
         match self {
             Self::Memory { rest } => {
@@ -65,7 +65,7 @@ impl Reader {
         }
     }
 
-    /// Lets the thread fill a chunk again.
+    /// Gives a chunk back to the thread, to be filled again.
     pub(super) fn recycle(&self, chunk: Vec<u8>) {
         if let Self::Thread { spare, .. } = self {
             let _ = spare.try_send(chunk);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::error::PayloadError;
 
-/// Bytes of a payload, and their length and name.
+/// Bytes of a payload, with their length and name.
 #[derive(Debug)]
 pub(super) struct Source {
     pub(super) name: String,
@@ -24,7 +24,7 @@ pub(super) enum Origin {
         path: PathBuf,
         file: Arc<File>,
     },
-    /// A file that is opened anew for each reading.
+    /// File that is opened anew for each reading.
     Named {
         path: PathBuf,
     },
@@ -46,14 +46,14 @@ impl Source {
         read_exact_at(file, &mut [0], self.len).is_ok()
     }
 
-    /// Reads the chunk at `offset`, of at most so many bytes. Blocking.
+    /// Reads the chunk at `offset`, at most `most` bytes. Blocking.
     pub(super) fn fill(&self, file: &File, chunk: &mut Vec<u8>, offset: u64, most: usize) -> io::Result<()> {
         let left = self.len - offset;
         chunk.resize(usize::try_from(left).map_or(most, |left| left.min(most)), 0);
         read_exact_at(file, chunk, offset)
     }
 
-    /// Returns the file's metadata as they are now; `None` for bytes in memory. Blocking.
+    /// Returns the file's current metadata. `None` for bytes in memory. Blocking.
     pub(super) fn metadata(&self) -> Option<io::Result<Metadata>> {
         match &self.origin {
             Origin::Memory(_) => None,

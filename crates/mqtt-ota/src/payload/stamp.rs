@@ -1,21 +1,21 @@
 use std::fs::Metadata;
 use std::time::SystemTime;
 
-/// What changes with a file. The length alone is not enough.
+/// Metadata that change with a file. The length alone is not enough.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Stamp {
     len: u64,
     pub(super) modified: Option<SystemTime>,
-    /// The time of the last change to anything about the file, which nobody can set back.
+    /// Time of the last change to anything about the file. Nobody can set it back.
     #[cfg(unix)]
     changed: (i64, i64),
-    /// Which file it is: one that was replaced within a tick of the clock has the same times.
+    /// Device and number of the file. A file that was replaced within a tick of the clock has the same times.
     #[cfg(unix)]
     identity: (u64, u64),
 }
 
 impl Stamp {
-    /// As it looks now.
+    /// Takes the stamp from metadata.
     pub(super) fn of(metadata: &Metadata) -> Self {
         Self {
             len: metadata.len(),
@@ -33,19 +33,19 @@ impl Stamp {
         }
     }
 
-    /// Which file it is.
+    /// Returns the device and number of the file.
     #[cfg(all(unix, feature = "keeper"))]
     pub(super) fn identity(&self) -> Option<(u64, u64)> {
         Some(self.identity)
     }
 
-    /// Which file it is.
+    /// Returns `None`, because files have no such numbers here.
     #[cfg(all(not(unix), feature = "keeper"))]
     pub(super) fn identity(&self) -> Option<(u64, u64)> {
         None
     }
 
-    /// Whether the lengths and the times are the same. Some file systems have another identity for a file each time.
+    /// Returns true if the lengths and the times are the same. Some file systems give a file a new number each time.
     #[cfg(feature = "keeper")]
     pub(super) fn is_of_same_time(&self, other: &Self) -> bool {
         #[cfg(unix)]

@@ -4,81 +4,81 @@ use std::path::PathBuf;
 use crate::payload::PayloadError;
 use crate::wire::{Manifest, ManifestError, PathError};
 
-/// The file that says which files of a folder are not sent, in the syntax of `.gitignore`.
+/// Name of the file that lists the files of a folder that are not sent, in the syntax of `.gitignore`.
 pub const IGNORE_FILE: &str = ".mqttotaignore";
 
-/// Why some files, or those of a folder, cannot be sent as a set.
+/// Error returned if files, or those of a folder, cannot be sent as a set.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SetError {
-    /// The folder, or something in it, is not there or may not be read.
+    /// The folder, or something in it, does not exist or may not be read.
     #[error("cannot read {}", path.display())]
     Folder {
-        /// The path.
+        /// Path that cannot be read.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// Not a folder.
+    /// The path is not a folder.
     #[error("{} is not a folder", path.display())]
     NotAFolder {
-        /// The path.
+        /// Path.
         path: PathBuf,
     },
-    /// A folder in it cannot be read, or a line of a [`IGNORE_FILE`] not be understood.
+    /// An [`IGNORE_FILE`] cannot be read, or one of its lines cannot be understood.
     #[error("cannot tell which files are to be sent")]
     Walk(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// There is nothing to send in it.
+    /// The folder has no file to send.
     #[error("there is no file to send in {}", path.display())]
     Empty {
-        /// The folder.
+        /// Folder.
         path: PathBuf,
     },
-    /// More files than a set may have.
+    /// The folder has more files than a set may have.
     #[error("there are more than {} files to send in {}", Manifest::MAX_LINES, path.display())]
     TooMany {
-        /// The folder.
+        /// Folder.
         path: PathBuf,
     },
-    /// A set without files.
+    /// The set has no files.
     #[error("a set has at least one file")]
     Nothing,
-    /// A link to a folder.
+    /// The folder has a link to a folder.
     #[error("{} is a link to a folder, which is not followed", path.display())]
     LinkToFolder {
-        /// The link.
+        /// Path of the link.
         path: PathBuf,
     },
-    /// A link to a file that git-annex has not fetched.
+    /// The folder has a link to a file that git-annex has not fetched.
     #[error("{} is a link to a file that git-annex has not fetched", path.display())]
     Annex {
-        /// The link.
+        /// Path of the link.
         path: PathBuf,
     },
-    /// A file's name is not UTF-8.
+    /// The name of a file is not UTF-8.
     #[error("the name of {} is not UTF-8", path.display())]
     NotText {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
     },
-    /// A file's own name cannot be its name on the device.
+    /// The name of a file cannot be its name on the device.
     #[error("{} cannot be a file on the device", path.display())]
     Name {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The rule that its name breaks.
+        /// Rule that the name breaks.
         source: PathError,
     },
-    /// A file.
+    /// One of the files cannot be sent.
     #[error(transparent)]
     Payload(#[from] PayloadError),
-    /// What the files are together.
+    /// The files together do not form a set.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
 }
 
 impl SetError {
-    /// What to try next, as a sentence.
+    /// Returns what to try next, as a sentence.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Folder { source, .. } if source.kind() == io::ErrorKind::NotFound => {

@@ -1,17 +1,18 @@
-//! Whether a `boot.py` calls the client that puts sets in place.
+//! Check that a `boot.py` calls the client that puts sets in place.
 
 use tree_sitter::Node;
 
 const MODULE: &str = "mqtt_ota_boot";
 
-/// The functions of the module of which one has to be called.
+/// Functions of the module, of which one has to be called.
 const FUNCTIONS: [&str; 2] = ["boot", "run"];
 
-/// The module, imported in an expression.
+/// Expressions that import the module.
 const EXPRESSIONS: [&str; 2] = ["__import__('mqtt_ota_boot')", "__import__(\"mqtt_ota_boot\")"];
 
-/// Whether the module is imported, in any form, and one of its functions is called, anywhere. Whether that call is ever
-/// reached is not looked at.
+/// Returns true if the module is imported in any form, and one of its functions is called anywhere.
+///
+/// The check does not look at whether that call is ever reached.
 pub(super) fn is_started(source: &[u8], root: Node<'_>) -> bool {
     let text = |node: Node<'_>| std::str::from_utf8(source.get(node.byte_range())?).ok();
     let mut modules = EXPRESSIONS.to_vec();
@@ -50,7 +51,7 @@ pub(super) fn is_started(source: &[u8], root: Node<'_>) -> bool {
     })
 }
 
-/// The names in an import, and what each is known as from then on.
+/// Returns the names in an import, each with the name under which it is known from then on.
 fn imported<'a>(import: Node<'a>, text: impl Fn(Node<'a>) -> Option<&'a str>) -> Vec<(&'a str, &'a str)> {
     let mut cursor = import.walk();
     let names = import.children_by_field_name("name", &mut cursor);
@@ -119,7 +120,7 @@ mod tests {
     #[test]
     fn the_depth_of_nesting_costs_no_stack() {
         let source = "(".repeat(50_000) + &")".repeat(50_000);
-        // However long a busy machine takes for it.
+        // No time limit, so that a busy machine does not fail the test.
         let mut parser = tree_sitter::Parser::new();
         parser.set_language(&tree_sitter_python::LANGUAGE.into()).unwrap();
         let tree = parser.parse(&source, None).unwrap();

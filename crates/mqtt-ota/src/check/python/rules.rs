@@ -1,4 +1,5 @@
-//! Rules of Python that tree-sitter's grammar does not enforce: it serves editors, and takes Python 2 as well.
+//! Rules of Python that tree-sitter's grammar does not enforce. The grammar is made for editors, and accepts Python 2
+//! as well.
 
 use tree_sitter::Node;
 
@@ -10,15 +11,15 @@ const SYNTAX: &str = "invalid syntax";
 #[derive(Debug, Clone, Copy, Default)]
 struct Place {
     in_function: bool,
-    /// In an asynchronous function itself, not in a function or a class within.
+    /// True directly in an asynchronous function, and false in a function or class within it.
     in_async: bool,
     in_loop: bool,
-    /// Lines may end anywhere.
+    /// True if lines may end anywhere.
     in_brackets: bool,
 }
 
 impl Place {
-    /// The context of a node's children.
+    /// Returns the context of a node's children.
     fn within(self, node: Node<'_>, children: &[Node<'_>]) -> Self {
         let place = match node.kind() {
             "function_definition" | "lambda" => {
@@ -70,7 +71,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Notes what is wrong with a node itself.
+    /// Notes the faults of a node itself.
     fn look(&mut self, node: Node<'a>, children: &[Node<'a>], place: Place, within: Place) {
         match node.kind() {
             "module" => self.look_at_lines(children, Some(0)),
@@ -95,7 +96,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Returns the rule that a node breaks, of those that concern it alone.
+    /// Returns the rule that a node breaks, of those that concern only this node.
     fn broken_rule(&self, node: Node<'a>, children: &[Node<'a>], place: Place) -> Option<&'static str> {
         let has = |kind: &str| children.iter().any(|child| child.kind() == kind);
         let first = children.first().map(Node::kind);
@@ -146,7 +147,7 @@ impl<'a> Walk<'a> {
         Some(rule)
     }
 
-    /// Checks that statements begin in one column, each on a line of its own or behind a semicolon.
+    /// Checks that statements begin in the same column, each on a line of its own or behind a semicolon.
     fn look_at_lines(&mut self, children: &[Node<'a>], mut column: Option<usize>) {
         let mut last: Option<(usize, bool)> = None;
         for child in children {
@@ -166,7 +167,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Checks that `else` and its like, and what is decorated, begin in the column of their statement.
+    /// Checks that clauses such as `else`, and decorated definitions, begin in the column of their statement.
     fn look_at_clauses(&mut self, node: Node<'a>, children: &[Node<'a>]) {
         let Some(column) = self.indent(node) else { return };
         let is_aligned = |kind: &str| kind.ends_with("_clause") || kind.ends_with("_definition");
@@ -177,7 +178,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Whether a line ends between two of these where it may not.
+    /// Returns true if a line ends between two of these nodes where none may end.
     fn breaks_off(&self, children: &[Node<'a>]) -> bool {
         let has_lines = |node: &Node<'_>| node.kind() == "block" || node.kind().ends_with("_clause");
         children.iter().zip(children.iter().skip(1)).any(|(one, next)| {
@@ -187,7 +188,8 @@ impl<'a> Walk<'a> {
         })
     }
 
-    /// The column in which a node's line begins, if the node begins it. A tab goes to the next multiple of eight.
+    /// Returns the column in which a node's line begins, if the node begins it. A tab goes to the next multiple of
+    /// eight.
     fn indent(&self, node: Node<'a>) -> Option<usize> {
         let before = self.source.get(..node.start_byte())?;
         let blank = before.iter().rev().take_while(|byte| matches!(byte, b' ' | b'\t' | 0x0c)).count();

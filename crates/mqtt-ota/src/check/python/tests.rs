@@ -147,7 +147,7 @@ fn no_depth_of_nesting_overflows_the_stack() {
             + "y\n",
         "if x:\n y\nel".to_owned() + &"if x:\n y\nel".repeat(deep / 8),
     ] {
-        // What it comes to does not matter here, only that it ends.
+        // The result does not matter here, only that parsing ends.
         let _ = parse(source.as_bytes());
     }
 }
