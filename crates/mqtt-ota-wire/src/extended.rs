@@ -20,7 +20,7 @@ const SET: &str = "set";
 pub struct ExtendedOffer {
     /// Host that serves the file or set. Without meaning for a rollback, like the port.
     pub host: Host,
-    /// TCP port on [`host`](Self::host).
+    /// TCP port of the host.
     pub port: NonZeroU16,
     /// Object that the digest names.
     pub content: Content,

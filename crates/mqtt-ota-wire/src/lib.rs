@@ -54,5 +54,6 @@ pub use status::{Reason, State, Status, StatusError};
 
 /// Longest message that is read, in bytes.
 ///
-/// The longest valid offer has 455 bytes. A device with 30 KB of heap must be able to hold any message whole.
+/// The longest plain offer has 455 bytes with a SHA-256 digest. A device with 30 KB of heap must be able to hold any
+/// message whole.
 pub const MAX_MESSAGE: usize = 1024;

@@ -14,7 +14,7 @@ use crate::{DevicePath, Digest, DigestError, Host, HostError, MAX_MESSAGE, PathE
 pub struct Offer {
     /// Host that serves the file.
     pub host: Host,
-    /// TCP port on [`host`](Self::host).
+    /// TCP port of the host.
     pub port: NonZeroU16,
     /// File name on the device.
     pub path: DevicePath,
@@ -47,7 +47,8 @@ impl Offer {
 
     /// Returns the file and hash fields of a message that is not a valid offer, so that the answer can name them.
     ///
-    /// Each is empty if it is missing, is not UTF-8, or is longer than a valid one may be.
+    /// A field is empty if it is missing, is not UTF-8, or is too long: more than [`DevicePath::MAX_LEN`] bytes for the
+    /// file, or more than 64 bytes for the hash.
     pub fn fields_of_invalid(message: &[u8]) -> (&str, &str) {
         let field = |index: usize, limit: usize| {
             message
