@@ -8,14 +8,16 @@ use crate::options::SendOptions;
 use crate::outcome::{BackOnline, Outcome, Report};
 use crate::wire::{Announcement, Digest, InstalledSet, State};
 
-/// How long a device that fetches at its boot may take to connect: it reboots, and looks for its network.
+/// Time for a device that fetches at its boot to connect. It reboots and looks for its network.
 pub(crate) const UNTIL_IT_CONNECTS: Duration = Duration::from_secs(120);
-/// How long it may then be silent: it puts in place what it has, reboots, and looks for its network and for the broker
-/// before it can say anything.
+/// Time for such a device to report after that. It puts the files in place, reboots, and looks for its network and for
+/// the broker first.
 pub(crate) const UNTIL_ITS_WORD: Duration = Duration::from_secs(180);
 
-/// A boot that was heard of before the device's word on what it had taken, or asked for, at `taken`. It does not boot
-/// again after that word, which was lost and comes as the answer to a further offer, or which it could not say before.
+/// Returns the boot of a device between `taken`, when it took or asked for data, and its report.
+///
+/// The device does not boot again after that report. The report was lost and comes as the answer to a further offer, or
+/// the device could not send it before.
 pub(crate) fn before_its_word(feed: &Feed, taken: Instant) -> Option<BackOnline> {
     let back = feed.announced_at.filter(|back| *back > taken)?;
     let announcement = feed.announcement.clone().filter(|announcement| announcement.boots.is_none())?;
@@ -27,12 +29,12 @@ pub(crate) fn is_on_trial(announcement: &Announcement, set: Digest) -> bool {
     announcement.boots.is_some() && announcement.set.and_then(InstalledSet::digest) == Some(set)
 }
 
-/// Waits until the device has announced itself after its reboot, and has confirmed what it has on trial; puts that into
+/// Waits until the device has announced itself after its reboot, and has confirmed a set on trial. Puts the result into
 /// the report.
 ///
-/// What the device says while the connection to the broker is lost is lost as well, but for its announcement:
-/// the broker keeps that, and the feed knows it to be new where it differs from the one before. A device that
-/// announced the very same has perhaps booted and perhaps not, and the outcome does not say that it has not.
+/// Messages sent while the connection to the broker is lost are lost too, except the announcement. The broker retains
+/// that, and the feed recognises it as new if it differs from the one before. A device with an unchanged announcement
+/// may have booted or not, and the outcome leaves that open.
 pub(crate) async fn wait(report: &mut Report, feed: &mut Feed, options: &SendOptions) {
     let Some(digest) = report.digest else { return };
     let installed = Instant::now();
@@ -46,10 +48,10 @@ pub(crate) async fn wait(report: &mut Report, feed: &mut Feed, options: &SendOpt
                     return Some(Err(Outcome::RolledBack { text: status.detail }));
                 }
                 Heard::Crashed(crash) => options.tell(Event::Crashed(crash)),
-                // What was retained is from before the reboot.
+                // A retained announcement is from before the reboot.
                 Heard::Announced { anew: true } => {
                     let announcement = feed.announcement.clone()?;
-                    // Only a set is named so; a file's digest can be no manifest's.
+                    // Only a set is named so, because a file's digest cannot be a manifest's.
                     if announcement.rolled_back == Some(digest)
                         && announcement.set.and_then(InstalledSet::digest) != Some(digest)
                     {

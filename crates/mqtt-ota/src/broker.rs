@@ -9,11 +9,10 @@ use url::Url;
 use crate::in_process::InProcess;
 use crate::mqtt::{Fingerprint, Protocol};
 
-/// Where the broker is and how to log in: `mqtt://[user[:password]@]host[:port]`, or `mqtts://` for TLS; or a
-/// broker that runs in this process ([`Broker::in_process`]).
+/// Address of a broker, and the login: `mqtt://[user[:password]@]host[:port]`, or `mqtts://` for TLS.
 ///
-/// The port is 1883 where none is given, 8883 with TLS. What is shown of a broker (`Display`, `Debug`, and
-/// every error) never has the password in it.
+/// The broker may also run in this process ([`Broker::in_process`]). The default port is 1883, or 8883 with TLS. No
+/// text about a broker (`Display`, `Debug`, and every error) ever contains the password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Broker {
     place: Place,
@@ -34,7 +33,7 @@ impl Broker {
     /// Reads a broker's URL.
     ///
     /// # Errors
-    /// The part of the URL that is missing or has no meaning here.
+    /// Returns the part of the URL that is missing or has no meaning here.
     pub fn parse(url: &str) -> Result<Self, BrokerUrlError> {
         let url = Url::parse(url).map_err(BrokerUrlError::Syntax)?;
         let (tls, default_port) = match url.scheme() {
@@ -59,12 +58,14 @@ impl Broker {
         Ok(Self { login, ..Self::at(place) })
     }
 
-    /// A broker that runs in this process, such as that of the crate `mqtt-ota-broker`. `connect` is asked for a
-    /// connection at the start, and again whenever one is lost; it may take 5 s.
+    /// Creates a broker that runs in this process, such as that of the crate `mqtt-ota-broker`.
     ///
-    /// The other end of the stream speaks MQTT. There is no way to such a broker that could tell which
-    /// network the devices are in: an offer names the local address that faces the device or, where the device
-    /// announces none, that of the default route. `Config::advertise` says another.
+    /// `connect` is called for a connection at the start, and again whenever one is lost. It may take 5 s. The other
+    /// end of the stream speaks MQTT.
+    ///
+    /// There is no route to such a broker that could tell which network the devices are in. An offer therefore names
+    /// the local address that faces the device or, if the device announces none, that of the default route.
+    /// `Config::advertise` overrides it.
     #[must_use]
     pub fn in_process<F>(connect: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
@@ -84,31 +85,33 @@ impl Broker {
         }
     }
 
-    /// Logs in with this user and password, instead of those in the URL.
+    /// Logs in with this user and password instead of those in the URL.
     #[must_use]
     pub fn with_login(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
         self.login = Some((user.into(), password.into()));
         self
     }
 
-    /// Trusts the certificate authorities in this PEM file, instead of the system's. Used with
-    /// `mqtts://` only.
+    /// Trusts the certificate authorities in this PEM file instead of the system's. Used with `mqtts://` only.
     #[must_use]
     pub fn with_ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.ca_file = Some(path.into());
         self
     }
 
-    /// Trusts the certificate with this fingerprint alone, whoever has signed it, and whatever names and dates are in
-    /// it. Used with `mqtts://` only; the CA file is of no use then.
+    /// Trusts only the certificate with this fingerprint, whatever its issuer, names and dates.
+    ///
+    /// Used with `mqtts://` only. The CA file has no effect then.
     #[must_use]
     pub fn with_fingerprint(mut self, fingerprint: Fingerprint) -> Self {
         self.fingerprint = Some(fingerprint);
         self
     }
 
-    /// Shows the broker this client certificate, a PEM file with its chain, and proves it with the private key in
-    /// another PEM file, or the same. Used with `mqtts://` only. Both are read at each connection.
+    /// Shows the broker this client certificate, and proves it with the private key.
+    ///
+    /// `certificate` is a PEM file with the certificate's chain. `key` is another PEM file, or the same one. Used with
+    /// `mqtts://` only. Both files are read at each connection.
     #[must_use]
     pub fn with_client_certificate(
         mut self,
@@ -119,14 +122,15 @@ impl Broker {
         self
     }
 
-    /// Speaks this version of MQTT only. Otherwise MQTT 5 is tried, and 3.1.1 where the broker does not speak it.
+    /// Speaks only this version of MQTT. By default MQTT 5 is tried first, and then 3.1.1 if the broker does not speak
+    /// MQTT 5.
     #[must_use]
     pub fn with_protocol(mut self, protocol: Protocol) -> Self {
         self.protocol = Some(protocol);
         self
     }
 
-    /// The host: a name, or an address without brackets. Empty where the broker is in this process.
+    /// Returns the host: a name, or an address without brackets. Empty for a broker in this process.
     pub fn host(&self) -> &str {
         match &self.place {
             Place::Network { host, .. } => host,
@@ -134,7 +138,7 @@ impl Broker {
         }
     }
 
-    /// The TCP port; 0 where the broker is in this process.
+    /// Returns the TCP port. 0 for a broker in this process.
     pub fn port(&self) -> u16 {
         match self.place {
             Place::Network { port, .. } => port,
@@ -142,12 +146,12 @@ impl Broker {
         }
     }
 
-    /// Whether the connection is encrypted.
+    /// Returns true if the connection is encrypted.
     pub fn is_tls(&self) -> bool {
         matches!(self.place, Place::Network { tls: true, .. })
     }
 
-    /// The user who logs in, if anyone does.
+    /// Returns the user who logs in, if there is one.
     pub fn user(&self) -> Option<&str> {
         self.login.as_ref().map(|(user, _)| user.as_str())
     }
@@ -211,26 +215,26 @@ impl fmt::Debug for Broker {
     }
 }
 
-/// Why a text is not the URL of a [`Broker`].
+/// Error returned for a text that is not the URL of a [`Broker`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BrokerUrlError {
-    /// Not a URL at all.
+    /// Text that is not a URL.
     #[error("a broker is given as mqtt://host[:port] or mqtts://host[:port]")]
     Syntax(#[source] url::ParseError),
-    /// Another scheme.
+    /// Scheme other than `mqtt` and `mqtts`.
     #[error("a broker's URL begins with mqtt:// or mqtts://, not with {scheme}:")]
     Scheme {
-        /// The scheme found.
+        /// Scheme found.
         scheme: String,
     },
-    /// No host.
+    /// URL without a host.
     #[error("the broker's URL has no host")]
     NoHost,
-    /// A path, a query or a fragment.
+    /// URL with a path, a query or a fragment.
     #[error("a broker's URL ends after its host and port")]
     Extra,
-    /// A login or a host that is not UTF-8 once decoded.
+    /// Login or host that is not UTF-8 once decoded.
     #[error("the user, the password or the host in the broker's URL is not UTF-8")]
     Encoding,
 }

@@ -33,10 +33,10 @@ pub struct Findings(Arc<[Finding]>);
 impl Findings {
     /// Checks files by the names that they will have on a device.
     ///
-    /// Cancel safe: the results for files that were checked are remembered.
-    ///
     /// # Errors
     /// Returns an error if a file cannot be read.
+    ///
+    /// Cancel safe: the results for files that were checked are remembered.
     pub async fn of<'a>(
         files: impl Iterator<Item = (&'a DevicePath, &'a Payload)> + Clone,
     ) -> Result<Self, PayloadError> {

@@ -1,4 +1,4 @@
-//! Which devices there are, and which of them are there now.
+//! List of the known devices, and of those that are reachable now.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,26 +11,27 @@ use crate::mqtt::{Ack, Incoming, LinkError, Message, Qos, Retention, Subscriptio
 use crate::sender::Sender;
 use crate::wire::{Announcement, Crash, DeviceName, SEPARATOR};
 
-/// How many messages may wait, and how many devices are listed: the broker names all of them at once, and anybody can
+/// Largest number of waiting messages, and of listed devices. The broker names all devices at once, and anybody can
 /// invent names.
 const FLEET: usize = 64 * 1024;
-/// How long the broker may be silent before the list of devices is taken to be whole.
+/// Silence of the broker after which the list of devices counts as complete.
 const LAST_DEVICE: Duration = Duration::from_millis(200);
-/// How many devices are asked before the broker has acknowledged the first question.
+/// Number of questions to devices that may wait for the broker's acknowledgement at once.
 const AT_ONCE: usize = 64;
-/// The filter that matches what keepers remember of every device.
+/// Filter that matches the memories that keepers save of every device.
 const MEMORIES: &str = "+/OTA/keeper";
 
-/// Which devices are looked for, and whether they are asked.
+/// Devices to look for, and the time for their answers.
 #[derive(Debug, Clone)]
 pub struct SurveyOptions {
-    /// Devices that are looked for by name: some brokers (RabbitMQ) tell what they retain only to who asks for it
-    /// by name. None.
+    /// Devices to look for by name. Default: none.
+    ///
+    /// Some brokers (RabbitMQ) send retained messages only to a client that subscribes to the exact topic.
     pub names: Vec<DeviceName>,
-    /// Whether all others that have announced themselves are listed too. True.
+    /// Lists all other devices that have announced themselves, too. Default: true.
     pub all: bool,
-    /// How long a device may take to answer whether it is there. `None` asks nobody. 6 s: a device answers once
-    /// in 5 s.
+    /// Time for a device to answer that it is reachable. `None` asks no device. Default: 6 s, because a device answers
+    /// at most once in 5 s.
     pub timeout: Option<Duration>,
 }
 
@@ -40,54 +41,55 @@ impl Default for SurveyOptions {
     }
 }
 
-/// What is known of one device.
+/// Knowledge of one device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KnownDevice {
-    /// The device.
+    /// Name of the device.
     pub name: DeviceName,
-    /// What it says of itself. `None` where the broker retains nothing, which happens only to a device that was
-    /// named.
+    /// Last announcement of the device. `None` if the broker retains none, which happens only to a device that was
+    /// looked for by name.
     pub announcement: Option<Announcement>,
-    /// Whether it is there now.
+    /// Presence of the device now.
     pub presence: Presence,
-    /// When it was last heard: now, or as a keeper remembers. `None` where nobody knows.
+    /// Time at which the device was last heard: now, or the time that a keeper remembers. `None` if unknown.
     pub last_heard: Option<SystemTime>,
-    /// The last exception that its application did not catch. `None` also where the broker forbids to read it.
+    /// Last exception that the device's application did not catch. `None` also if the broker forbids to read it.
     pub crash: Option<Crash>,
 }
 
-/// Whether a device is there now.
+/// Presence of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Presence {
-    /// It has just announced itself.
+    /// The device has just announced itself.
     Reachable,
-    /// The broker says that it is not connected (MQTT 5 only).
+    /// The broker reports that the device is not connected (MQTT 5 only).
     Away,
-    /// It was asked, and did not answer in time.
+    /// The device was asked, and did not answer in time.
     Silent,
-    /// Nobody knows: it does not answer such questions, or was not asked.
+    /// The presence is not known: the device does not answer such questions, or was not asked.
     #[default]
     Unknown,
 }
 
-/// What the broker no longer retains of a device.
+/// Retained messages of a device that were cleared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Forgotten {
-    /// Its announcement.
+    /// True if there was an announcement.
     pub announcement: bool,
-    /// What a keeper remembered of it.
+    /// True if there was a keeper's memory of the device.
     pub memory: bool,
-    /// The last exception that its application did not catch.
+    /// True if there was an exception that the device's application did not catch.
     pub crash: bool,
 }
 
 impl Sender {
-    /// Returns the devices that have announced themselves, by name. Waits until the broker has sent what it retains.
+    /// Returns the devices that have announced themselves, by name. Waits until the broker has sent its retained
+    /// messages.
     ///
     /// # Errors
-    /// The connection to the broker is lost, or it forbids to subscribe.
+    /// Returns an error if the connection to the broker is lost, or if the broker forbids to subscribe.
     ///
     /// Cancel safe.
     pub async fn devices(&self) -> Result<Vec<(DeviceName, Announcement)>, SendError> {
@@ -100,11 +102,12 @@ impl Sender {
         Ok(devices)
     }
 
-    /// Returns the names of devices that have announced themselves, in order. After the time `within` it returns those
-    /// that it has heard of by then.
+    /// Returns the names of devices that have announced themselves, in order.
+    ///
+    /// After the time `within`, returns the names that it has heard of by then.
     ///
     /// # Errors
-    /// The connection to the broker is lost, or it forbids to subscribe.
+    /// Returns an error if the connection to the broker is lost, or if the broker forbids to subscribe.
     ///
     /// Cancel safe.
     pub async fn device_names(&self, within: Duration) -> Result<Vec<DeviceName>, SendError> {
@@ -119,12 +122,12 @@ impl Sender {
         Ok(names)
     }
 
-    /// Returns what is known of devices, by name, and asks those that answer such questions whether they are there.
+    /// Returns the known devices, by name, and asks those that answer such questions for their presence.
     ///
     /// # Errors
-    /// The connection to the broker is lost, or it forbids to subscribe.
+    /// Returns an error if the connection to the broker is lost, or if the broker forbids to subscribe.
     ///
-    /// Cancellation: a device that was asked may still answer, which is an announcement like any other.
+    /// Cancellation: a device that was asked may still answer, with an announcement like any other.
     pub async fn survey(&self, options: &SurveyOptions) -> Result<Vec<KnownDevice>, SendError> {
         let mut census = Census::of(self, options).await?;
         census.gather(None).await?;
@@ -154,14 +157,16 @@ impl Sender {
         Ok(devices)
     }
 
-    /// Clears what the broker retains of a device: its announcement, its last crash, and what a keeper remembers. A device
-    /// that is there announces itself again when it next connects or boots.
+    /// Clears the retained messages of a device: its announcement, its last crash, and a keeper's memory of it.
+    ///
+    /// A device that is still there announces itself again when it next connects or boots.
     ///
     /// # Errors
-    /// The connection to the broker is lost, or it forbids to subscribe or to publish. [`SendError::StillThere`] where
-    /// the broker still retains it afterwards: brokers forbid without a word.
+    /// Returns an error if the connection to the broker is lost, or if the broker forbids to subscribe or to publish.
+    /// Returns [`SendError::StillThere`] if the broker still retains a message afterwards, because some brokers forbid
+    /// silently.
     ///
-    /// Cancellation: some of it may be cleared.
+    /// Cancellation: some of the messages may be cleared.
     pub async fn forget(&self, device: &DeviceName) -> Result<Forgotten, SendError> {
         let topics = [device.announcement_topic(), device.memory_topic(), device.crash_topic()];
         let before = self.retained(&topics).await?;
@@ -176,7 +181,7 @@ impl Sender {
         Ok(Forgotten { announcement, memory, crash })
     }
 
-    /// Those of the topics that the broker retains something on.
+    /// Returns those of the topics on which the broker retains a message.
     async fn retained(&self, topics: &[String]) -> Result<Vec<String>, SendError> {
         let filters: Vec<_> = topics.iter().map(|topic| (topic.as_str(), Qos::AtMostOnce)).collect();
         let needed = |topic: &str| !Crash::is_topic(topic);
@@ -195,24 +200,24 @@ impl Sender {
     }
 }
 
-/// What was heard of one device.
+/// Messages heard from one device.
 #[derive(Debug, Default)]
 struct Found {
     announcement: Option<Announcement>,
     presence: Presence,
     last_heard: Option<SystemTime>,
     crash: Option<Crash>,
-    /// It was asked, and has neither answered nor been found away.
+    /// True if the device was asked, and has neither answered nor turned out to be away.
     is_asked: bool,
 }
 
-/// What the broker and the devices say, and what came of it so far.
+/// Subscription to the devices' topics, with the devices found so far.
 struct Census {
     subscription: Subscription,
     found: HashMap<DeviceName, Found>,
-    /// How many devices have to be found before it is known that there are no more.
+    /// Number of announced devices at which the list is complete. `None` if it is not known.
     whole: Option<usize>,
-    /// How many have been asked and may still answer.
+    /// Number of devices that were asked and may still answer.
     open: usize,
 }
 
@@ -224,11 +229,14 @@ impl Census {
         Ok(Self { subscription, found: HashMap::new(), whole: None, open: 0 })
     }
 
-    /// Of the devices that are looked for. What a user may not read is left out, unless it is what was asked for.
+    /// Opens the census of the devices to look for.
+    ///
+    /// Topics that the user may not read are left out, unless they were asked for by name.
     async fn of(sender: &Sender, options: &SurveyOptions) -> Result<Self, LinkError> {
         let (mut remembers, mut lists) = (true, options.all);
         loop {
-            // What keepers remember, and crashes, come first: once there is an announcement, all is known.
+            // Keepers' memories and crashes come first. Once there is an announcement, everything about the device is
+            // known.
             let mut filters = Vec::new();
             let wildcards =
                 [(true, Crash::TOPIC_FILTER), (remembers, MEMORIES), (true, DeviceName::ANNOUNCEMENT_FILTER)];
@@ -261,7 +269,7 @@ impl Census {
         }
     }
 
-    /// Hears what the broker retains, until it is silent.
+    /// Reads the broker's retained messages, until it is silent.
     async fn gather(&mut self, by: Option<Instant>) -> Result<(), LinkError> {
         let until = |whole_at: Instant| by.map_or(whole_at, |by| by.min(whole_at));
         let mut whole_at = until(Instant::now() + LAST_DEVICE);
@@ -269,7 +277,7 @@ impl Census {
             && let Ok(Some(incoming)) = timeout_at(whole_at, self.subscription.next()).await
             && Instant::now() < whole_at
         {
-            // What is published now is no part of what the broker keeps, and may never end.
+            // Messages published meanwhile are not retained ones, and may never end.
             if self.hear(incoming)? {
                 whole_at = until(Instant::now() + LAST_DEVICE);
             }
@@ -282,9 +290,9 @@ impl Census {
         self.whole.is_some_and(|whole| announced() >= whole)
     }
 
-    /// Takes in one message. Returns whether the broker had retained it.
+    /// Takes in one message. Returns true if the broker had retained it.
     fn hear(&mut self, incoming: Incoming<Message>) -> Result<bool, LinkError> {
-        // A list that breaks off is no shorter list.
+        // An interrupted list must not pass for a shorter list.
         let Message { topic, payload, retained } = incoming.message()?;
         let Some((name, last)) = DeviceName::from_topic(&topic) else { return Ok(retained) };
         if self.found.len() >= FLEET && !self.found.contains_key(&name) {
@@ -293,7 +301,7 @@ impl Census {
         match last {
             "keeper" => self.found.entry(name).or_default().last_heard = last_heard(&payload),
             "crash" => self.found.entry(name).or_default().crash = Crash::parse(&payload),
-            // Somebody takes it back.
+            // Somebody clears the announcement.
             "device" if payload.is_empty() => {
                 self.settle(&name, Presence::Unknown);
                 self.found.remove(&name);
@@ -312,7 +320,7 @@ impl Census {
         Ok(retained)
     }
 
-    /// Asks those that answer whether they are there, and waits for their answers.
+    /// Asks the devices that answer such questions for their presence, and waits for their answers.
     async fn ask(&mut self, sender: &Sender, timeout: Duration) -> Result<(), SendError> {
         let mut names = Vec::new();
         for (name, found) in &mut self.found {
@@ -349,7 +357,7 @@ impl Census {
         Ok(())
     }
 
-    /// It is known of a device whether it is there, or will not be.
+    /// Sets the presence of a device, for which no further answer is expected.
     fn settle(&mut self, name: &DeviceName, presence: Presence) {
         let Some(found) = self.found.get_mut(name) else { return };
         found.presence = presence;
@@ -375,7 +383,7 @@ impl Census {
     }
 }
 
-/// When a keeper last heard the device, as it retains it on `NAME/OTA/keeper`.
+/// Returns the time at which a keeper last heard the device, from the keeper's memory on `NAME/OTA/keeper`.
 pub(crate) fn last_heard(memory: &[u8]) -> Option<SystemTime> {
     let text = std::str::from_utf8(memory).ok()?;
     let seconds = text.split(SEPARATOR).find_map(|field| field.strip_prefix("heard="))?;
@@ -390,7 +398,7 @@ mod tests {
     use crate::sender::Config;
     use tokio::time::timeout;
 
-    /// Far more than anything takes.
+    /// Far longer than anything here takes.
     const GUARD: Duration = Duration::from_secs(30);
 
     async fn connect(broker: crate::Broker) -> Sender {

@@ -7,14 +7,14 @@ use crate::payload::PayloadError;
 use crate::set::SetError;
 use crate::wire::PathError;
 
-/// What went wrong on the sender's side.
+/// Error on the sender's side.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// The file.
+    /// The file cannot be sent.
     #[error(transparent)]
     Payload(#[from] PayloadError),
-    /// The files of a set.
+    /// The files of a set cannot be sent.
     #[error(transparent)]
     Set(#[from] SetError),
     /// The check of the files refuses them for this device.
@@ -23,35 +23,35 @@ pub enum SendError {
     /// The system has no random numbers for an offer's id.
     #[error("the system gives no random numbers")]
     Random(#[source] io::Error),
-    /// The file's own name cannot be its name on the device.
+    /// The local file's name cannot be a file name on the device.
     #[error("{name:?} cannot be a file's name on the device")]
     Name {
-        /// The file's name here.
+        /// Name of the local file.
         name: String,
-        /// The rule that it breaks.
+        /// Rule that the name breaks.
         source: PathError,
     },
-    /// No port to serve the file on.
+    /// No port to serve the file on is free.
     #[error("cannot listen on {listen}")]
     Listen {
-        /// What was asked for.
+        /// Requested address and ports.
         listen: Listen,
-        /// What the system says of the last port that was tried.
+        /// Error of the operating system for the last port that was tried.
         source: io::Error,
     },
-    /// The broker still retains what was to be cleared.
+    /// The broker still retains a message that was to be cleared.
     #[error("the broker still keeps what is on {topic}")]
     StillThere {
-        /// The topic.
+        /// Topic of the message.
         topic: String,
     },
-    /// The broker.
+    /// The connection to the broker failed, or the broker refused a request.
     #[error(transparent)]
     Broker(#[from] LinkError),
 }
 
 impl SendError {
-    /// What to try next, as a sentence.
+    /// Returns what to try next, as a sentence.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Set(error) => error.hint(),

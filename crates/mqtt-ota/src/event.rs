@@ -9,124 +9,127 @@ use crate::outcome::Outcome;
 use crate::serve::DropCause;
 use crate::wire::{Announcement, AnyOffer, Crash, DevicePath};
 
-/// What happens while a file is sent, in order.
+/// Progress event while a file is sent. Events come in the order in which they happen.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Event {
-    /// The device has announced itself: it reports what it does.
+    /// The device has announced itself, and therefore reports its progress.
     Announced(Announcement),
     /// The check of the files has a warning for this device.
     Noticed(Finding),
     /// The port is open.
     Listening {
-        /// The local address and port.
+        /// Local address and port.
         local: SocketAddr,
-        /// What the offer says, and why.
+        /// Address in the offer, and the reason for choosing it.
         advertised: Advertised,
     },
     /// The offer is published next.
     Offered {
-        /// 1 for the first.
+        /// Number of the attempt, from 1.
         attempt: u32,
-        /// The offer as it stands on the wire.
+        /// Offer that is published.
         offer: AnyOffer,
     },
-    /// The device says that it takes the offer.
+    /// The device reports that it takes the offer.
     Receiving,
-    /// The device has noted the offer, reboots, and fetches it before its application is imported. Until then it has no
-    /// connection to the broker.
+    /// The device has noted the offer, reboots, and fetches the file before its application is imported.
+    ///
+    /// Until then it has no connection to the broker.
     AtBoot,
-    /// Somebody connected.
+    /// A client connected.
     Connected {
-        /// Who.
+        /// Address of the client.
         peer: SocketAddr,
     },
-    /// The device asks for files of an extended offer; it has what it does not ask for.
+    /// The device asks for files of an extended offer. It already has the files that it does not ask for.
     Asked {
-        /// Who.
+        /// Address of the client.
         peer: SocketAddr,
-        /// The first of them; `set` is the list of the set's files.
+        /// First file that the device asks for. `set` is the list of the set's files.
         path: DevicePath,
-        /// How many, with the first.
+        /// Number of files, including the first.
         files: usize,
-        /// Where the first begins, in bytes: what comes before, it has.
+        /// Offset in the first file, in bytes. The device has the bytes before it.
         offset: u64,
     },
-    /// This client has taken bytes, as far as the system can tell.
+    /// A client has taken bytes, as far as the operating system can tell.
     Progress {
-        /// Who takes them.
+        /// Address of the client.
         peer: SocketAddr,
-        /// How far it is, of `total`: with what it need not take, where it resumes or takes a set.
+        /// Bytes of `total` that the device has by now. They include bytes that it need not take, when it resumes or
+        /// takes a set.
         sent: u64,
-        /// The length in bytes of the file, or of all files of the set.
+        /// Length of the file, or of all files of the set, in bytes.
         total: u64,
     },
-    /// Somebody connected and did not take the whole file; the offer stands.
+    /// A client connected and did not take the whole file. The offer stands.
     Dropped {
-        /// Who.
+        /// Address of the client.
         peer: SocketAddr,
-        /// Bytes that it took until then.
+        /// Bytes that the client took until then.
         sent: u64,
-        /// How it ended.
+        /// Reason for which the connection ended.
         cause: DropCause,
     },
-    /// Connections of others than the device were turned away: scans, or whatever else looks at ports. Told once, when
-    /// the offer ends.
+    /// Connections from clients other than the device were turned away, such as port scans. Reported once, when the
+    /// offer ends.
     TurnedAway {
-        /// How many.
+        /// Number of connections.
         count: u64,
-        /// The last of them.
+        /// Address of the last client.
         last: SocketAddr,
-        /// How that one ended.
+        /// Reason for which the last connection ended.
         cause: DropCause,
     },
-    /// Nobody is subscribed to the device's topic; a device that has announced itself, or was here before, is waited for.
+    /// Nobody is subscribed to the device's topic. The sender waits for a device that has announced itself or was here
+    /// before.
     WaitingForDevice {
-        /// For how long.
+        /// Longest time to wait.
         limit: Duration,
     },
-    /// Somebody took the whole file. The port is closed, unless the device will say itself that it has the file.
+    /// A client took the whole file. The port closes, unless the device is expected to confirm the file itself.
     Delivered {
-        /// Who.
+        /// Address of the client.
         peer: SocketAddr,
     },
-    /// It did not work, may pass by itself, and is offered again.
+    /// The attempt failed for a reason that may be transient, and is repeated.
     Retrying {
-        /// The next attempt, from 2.
+        /// Number of the next attempt, from 2.
         attempt: u32,
-        /// How many there are at most.
+        /// Largest number of attempts, unless the device gets further than before.
         of: u32,
-        /// The pause before it.
+        /// Pause before the next attempt.
         after: Duration,
-        /// What the last one came to.
+        /// Outcome of the last attempt.
         because: Outcome,
     },
-    /// The device asks to be offered it again later, and is waited for.
+    /// The device asks for the offer at a later time, and the sender waits.
     Postponed {
-        /// After which time it is offered again.
+        /// Time after which the offer is repeated.
         after: Duration,
-        /// The device's own words; may be empty. Make them safe before they reach a terminal.
+        /// Text from the device, which may be empty. Escape it before it reaches a terminal.
         why: String,
     },
-    /// The device has too little memory for an offer that resumes; the file is offered plainly next, which needs less.
+    /// The device has too little memory for an offer that resumes. The file is offered plainly next, which needs less.
     TooLittleMemory {
-        /// The device's own words. Make them safe before they reach a terminal.
+        /// Text from the device. Escape it before it reaches a terminal.
         text: String,
     },
-    /// The device has the file, or one of the set, and imports another one instead, which it had before.
+    /// The device has the file, or a file of the set, but imports a different one, which it had before.
     Hidden {
-        /// The path of that one on the device.
+        /// Path of the imported file on the device.
         by: String,
     },
-    /// The device's application has died of an exception since it was offered this.
+    /// The device's application has failed with an exception since the offer.
     Crashed(Crash),
-    /// The device says that the file is in place.
+    /// The device confirms that the file is in place.
     Installed,
-    /// The device reboots; its next announcement is waited for.
+    /// The device reboots. The sender waits for its next announcement.
     WaitingForBoot,
 }
 
-/// Connections of others than the device, counted: there may be thousands.
+/// Count of connections from clients other than the device. There may be thousands.
 #[derive(Debug, Default)]
 pub(crate) struct Strangers {
     count: u64,
@@ -134,41 +137,43 @@ pub(crate) struct Strangers {
 }
 
 impl Strangers {
-    /// One more was turned away.
+    /// Counts a connection that was turned away.
     pub(crate) fn add(&mut self, peer: SocketAddr, cause: DropCause) {
         tracing::trace!(%peer, %cause, "a stranger was turned away");
         self.count += 1;
         self.last = Some((peer, cause));
     }
 
-    /// Returns the event that tells of all of them, if there were any.
+    /// Returns the event that reports all of them, if there were any.
     pub(crate) fn event(&mut self) -> Option<Event> {
         let (last, cause) = self.last.take()?;
         Some(Event::TurnedAway { count: self.count, last, cause })
     }
 }
 
-/// Who is told what happens. Cloning is cheap.
+/// Callback for progress events. Cloning is cheap.
 #[derive(Clone)]
 pub struct Observer(Arc<dyn Fn(Event) + Send + Sync>, Interest);
 
-/// In what.
+/// Kind of events that an observer wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Interest {
     Everything,
-    /// In whether the device is there.
+    /// Events that show whether the device is there.
     #[cfg_attr(not(feature = "keeper"), expect(dead_code, reason = "only the keeper is"))]
     Contact,
 }
 
 impl Observer {
-    /// Calls `tell` with every event. It is called in between, so it must not block.
+    /// Creates an observer that calls `tell` with every event. `tell` must not block, because it is called during the
+    /// transfer.
     pub fn new(tell: impl Fn(Event) + Send + Sync + 'static) -> Self {
         Self(Arc::new(tell), Interest::Everything)
     }
 
-    /// One that wants to know of the device's own doing alone: of an update to thousands, the rest takes some time to
-    /// tell.
+    /// Creates an observer for events of the device alone.
+    ///
+    /// In an update of thousands of devices, reporting the other events takes some time.
     #[cfg(feature = "keeper")]
     pub(crate) fn of_contact(tell: impl Fn(Event) + Send + Sync + 'static) -> Self {
         Self(Arc::new(tell), Interest::Contact)
@@ -178,7 +183,7 @@ impl Observer {
         (self.0)(event);
     }
 
-    /// Whether it wants to know what the sender itself does.
+    /// Returns true if the observer wants the events of the sender itself.
     pub(crate) fn is_curious(&self) -> bool {
         self.1 == Interest::Everything
     }

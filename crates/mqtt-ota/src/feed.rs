@@ -8,14 +8,15 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use crate::mqtt::{BACKLOG, Inbox, Incoming, Link, LinkError, Message, Qos, Subscription};
 use crate::wire::{Announcement, Crash, DeviceName, Status};
 
-/// How long a device's announcement may come after the broker has said that it sent everything it keeps:
-/// brokers with a distributed store do that. Only who can do nothing without one waits for it.
+/// Time for which an announcement may be late, after the broker has acknowledged the subscription.
+///
+/// Brokers with a distributed store send it late. Only callers that cannot go on without an announcement wait for it.
 const LATE_ANNOUNCEMENT: Duration = Duration::from_millis(50);
 
-/// How many crashes of one device are passed on: it may die without end.
+/// Largest number of crashes of one device that are passed on. A device may crash endlessly.
 const CRASHES: u32 = 10;
 
-/// Where it is heard.
+/// Source of a device's messages.
 enum Source {
     Own {
         subscription: Subscription,
@@ -24,63 +25,64 @@ enum Source {
         crash_topic: String,
         unreadable: Unreadable,
     },
-    /// Somebody listens to many devices, and passes on what this one says.
+    /// Queue of another listener, which hears many devices and passes on the messages of this one.
     #[cfg_attr(not(feature = "keeper"), expect(dead_code, reason = "only the keeper does"))]
     Routed(Inbox<News>),
 }
 
-/// What came of one device. It is small: for each device there is room for some.
+/// Message from one device. The type is small, because there is room for several messages of each device.
 #[derive(Debug)]
 pub(crate) enum News {
-    /// The device's announcement; `retained` by the broker, or made now.
+    /// Announcement of the device. `retained` by the broker, or made now.
     Announcement { announcement: Box<Announcement>, retained: bool },
-    /// It says what it did, perhaps with another offer.
+    /// Report of the device, perhaps on another offer.
     Status(Box<Status>),
-    /// What its application has died of; None: nothing any more. `retained` by the broker, or said now.
+    /// Exception that ended the device's application. `None` clears it. `retained` by the broker, or reported now.
     Crash { crash: Option<Crash>, retained: bool },
 }
 
-/// What one device says.
+/// Messages from one device.
 pub(crate) struct Feed {
     source: Source,
-    /// What it has announced last, now or earlier.
+    /// Last announcement of the device, made now or earlier.
     pub(crate) announcement: Option<Announcement>,
-    /// When we last heard that it announced itself anew.
+    /// Time at which the device was last heard to announce itself anew.
     pub(crate) announced_at: Option<Instant>,
-    /// When the connection to the broker was last lost.
+    /// Time at which the connection to the broker was last lost.
     pub(crate) lost_at: Option<Instant>,
-    /// What its application has died of last.
+    /// Last crash of the device's application.
     crash: Option<Crash>,
-    /// How often that was passed on.
+    /// Number of crashes that were passed on.
     crashes: u32,
 }
 
-/// One thing that was heard.
+/// Event that a [`Feed`] yields.
 #[derive(Debug)]
 pub(crate) enum Heard {
-    /// The device's announcement came; what it says is in the [`Feed`].
+    /// The device's announcement came. Its content is in the [`Feed`].
     Announced {
-        /// It was made now, or while the connection was lost: the device has booted, or had lost its own.
+        /// True if the announcement was made now, or while the connection was lost. The device has booted, or had lost
+        /// its connection.
         anew: bool,
     },
-    /// The device says what it did, perhaps with another offer.
+    /// The device reports its progress, perhaps with another offer.
     Status(Status),
-    /// Its application has died of this, now or while the connection was lost.
+    /// The device's application has crashed, now or while the connection was lost.
     Crashed(Crash),
-    /// The connection to the broker is back; what was said in between is lost.
+    /// The connection to the broker is back. Messages sent in between are lost.
     Reconnected,
 }
 
 impl Feed {
-    /// Subscribes to what `device` says, and hears what it has announced.
+    /// Subscribes to the messages of `device`, and reads its retained announcement.
     ///
     /// # Errors
-    /// The connection to the broker is lost, or it forbids to subscribe.
+    /// Returns an error if the connection to the broker is lost, or if the broker forbids to subscribe.
     pub(crate) async fn of(device: &DeviceName, link: &Link) -> Result<Self, LinkError> {
         Self::with(device, link, false).await
     }
 
-    /// The same, and to what the device's application dies of, where the broker allows to read that.
+    /// Subscribes like [`Feed::of`], and also to crashes of the device's application if the broker allows to read them.
     pub(crate) async fn with_crashes(device: &DeviceName, link: &Link) -> Result<Self, LinkError> {
         Self::with(device, link, true).await
     }
@@ -104,37 +106,37 @@ impl Feed {
         Ok(feed)
     }
 
-    /// Waits for an announcement that is late, where none has come.
+    /// Waits for a late announcement, if there is none yet.
     pub(crate) async fn late_announcement(&mut self) {
         if self.announcement.is_none() {
             self.announcement_within(LATE_ANNOUNCEMENT).await;
         }
     }
 
-    /// Waits for the next announcement, for so long.
+    /// Waits for the next announcement, at most for `limit`.
     pub(crate) async fn announcement_within(&mut self, limit: Duration) {
         let next = async { while !matches!(self.next().await, None | Some(Heard::Announced { .. })) {} };
         let _ = timeout(limit, next).await;
     }
 
-    /// Hears what is said for so long, none of which is an answer to what is offered from then on.
+    /// Reads messages for `time`. None of them answers an offer made afterwards.
     pub(crate) async fn hear_for(&mut self, time: Duration) {
         let until = Instant::now() + time;
-        // What comes without end takes no longer.
+        // The check ends the loop even if messages come endlessly.
         while Instant::now() < until
             && timeout_at(until, self.next()).await.is_ok_and(|heard| heard.is_some())
         {}
-        // The link may be closed.
+        // The loop ends early if the link is closed.
         sleep_until(until).await;
     }
 
-    /// Where the device says that it is.
+    /// Returns the address that the device has announced, if it is usable.
     pub(crate) fn device_address(&self) -> Option<IpAddr> {
         let address = self.announcement.as_ref()?.address?;
         (!address.is_unspecified() && !address.is_multicast()).then_some(address)
     }
 
-    /// What a device says as far as somebody passes it on, who has heard this announcement of it.
+    /// Creates a feed from messages that another listener passes on, which has heard this announcement.
     #[cfg(feature = "keeper")]
     pub(crate) fn routed(news: Inbox<News>, announcement: Option<Announcement>) -> Self {
         Self { announcement, ..Self::new(Source::Routed(news)) }
@@ -145,7 +147,7 @@ impl Feed {
         Self { source, announcement, announced_at, lost_at, crash: None, crashes: 0 }
     }
 
-    /// What is heard next; None once the link is closed. Cancel safe.
+    /// Waits for the next event. `None` once the link is closed. Cancel safe.
     pub(crate) async fn next(&mut self) -> Option<Heard> {
         loop {
             let news = match &mut self.source {
@@ -161,7 +163,7 @@ impl Feed {
         }
     }
 
-    /// Hears what has been said already. A status among it is no answer to what is offered from here on.
+    /// Reads the messages that are here already. A status among them answers no offer made afterwards.
     pub(crate) fn catch_up(&mut self) {
         loop {
             let news = match &mut self.source {
@@ -182,8 +184,8 @@ impl Feed {
     fn hear(&mut self, news: Incoming<News>) -> Option<Heard> {
         match news {
             Incoming::Message(News::Announcement { announcement, retained }) => {
-                // The broker keeps an announcement and does not say since when. One that came while the connection
-                // was lost is known to be new where it is another than the last one that was heard.
+                // The broker does not tell the age of a retained announcement. An announcement that came while the
+                // connection was lost is known to be new if it differs from the last one.
                 let is_other = self.lost_at.is_some() && self.announcement.as_ref() != Some(&*announcement);
                 let anew = !retained || is_other;
                 if anew {
@@ -194,14 +196,14 @@ impl Feed {
             }
             Incoming::Message(News::Status(status)) => Some(Heard::Status(*status)),
             Incoming::Message(News::Crash { crash, retained }) => {
-                // What the broker had kept before is no news.
+                // A crash that the broker had retained before is not new.
                 let is_new = !retained || (self.lost_at.is_some() && self.crash != crash);
                 self.crash.clone_from(&crash);
                 let crash = crash.filter(|_| is_new && self.crashes < CRASHES)?;
                 self.crashes += 1;
                 Some(Heard::Crashed(crash))
             }
-            // What was dropped was said to nobody, as what is said while the connection is away.
+            // Dropped messages reached no reader, like messages sent while the connection is lost.
             Incoming::Reconnected | Incoming::Missed(_) => Some(Heard::Reconnected),
             Incoming::Lost => {
                 self.lost_at = Some(Instant::now());
@@ -212,7 +214,7 @@ impl Feed {
 }
 
 impl News {
-    /// Nothing where a message is of none of the topics: announcement, status, crash.
+    /// Reads a message on one of the topics of the announcement, the status and the crash. `None` for any other topic.
     fn of(
         incoming: Incoming<Message>,
         [announcement_topic, status_topic, crash_topic]: [&str; 3],
@@ -236,7 +238,7 @@ impl News {
         news.map(Incoming::Message)
     }
 
-    /// Nothing where it cannot be read, or was kept by the broker and should not have been.
+    /// Reads a status. `None` if it is malformed, or if the broker had retained it, which it should not.
     pub(crate) fn status(message: &Message, unreadable: &mut Unreadable) -> Option<Self> {
         if message.retained {
             return None;
@@ -246,7 +248,7 @@ impl News {
         status.ok().map(|status| Self::Status(Box::new(status)))
     }
 
-    /// Nothing where it cannot be read, or takes an announcement back.
+    /// Reads an announcement. `None` if it is malformed, or clears the announcement.
     pub(crate) fn announcement(message: &Message, unreadable: &mut Unreadable) -> Option<Self> {
         if message.payload.is_empty() {
             return None;
@@ -259,16 +261,17 @@ impl News {
     }
 }
 
-/// What is said of messages that cannot be read: now and then, as anybody can publish any number of them.
+/// Warnings about malformed messages. They are limited in number, because anybody can publish any number of such
+/// messages.
 #[derive(Debug, Default)]
 pub(crate) struct Unreadable {
     said_at: Option<Instant>,
-    /// How many came since.
+    /// Number of malformed messages since the last warning.
     more: u64,
 }
 
 impl Unreadable {
-    /// How long it is silent after it has said something.
+    /// Shortest time between two warnings.
     const PAUSE: Duration = Duration::from_secs(10);
 
     fn say(&mut self, what: &str, message: &Message, error: &impl Display) {

@@ -7,7 +7,7 @@ use tokio::io::DuplexStream;
 
 type Connecting = Pin<Box<dyn Future<Output = io::Result<DuplexStream>> + Send>>;
 
-/// How to connect to a broker that runs in this process.
+/// Function that connects to a broker in this process.
 #[derive(Clone)]
 pub(crate) struct InProcess(Arc<dyn Fn() -> Connecting + Send + Sync>);
 
@@ -19,13 +19,13 @@ impl InProcess {
         Self(Arc::new(move || Box::pin(connect())))
     }
 
-    /// Asks for a connection; the caller limits the time.
+    /// Asks for a connection. The caller limits the time.
     pub(crate) async fn connect(&self) -> io::Result<DuplexStream> {
         self.0().await
     }
 }
 
-/// Two are the same where they ask the same function.
+/// Two values are equal if they call the same function.
 impl PartialEq for InProcess {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

@@ -3,8 +3,10 @@ use std::sync::Arc;
 use crate::payload::{Payload, PayloadError};
 use crate::wire::{DevicePath, Digest};
 
-/// What the stream of an extended offer has: item 0 is what its digest names, the others are the files of
-/// the set in the order of its manifest. Cloning is cheap.
+/// Items on the stream of an extended offer. Cloning is cheap.
+///
+/// Item 0 is the object that the offer's digest names. The others are the files of the set, in the order of its
+/// manifest.
 #[derive(Debug, Clone)]
 pub(crate) struct Items(Arc<Inner>);
 
@@ -12,29 +14,29 @@ pub(crate) struct Items(Arc<Inner>);
 struct Inner {
     items: Vec<Item>,
     is_set: bool,
-    /// The length of all files together, in bytes.
+    /// Total length of all files, in bytes.
     total: u64,
 }
 
-/// One of them.
+/// An item of the stream.
 #[derive(Debug)]
 pub(crate) struct Item {
     pub(crate) path: DevicePath,
     pub(crate) payload: Payload,
     pub(crate) digest: Digest,
-    /// How many bytes the files before it have.
+    /// Total length of the files before this one, in bytes.
     start: u64,
 }
 
 impl Items {
-    /// One file.
+    /// Creates the items of a single file.
     pub(crate) fn file(path: DevicePath, payload: Payload, digest: Digest) -> Self {
         let total = payload.len();
         let items = vec![Item { path, payload, digest, start: 0 }];
         Self(Arc::new(Inner { items, is_set: false, total }))
     }
 
-    /// A manifest, and the files that it lists.
+    /// Creates the items of a set: a manifest, and the files that it lists.
     pub(crate) fn set(
         manifest: (DevicePath, Payload, Digest),
         files: impl IntoIterator<Item = (DevicePath, Payload, Digest)>,
@@ -54,23 +56,24 @@ impl Items {
         self.0.items.get(usize::try_from(item).ok()?)
     }
 
-    /// The number of the last.
+    /// Returns the number of the last item.
     pub(crate) fn last(&self) -> u32 {
         u32::try_from(self.0.items.len()).map_or(u32::MAX, |count| count.saturating_sub(1))
     }
 
-    /// The length of all files together, in bytes.
+    /// Returns the total length of all files, in bytes.
     pub(crate) fn total(&self) -> u64 {
         self.0.total
     }
 
-    /// Whether an item is a file, and not the manifest.
+    /// Returns true if an item is a file, and not the manifest.
     pub(crate) fn is_file(&self, item: u32) -> bool {
         !self.0.is_set || item > 0
     }
 
-    /// How far a device is that is at this byte of this item: it asks in order, and has what it does not ask
-    /// for. Of [`Items::total`].
+    /// Returns the progress of a device that is at this byte of this item, in bytes of [`Items::total`].
+    ///
+    /// The device asks in order, and already has the files that it does not ask for.
     pub(crate) fn position(&self, item: u32, offset: u64) -> u64 {
         match self.get(item) {
             Some(found) if self.is_file(item) => found.start + offset,
@@ -78,10 +81,10 @@ impl Items {
         }
     }
 
-    /// Reads everything, and makes sure that it is what was hashed.
+    /// Reads all items and checks their digests.
     ///
     /// # Errors
-    /// The first that is not, or cannot be read.
+    /// Returns the error of the first item that differs or cannot be read.
     pub(crate) async fn verify(&self) -> Result<(), PayloadError> {
         for item in &self.0.items {
             item.payload.verify(item.digest).await?;

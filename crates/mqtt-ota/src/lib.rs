@@ -1,5 +1,5 @@
-//! Push files to microcontrollers: a short offer over MQTT, the bytes once over a plain TCP connection, and
-//! the device's own word on what became of them.
+//! Push files to microcontrollers: a short offer over MQTT, the bytes once over a plain TCP connection, and the
+//! device's own confirmation.
 //!
 //! ```no_run
 //! use mqtt_ota::{Broker, Config, Outcome, Payload, SendOptions, Sender};
@@ -13,23 +13,26 @@
 //! # }
 //! ```
 //!
-//! A [`Sender`] holds one connection to the broker and sends any number of [`Payload`]s to any number of
-//! devices at once. What a device did, or did not do, is the [`Outcome`]; an error is what went wrong on this
-//! side. [`SendOptions::on_event`] shows what happens in between. A [`Receiver`] is the device's side, for Linux
-//! boards and for tests.
+//! A [`Sender`] holds one connection to the broker and sends any number of [`Payload`]s to any number of devices at
+//! once. The device's behaviour is reported as an [`Outcome`]. An error is a failure on this side.
+//! [`SendOptions::on_event`] reports progress. A [`Receiver`] is the device's side, for Linux boards and for tests.
 //!
 //! # The map
 //!
 //! - [`wire`]: the messages as validated types, parsed and formatted. No socket and no clock.
-//! - `exchange`: what one plain offer comes to, given what was heard, in any order; `dialogue`: the same of an
-//!   extended one. No socket and no clock.
-//! - `feed`: what a device says. `attempt` and `stream`: one plain or extended offer with its sockets and its
-//!   clock; `boot`: what follows it; `postponing`: how long a device is waited for that wants it later; `serve`: the
-//!   port that serves a file once, or answers for ranges; `payload`: the file; `set`: the files of a folder; `items`:
-//!   what a stream has; `address`: what an offer says about where it is.
-//! - `sender`, with `sync` and `rollback` for sets, `devices` for who is there and `log` for what they print, and
-//!   `receiver`: the two sides, over `mqtt`, the connection to the broker, which is somewhere in the network or, with
-//!   `in_process`, in this process.
+//! - `exchange` and `dialogue`: the state of one plain and of one extended offer, which decides the outcome from events
+//!   in any order. No socket and no clock.
+//! - `attempt` and `stream`: one plain and one extended offer with its sockets and its clock.
+//! - `feed`: the messages from a device.
+//! - `boot`: the device's reboot after an offer.
+//! - `postponing`: the wait for a device that wants the offer later.
+//! - `serve`: the port that serves a file once, or answers requests for ranges.
+//! - `payload`: a file. `set`: the files of a folder. `items`: the content of a stream.
+//! - `check`: checks of files before they are offered.
+//! - `address`: the address that an offer gives for the file.
+//! - `sender` and `receiver`: the two sides. `sync` and `rollback` extend the sender with sets, `devices` with the list
+//!   of devices, and `log` with their output.
+//! - `mqtt`: the connection to the broker, in the network or, with `in_process`, in this process.
 //!
 //! The wire is specified in `docs/protocol.md`, and the reasons are in `docs/design.md`, both in the project's
 //! repository.

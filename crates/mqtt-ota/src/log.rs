@@ -1,4 +1,4 @@
-//! What devices print and log, and the last exception that the application of each did not catch.
+//! Output and logs of devices, and the last exception that each device's application did not catch.
 
 mod event;
 
@@ -16,14 +16,14 @@ use crate::mqtt::{Ack, BACKLOG, Incoming, Link, LinkError, Message, Qos, Retenti
 use crate::sender::Sender;
 use crate::wire::{Announcement, DeviceName, LogRequest, lost_lines};
 
-/// For how long a device is asked to publish its log, in seconds.
+/// Time for which a device is asked to publish its log, in seconds.
 const SECONDS: u16 = 60;
-/// How long until it is asked again. A request that the broker holds for a device is of no use after that.
+/// Interval at which devices are asked again. The broker drops an undelivered request after this time.
 const ASK_AGAIN: Duration = Duration::from_secs(20);
-/// How long the broker may be silent before it has sent all that it retains.
+/// Silence of the broker after which it has sent all retained messages.
 const LAST_RETAINED: Duration = Duration::from_millis(200);
 
-/// The logs of some devices, as they come. The devices publish them as long as this is read.
+/// Live logs of some devices. The devices publish them as long as [`DeviceLog::next`] is called.
 pub struct DeviceLog<'a> {
     link: &'a Link,
     subscription: Subscription,
@@ -34,20 +34,20 @@ pub struct DeviceLog<'a> {
     ask_at: Instant,
 }
 
-/// What is known of one device.
+/// Knowledge of one device.
 #[derive(Debug, Default)]
 struct Listened {
-    /// Whether it can publish its log; None: it has not announced itself.
+    /// True if the device can publish its log. `None` if it has not announced itself.
     logs: Option<bool>,
     standing: Option<Standing>,
     is_asking: bool,
-    /// It has announced itself anew, or the connection was lost, since it was asked.
+    /// True if a further request is due once the one under way is acknowledged.
     again: bool,
-    /// The last crash that was told.
+    /// Last crash that was reported.
     crash: Option<String>,
 }
 
-/// What became of the last request.
+/// Result of the last request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
     Asked,
@@ -56,11 +56,12 @@ enum Standing {
 }
 
 impl Sender {
-    /// Listens to what devices print and log, and asks those for it that have announced that they can. What the broker has
-    /// kept of their last crashes comes first.
+    /// Listens to the output and logs of devices, and asks those that have announced that they can publish them.
+    ///
+    /// The last crashes that the broker has retained come first.
     ///
     /// # Errors
-    /// The connection to the broker is lost, or it forbids to subscribe.
+    /// Returns an error if the connection to the broker is lost, or if the broker forbids to subscribe.
     ///
     /// Cancellation: a device that was asked publishes its log for a minute.
     pub async fn log(&self, devices: &[DeviceName]) -> Result<DeviceLog<'_>, SendError> {
@@ -84,10 +85,10 @@ impl Sender {
         Ok(log)
     }
 
-    /// Returns what the broker has kept of the last crash of each device, in the order of their names.
+    /// Returns the last crash of each device that the broker has retained, in the order of the devices' names.
     ///
     /// # Errors
-    /// The connection to the broker is lost, or it forbids to subscribe.
+    /// Returns an error if the connection to the broker is lost, or if the broker forbids to subscribe.
     ///
     /// Cancel safe.
     pub async fn last_crashes(&self, devices: &[DeviceName]) -> Result<Vec<LastCrash>, SendError> {
@@ -111,7 +112,8 @@ impl Sender {
     }
 }
 
-/// What the broker retains comes before this returns, as nothing is retained on the last topics.
+/// Subscribes to the announcements, crashes and logs of devices. Nothing is retained on the last topics, so all
+/// retained messages have come when this returns.
 async fn subscribe(link: &Link, devices: &[DeviceName]) -> Result<Subscription, LinkError> {
     let retained = devices.iter().flat_map(|device| [device.announcement_topic(), device.crash_topic()]);
     let topics: Vec<_> = retained.chain(devices.iter().map(DeviceName::log_topic)).collect();
@@ -124,9 +126,10 @@ fn text_of(message: &Message) -> String {
 }
 
 impl DeviceLog<'_> {
-    /// What happens next; None once the connection has ended for good. Cancel safe.
+    /// Waits for the next event. `None` once the connection has ended for good. Cancel safe.
     ///
-    /// It must be awaited for the devices to be asked again: each publishes its log for a minute, and is asked each 20 s.
+    /// A caller must keep awaiting it, because each device publishes its log for a minute and is asked again every 20
+    /// s.
     pub async fn next(&mut self) -> Option<LogEvent> {
         loop {
             if let Some(event) = self.untold.pop_front() {
@@ -140,7 +143,7 @@ impl DeviceLog<'_> {
         }
     }
 
-    /// Tells the devices that nobody listens any more. Somebody else who does asks them again within 20 s.
+    /// Asks the devices to stop publishing their logs. Another listener asks them again within 20 s.
     ///
     /// Cancellation: a device that was not told publishes its log for a minute.
     pub async fn stop(self) {
@@ -172,7 +175,7 @@ impl DeviceLog<'_> {
                 self.untold.push_back(LogEvent::Line { device: name, text, lost });
             }
             "crash" if text.is_empty() => device.crash = None,
-            // After a reconnect the broker sends again what it has kept.
+            // After a reconnect the broker sends its retained messages again.
             "crash" if !retained || device.crash.as_ref() != Some(&text) => {
                 device.crash = Some(text.clone());
                 self.untold.push_back(LogEvent::Crash { device: name, text, retained });
@@ -180,7 +183,7 @@ impl DeviceLog<'_> {
             "device" => {
                 let Ok(announcement) = Announcement::parse(&message.payload) else { return };
                 let before = device.logs.replace(announcement.logs);
-                // One that has booted has forgotten what it was asked.
+                // A device that has booted has forgotten the request.
                 if !retained || before != device.logs {
                     self.ask(&name);
                 }
@@ -195,7 +198,7 @@ impl DeviceLog<'_> {
         names.iter().for_each(|name| self.ask(name));
     }
 
-    /// Asks a device for its log, if it can publish it.
+    /// Asks a device for its log, if the device can publish it.
     fn ask(&mut self, name: &DeviceName) {
         let Some(device) = self.devices.get_mut(name).filter(|device| device.may_be_asked()) else { return };
         device.again = device.is_asking;
@@ -212,7 +215,7 @@ impl DeviceLog<'_> {
         let (standing, event) = match answer {
             Ok(Ack::Accepted) => (Standing::Asked, LogEvent::Asked { device: name.clone() }),
             Ok(Ack::NoSubscribers) => (Standing::Away, LogEvent::Away { device: name.clone() }),
-            // Once the connection is back, all are asked.
+            // After a reconnect, all devices are asked.
             Err(LinkError::Lost) => return self.ask_if_due(&name),
             Err(error) => (Standing::Refused, LogEvent::Refused { device: name.clone(), error }),
         };

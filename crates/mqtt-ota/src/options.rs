@@ -4,43 +4,47 @@ use crate::check::{Findings, Refused};
 use crate::event::{Event, Observer};
 use crate::wire::{Announcement, DevicePath};
 
-/// How one file is sent.
+/// Options for sending one file.
 #[derive(Debug, Clone)]
 pub struct SendOptions {
-    /// The file's name on the device; None: the payload's.
+    /// File name on the device. Default: `None`, for the payload's name.
     pub path: Option<DevicePath>,
-    /// Whether the device reboots afterwards. True.
+    /// Reboots the device afterwards. Default: true.
     pub reboot: bool,
-    /// Whether to wait until the device has announced itself again. False. Where the connection to the broker
-    /// is lost in just that moment, it is heard of if its announcement says something new, such as another
-    /// amount of free space.
-    pub wait_for_boot: bool,
-    /// How often a failure that may pass by itself is offered again. 2.
-    pub retries: u32,
-    /// The pause before offering again. 2 s.
-    pub retry_pause: Duration,
-    /// How long to wait for a device to connect, from the broker's acknowledgement on. 30 s.
-    pub connect_timeout: Duration,
-    /// Whether a device that is not subscribed is waited for as long, where it has announced itself or was here before:
-    /// it may be at its reboot. True. Needs MQTT 5; a broker of 3.1.1 does not tell, and every device is waited for.
+    /// Waits until the device has announced itself again. Default: false.
     ///
-    /// So is one that postpones what it is offered ([`Outcome::Postponed`](crate::Outcome::Postponed)): as long, from the first time on that it does.
+    /// If the connection to the broker is lost in just that moment, the announcement is recognised only if it has
+    /// changed, for example by a different amount of free space.
+    pub wait_for_boot: bool,
+    /// Number of retries after a transient failure. Default: 2.
+    pub retries: u32,
+    /// Pause before a retry. Default: 2 s.
+    pub retry_pause: Duration,
+    /// Time for a device to connect, from the broker's acknowledgement on. Default: 30 s.
+    pub connect_timeout: Duration,
+    /// Waits as long for a device that is not subscribed, if it has announced itself or was here before. It may be at
+    /// its reboot. Default: true.
+    ///
+    /// Needs MQTT 5. A broker of 3.1.1 does not report subscribers, so the sender waits for every device.
+    ///
+    /// The sender also waits as long for a device that postpones the offer
+    /// ([`Outcome::Postponed`](crate::Outcome::Postponed)), from the first time that it does.
     pub wait_for_device: bool,
-    /// How long a connected device may take nothing. Every byte that it takes renews it. 20 s.
+    /// Longest time for which a connected device may take no byte. Default: 20 s.
     pub idle_timeout: Duration,
-    /// How long to wait for a device's word once it has the whole file. 30 s.
+    /// Time for a device to report once it has the whole file. Default: 30 s.
     pub confirm_timeout: Duration,
-    /// The time-out for a device that reboots: it is back by then, and has confirmed a set. 60 s.
+    /// Time for a device to be back after its reboot, and to have confirmed a set. Default: 60 s.
     pub boot_timeout: Duration,
-    /// What was found in the file: what is refused is not offered, and warnings are told as
+    /// Findings about the file. A file with a refused finding is not offered, and warnings are reported as
     /// [`Event::Noticed`]. `None` skips both.
     pub check: Option<Findings>,
-    /// Who is told what happens; None: nobody.
+    /// Observer that receives progress events. `None` disables them.
     pub observer: Option<Observer>,
 }
 
 impl SendOptions {
-    /// Calls `tell` with everything that happens. It is called in between, so it must not block.
+    /// Calls `tell` with every event. `tell` must not block, because it is called during the transfer.
     #[must_use]
     pub fn on_event(mut self, tell: impl Fn(Event) + Send + Sync + 'static) -> Self {
         self.observer = Some(Observer::new(tell));
@@ -54,10 +58,10 @@ impl SendOptions {
         }
     }
 
-    /// Makes sure that the device may have the files, and tells the warnings.
+    /// Checks that the device may have the files, and reports the warnings.
     ///
     /// # Errors
-    /// They are refused.
+    /// Returns an error if the files are refused.
     pub(crate) fn allow(&self, device: Option<&Announcement>) -> Result<(), Refused> {
         let Some(check) = &self.check else { return Ok(()) };
         check.allow(device)?;
@@ -65,7 +69,7 @@ impl SendOptions {
         Ok(())
     }
 
-    /// Tells what the sender itself does, where anybody wants to know.
+    /// Reports an event of the sender itself, if anybody wants to know.
     pub(crate) fn tell_own(&self, event: impl FnOnce() -> Event) {
         let is_told = self.observer.as_ref().is_some_and(Observer::is_curious);
         if is_told || tracing::enabled!(tracing::Level::DEBUG) {

@@ -6,111 +6,113 @@ use crate::address::Advertised;
 use crate::serve::DropCause;
 use crate::wire::{Announcement, DeviceName, DevicePath, Digest, Reason, Status};
 
-/// What became of an offer. Only what the device itself has said counts as installed.
+/// Outcome of an offer. Only a confirmation by the device itself counts as installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// The device says that the file is in place and has the offered hash.
+    /// The device confirms that the file is in place and has the offered hash.
     Installed,
-    /// The device says that it had this very file already; it fetched nothing.
+    /// The device confirms that it already had this very file, and fetched nothing.
     Unchanged,
-    /// The device took the whole file. It does not announce itself, so it will not say what became of it.
+    /// The device took the whole file. It does not announce itself, and so will not report an outcome.
     Unconfirmed,
-    /// The device took the whole file, and did not say what became of it although it announced that it
-    /// reports.
+    /// The device took the whole file, and did not report an outcome, although it announced that it reports.
     Silent,
-    /// The device says why it did not install the file. The old file is untouched.
+    /// The device reports why it did not install the file. The old file is untouched.
     Failed {
-        /// The device's reason.
+        /// Reason that the device gives.
         reason: Reason,
-        /// The device's own words. Make them safe before they reach a terminal.
+        /// Text from the device. Escape it before it reaches a terminal.
         text: String,
     },
-    /// The device asks to be offered this again later, which is later than anybody waits for it.
+    /// The device asks for the offer at a later time, for which the sender does not wait.
     Postponed {
-        /// After which time.
+        /// Time after which the device wants the offer.
         after: Duration,
-        /// The device's own words; may be empty. Make them safe before they reach a terminal.
+        /// Text from the device, which may be empty. Escape it before it reaches a terminal.
         why: String,
     },
-    /// The broker says that nobody is subscribed to the device's topic (MQTT 5 brokers only).
+    /// The broker reports that nobody is subscribed to the device's topic (MQTT 5 brokers only).
     NotSubscribed {
-        /// The topic.
+        /// Topic of the device.
         topic: String,
-        /// How long a device was waited for that exists: it had announced itself, or was there before. `None` where
-        /// nothing showed that, and so nobody waited.
+        /// Time for which the sender waited for the device.
+        ///
+        /// `None` if it did not wait, because the device was not known to exist (it had not announced itself, and was
+        /// not there before) or because waiting was turned off.
         waited: Option<Duration>,
     },
     /// The offer was published, and nobody connected.
     NobodyConnected {
-        /// The address in the offer, and why it was chosen.
+        /// Address in the offer, and the reason for choosing it.
         advertised: Advertised,
-        /// Whether the device had said that it takes the offer.
+        /// True if the device had reported that it takes the offer.
         receiving: bool,
     },
     /// The device had noted the offer, to fetch it at its boot, and did not come for it.
     NotFetchedAtBoot {
-        /// The address in the offer, and why it was chosen.
+        /// Address in the offer, and the reason for choosing it.
         advertised: Advertised,
     },
     /// The file does not fit: the device has announced less free space, and does not have the file already. Nothing was
     /// sent.
     NoRoom {
-        /// The file's length in bytes. The old file stays beside it until it is whole.
+        /// Length of the file, in bytes. The old file stays beside the new one until that is whole.
         needed: u64,
-        /// Free space, in bytes, that the device has announced last.
+        /// Free space that the device has announced last, in bytes.
         free: u64,
     },
-    /// A client took the whole file that has another address than the device has announced, and the device said nothing
-    /// of it.
+    /// A client with a different address from the one that the device has announced took the whole file, and the device
+    /// reported nothing.
     TakenByAnother {
-        /// Who took it.
+        /// Address of the client that took the file.
         peer: SocketAddr,
-        /// The address that the device has announced.
+        /// Address that the device has announced.
         device: IpAddr,
     },
     /// A client connected and did not take the whole file.
     Interrupted {
-        /// Bytes that it took.
+        /// Bytes that the client took.
         sent: u64,
-        /// The file's length in bytes.
+        /// Length of the file, in bytes.
         total: u64,
-        /// How it ended.
+        /// Reason for which the connection ended.
         cause: DropCause,
     },
-    /// The device installed the file, and was not heard to come back in time after its reboot.
+    /// The device installed the file, and was not heard of in time after its reboot.
     NotBackOnline {
-        /// Whether the connection to the broker was lost meanwhile: then the device may be back all the same.
+        /// True if the connection to the broker was lost meanwhile. The device may be back all the same.
         link_lost: bool,
     },
-    /// The device is back with the set, and had not confirmed in time that it works. It takes a set back that it never
-    /// confirms.
+    /// The device is back with the set, but did not confirm in time that it works. A device takes back a set that it
+    /// never confirms.
     OnTrial,
-    /// The device installed the file, or the set, which did not work, and is back at the old state.
+    /// The installed file or set did not work, and the device is back at the old state.
     RolledBack {
-        /// The device's own words. Make them safe before they reach a terminal.
+        /// Text from the device. Escape it before it reaches a terminal.
         text: String,
     },
-    /// A dry run: the device has said what it would do.
+    /// Dry run: the device has reported what it would do.
     Planned,
-    /// A set was taken back, as it was asked to be: the device is at the state before it.
+    /// The device has taken a set back as requested, and is at the state before it.
     TakenBack,
-    /// A set was to be taken back, and the device was not heard to have done so.
+    /// The device was asked to take a set back, and did not report in time that it has.
     NotTakenBack {
-        /// Whether the connection to the broker was lost meanwhile: then the device may have done it all the same.
+        /// True if the connection to the broker was lost meanwhile. The device may have taken the set back all the
+        /// same.
         link_lost: bool,
     },
-    /// There is no set on the device that could be taken back.
+    /// The device has no set that could be taken back.
     NoSet,
-    /// The device has not announced that it understands sets; nothing was offered to it.
+    /// The device has not announced that it understands sets. Nothing was offered to it.
     NoSets {
-        /// Whether it has announced itself at all.
+        /// True if the device has announced itself at all.
         announced: bool,
     },
 }
 
 impl Outcome {
-    /// What it comes to that a device says it has failed.
+    /// Returns the outcome of a status in which a device reports a failure.
     pub(crate) fn of_failure(status: &Status) -> Self {
         if let Some((after, why)) = status.postponed() {
             return Self::Postponed { after, why: why.to_owned() };
@@ -119,8 +121,9 @@ impl Outcome {
         Self::Failed { reason, text: text.to_owned() }
     }
 
-    /// Whether what was asked is done, as far as this device can tell: installed, unchanged, planned, taken
-    /// back, or delivered to a device that does not report.
+    /// Returns true if the request is done, as far as this device can tell.
+    ///
+    /// True for installed, unchanged, planned, taken back, and delivered to a device that does not report.
     pub fn is_success(&self) -> bool {
         matches!(
             self,
@@ -128,12 +131,12 @@ impl Outcome {
         )
     }
 
-    /// Whether the device itself has said that it has the file, or the set.
+    /// Returns true if the device itself has confirmed that it has the file or the set.
     pub fn is_confirmed(&self) -> bool {
         matches!(self, Self::Installed | Self::Unchanged)
     }
 
-    /// Whether the same offer may succeed a moment later.
+    /// Returns true if the same offer may succeed a moment later.
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Failed { reason, .. } => reason.may_pass(),
@@ -142,7 +145,7 @@ impl Outcome {
         }
     }
 
-    /// What to try next, as a sentence.
+    /// Returns what to try next, as a sentence.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::NotSubscribed { waited: None, .. } => {
@@ -192,7 +195,7 @@ impl Outcome {
             Self::Failed { reason: Reason::Write, text } if is_read_only(text) => {
                 "nothing can be written on the device: mount its file system to be written to (it is read-only, or another user's), and look why it was not".into()
             }
-            // Whoever was sent everything may have installed it.
+            // A device that was sent everything may have installed it.
             Self::Interrupted { sent, total, .. } if sent >= total => return Self::Silent.hint(),
             Self::Failed { reason: Reason::HashMismatch, .. } | Self::Interrupted { .. } => {
                 "the device keeps its old file; a weak link or a tired flash does this, so try again".into()
@@ -230,26 +233,26 @@ impl Outcome {
     }
 }
 
-/// Whether the device's words on `no-space` are about what it was told to take, and not about its disk.
+/// Returns true if a device's text for `no-space` concerns a limit that was set for it rather than its disk.
 fn is_over_limit(text: &str) -> bool {
     ["limit", "over ", "allowed"].iter().any(|word| text.contains(word))
 }
 
-/// Whether the device's words on `write` say that it may not.
+/// Returns true if a device's text for `write` says that it has no permission.
 fn is_read_only(text: &str) -> bool {
     ["read-only", "Read-only", "EROFS", "Errno 30]", "EACCES", "EPERM", "denied"]
         .iter()
         .any(|word| text.contains(word))
 }
 
-/// Whether the device's words on `write` are about a folder where a file is wanted, or the reverse.
+/// Returns true if a device's text for `write` concerns a folder in a file's place, or the reverse.
 fn is_not_a_file(text: &str) -> bool {
     ["EISDIR", "ENOTDIR", "Errno 21]", "Errno 20]", "Is a directory", "Not a directory"]
         .iter()
         .any(|words| text.contains(words))
 }
 
-/// Whether a device's words are about a folder in a file's place, or the reverse.
+/// Returns true if a device's text concerns a folder in a file's place, or the reverse.
 fn is_in_the_way(text: &str) -> bool {
     ["is a folder", "is not a folder", "is no file", "folder is a file"]
         .iter()
@@ -311,42 +314,42 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// What was sent where, and what became of it.
+/// Report on a delivery: the offer, and its outcome.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Report {
-    /// What became of the offer.
+    /// Outcome of the offer.
     pub outcome: Outcome,
-    /// The device.
+    /// Device.
     pub device: DeviceName,
-    /// The file's name on the device; `set` for a set.
+    /// File name on the device, or `set` for a set.
     pub path: DevicePath,
-    /// The digest in the offer: the file's, or that of the set's manifest. `None` where there was no set to take back.
+    /// Digest in the offer: that of the file, or of the set's manifest. `None` if there was no set to take back.
     pub digest: Option<Digest>,
-    /// The length in bytes of the file, or of all files of the set; 0 of a set that was to be taken back.
+    /// Length of the file, or of all files of the set, in bytes. 0 for a set that was to be taken back.
     pub bytes: u64,
-    /// Bytes that clients took: fewer than the file's where the device had some already, more where some were lost.
+    /// Bytes that clients took: fewer than the file has if the device had some already, more if some were lost.
     pub sent: u64,
-    /// How often it was offered.
+    /// Number of times that it was offered.
     pub attempts: u32,
-    /// The address in the last offer, and why it was chosen; None where none was needed.
+    /// Address in the last offer, and the reason for choosing it. `None` if no address was needed.
     pub advertised: Option<Advertised>,
-    /// Who took the whole file, if anyone did.
+    /// Address of the client that took the whole file, if one did.
     pub peer: Option<SocketAddr>,
-    /// From the call to the outcome.
+    /// Time from the call to the outcome.
     pub elapsed: Duration,
-    /// Whether the device fetched it at its boot, and so has rebooted already.
+    /// True if the device fetched the offer at its boot, and so has rebooted already.
     pub at_boot: bool,
-    /// The device after its reboot, where that was waited for.
+    /// Device after its reboot, if the sender waited for that.
     pub back_online: Option<BackOnline>,
 }
 
-/// A device that announced itself again.
+/// A device that has announced itself again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BackOnline {
-    /// What it says of itself now.
+    /// New announcement of the device.
     pub announcement: Announcement,
-    /// How long after the installation.
+    /// Time since the installation.
     pub after: Duration,
 }

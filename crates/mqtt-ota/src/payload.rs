@@ -169,10 +169,10 @@ impl Payload {
 
     /// Returns the digest, which is computed at the first call and remembered.
     ///
-    /// Cancellation: nothing is remembered.
-    ///
     /// # Errors
     /// Returns an error if the file cannot be read, or if its bytes differ from those of an earlier digest.
+    ///
+    /// Cancellation: nothing is remembered.
     pub async fn digest(&self, algorithm: Algorithm) -> Result<Digest, PayloadError> {
         let mut known = self.0.digests.lock().await;
         if let Some(digest) = known.iter().find(|digest| digest.algorithm() == algorithm) {
@@ -274,11 +274,11 @@ impl Chunks {
 
     /// Returns the next bytes, or `None` at the end. `spent` is a chunk that is no longer needed.
     ///
-    /// Cancel safe, except for the last chunk, which is lost on cancellation.
-    ///
     /// # Errors
     /// Returns an error if the file cannot be read, or if its bytes are not the hashed ones. In the second case the
     /// last chunk is withheld, and no chunk follows.
+    ///
+    /// Cancel safe, except for the last chunk, which is lost on cancellation.
     pub(crate) async fn next(&mut self, spent: Vec<u8>) -> Result<Option<Vec<u8>>, PayloadError> {
         let Some(reader) = &mut self.reader else { return Ok(None) };
         reader.recycle(spent);

@@ -2,16 +2,17 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A device that postpones what it is offered, perhaps again and again.
+/// Limit on the wait for a device that postpones an offer, perhaps several times.
 #[derive(Debug, Default)]
 pub(crate) struct Postponing {
-    /// Until when it is waited for.
+    /// End of the wait.
     until: Option<Instant>,
 }
 
 impl Postponing {
-    /// Whether it is waited for until it wants to be offered this again, `after` such a time. From the first time on that
-    /// it has postponed it, that is for `limit` in all.
+    /// Returns true if the sender waits the time `after` for a device that postpones an offer.
+    ///
+    /// The whole wait lasts at most `limit`, from the first time that the device postpones the offer.
     pub(crate) fn may_wait(&mut self, after: Duration, limit: Duration) -> bool {
         let now = Instant::now();
         now + after <= *self.until.get_or_insert(now + limit)

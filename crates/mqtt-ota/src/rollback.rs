@@ -1,4 +1,4 @@
-//! How a sender has a set taken back.
+//! Request to a device to take a set back.
 
 use std::mem::replace;
 use std::time::Duration;
@@ -17,13 +17,14 @@ use crate::sender::{Sender, random_id};
 use crate::sync::unoffered;
 use crate::wire::{AnyOffer, DeviceName, Digest, ExtendedOffer, InstalledSet, State};
 
-/// How a set is taken back.
+/// Options for taking a set back.
 #[derive(Debug, Clone)]
 pub struct RollbackOptions {
-    /// How long to wait for a device that is not subscribed: it may be at its reboot. 30 s. Needs MQTT 5. A device that
-    /// postpones it is waited for as long.
+    /// Time to wait for a device that is not subscribed, because it may be at its reboot. Default: 30 s. Needs MQTT 5.
+    ///
+    /// The sender also waits as long for a device that postpones the request.
     pub connect_timeout: Duration,
-    /// How long to wait for a device to be back after its reboot. 60 s.
+    /// Time for a device to be back after its reboot. Default: 60 s.
     pub boot_timeout: Duration,
     /// Observer that receives progress events. `None` disables them.
     pub observer: Option<Observer>,
@@ -46,13 +47,15 @@ impl RollbackOptions {
 }
 
 impl Sender {
-    /// Takes back the set that `device` has announced: it goes back to the files before it, as long as it keeps
-    /// them, reboots, and says so.
+    /// Takes back the set that `device` has announced.
+    ///
+    /// The device goes back to the files before the set if it still keeps them, reboots, and reports that.
     ///
     /// # Errors
-    /// Only what went wrong on this side: the broker.
+    /// Returns an error only for a failure on this side, of the broker or of the system's random numbers. The device's
+    /// behaviour is reported as an [`Outcome`].
     ///
-    /// Cancellation: the device goes on with what it was told.
+    /// Cancellation: the device goes on with the request.
     pub async fn rollback(&self, device: &DeviceName, options: RollbackOptions) -> Result<Report, SendError> {
         let started = Instant::now();
         let turn = self.turn(device);
@@ -84,7 +87,7 @@ impl Sender {
         Ok(report)
     }
 
-    /// Asks the device once to take the set back, and puts into the report what it does.
+    /// Asks the device once to take the set back, and puts the outcome into the report.
     async fn ask_back(
         &self,
         set: Digest,
@@ -110,7 +113,7 @@ impl Sender {
             if !replace(&mut is_told, true) {
                 options.tell(Event::WaitingForDevice { limit });
             }
-            // It has announced itself, and does so again when it is back.
+            // The device has announced itself before, and does so again when it is back.
             feed.announcement_within(OFFER_AGAIN.min(give_up - Instant::now())).await;
         }
         options.tell(Event::WaitingForBoot);
@@ -127,7 +130,7 @@ impl Sender {
     }
 }
 
-/// What the device answers; None once the link is closed.
+/// Waits for the device's answer. `None` once the link is closed.
 async fn answer(
     offer: &ExtendedOffer,
     feed: &mut Feed,
@@ -147,7 +150,7 @@ async fn answer(
                     _ => {}
                 }
             }
-            // One that has only lost its connection has the set still.
+            // A device that has only lost its connection still has the set.
             Heard::Announced { anew: true } => {
                 let Some(announcement) = feed.announcement.clone() else { continue };
                 if announcement.rolled_back == Some(set)

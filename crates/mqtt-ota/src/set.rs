@@ -50,11 +50,11 @@ impl FileSet {
     /// A link is sent as the file that it points to. A link to a folder is an error. It is not followed, so no file
     /// comes from elsewhere, and no path is endless.
     ///
-    /// Cancellation: nothing is left behind.
-    ///
     /// # Errors
     /// Returns an error if the folder or something in it cannot be read or sent: a name that is not a [`DevicePath`], a
     /// link to a folder or to nothing, a pipe, or a socket. Also if there is no file at all, or if there are too many.
+    ///
+    /// Cancellation: nothing is left behind.
     pub async fn of_folder(folder: impl AsRef<Path>) -> Result<Self, SetError> {
         let folder = folder.as_ref().to_owned();
         let walked = spawn_blocking({
@@ -80,10 +80,10 @@ impl FileSet {
 
     /// Checks the files' content and names.
     ///
-    /// Cancel safe: the results for files that were checked are remembered.
-    ///
     /// # Errors
     /// Returns an error if a file cannot be read or has changed.
+    ///
+    /// Cancel safe: the results for files that were checked are remembered.
     pub async fn check(&self) -> Result<Findings, SetError> {
         Ok(Findings::of(self.payloads()).await?)
     }
@@ -100,10 +100,10 @@ impl FileSet {
 
     /// Returns the set's manifest. The files are hashed at the first call for each hash function.
     ///
-    /// Cancellation: finished hashes are remembered.
-    ///
     /// # Errors
     /// Returns an error if a file cannot be read or has changed, or if the files do not form a set.
+    ///
+    /// Cancellation: finished hashes are remembered.
     pub async fn manifest(&self, algorithm: Algorithm) -> Result<Manifest, SetError> {
         let mut lines = Vec::with_capacity(self.files.len());
         for (path, payload) in &self.files {

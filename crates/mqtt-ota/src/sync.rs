@@ -1,4 +1,4 @@
-//! What a sender does with sets.
+//! Sending of sets.
 
 use std::time::Duration;
 
@@ -14,48 +14,49 @@ use crate::sender::{Cargo, Errand, Sender};
 use crate::set::{FileSet, Prepared};
 use crate::wire::{Announcement, Content, Delete, DeviceName, DevicePath, Digest, SetTerms, Trial};
 
-/// How a set is sent.
+/// Options for sending a set.
 #[derive(Debug, Clone)]
 pub struct SyncOptions {
-    /// Which files of the device are deleted that the set does not have. None.
+    /// Files outside the set that the device deletes. Default: none.
     pub delete: Delete,
-    /// Whether the device only says what it would do. False.
+    /// Asks the device only to report what it would do. Default: false.
     pub dry_run: bool,
-    /// In how many boots the set has to be confirmed, or is taken back; None: what the device likes, which is
-    /// three.
+    /// Number of boots within which the set has to be confirmed, or is taken back. Default: `None`, which leaves it to
+    /// the device. A device allows three.
     pub trial: Option<Trial>,
-    /// Whether the device reboots afterwards. True.
+    /// Reboots the device afterwards. Default: true.
     pub reboot: bool,
-    /// Whether to wait until the device has announced itself again, with the set or with the one before. False.
+    /// Waits until the device has announced itself again, with the set or with the one before. Default: false.
     pub wait_for_boot: bool,
-    /// How often a failure that may pass by itself is offered again; not counting where the device got further
-    /// than before. 2.
+    /// Number of retries after a transient failure. An attempt in which the device got further than before restarts the
+    /// count. Default: 2.
     pub retries: u32,
-    /// The pause before offering again. 2 s.
+    /// Pause before a retry. Default: 2 s.
     pub retry_pause: Duration,
-    /// How long to wait for a word of the device, from the broker's acknowledgement on. 30 s.
+    /// Time for a device to react, from the broker's acknowledgement on. Default: 30 s.
     pub connect_timeout: Duration,
-    /// Whether a device that is not subscribed is waited for as long: it may be at its reboot. True. Needs MQTT 5; a
-    /// broker of 3.1.1 does not tell, and every device is waited for. So is one that postpones what it is offered, from
-    /// the first time on that it does.
+    /// Waits as long for a device that is not subscribed, because it may be at its reboot. Default: true.
+    ///
+    /// Needs MQTT 5. A broker of 3.1.1 does not report subscribers, so the sender waits for every device. The sender
+    /// also waits as long for a device that postpones the offer, from the first time that it does.
     pub wait_for_device: bool,
-    /// How long a connected device may take nothing of what it asked for. 20 s.
+    /// Longest time for which a connected device may take no byte that it asked for. Default: 20 s.
     pub idle_timeout: Duration,
-    /// How long, beyond the connect time-out, a device may say, ask and take nothing: it hashes and copies
-    /// its files. 2 min.
+    /// Longest time, beyond the connect time-out, for which a device may neither report, ask nor take a byte, because
+    /// it hashes and copies its files. Default: 2 min.
     pub confirm_timeout: Duration,
-    /// How long to wait for a device to be back after its reboot. One that takes the set back needs several
-    /// boots for it. 60 s.
+    /// Time for a device to be back after its reboot. A device that takes the set back needs several boots for it.
+    /// Default: 60 s.
     pub boot_timeout: Duration,
-    /// What was found in the files: what is refused is not offered, and warnings are told as
+    /// Findings about the files. Files with a refused finding are not offered, and warnings are reported as
     /// [`Event::Noticed`]. `None` skips both.
     pub check: Option<Findings>,
-    /// Who is told what happens; None: nobody.
+    /// Observer that receives progress events. `None` disables them.
     pub observer: Option<Observer>,
 }
 
 impl SyncOptions {
-    /// Calls `tell` with everything that happens. It is called in between, so it must not block.
+    /// Calls `tell` with every event. `tell` must not block, because it is called during the transfer.
     #[must_use]
     pub fn on_event(mut self, tell: impl Fn(Event) + Send + Sync + 'static) -> Self {
         self.observer = Some(Observer::new(tell));
@@ -111,46 +112,46 @@ impl Default for SyncOptions {
     }
 }
 
-/// What became of a set.
+/// Report on a set that was sent.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct SyncReport {
-    /// What became of the offer. Its path is `set`, and its digest the set's.
+    /// Report on the offer. Its path is `set`, and its digest is the set's.
     pub report: Report,
-    /// How many files the set has.
+    /// Number of files in the set.
     pub files: usize,
-    /// How many of them the device asked for.
+    /// Number of files that the device asked for.
     pub fetched: usize,
-    /// What the device would do, where that was asked.
+    /// Plan of the device, if a dry run was asked for.
     pub plan: Option<Plan>,
-    /// How far the device got, in bytes of all files, whatever became of it.
+    /// Progress of the device in bytes of all files, whatever the outcome.
     #[cfg_attr(not(feature = "keeper"), expect(dead_code, reason = "only the keeper asks"))]
     pub(crate) position: u64,
 }
 
-/// What a device would do with a set.
+/// Changes that a device would make for a set.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Plan {
-    /// The files that would be sent, with their lengths in bytes.
+    /// Files that would be sent, with their lengths in bytes.
     pub send: Vec<(DevicePath, u64)>,
-    /// The files that the device has already, with their lengths in bytes.
+    /// Files that the device has already, with their lengths in bytes.
     pub keep: Vec<(DevicePath, u64)>,
-    /// The files that would be deleted. From a peer, but valid as paths. At most 10,000 are listed.
+    /// Files that would be deleted. The paths come from a peer, but are valid. At most 10,000 are listed.
     pub delete: Vec<DevicePath>,
 }
 
 impl Sender {
-    /// Makes the files of `set` those of `device`, all or none of them, and hears what became of it.
+    /// Installs the files of `set` on `device`, all or none of them, and returns the outcome.
     ///
-    /// Only what differs travels. A device that loses its link, or its power, in between goes on where it was.
+    /// Only files that differ are sent. A device that loses its link or its power in between resumes.
     ///
     /// # Errors
-    /// Only what went wrong on this side: a file, the port, the broker. What the device did, or did not do, is
-    /// the [`Outcome`], and that it does not understand sets is one too.
+    /// Returns an error only for a failure on this side: a file, the port, or the broker. The device's behaviour is
+    /// reported as an [`Outcome`], also if the device does not understand sets.
     ///
-    /// Cancellation: dropping the future closes the port. The device keeps its old files, or finishes with what
-    /// it has taken whole.
+    /// Cancellation: dropping the future closes the port. The device keeps its old files, or finishes with the data
+    /// that it has taken whole.
     pub async fn sync(
         &self,
         set: &FileSet,
@@ -170,8 +171,9 @@ impl Sender {
         self.sync_over(&mut feed, &prepared, device, &options, started).await
     }
 
-    /// [`Sender::sync`] to a device that is heard already, with nobody else sending to it. `prepared`: with the hash
-    /// function that the device prefers.
+    /// Sends a set like [`Sender::sync`] to a device that is heard already, while nobody else sends to it.
+    ///
+    /// `prepared` uses the hash function that the device prefers.
     pub(crate) async fn sync_over(
         &self,
         feed: &mut Feed,
@@ -215,7 +217,7 @@ impl Sender {
     }
 }
 
-/// The report on a set for which no port was opened.
+/// Creates the report on a set for which no port was opened.
 pub(crate) fn unoffered(
     device: &DeviceName,
     digest: Option<Digest>,

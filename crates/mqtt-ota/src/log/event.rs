@@ -1,72 +1,74 @@
 use crate::LinkError;
 use crate::wire::DeviceName;
 
-/// Something that came from a device, or that became of the connection to it.
+/// Event of a device, or of the connection to the broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LogEvent {
-    /// A line that the device has printed or logged. Make it safe before it reaches a terminal.
+    /// A line that the device has printed or logged. Escape it before it reaches a terminal.
     Line {
-        /// The device.
+        /// Device that published the line.
         device: DeviceName,
-        /// The line, without its end. What is not UTF-8 in it is replaced.
+        /// Line without its end. Bytes that are not UTF-8 are replaced.
         text: String,
-        /// How many lines are missing here, where the line is the device's own word for that.
+        /// Number of lines that are missing here, if the device reports lost lines with this one.
         lost: Option<u64>,
     },
-    /// An exception that the device's application did not catch. Make it safe before it reaches a terminal.
+    /// An exception that the device's application did not catch. Escape it before it reaches a terminal.
     Crash {
-        /// The device.
+        /// Device whose application failed.
         device: DeviceName,
-        /// The exception, which may have several lines.
+        /// Exception, which may have several lines.
         text: String,
-        /// The broker has kept it: nobody knows since when.
+        /// True if the broker has retained the exception. Its time is not known then.
         retained: bool,
     },
-    /// The device was asked to publish its log, and the broker has the request.
+    /// The device was asked to publish its log, and the broker has accepted the request.
     Asked {
-        /// The device.
+        /// Device that was asked.
         device: DeviceName,
     },
-    /// The device was asked, and is not on the broker (MQTT 5 only). It is asked again when it announces itself.
+    /// The device was asked, but is not connected to the broker (MQTT 5 only). It is asked again when it announces
+    /// itself.
     Away {
-        /// The device.
+        /// Device that is away.
         device: DeviceName,
     },
-    /// The device was not asked, as it has not announced that it can publish its log. What it publishes all the same is
-    /// heard.
+    /// The device was not asked, because it has not announced that it can publish its log. Lines that it publishes all
+    /// the same are reported.
     NotAsked {
-        /// The device.
+        /// Device that was not asked.
         device: DeviceName,
-        /// Whether it has announced itself.
+        /// True if the device has announced itself.
         announced: bool,
     },
-    /// The broker does not allow to ask the device, and is not tried again.
+    /// The broker does not allow to ask the device, and no further request is made.
     Refused {
-        /// The device.
+        /// Device that cannot be asked.
         device: DeviceName,
-        /// What the broker says.
+        /// Error from the broker.
         error: LinkError,
     },
-    /// Messages were dropped here, as they came faster than they were read.
+    /// Messages were dropped here, because they came faster than they were read.
     Missed {
-        /// How many.
+        /// Number of dropped messages.
         count: u64,
     },
-    /// The connection to the broker is lost: what devices say now is not heard.
+    /// The connection to the broker is lost. Messages of devices are not received until it is back.
     Lost,
     /// The connection is back, and the devices are asked again.
     Reconnected,
 }
 
-/// The last crash of a device, as far as the broker has kept it.
+/// Last crash of a device that the broker has retained.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LastCrash {
-    /// The device.
+    /// Device.
     pub device: DeviceName,
-    /// The exception, which may have several lines. Make it safe before it reaches a terminal.
+    /// Exception, which may have several lines. `None` if the broker retains none. Escape it before it reaches a
+    /// terminal.
     pub text: Option<String>,
-    /// Whether the device has announced itself.
+    /// True if the device has announced itself.
     pub announced: bool,
 }

@@ -7,7 +7,7 @@ async fn connect(broker: crate::Broker) -> Sender {
     Sender::connect(broker.with_protocol(Protocol::V311), Config::default()).await.unwrap()
 }
 
-/// A broker that retains this announcement of LAMP, and lets the client subscribe.
+/// Plays a broker that retains this announcement of LAMP, and lets the client subscribe.
 async fn subscribed(client: &mut crate::mqtt::mock_broker::Client, announcement: &str) {
     client.subscribed().await;
     client.tell_kept("LAMP/OTA/device", announcement).await;
@@ -19,7 +19,7 @@ fn lamp() -> [DeviceName; 1] {
     ["LAMP".parse().unwrap()]
 }
 
-/// Reads until there is an event of this kind.
+/// Reads events until there is one of this kind.
 async fn until(log: &mut DeviceLog<'_>, mut wanted: impl FnMut(&LogEvent) -> bool) -> LogEvent {
     loop {
         let event = log.next().await.unwrap();

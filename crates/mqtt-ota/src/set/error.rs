@@ -69,7 +69,7 @@ pub enum SetError {
         /// Rule that the name breaks.
         source: PathError,
     },
-    /// One of the files cannot be sent.
+    /// A file cannot be sent.
     #[error(transparent)]
     Payload(#[from] PayloadError),
     /// The files together do not form a set.
