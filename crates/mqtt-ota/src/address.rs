@@ -26,7 +26,7 @@ pub struct Advertised {
 impl Advertised {
     /// Returns true if a device's text about a failed connection concerns this address.
     ///
-    /// Such a text begins with the address that the device tried. `None` if it begins with no address.
+    /// The text begins with the address that the device tried. `None` if it begins with no address.
     pub(crate) fn is_named_in(&self, words: &str) -> Option<bool> {
         let tried = words.split_whitespace().next()?;
         let tried = tried.strip_suffix(':').unwrap_or(tried);

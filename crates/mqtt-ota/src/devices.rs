@@ -54,7 +54,7 @@ pub struct KnownDevice {
     pub presence: Presence,
     /// Time at which the device was last heard: now, or the time that a keeper remembers. `None` if unknown.
     pub last_heard: Option<SystemTime>,
-    /// Last exception that the device's application did not catch. `None` also if the broker forbids to read it.
+    /// Last exception that the device's application did not catch. `None` also if the broker forbids reading it.
     pub crash: Option<Crash>,
 }
 
@@ -89,7 +89,7 @@ impl Sender {
     /// messages.
     ///
     /// # Errors
-    /// Returns an error if the connection to the broker is lost, or if the broker forbids to subscribe.
+    /// Returns an error if the connection to the broker is lost, or if the broker forbids subscribing.
     ///
     /// Cancel safe.
     pub async fn devices(&self) -> Result<Vec<(DeviceName, Announcement)>, SendError> {
@@ -107,7 +107,7 @@ impl Sender {
     /// After the time `within`, returns the names that it has heard of by then.
     ///
     /// # Errors
-    /// Returns an error if the connection to the broker is lost, or if the broker forbids to subscribe.
+    /// Returns an error if the connection to the broker is lost, or if the broker forbids subscribing.
     ///
     /// Cancel safe.
     pub async fn device_names(&self, within: Duration) -> Result<Vec<DeviceName>, SendError> {
@@ -125,7 +125,7 @@ impl Sender {
     /// Returns the known devices, by name, and asks those that answer such questions for their presence.
     ///
     /// # Errors
-    /// Returns an error if the connection to the broker is lost, or if the broker forbids to subscribe.
+    /// Returns an error if the connection to the broker is lost, or if the broker forbids subscribing.
     ///
     /// Cancellation: a device that was asked may still answer, with an announcement like any other.
     pub async fn survey(&self, options: &SurveyOptions) -> Result<Vec<KnownDevice>, SendError> {
@@ -162,7 +162,7 @@ impl Sender {
     /// A device that is still there announces itself again when it next connects or boots.
     ///
     /// # Errors
-    /// Returns an error if the connection to the broker is lost, or if the broker forbids to subscribe or to publish.
+    /// Returns an error if the connection to the broker is lost, or if the broker forbids subscribing or publishing.
     /// Returns [`SendError::StillThere`] if the broker still retains a message afterwards, because some brokers forbid
     /// silently.
     ///

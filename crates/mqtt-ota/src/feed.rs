@@ -77,12 +77,12 @@ impl Feed {
     /// Subscribes to the messages of `device`, and reads its retained announcement.
     ///
     /// # Errors
-    /// Returns an error if the connection to the broker is lost, or if the broker forbids to subscribe.
+    /// Returns an error if the connection to the broker is lost, or if the broker forbids subscribing.
     pub(crate) async fn of(device: &DeviceName, link: &Link) -> Result<Self, LinkError> {
         Self::with(device, link, false).await
     }
 
-    /// Subscribes like [`Feed::of`], and also to crashes of the device's application if the broker allows to read them.
+    /// Subscribes like [`Feed::of`], and also to crashes of the device's application if the broker allows reading them.
     pub(crate) async fn with_crashes(device: &DeviceName, link: &Link) -> Result<Self, LinkError> {
         Self::with(device, link, true).await
     }

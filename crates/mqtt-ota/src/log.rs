@@ -61,7 +61,7 @@ impl Sender {
     /// The last crashes that the broker has retained come first.
     ///
     /// # Errors
-    /// Returns an error if the connection to the broker is lost, or if the broker forbids to subscribe.
+    /// Returns an error if the connection to the broker is lost, or if the broker forbids subscribing.
     ///
     /// Cancellation: a device that was asked publishes its log for a minute.
     pub async fn log(&self, devices: &[DeviceName]) -> Result<DeviceLog<'_>, SendError> {
@@ -88,7 +88,7 @@ impl Sender {
     /// Returns the last crash of each device that the broker has retained, in the order of the devices' names.
     ///
     /// # Errors
-    /// Returns an error if the connection to the broker is lost, or if the broker forbids to subscribe.
+    /// Returns an error if the connection to the broker is lost, or if the broker forbids subscribing.
     ///
     /// Cancel safe.
     pub async fn last_crashes(&self, devices: &[DeviceName]) -> Result<Vec<LastCrash>, SendError> {
@@ -128,7 +128,7 @@ fn text_of(message: &Message) -> String {
 impl DeviceLog<'_> {
     /// Waits for the next event. `None` once the connection has ended for good. Cancel safe.
     ///
-    /// A caller must keep awaiting it, because each device publishes its log for a minute and is asked again every 20
+    /// A caller must keep calling this, because each device publishes its log for a minute and is asked again every 20
     /// s.
     pub async fn next(&mut self) -> Option<LogEvent> {
         loop {

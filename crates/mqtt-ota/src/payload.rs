@@ -120,7 +120,7 @@ impl Payload {
         self.0.stamp.is_some() && self.0.stamp == other.0.stamp
     }
 
-    /// Returns the device and number that identify the file. `None` on systems that have no such numbers.
+    /// Returns the device and number that identify the file. `None` without a file or without such numbers.
     #[cfg(feature = "keeper")]
     pub(crate) fn identity(&self) -> Option<(u64, u64)> {
         self.0.stamp.as_ref()?.identity()

@@ -73,7 +73,7 @@ fn flaws_of_any(bytes: &[u8], kind: Kind) -> Vec<Flaw> {
     }
 }
 
-/// Returns the line of the first conflict marker of git if a whole conflict follows, from 1.
+/// Returns the line, from 1, of git's first conflict marker, if a whole conflict follows.
 fn conflict(bytes: &[u8]) -> Option<usize> {
     let mut expected = [b"<<<<<<< ".as_slice(), b"=======", b">>>>>>> "].into_iter();
     let (mut next, mut first) = (expected.next()?, None);

@@ -42,7 +42,7 @@ pub enum LogEvent {
         /// True if the device has announced itself.
         announced: bool,
     },
-    /// The broker does not allow to ask the device, and no further request is made.
+    /// The broker does not allow asking the device, and no further request is made.
     Refused {
         /// Device that cannot be asked.
         device: DeviceName,
