@@ -1,18 +1,21 @@
 //! Folders that devices follow.
 //!
-//! The desired state is a folder, with one folder in it for each device; the actual state is what the devices
-//! announce. There is nothing else to lose: what a keeper remembers beyond them is retained at the broker.
+//! The desired state is a folder, with one folder in it for each device. The actual state is what the devices announce.
+//! Nothing else can be lost: everything a keeper remembers beyond the two is retained at the broker.
 //!
-//! - `folders`: the tree, with `settings` for each device; `root`: where that is.
-//! - `watch`: what the system tells of its changes; `rest`: when they are over; `writers`: who has files open;
-//!   `checkout`: what git is doing to them; `lookout`: what of a look counts therefore.
-//! - `ear`: what all devices say; `memory`: what a keeper remembers of them.
-//! - `duty`: what is to be done for one device; `rollout`: who may be given anything now, in its `window`. No
-//!   socket and no clock.
-//! - `delivery`: one device being given its files; `slots`: those that are; `queue`: those that wait for it.
-//! - `lease`: which keeper is at work, and `role`: how that is told; `others`: the same of keepers of other names.
-//! - `outbox`: what is to be retained at the broker.
-//! - `keeping`: all of it together.
+//! - `folders`: the tree, with `settings` for each device. `root`: the place of the tree.
+//! - `watch`: the changes that the system reports. `rest`: when the changes are over. `writers`: the processes that
+//!   have files open. `checkout`: the work of git in the files. `lookout`: the part of a scan that counts in view of
+//!   all this.
+//! - `ear`: the messages of all devices. `memory`: the notes of a keeper about each of them.
+//! - `duty`: the next step for one device. `rollout`: the devices that may be given files now, in their `window`.
+//!   Neither has a socket or a clock.
+//! - `delivery`: the transfer of files to one device. `slots`: the deliveries under way. `queue`: the devices that wait
+//!   for one.
+//! - `lease`: which keeper is at work. `role`: the way the caller learns of it. `others`: the same for keepers of other
+//!   names.
+//! - `outbox`: the messages still to be retained at the broker.
+//! - `keeping`: the loop that joins all of them.
 
 mod checkout;
 mod delivery;
@@ -69,13 +72,13 @@ pub use standing::Standing;
 pub use status::{DeviceStatus, FolderStatus, status};
 pub use window::{Window, WindowError, ZoneError};
 
-/// How long a goodbye may take.
+/// Longest wait for the broker when a stopping keeper withdraws its lease.
 const GOODBYE: Duration = Duration::from_millis(500);
 
-/// Gives the devices of a broker the files in their folders: now, or when they wake.
+/// Keeper of the devices of a broker: gives each device the files in its folder, now or when the device wakes.
 ///
-/// Of several keepers with one name one is at work, and another takes over when it is gone: at once if it was
-/// stopped, after 15 s if it was killed. One that is killed and started again is at work at once.
+/// Of several keepers with one name, one is at work. When it is gone, another takes over: at once if it was stopped,
+/// after 15 s if it was killed. A keeper that is killed and started again is at work at once.
 pub struct Keeper {
     sender: Arc<Sender>,
     keeping: Keeping,
@@ -83,12 +86,12 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Begins to watch `root`, which has one folder for each device in it. What is put in
-    /// its place later on, such as another target of a link, is followed.
+    /// Begins to watch `root`, which has one folder in it for each device. A folder put in its place later on, such as
+    /// another target of a link, is followed.
     ///
     /// # Errors
-    /// The folder cannot be read or watched, or has a keeper on this machine already. There is a window, and the time
-    /// zone is not known.
+    /// The folder cannot be read or watched, or has a keeper on this machine already. A window is set and the time zone
+    /// is not known.
     ///
     /// Cancellation: nothing is left behind.
     pub async fn start(
@@ -98,12 +101,12 @@ impl Keeper {
     ) -> Result<Self, KeeperError> {
         let (sender, path) = (Arc::new(sender), root.as_ref());
         let unreadable = |source| FolderError::Unreadable { path: path.to_owned(), source };
-        // Without a slash at its end, which is no other folder.
+        // A slash at the end names the same folder and is dropped.
         let path: PathBuf = path::absolute(path).map_err(unreadable)?.components().collect();
         if let Some(window) = options.window {
             tracing::info!("devices are updated from {window}, in the time zone {}", window::local_time()?);
         }
-        // What changes from here on is seen, so it is watched before it is looked at.
+        // The folder is watched before its first scan, so that no change from here on is missed.
         let lookout = Lookout::start(&path, options.quiet())?;
         let name = options.name.clone().unwrap_or_else(|| name_of(&path));
         let outbox = Outbox::new(name);
@@ -115,10 +118,10 @@ impl Keeper {
     /// Keeps the devices until the future is dropped.
     ///
     /// # Errors
-    /// The folder cannot be read at first. The broker's access list forbids what a keeper cannot do without. What else
-    /// goes wrong is waited out.
+    /// The folder cannot be read at first. The broker's access list forbids something that a keeper cannot do without.
+    /// Other failures are waited out.
     ///
-    /// Cancellation: deliveries go on until the keeper is stopped or dropped; nothing new begins.
+    /// Cancellation: deliveries go on until the keeper is stopped or dropped. No new delivery begins.
     pub async fn run(&mut self) -> Result<Infallible, KeeperError> {
         let Self { sender, keeping, outbox } = self;
         tokio::select! {
@@ -127,14 +130,14 @@ impl Keeper {
         }
     }
 
-    /// What it becomes while it runs: at work, or standing by for another one.
+    /// Returns the roles that this keeper takes while it runs: at work, or standing by for another keeper.
     #[must_use]
     pub fn roles(&self) -> Roles {
         self.keeping.roles()
     }
 
-    /// Gives up every delivery that is under way, whose device keeps what it has, and leaves the work to another
-    /// keeper, if there is one.
+    /// Gives up every delivery under way and leaves the work to another keeper, if there is one. The devices keep what
+    /// they have received.
     pub async fn stop(self) {
         let Self { sender, keeping, outbox } = self;
         let was_at_work = keeping.is_at_work();
@@ -149,16 +152,17 @@ impl Keeper {
     }
 }
 
-/// What keepers of the folder at this path are called where nothing is said: as it is, or the link to it.
+/// Returns the default name for keepers of the folder at this path: the last component of the path as given, which may
+/// be a link, or else that of its target.
 fn name_of(path: &Path) -> String {
     let real = path.canonicalize().unwrap_or_default();
-    // Where the path ends in `..`, that is no name.
+    // A path that ends in `..` has no file name of its own.
     let name = path.file_name().or(real.file_name()).unwrap_or_default().to_string_lossy();
     name.replace(|c: char| matches!(c, '/' | '+' | '#' | '|') || c.is_control(), "-")
 }
 
-/// What is the same for a keeper of the folder at this path on this machine, whenever it is started and wherever a link
-/// leads, and what is not: machines that were set up alike are called alike.
+/// Returns the identity of this keeper as `HOME.LIFE`. The home is the same for a path on this machine at every start
+/// and wherever a link leads. The life is random, because machines that were set up alike have the same host name.
 fn identity(path: &Path) -> String {
     let machine = gethostname::gethostname();
     let text = format!("{} {}", machine.to_string_lossy(), path.display());

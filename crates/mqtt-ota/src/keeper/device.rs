@@ -11,37 +11,37 @@ use super::standing::Standing;
 use super::words::{count, short, size, time};
 use crate::wire::{Algorithm, Announcement, Crash, DeviceName, Digest};
 
-/// How long nothing more is said of what a device's application dies of.
+/// Time after a logged crash of a device's application during which no other crash is logged.
 const CRASH_PAUSE: Duration = Duration::from_secs(10);
 
-/// A device and what is known of it.
+/// Device, with everything that is known of it.
 #[derive(Debug)]
 pub(super) struct Device {
     pub(super) duty: Duty,
     pub(super) folder: Option<Arc<Folder>>,
     pub(super) memory: Option<Memory>,
-    /// The keeper of another name that has it.
+    /// Name of the other keeper that has the device.
     pub(super) elsewhere: Option<String>,
-    /// It was given its files, and was not heard of since.
+    /// True after an installation, until the device is in step or has rolled the set back.
     pub(super) is_new: bool,
-    /// It is to have something, and what cannot be told now: its folder is unusable, or not hashed yet.
+    /// True while the folder is unusable or not hashed yet: the device is to have something that cannot be told now.
     pub(super) is_unclear: bool,
-    /// How far it ever got with the set that is wanted, in bytes.
+    /// Furthest position that the device ever reached in the wanted set, in bytes.
     pub(super) furthest: u64,
-    /// Why nothing new from its folder counts, where that has lasted.
+    /// Reason why nothing new from the folder counts, where that has lasted.
     pub(super) held: Option<String>,
     pub(super) is_failure: bool,
-    /// When it last said something, as far as it was heard.
+    /// Time of the last message from the device, as far as it was heard.
     pub(super) heard: Option<SystemTime>,
-    /// What was said of its files.
+    /// Remarks on the device's files that were logged already.
     pub(super) said: Vec<String>,
-    /// What its application has died of last, and when that was logged.
+    /// Last crash of the application, and the time at which one was logged.
     crash: Option<Crash>,
     crash_told_at: Option<Instant>,
 }
 
 impl Device {
-    /// `limit`: after how many failures in a row it is left alone.
+    /// Creates a device that is left alone after `limit` failures in a row.
     pub(super) fn new(limit: u32) -> Self {
         Self {
             duty: Duty::new(limit),
@@ -60,13 +60,13 @@ impl Device {
         }
     }
 
-    /// The hash function in which it is told its set.
+    /// Returns the hash function in which the device is told its set.
     pub(super) fn algorithm(&self) -> Algorithm {
         self.duty.announced().map_or(Algorithm::Sha256, Announcement::set_algorithm)
     }
 
-    /// Leaves alone what is remembered to have been, and gives nothing a third time. Which set that was about is known only once the device has
-    /// said in which hash function it is told its set.
+    /// Restores the state from the noted memory: leaves the device alone where it was, and gives no set a third time.
+    /// The memory applies to a set only once the device has announced the hash function in which it is told its set.
     pub(super) fn recall(&mut self) {
         if let Some(Memory { again: true, set, .. }) = &self.memory {
             self.duty.step(Input::GivenAgain { set: *set }, Instant::now());
@@ -76,12 +76,13 @@ impl Device {
         }
     }
 
-    /// Whether it is noted that it stands so, and for this reason.
+    /// Returns true if this state is noted of the device, with this reason.
     pub(super) fn is_remembered(&self, state: State, why: &str) -> bool {
         self.memory.as_ref().is_some_and(|memory| memory.state == state && memory.why == clean(why))
     }
 
-    /// Its application has died of this; `anew`: that was said now. It may do so without end, and is told of now and then.
+    /// Takes note of a crash of the device's application, and logs it where it was reported just now (`anew`). An
+    /// application may crash without end, so a crash is logged only now and then.
     pub(super) fn hear_crash(&mut self, name: &DeviceName, crash: Option<Crash>, anew: bool) {
         let now = Instant::now();
         let is_quiet = self.crash_told_at.is_some_and(|at| now < at + CRASH_PAUSE);
@@ -94,7 +95,7 @@ impl Device {
         self.crash = crash;
     }
 
-    /// How it stands.
+    /// Returns how the device stands.
     pub(super) fn standing(&self) -> Standing {
         match &self.elsewhere {
             Some(keeper) => Standing::KeptElsewhere { keeper: keeper.clone() },
@@ -102,12 +103,13 @@ impl Device {
         }
     }
 
-    /// When it is to be given its files.
+    /// Returns when the device is to be given its files.
     pub(super) fn due(&self, now: Instant) -> Due {
         if self.elsewhere.is_some() { Due::Never } else { self.duty.due(now) }
     }
 
-    /// Says how a delivery to it has ended, after its duty has heard of it. What is `known` was said before.
+    /// Logs how a delivery to the device has ended, after its duty has taken the end. A reason that `is_known` was
+    /// logged before.
     pub(super) fn tell_end(
         &self,
         name: &DeviceName,
@@ -128,7 +130,7 @@ impl Device {
                 tracing::info!("{name}: set {set} installed{}, {boot}", took.unwrap_or_default());
             }
             Ended::Unchanged => tracing::info!("{name}: set {set} unchanged: the device already has it"),
-            // The announcement that follows says so.
+            // The announcement that follows is logged instead.
             Ended::RolledBack { .. } if self.duty.taken_back().is_some() => {}
             Ended::RolledBack { .. } => tracing::warn!("{name}: set {set} rolled back"),
             Ended::GaveWay => tracing::debug!("{name}: another one that is awake goes first"),
@@ -159,11 +161,11 @@ impl Device {
         }
     }
 
-    /// What the keeper of this name notes of it.
+    /// Returns what the keeper of this name notes of the device.
     pub(super) fn to_remember(&self, keeper: &str, standing: Standing) -> Option<Memory> {
         let set = self.duty.wanted()?;
         let knows_sets = self.duty.announced()?.understands_sets();
-        // What only the memory knows is not overwritten.
+        // A state that only the memory knows is not overwritten.
         let is_only_here = matches!(standing, Standing::LeftAlone { .. } | Standing::RolledBack { .. })
             || (standing == Standing::InStep && !knows_sets);
         let (state, why) = match standing {
@@ -177,7 +179,7 @@ impl Device {
             Standing::RolledBack { why } => (State::RolledBack, why),
             Standing::InStep if knows_sets => (State::Kept, String::new()),
             Standing::InStep => (State::InStep, String::new()),
-            // What passes is not worth another message.
+            // A passing state is not worth another message.
             _ => {
                 let is_valid = |memory: &&Memory| {
                     let is_own = memory.keeper.as_deref() == Some(keeper);

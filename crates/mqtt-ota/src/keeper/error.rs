@@ -5,43 +5,43 @@ use super::outbox::LEASES;
 use super::window::ZoneError;
 use crate::mqtt::LinkError;
 
-/// Why devices cannot be kept.
+/// Error that prevents a keeper from keeping devices.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeeperError {
-    /// The folder with the devices' folders.
+    /// Problem with the folder that has the devices' folders in it.
     #[error(transparent)]
     Folder(#[from] FolderError),
-    /// Another keeper on this machine has it.
+    /// Folder that another keeper on this machine has.
     #[error("{} has a keeper already", path.display())]
     Taken {
-        /// The folder.
+        /// Folder.
         path: PathBuf,
     },
-    /// The system does not say when it changes.
+    /// Folder whose changes the system does not report.
     #[error("cannot watch {}", path.display())]
     Watch {
-        /// The folder.
+        /// Folder.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the system.
         source: notify::Error,
     },
-    /// Devices are to be updated at a time of the day, and in which time zone is not known.
+    /// Unknown time zone, while a window is set.
     #[error("cannot tell when the window is open")]
     Zone(#[from] ZoneError),
-    /// The broker.
+    /// Problem with the broker.
     #[error(transparent)]
     Broker(#[from] LinkError),
-    /// The broker takes what this keeper says of itself, and does not pass it on.
+    /// Broker that accepts this keeper's claims to be at work and does not pass them on.
     #[error("the broker does not pass on what this keeper says on {topic}")]
     Unheard {
-        /// Where keepers say which of them is at work.
+        /// Topic on which keepers say which of them is at work.
         topic: String,
     },
 }
 
 impl KeeperError {
-    /// What to try next, as a sentence.
+    /// Returns what to try next, as a sentence.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Unheard { topic } | Self::Broker(LinkError::PublishRefused { topic, .. }) => Some(format!(
@@ -71,7 +71,7 @@ impl KeeperError {
     }
 }
 
-/// An error and its causes on one line.
+/// Returns an error and its causes on one line.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |error| error.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))

@@ -6,47 +6,47 @@ use super::watch::HEARS_CLOSING;
 use super::window::Window;
 use crate::wire::DeviceName;
 
-/// How long a folder has to be quiet.
+/// Default time for which a folder has to be quiet.
 const SETTLE: Duration = Duration::from_millis(250);
-/// The same, after one file was closed.
+/// Default time for which a folder has to be quiet after a single file was closed.
 const SETTLE_ONE: Duration = Duration::from_millis(100);
 
-/// How devices are kept.
+/// Options of a [`Keeper`](super::Keeper).
 #[derive(Debug, Clone)]
 pub struct KeeperOptions {
-    /// What this keeper and others of the same folder are called: one MQTT topic level. Of those with one name at
-    /// one broker, one is at work. None: as the folder is.
+    /// Name shared by this keeper and others of the same folder: one MQTT topic level. Of the keepers with one name at
+    /// one broker, one is at work. `None`: the name of the folder.
     pub name: Option<String>,
-    /// How many devices are given their files at once. 16.
+    /// Number of devices that are given their files at the same time. Default: 16.
     pub at_once: usize,
-    /// After how many failures in a row a device is left alone until its folder changes. 5.
+    /// Number of failures in a row after which a device is left alone until its folder changes. Default: 5.
     pub attempts: u32,
-    /// The devices that go first: the others wait until each of these has confirmed what it is to have, and until there
-    /// is a folder for each. None.
+    /// Devices that go first. The others wait until each of these has a folder and has confirmed its set. Default:
+    /// none.
     pub canaries: BTreeSet<DeviceName>,
-    /// The groups, as [`SETTINGS_FILE`](super::SETTINGS_FILE) names them, whose devices go first as well. A group that
-    /// nobody is in is waited for too. None.
+    /// Groups, as [`SETTINGS_FILE`](super::SETTINGS_FILE) names them, whose devices go first as well. The others wait
+    /// for a group without members too. Default: none.
     pub canary_groups: BTreeSet<String>,
-    /// How many devices may be left alone, or have taken their set back, before nobody is given anything until
-    /// a folder changes; None: any number.
+    /// Number of devices that are left alone, or have taken their set back, at which deliveries stop until a folder
+    /// changes. `None`: no limit.
     pub stop_after: Option<usize>,
-    /// When devices are updated; None: always.
+    /// Hours of the day in which devices are updated. `None`: always.
     pub window: Option<Window>,
-    /// How long a folder must have been quiet before it counts what is in it. A file that somebody has open, and what git
-    /// is at work on, is waited for however long that takes. None: 250 ms, and 100 ms after a single file was closed where
-    /// the system tells of that.
+    /// Time for which a folder must have been quiet before its contents count. A file that another process has open,
+    /// and git's work under way, are waited for however long they take. `None`: 250 ms, and 100 ms after a single file
+    /// was closed where the system reports that.
     pub settle: Option<Duration>,
-    /// How long an offered device may be silent before it is taken to be away. 30 s.
+    /// Time for which an offered device may be silent before it is taken to be away. Default: 30 s.
     pub connect_timeout: Duration,
-    /// How long a device may take nothing of what it asked for. 20 s.
+    /// Time for which a device may take nothing of what it asked for. Default: 20 s.
     pub idle_timeout: Duration,
-    /// How long, beyond the connect time-out, a device may say, ask and take nothing: it hashes and copies its
-    /// files. 2 min.
+    /// Time, beyond the connect timeout, for which a device may send nothing and take nothing, while it hashes and
+    /// copies its files. Default: 2 min.
     pub confirm_timeout: Duration,
 }
 
 impl KeeperOptions {
-    /// How long nothing must have changed.
+    /// Returns the time for which nothing must have changed.
     pub(super) fn quiet(&self) -> Quiet {
         let more = self.settle.unwrap_or(SETTLE);
         Quiet { one: if HEARS_CLOSING { self.settle.unwrap_or(SETTLE_ONE) } else { more }, more }

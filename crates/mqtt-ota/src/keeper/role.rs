@@ -1,34 +1,34 @@
 use tokio::sync::watch;
 
-/// What a keeper is, among those of one name.
+/// Role of a keeper among those of one name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Role {
-    /// It gives devices their files.
+    /// At work: gives devices their files.
     AtWork,
-    /// Another one is at work, and this one follows it.
+    /// Standing by: follows another keeper, which is at work.
     StandingBy,
 }
 
-/// What a [`Keeper`](super::Keeper) has become, as it becomes it; it may outlive the keeper.
+/// Receiver of the roles that a [`Keeper`](super::Keeper) takes. It may outlive the keeper.
 #[derive(Debug)]
 pub struct Roles(watch::Receiver<Option<Role>>);
 
 impl Roles {
-    /// Those that this sender tells.
+    /// Creates a receiver for the roles of this sender.
     pub(super) fn of(sender: &watch::Sender<Option<Role>>) -> Self {
         let mut receiver = sender.subscribe();
-        // What it has become already is told as well.
+        // A role taken before now is reported as well.
         receiver.mark_changed();
         Self(receiver)
     }
 
-    /// Waits for the next role; the first comes when the folder has been looked at and it is known who is at
-    /// work. `None`: the keeper is gone.
+    /// Waits for the next role, or `None` once the keeper is gone. The first role comes when the folder has been
+    /// scanned and the keeper at work is known.
     ///
-    /// Only while [`Keeper::run`](super::Keeper::run) runs is there anything to wait for.
+    /// A role comes only while [`Keeper::run`](super::Keeper::run) runs.
     ///
-    /// Cancellation: safe. Of roles that nobody waited for, the last one is told.
+    /// Cancellation: safe. Of roles that nobody waited for, the last one is returned.
     pub async fn next(&mut self) -> Option<Role> {
         loop {
             self.0.changed().await.ok()?;

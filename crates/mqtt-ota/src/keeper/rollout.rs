@@ -1,30 +1,31 @@
 use super::standing::Standing;
 
-/// Who may be given files now.
+/// Set of devices that may be given files now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Gate {
-    /// Everybody.
+    /// Every device.
     Open,
-    /// Those that go first.
+    /// Only the canaries: the devices that go first.
     Canaries,
-    /// Nobody.
+    /// No device.
     Closed(Closed),
 }
 
-/// Why nobody may.
+/// Reason why no device may be given files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Closed {
-    /// It is not the time of the day.
+    /// Time outside the window.
     Window,
-    /// A device that goes first does not work with its files.
+    /// Canary that does not work with its files.
     Canary,
-    /// Too many others do not.
+    /// Too many failed devices.
     Failures,
 }
 
 impl Gate {
-    /// `canaries`: how those stand that go first. `failures`: how many devices are left alone, or have taken
-    /// their set back; `allowed`: how many may, if any number may not.
+    /// Computes the gate. `canaries`: the standings of the devices that go first. `failures`: the number of devices
+    /// that are left alone or have taken their set back. `allowed`: the number of failures at which the gate closes.
+    /// `None`: no limit.
     pub(super) fn new(
         is_time: bool,
         canaries: impl IntoIterator<Item = Standing>,

@@ -5,33 +5,33 @@ use serde::Deserialize;
 
 use crate::wire::{Delete, DeviceName, Trial};
 
-/// The file in a device's folder that says how the device is kept. It is not sent.
+/// File in a device's folder that sets how the device is kept. The file itself is not sent.
 pub const SETTINGS_FILE: &str = "device.toml";
 
-/// The longest such file, in bytes.
+/// Longest settings file, in bytes.
 pub(super) const SETTINGS_MAX: u64 = 1024 * 1024;
 
-/// What a device's `device.toml` says. All of it is optional.
+/// Contents of a device's `device.toml`. Every key is optional.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct DeviceSettings {
-    /// Folders whose files the device gets as well, seen from its own. Of two files with one name, the later
-    /// folder's counts, and the device's own above all.
+    /// Folders whose files the device gets as well, relative to its own. Of two files with one name, the later folder's
+    /// counts, and the device's own above all.
     pub(super) include: Vec<PathBuf>,
     /// Further devices that get the same files.
     pub(super) aliases: Vec<DeviceName>,
-    /// What the device is called together with others.
+    /// Groups that the device belongs to.
     pub(super) groups: BTreeSet<String>,
-    /// Whether the device is held back: nothing is sent to it.
+    /// True if the device is held back: nothing is sent to it.
     pub(super) hold: bool,
-    /// Which files go that are no longer in the folder. Those that an earlier set had, unless it is said.
+    /// Files to delete that are no longer in the folder. `None`: those of the former set.
     pub(super) delete: Option<Delete>,
-    /// Whether the files are checked before they are offered. True, unless it is said.
+    /// Whether the files are checked before they are offered. `None`: they are.
     pub(super) check: Option<bool>,
-    /// In which boot a set is taken back that was not confirmed.
+    /// Boot in which an unconfirmed set is taken back.
     pub(super) trial: Option<Trial>,
 }
 
-/// The file, as it is written.
+/// File as it is written.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Written {
@@ -53,7 +53,7 @@ enum DeleteWritten {
 }
 
 impl DeviceSettings {
-    /// Reads the file's text.
+    /// Parses the text of the file.
     pub(super) fn parse(text: &str) -> Result<Self, SettingsError> {
         let Written { include, aliases, groups, hold, delete, check, trial } =
             toml::from_str(text).map_err(|error| SettingsError::toml(&error, text))?;
@@ -78,33 +78,33 @@ impl DeviceSettings {
     }
 }
 
-/// What is wrong with a `device.toml`.
+/// Error in a `device.toml`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SettingsError {
-    /// Not TOML, or a key or a value that there is not.
+    /// Invalid TOML, or an unknown key or value.
     #[error("{SETTINGS_FILE} cannot be understood, line {line}: {message}")]
     Toml {
-        /// Counted from 1.
+        /// Line, counted from 1.
         line: usize,
-        /// What is wrong there, in one line.
+        /// Parser's message, on one line.
         message: String,
     },
-    /// Another device's name breaks a rule.
+    /// Name of another device that breaks a rule.
     #[error("{alias:?} in {SETTINGS_FILE} is no device's name")]
     Alias {
-        /// The name.
+        /// Name as written.
         alias: String,
-        /// The rule.
+        /// Rule that it breaks.
         source: crate::wire::NameError,
     },
-    /// Not 1 to 999.
+    /// Number of boots outside 1 to 999.
     #[error("a trial in {SETTINGS_FILE} has 1 to 999 boots, not {boots}")]
     Trial {
-        /// The number found.
+        /// Number found.
         boots: u16,
     },
-    /// A file of another kind, or for something else.
+    /// File too long, and so of another kind or for another purpose.
     #[error("{SETTINGS_FILE} is longer than {SETTINGS_MAX} bytes")]
     TooLong,
 }

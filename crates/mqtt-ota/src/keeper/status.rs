@@ -18,49 +18,50 @@ use crate::mqtt::LinkError;
 use crate::sender::Sender;
 use crate::wire::{Algorithm, Announcement, Crash, DeviceName, Digest};
 
-/// How long the broker may be silent before what it keeps is taken to be whole.
+/// Time of silence after which the broker is taken to have sent everything it retains.
 const LAST_WORD: Duration = Duration::from_millis(200);
 
-/// How one device stands.
+/// Status of one device.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct DeviceStatus {
-    /// The device.
+    /// Device.
     pub device: DeviceName,
-    /// How it stands.
+    /// How the device stands.
     pub standing: Standing,
-    /// Since when it stands so, if a keeper has noted it.
+    /// Time since which it stands so, if a keeper has noted it.
     pub since: Option<SystemTime>,
-    /// The name of the keeper that has it, if one has said so.
+    /// Name of the keeper that has the device, if one has noted it.
     pub keeper: Option<String>,
-    /// The set that its folder is; None where nothing can be sent from there.
+    /// Set that the folder makes. `None` where nothing can be sent from there.
     pub wanted: Option<Digest>,
-    /// What it says of itself.
+    /// Last announcement of the device.
     pub announcement: Option<Announcement>,
-    /// What is wrong with its folder.
+    /// Problem with its folder.
     pub problem: Option<Arc<FolderError>>,
-    /// The last exception that its application did not catch.
+    /// Last exception that its application did not catch.
     pub crash: Option<Crash>,
 }
 
-/// How the devices of a folder stand.
+/// Status of the devices of a folder.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct FolderStatus {
     /// One entry per device, sorted by name.
     pub devices: Vec<DeviceStatus>,
-    /// The name of the folder's keeper.
+    /// Name of the folder's keeper.
     pub keeper: String,
-    /// Whether a keeper of this name, or one that a device belongs to, says that it is at work. A keeper that was killed could not
-    /// withdraw this, so `true` does not prove that it is running. `None` where the broker does not let this user read it.
+    /// True if a keeper of this name, or one that a device belongs to, says that it is at work. A keeper that was
+    /// killed could not withdraw this, so `true` does not prove that it is running. `None` where the broker does not
+    /// let this user read it.
     pub is_kept: Option<bool>,
 }
 
-/// How the devices stand that have a folder in `root`, by what they announce and what a keeper has noted. No
-/// keeper need run. `keeper`: what the keeper of this folder is called; `None`: as the folder is.
+/// Returns how the devices that have a folder in `root` stand, by their announcements and the notes of a keeper. No
+/// keeper need run. `keeper`: the name of this folder's keeper. `None`: the name of the folder.
 ///
 /// # Errors
-/// The folder cannot be read, or the broker not be asked.
+/// The folder cannot be read, or the broker cannot be asked.
 ///
 /// Cancel safe.
 pub async fn status(
@@ -88,7 +89,7 @@ pub async fn status(
     let devices = folders.devices.iter().map(|(device, kept)| {
         let (announcement, memory) = (announced.remove(device), remembered.remove(device));
         let is_elsewhere = memory.as_ref().is_some_and(is_elsewhere);
-        // Nobody else takes back what a keeper that is gone has noted of its folder.
+        // A `Waiting` note counts only while its keeper is at work: a keeper that is gone cannot withdraw it.
         let is_valid = |memory: &Memory| {
             let keeper = memory.keeper.as_ref();
             memory.state != State::Waiting || keeper.is_some_and(|keeper| at_work.contains(keeper))
@@ -101,24 +102,24 @@ pub async fn status(
     Ok(FolderStatus { devices, keeper, is_kept })
 }
 
-/// What the broker keeps of those that have a folder.
+/// Messages that the broker retains of the devices that have a folder.
 #[derive(Default)]
 struct Gathered {
     announced: HashMap<DeviceName, Announcement>,
     remembered: HashMap<DeviceName, Memory>,
     crashes: HashMap<DeviceName, Crash>,
-    /// The keepers that say that they are at work.
+    /// Keepers that say that they are at work.
     at_work: BTreeSet<String>,
-    /// Whether the broker lets this user read which keepers are at work.
+    /// False if the broker does not let this user read which keepers are at work.
     can_tell: bool,
-    /// More came at once than there was room for.
+    /// True if more messages came at once than there was room for.
     is_partial: bool,
 }
 
-/// How many keepers there may be: anybody can invent names.
+/// Limit of the keepers that are recorded, because anybody can invent names.
 const KEEPERS: usize = 256;
 
-/// Hears what the broker keeps; of whom it does not say anything by itself, it is asked for.
+/// Reads what the broker retains, and asks by name for the devices and keepers that it does not report by itself.
 async fn gather(sender: &Sender, folders: &Arc<Folders>, keeper: &str) -> Result<Gathered, KeeperError> {
     let mut ear = Ear::open(sender.link(), Arc::clone(folders), None).await?;
     let mut gathered = Gathered::default();
@@ -139,7 +140,7 @@ async fn gather(sender: &Sender, folders: &Arc<Folders>, keeper: &str) -> Result
     gathered.can_tell = true;
     if !keepers.is_empty() {
         match roll_call::ask_for_leases(sender, keepers.iter().map(String::as_str)).await {
-            // Whoever may not read that may still look at the devices.
+            // A user who may not read the leases may still see the devices.
             Err(LinkError::SubscribeRefused { .. }) => gathered.can_tell = false,
             asked => asked?,
         }
@@ -148,7 +149,7 @@ async fn gather(sender: &Sender, folders: &Arc<Folders>, keeper: &str) -> Result
     Ok(gathered)
 }
 
-/// Hears what the broker has to say, until it is silent.
+/// Reads what the broker sends, until it is silent.
 async fn hear_all(ear: &mut Ear, gathered: &mut Gathered) -> Result<(), LinkError> {
     let Gathered { announced, remembered, crashes, at_work, is_partial, .. } = gathered;
     let mut whole_at = Instant::now() + LAST_WORD;
@@ -156,10 +157,10 @@ async fn hear_all(ear: &mut Ear, gathered: &mut Gathered) -> Result<(), LinkErro
         && Instant::now() < whole_at
     {
         match said {
-            // Of one that has no folder.
+            // Message of a device without a folder.
             None => {}
             Some(Said::Announced { device, announcement, anew }) => {
-                // What is published now may never end.
+                // New announcements may come without end, so only retained ones extend the wait.
                 if !anew {
                     whole_at = Instant::now() + LAST_WORD;
                 }
@@ -173,9 +174,9 @@ async fn hear_all(ear: &mut Ear, gathered: &mut Gathered) -> Result<(), LinkErro
                 drop(remembered.insert(device, memory))
             }
             Some(Said::Remembered { device, memory: None }) => drop(remembered.remove(&device)),
-            // A list that breaks off is no shorter list.
+            // An interrupted list must not pass for a shorter one.
             Some(Said::Lost | Said::Reconnected) => return Err(LinkError::Lost),
-            // They are asked for by name.
+            // The missing devices are asked for by name.
             Some(Said::Missed) => *is_partial = true,
             Some(Said::AtWork { keeper, id }) if id.is_empty() => drop(at_work.remove(&keeper)),
             Some(Said::AtWork { keeper, .. }) if at_work.len() < KEEPERS => drop(at_work.insert(keeper)),
@@ -207,7 +208,8 @@ fn stand(
     if let Some(announcement) = announcement.clone() {
         duty.step(Input::Announced { announcement, anew: false }, now);
     }
-    // What is in the folder while it is held is not what the keeper means.
+    // While a folder is held back, its contents are not the set that the keeper noted, so a `Waiting` note counts for
+    // any set.
     let memory = memory.filter(|memory| Some(memory.set) == wanted || memory.state == State::Waiting);
     if let Some(memory) = memory.as_ref().filter(|memory| memory.state == State::InStep) {
         duty.step(Input::Told { set: memory.set }, now);
@@ -234,7 +236,7 @@ fn stand(
         },
         (standing, ..) => standing,
     };
-    // What was noted of another state says nothing about since when it is in this one.
+    // A note of another state says nothing about the beginning of this one.
     let since = memory.filter(|memory| memory.state.is_of(&standing)).map(|memory| memory.since);
     DeviceStatus { device, standing, since, keeper, wanted, announcement, problem, crash: None }
 }

@@ -7,13 +7,13 @@ use jiff::civil::Time;
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{Timestamp, Zoned};
 
-/// Where Unix systems say which time zone they are in.
+/// File from which Unix systems take their time zone.
 const LOCAL: &str = "/etc/localtime";
 
-/// The hours of the day in which devices are updated, in local time: `02:00-05:00`. It may go past midnight.
+/// Hours of the day in which devices are updated, in local time, such as `02:00-05:00`. A window may cross midnight.
 ///
-/// Where the clocks are set forward over all of it, it is open when they would have shown it otherwise. Where they are set
-/// back over it, it is open twice.
+/// Where the clocks are set forward over all of it, the window is open when they would otherwise have shown it. Where
+/// they are set back over it, the window is open twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     from: Time,
@@ -21,7 +21,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// Whether `time` lies in it. The first minute does, and the last one does not.
+    /// Returns true if `time` lies in the window. The start is included, the end is not.
     pub(super) fn contains(self, time: Time) -> bool {
         if self.from <= self.until {
             (self.from..self.until).contains(&time)
@@ -30,12 +30,12 @@ impl Window {
         }
     }
 
-    /// Whether it is open at this time.
+    /// Returns true if the window is open at this time.
     fn is_open_at(self, now: &Zoned) -> bool {
         if self.contains(now.time()) {
             return true;
         }
-        // A clock that was set forward shows none of its times that day.
+        // True if the clock is set forward past this time of the day.
         let skipped = |time: Time| {
             let shown = now.date().to_datetime(time);
             match now.time_zone().to_ambiguous_timestamp(shown).offset() {
@@ -48,20 +48,20 @@ impl Window {
         last.is_some() && self.contains(before.to_datetime(now.timestamp()).time())
     }
 
-    /// Whether it is open now, by this machine's clock and time zone.
+    /// Returns true if the window is open now, by this machine's clock and time zone.
     pub(super) fn is_open(self) -> bool {
-        // That there is a zone was seen at the start. One that is gone since closes it.
+        // The zone was known at the start. A zone that has disappeared since closes the window.
         zone().is_ok_and(|zone| self.is_open_at(&Timestamp::now().to_zoned(zone)))
     }
 
-    /// How soon a window that opens or closes is noticed.
+    /// Longest delay before the opening or closing of a window is noticed.
     pub(super) const TICK: Duration = Duration::from_secs(10);
 }
 
-/// This machine's time zone: the one that `TZ` names, or else the system's; UTC where nobody has said any.
+/// Returns this machine's time zone: the one that `TZ` names, or else the system's, or UTC where none is set.
 ///
 /// # Errors
-/// It is not known, such as one that is misspelt.
+/// The zone is not known, for example because its name is misspelt.
 fn zone() -> Result<TimeZone, ZoneError> {
     let named = std::env::var_os("TZ");
     if cfg!(unix) && named.is_none() && Path::new(LOCAL).symlink_metadata().is_err() {
@@ -73,10 +73,10 @@ fn zone() -> Result<TimeZone, ZoneError> {
     })
 }
 
-/// This machine's time zone and what its clock shows, to be said: `Asia/Kolkata, where it is 14:03`.
+/// Returns this machine's time zone and the time in it, for a message: `Asia/Kolkata, where it is 14:03`.
 ///
 /// # Errors
-/// It is not known.
+/// The zone is not known.
 pub(super) fn local_time() -> Result<String, ZoneError> {
     let now = Timestamp::now().to_zoned(zone()?);
     let name = match now.time_zone().iana_name() {
@@ -86,14 +86,14 @@ pub(super) fn local_time() -> Result<String, ZoneError> {
     Ok(format!("{name}, where it is {}", now.strftime("%H:%M")))
 }
 
-/// Why no hours of the day can be kept to.
+/// Error for a time zone that is not known, so that no hours of the day can be kept to.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", match named {
     Some(named) => format!("there is no time zone {named:?}, which TZ names"),
     None => "this machine's time zone is not known".to_owned(),
 })]
 pub struct ZoneError {
-    /// What `TZ` says.
+    /// Value of `TZ`.
     named: Option<String>,
     source: Box<jiff::Error>,
 }
@@ -121,7 +121,7 @@ impl fmt::Display for Window {
     }
 }
 
-/// What is not a [`Window`].
+/// Error for text that is not a [`Window`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is no time of the day: give two different times as in 02:00-05:00")]
 pub struct WindowError {
@@ -152,7 +152,7 @@ mod tests {
         assert!(!window.contains(time(12, 0, 0, 0)) && !window.contains(time(1, 0, 0, 0)));
     }
 
-    /// Whether it is open so many minutes after a time of UTC in a zone.
+    /// Returns true if the window is open so many minutes after a UTC time, in a zone.
     fn is_open(window: &str, zone: &str, utc: &str, minutes: i64) -> bool {
         let window: Window = window.parse().unwrap();
         let at = utc.parse::<Timestamp>().unwrap() + Duration::from_secs(60 * minutes.unsigned_abs());
@@ -161,13 +161,13 @@ mod tests {
 
     #[test]
     fn a_window_that_the_clocks_jump_over_is_open_when_they_would_have_shown_it() {
-        // In Berlin, 02:00 is 03:00 then.
+        // At this moment 02:00 becomes 03:00 in Berlin.
         let jump = "2026-03-29T01:00:00Z";
         for (minutes, expected) in [(0, true), (29, true), (30, false), (45, false)] {
             assert_eq!(is_open("02:15-02:45", "Europe/Berlin", jump, minutes + 15), expected, "{minutes}");
         }
         assert!(!is_open("02:15-02:45", "Europe/Berlin", jump, 0));
-        // The part that there is counts where there is one.
+        // Where part of the window exists that day, only that part counts.
         assert!(is_open("01:30-02:30", "Europe/Berlin", "2026-03-29T00:40:00Z", 0));
         assert!(!is_open("01:30-02:30", "Europe/Berlin", jump, 10));
         assert!(is_open("02:30-03:30", "Europe/Berlin", jump, 10));
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_window_is_in_the_zone_s_own_time_also_where_that_is_half_an_hour_off() {
-        // 02:00 in Kolkata.
+        // The time is 02:00 in Kolkata.
         assert!(is_open("02:00-02:30", "Asia/Kolkata", "2026-01-01T20:30:00Z", 0));
         assert!(!is_open("02:00-02:30", "Asia/Kolkata", "2026-01-01T02:00:00Z", 0));
     }

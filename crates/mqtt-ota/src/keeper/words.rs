@@ -1,15 +1,15 @@
-//! Sizes, times and sets as people read them in a log.
+//! Sizes, times and sets in words for the log.
 
 use std::time::Duration;
 
 use crate::wire::Digest;
 
-/// The beginning of a digest: enough to tell one set from another.
+/// Returns the first 8 digits of a digest: enough to tell one set from another.
 pub(super) fn short(set: Digest) -> String {
     set.to_string().chars().take(8).collect()
 }
 
-/// The exact number where it is small enough to mean something.
+/// Returns a size with its unit, exact below 10,000 bytes.
 pub(super) fn size(bytes: u64) -> String {
     const KIB: u64 = 1024;
     match bytes {
@@ -28,12 +28,12 @@ pub(super) fn time(duration: Duration) -> String {
     }
 }
 
-/// `1 file`, `2 files`.
+/// Returns a number with its noun: `1 file`, `2 files`.
 pub(super) fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
-/// The first few of these, and how many more there are.
+/// Returns the first five names, and the number of the others.
 pub(super) fn some<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
     const FEW: usize = 5;
     let more = names.len().saturating_sub(FEW);
