@@ -17,50 +17,50 @@ use crate::sender::Sender;
 use crate::sync::{SyncOptions, SyncReport};
 use crate::wire::{Announcement, Delete, DeviceName, DevicePath, Digest, Reason};
 
-/// One device, and what it is to be given.
+/// Transfer of a folder's files to one device.
 pub(super) struct Delivery {
     pub(super) sender: Arc<Sender>,
     pub(super) device: DeviceName,
     pub(super) folder: Arc<Folder>,
-    /// The set's digest, in the device's hash function.
+    /// Digest of the set, in the device's hash function.
     pub(super) set: Digest,
     pub(super) options: Arc<KeeperOptions>,
-    /// Who is told what happens.
+    /// Observer that receives events. `None` disables them.
     pub(super) observer: Option<Observer>,
 }
 
-/// What a delivery came to, where nothing hindered it.
+/// Result of a delivery that nothing hindered on this side.
 struct Given {
     outcome: Outcome,
-    /// How far the device got with the set, in bytes.
+    /// Position that the device reached in the set, in bytes.
     position: u64,
-    /// How many files it did not have.
+    /// Number of files that the device did not have.
     files: usize,
-    /// Bytes that were sent.
+    /// Bytes sent.
     bytes: u64,
-    /// It has fetched the last of them at its boot, and does not reboot for them again.
+    /// True if the device has fetched the last file at its boot and does not reboot again.
     booted: bool,
 }
 
-/// What a delivery came to.
+/// End of a delivery, with its figures.
 pub(super) struct Delivered {
     pub(super) end: End,
-    /// How far the device got with the set, in bytes.
+    /// Position that the device reached in the set, in bytes.
     pub(super) position: u64,
-    /// What was sent, where the device got it all.
+    /// Figures of what was sent. `None` where the delivery failed on this side or was told to end.
     pub(super) sent: Option<Sent>,
 }
 
-/// What a device was sent.
+/// Figures of what a device was sent.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sent {
-    /// How many files it did not have.
+    /// Number of files that the device did not have.
     pub(super) files: usize,
-    /// Bytes of them.
+    /// Bytes sent.
     pub(super) bytes: u64,
-    /// From the offer to the device's word.
+    /// Time from the offer to the device's confirmation.
     pub(super) elapsed: Duration,
-    /// It has fetched the last of them at its boot.
+    /// True if the device has fetched the last file at its boot.
     pub(super) booted: bool,
 }
 
@@ -71,9 +71,9 @@ impl Delivered {
 }
 
 impl Delivery {
-    /// Gives the device its files: all at once where it understands sets, else one after the other.
+    /// Gives the device its files: all together where it understands sets, and otherwise one after the other.
     ///
-    /// Cancellation: the device keeps what it has, or finishes with what it has taken whole.
+    /// Cancellation: the device keeps what it has, or completes what it has received in full.
     pub(super) async fn run(self, mut feed: Feed) -> Delivered {
         let understands = feed.announcement.as_ref().is_some_and(Announcement::understands_sets);
         let begun = Instant::now();
@@ -98,10 +98,10 @@ impl Delivery {
         let options = SyncOptions {
             delete: settings.delete.unwrap_or(Delete::FormerSet),
             trial: settings.trial,
-            // Who fails is tried again after the others had their turn.
+            // A failed device is tried again after the others had their turn.
             retries: 0,
             connect_timeout,
-            // It is given its files when it announces itself, and others go first until then.
+            // The device is given its files when it announces itself. Others go first until then.
             wait_for_device: false,
             idle_timeout,
             confirm_timeout,
@@ -112,7 +112,7 @@ impl Delivery {
         let anew;
         let prepared = match self.folder.prepared(algorithm) {
             Some(prepared) => prepared,
-            // It has said so since its folder was looked at.
+            // The device has announced this hash function since its folder was scanned.
             None => {
                 anew = self.folder.set().prepare(algorithm).await?;
                 &anew
@@ -124,8 +124,8 @@ impl Delivery {
         Ok(Given { outcome: report.outcome, position, files: fetched, bytes: report.sent, booted })
     }
 
-    /// What others import comes first, and the device reboots after the last file. How far a file got that broke off
-    /// is not counted.
+    /// Sends the files one by one. Imported files come first, and the device reboots after the last file. Progress in a
+    /// file that broke off is not counted.
     async fn one_by_one(&self, feed: &mut Feed) -> Result<Given, SendError> {
         let mut files: Vec<_> = self.folder.set().payloads().collect();
         files.sort_by_key(|(path, _)| matches!(path.as_str(), "main.py" | "boot.py"));
@@ -188,7 +188,7 @@ fn ended(outcome: &Outcome) -> Ended {
             Ended::Postponed { after: *after, why: format!("asks to wait {} s{why}", after.as_secs()) }
         }
         outcome => {
-            // A sender that cannot be reached now may be so from the device's next place.
+            // The device may reach the sender from the next place it is in.
             let may_pass = outcome.may_pass() || matches!(outcome, Outcome::NobodyConnected { .. });
             Ended::Failed { why, may_pass }
         }

@@ -1,4 +1,4 @@
-//! What is to be done for one device, given what was heard. No clock and no socket.
+//! Decision on the next step for one device, from what was heard of it. No clock and no socket.
 
 use std::time::Duration;
 
@@ -7,95 +7,98 @@ use tokio::time::Instant;
 use super::standing::Standing;
 use crate::wire::{Announcement, Digest, InstalledSet};
 
-/// The pause after a delivery has failed; each further failure doubles it.
+/// Pause after the first failure of a delivery. Each further failure doubles it.
 const FIRST_PAUSE: Duration = Duration::from_secs(10);
-/// The longest pause.
+/// Longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
-/// How long a device that has installed its files may take to be heard of, before it is offered them again.
+/// Time that a device may take to be heard of after it has installed its files, before it is offered them again.
 const LONGEST_BOOT: Duration = Duration::from_secs(300);
-/// How long that may take before it is said.
+/// Time after which such a device is reported as late.
 const LONG_BOOT: Duration = Duration::from_secs(60);
-/// How often in a row a set that somebody else has replaced is sent again at once.
+/// Number of times in a row that a set replaced by another sender is sent again at once.
 const REPLACED_AT_ONCE: u32 = 2;
-/// What is said of one whose boot takes so long.
+/// Report on a device whose boot takes so long.
 pub(super) const NOT_BACK: &str = "it has installed its files, and has not come back online since";
-/// How soon after its announcement a device that does not come for what it is offered is not asleep: it cannot.
+/// Time after its announcement for which a device counts as awake. A device that does not come for an offer made in
+/// this time is not asleep but unable to.
 const AWAKE: Duration = Duration::from_secs(5);
 
-/// What was heard or done.
+/// Event in the life of a device.
 #[derive(Debug, Clone)]
 pub(super) enum Input {
-    /// The folder has changed, or is looked at for the first time: the set that the device is to have.
+    /// Set that the device is to have, when its folder has changed or is scanned for the first time.
     Wanted(Option<Digest>),
-    /// The device has announced itself.
+    /// Announcement of the device.
     Announced {
         announcement: Announcement,
-        /// It did so now, and is awake.
+        /// True if the announcement was made now, so that the device is awake.
         anew: bool,
     },
-    /// Somebody has taken its announcement back.
+    /// Withdrawal of the device's announcement by somebody.
     Withdrawn,
-    /// The device has said that it takes an offer, or has taken it: what it reboots for is still to come.
+    /// Message of the device that it takes an offer or has taken one. Its reboot is still to come.
     Taking {
-        /// It has taken it, and has something else than before.
+        /// True if the device has taken the offer and has something else than before.
         installed: bool,
     },
-    /// It was left alone with this set, by a keeper before this one.
+    /// Note of an earlier keeper that the device was left alone with this set.
     Remembered { set: Digest, why: String },
-    /// It has said to a keeper before this one that it has this set, and announces no such thing.
+    /// Note of an earlier keeper that the device, which announces no sets, has said that it has this one.
     Told { set: Digest },
-    /// It was given this set once more by a keeper before this one, after it had taken that back for want of a network.
+    /// Note of an earlier keeper that the device was given this set once more, after it had taken the set back for want
+    /// of a network.
     GivenAgain { set: Digest },
-    /// The connection to the broker was lost and is back: what the device said meanwhile may be missing.
+    /// Possible loss of messages from the device, after a lost connection to the broker or a flood.
     Missed,
-    /// A delivery begins.
+    /// Start of a delivery.
     Started,
-    /// It is over.
+    /// End of a delivery.
     Ended(End),
 }
 
-/// How a delivery ended.
+/// End of a delivery.
 #[derive(Debug, Clone)]
 pub(super) struct End {
-    /// The set that was delivered.
+    /// Set that was delivered.
     pub(super) set: Digest,
     pub(super) result: Ended,
-    /// Whether the device got further than ever before.
+    /// True if the device got further than ever before.
     pub(super) advanced: bool,
-    /// Whether it has fetched it at its boot, and does not reboot for it again.
+    /// True if the device has fetched it at its boot and does not reboot for it again.
     pub(super) booted: bool,
 }
 
-/// What a delivery came to.
+/// Result of a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// The device has it, and reboots.
+    /// Installed: the device has the set and reboots.
     Installed,
-    /// The device had it already.
+    /// Unchanged: the device had the set already.
     Unchanged,
-    /// It had it, and has taken it back.
+    /// Rolled back: the device had the set and has taken it back.
     RolledBack { why: String },
-    /// The broker knows that it is not there.
+    /// Device not there, as the broker knows or as the end of its connection shows.
     NotThere,
-    /// Nobody came: it is asleep, or cannot reach the sender.
+    /// Device that did not come: it is asleep, or cannot reach the sender.
     NobodyCame { why: String },
-    /// It has another set on trial, and cannot take this one now.
+    /// Device with another set on trial, which cannot take this one now.
     Busy,
-    /// It asks to be offered this again after such a time.
+    /// Request of the device to be offered the set again after this time.
     Postponed { after: Duration, why: String },
-    /// It had not said anything yet, and another one that is awake has its place.
+    /// Delivery ended for the benefit of another: of a device that is awake while this one had said nothing yet, of
+    /// another set, or of another keeper.
     GaveWay,
-    /// It went wrong.
+    /// Failure of the delivery.
     Failed {
         why: String,
-        /// Whether it may go well a moment later.
+        /// True if the delivery may succeed a moment later.
         may_pass: bool,
     },
-    /// It went wrong on this side, which says nothing about the device.
+    /// Failure on this side, which says nothing about the device.
     Hindered { why: String },
 }
 
-/// When the device is to be given its files.
+/// Time at which a device is to be given its files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Due {
     Now,
@@ -108,22 +111,22 @@ pub(super) enum Due {
 enum Phase {
     Idle,
     Receiving,
-    /// It has said that it has the set, and has not announced it yet.
+    /// Device that has said that it has the set, and has not announced it yet.
     Rebooting {
         set: Digest,
-        /// When it is no longer waited for.
+        /// End of the wait for the device.
         until: Instant,
-        /// It takes longer than [`LONG_BOOT`].
+        /// True if the reboot takes longer than [`LONG_BOOT`].
         is_late: bool,
     },
-    /// Another sender has given it something, for which it reboots, or which it has on trial and may confirm without a
-    /// word.
+    /// Device that another sender has given something. The device reboots for it, or has it on trial and may confirm it
+    /// without a message.
     Occupied {
-        /// When it is asked again.
+        /// Time at which the device is asked again.
         until: Instant,
     },
     Asleep,
-    /// It has asked to be offered its files again at that time.
+    /// Device that has asked to be offered its files again at this time.
     Postponed {
         until: Instant,
         why: String,
@@ -131,7 +134,7 @@ enum Phase {
     Pausing {
         until: Instant,
         why: String,
-        /// It got further, and goes on when it wakes.
+        /// True if the device goes on when it wakes, because it got further.
         resumes: bool,
     },
     LeftAlone {
@@ -139,44 +142,45 @@ enum Phase {
     },
 }
 
-/// What went wrong on this side. The device has no part in it, so it is tried for as long as it lasts.
+/// Failure on this side. The device has no part in it, so deliveries are tried for as long as it lasts.
 #[derive(Debug)]
 struct Hindrance {
     why: String,
-    /// How often in a row.
+    /// Number of times in a row.
     count: u32,
 }
 
-/// The state of one device.
+/// State of one device.
 #[derive(Debug)]
 pub(super) struct Duty {
     wanted: Option<Digest>,
     announced: Option<Announcement>,
-    /// When it was last heard to be awake.
+    /// Time at which the device was last heard to be awake.
     awake_at: Option<Instant>,
-    /// It has announced itself since it last said that it takes an offer, or has taken it.
+    /// True if the device has announced itself since its delivery began, and since it last said that it takes an offer
+    /// or has taken one.
     is_back: bool,
-    /// What it has said that it has, where its announcement has not said otherwise since.
+    /// Set that the device has said that it has, as long as nothing later supersedes that.
     told: Option<Digest>,
     phase: Phase,
-    /// Failures in a row, with what is wanted now.
+    /// Failures in a row with the wanted set.
     failures: u32,
-    /// How many of them there may be.
+    /// Number of failures at which the device is left alone.
     limit: u32,
-    /// What hinders its deliveries on this side, until one of them ends otherwise.
+    /// Hindrance to its deliveries on this side, until a delivery ends otherwise.
     hindrance: Option<Hindrance>,
-    /// When the delivery that is under way has begun.
+    /// Start of the delivery under way.
     started_at: Option<Instant>,
-    /// The set that it was given once more, after it had taken that back for want of a network.
+    /// Set that the device was given once more, after it had taken the set back for want of a network.
     given_again: Option<Digest>,
-    /// The delivery that is under way gives it such a set.
+    /// True if the delivery under way gives the device a set that it had taken back.
     is_again: bool,
-    /// How often in a row somebody else has replaced what it is to have, and when last.
+    /// Number of times in a row that another sender has replaced the wanted set, and the time of the last one.
     replaced: Option<(u32, Instant)>,
 }
 
 impl Duty {
-    /// `limit`: after how many failures in a row a device is left alone.
+    /// Creates the state of a device that is left alone after `limit` failures in a row.
     pub(super) fn new(limit: u32) -> Self {
         Self {
             wanted: None,
@@ -195,42 +199,42 @@ impl Duty {
         }
     }
 
-    /// What it is to have.
+    /// Returns the set that the device is to have.
     pub(super) fn wanted(&self) -> Option<Digest> {
         self.wanted
     }
 
-    /// The device's last announcement.
+    /// Returns the device's last announcement.
     pub(super) fn announced(&self) -> Option<&Announcement> {
         self.announced.as_ref()
     }
 
-    /// Whether it has said that it has this set, and nothing else was heard since.
+    /// Returns true if the device has said that it has this set, and nothing heard since supersedes that.
     pub(super) fn has_told(&self, set: Digest) -> bool {
         self.told == Some(set)
     }
 
-    /// Whether it was given this set once more, after it had taken that back for want of a network.
+    /// Returns true if the device was given this set once more, after it had taken the set back for want of a network.
     pub(super) fn was_given_again(&self, set: Digest) -> bool {
         self.given_again == Some(set)
     }
 
-    /// Whether it is to say next what became of a set.
+    /// Returns true if the device's next message is to tell what became of a set.
     pub(super) fn awaits_word(&self) -> bool {
         matches!(self.phase, Phase::Rebooting { .. } | Phase::Occupied { .. })
     }
 
-    /// What hindered its last delivery on this side, if anything did.
+    /// Returns what hindered the last delivery on this side, if anything did.
     pub(super) fn hindrance(&self) -> Option<&str> {
         self.hindrance.as_ref().map(|hindrance| hindrance.why.as_str())
     }
 
-    /// Whether it was heard to be awake so lately that it may still be.
+    /// Returns true if the device was heard to be awake so recently that it may still be.
     pub(super) fn is_awake(&self, now: Instant) -> bool {
         self.awake_at.is_some_and(|awake| now.saturating_duration_since(awake) < AWAKE)
     }
 
-    /// Takes what was heard.
+    /// Updates the state with an event.
     pub(super) fn step(&mut self, input: Input, now: Instant) {
         match input {
             Input::Wanted(wanted) if wanted != self.wanted => {
@@ -258,7 +262,7 @@ impl Duty {
                 }
                 if installed && self.is_plain() {
                     let had = self.told.take();
-                    // During a delivery its end tells what the device has.
+                    // During a delivery, the end of the delivery tells what the device has.
                     if self.phase != Phase::Receiving && self.wanted.is_some() && had == self.wanted {
                         self.lose_plain(now);
                     }
@@ -272,8 +276,8 @@ impl Duty {
             Input::Told { set } => self.told = Some(set),
             Input::GivenAgain { set } => self.given_again = Some(set),
             Input::Missed => {
-                // It may be awake by now; and one that knows no sets may be back from its reboot, of which what
-                // it announces tells nothing.
+                // The device may be awake by now. A device that knows no sets may also be back from its reboot, which
+                // its announcement does not show.
                 if self.phase == Phase::Asleep
                     || (self.is_plain() && matches!(self.phase, Phase::Rebooting { .. }))
                 {
@@ -286,7 +290,7 @@ impl Duty {
                 }
                 self.phase = Phase::Receiving;
                 self.is_again = self.wanted.is_some_and(|wanted| self.has_taken_back(wanted));
-                // The end tells anew what it has.
+                // The end tells anew what the device has.
                 self.told = None;
                 self.started_at = Some(now);
                 self.is_back = false;
@@ -302,7 +306,7 @@ impl Duty {
         }
         let had = self.announced.as_ref().and_then(|said| said.set?.digest());
         let is_replaced = had.is_some() && had == self.wanted && set.is_some() && set != self.wanted;
-        // One that knows no sets never says what it has, but when it was asked.
+        // A device that knows no sets says what it has only when it is asked.
         if anew && announcement.understands_sets() {
             self.told = None;
         }
@@ -334,8 +338,9 @@ impl Duty {
         }
     }
 
-    /// Somebody else has given it another set. Once in a while that is put right at once; two who do so for ever would
-    /// have it boot for ever.
+    /// Takes note that another sender has given the device another set. An occasional replacement is put right at once.
+    /// If two senders replaced each other's set for ever, the device would reboot for ever, so repeated ones are put
+    /// right after a pause.
     fn be_replaced(&mut self, now: Instant) {
         let count = self.count_replacement(now);
         if count > REPLACED_AT_ONCE && self.phase != Phase::Receiving {
@@ -345,8 +350,8 @@ impl Duty {
         }
     }
 
-    /// Somebody else has given a file to one that knows no sets, and announces nothing of it: what it has now is found
-    /// out by an offer, once it is back.
+    /// Takes note that another sender has given a file to a device that knows no sets and announces nothing of it. An
+    /// offer finds out what the device has, once it is back.
     fn lose_plain(&mut self, now: Instant) {
         let count = self.count_replacement(now);
         self.phase = if count > REPLACED_AT_ONCE {
@@ -358,7 +363,7 @@ impl Duty {
         };
     }
 
-    /// How often in a row it was replaced, with this time.
+    /// Counts a replacement. Returns the number of replacements in a row.
     fn count_replacement(&mut self, now: Instant) -> u32 {
         let is_soon =
             |(_, at): &(u32, Instant)| now.saturating_duration_since(*at) < LONGEST_PAUSE + FIRST_PAUSE;
@@ -371,7 +376,7 @@ impl Duty {
         let End { set, result, advanced, booted } = end;
         let started_at = self.started_at.take();
         self.phase = Phase::Idle;
-        // What was found out about another set says nothing about this one.
+        // A finding about another set says nothing about the wanted one.
         let is_current = self.wanted == Some(set);
         if advanced && is_current {
             self.failures = 0;
@@ -388,22 +393,23 @@ impl Duty {
             Ended::Installed | Ended::Unchanged => {
                 self.told = Some(set);
                 let has_announced = self.announced.as_ref().and_then(|said| said.set?.digest()) == Some(set);
-                // One that knows no sets announces itself after its reboot, and may do so before its word is understood.
+                // A device that knows no sets announces itself after its reboot, perhaps before its status message is
+                // processed.
                 let is_back = has_announced || (self.is_plain() && (self.is_back || booted));
                 if result == Ended::Installed && !is_back {
                     self.phase = Phase::Rebooting { set, until: now + LONGEST_BOOT, is_late: false };
                 }
             }
-            // It came after the broker had looked for it, and will not say so twice.
+            // The device came after the broker had looked for it, and will not announce itself twice.
             Ended::NotThere
                 if self.awake_at.zip(started_at).is_some_and(|(awake, started)| awake > started) => {}
             Ended::NotThere => self.phase = Phase::Asleep,
             Ended::Busy => self.phase = Phase::Occupied { until: now + LONGEST_PAUSE },
-            // It says itself when; but nobody is asked all the time.
+            // The device chooses the time, but no device is asked all the time.
             Ended::Postponed { after, why } if is_current => {
                 self.phase = Phase::Postponed { until: now + after.max(FIRST_PAUSE), why };
             }
-            // It is still due, and waits for its turn.
+            // The device is still due and waits for its turn.
             Ended::GaveWay => {}
             Ended::NobodyCame { why } => {
                 let was_awake = self
@@ -416,7 +422,7 @@ impl Duty {
                     self.phase = Phase::Asleep;
                 }
             }
-            // It announces so, and is given it once more.
+            // The device announces the rollback, and is given the set once more.
             Ended::RolledBack { why }
                 if Announcement::is_no_network(&why)
                     && self.has_taken_back(set)
@@ -428,7 +434,7 @@ impl Duty {
                 self.fail(why, may_pass, now);
                 let is_back = self.is_awake(now) && self.awake_at > started_at;
                 match &mut self.phase {
-                    // It has announced itself before its failure was understood, and goes on at once.
+                    // The device announced itself before its failure was processed, and goes on at once.
                     phase @ Phase::Pausing { .. } if advanced && is_back => *phase = Phase::Idle,
                     Phase::Pausing { resumes, .. } => *resumes = advanced,
                     _ => {}
@@ -451,15 +457,15 @@ impl Duty {
         };
     }
 
-    /// It is no failure of the device, and passes some time. One that announces itself is tried at once, unless it was
-    /// in vain that often that it would be so again.
+    /// Takes note of a failure on this side. It is no failure of the device and passes in time. A device that announces
+    /// itself is tried at once, unless as many attempts in a row were in vain as a device may fail.
     fn hinder(&mut self, why: String, now: Instant) {
         let count = self.hindrance.take().map_or(0, |hindrance| hindrance.count).saturating_add(1);
         self.hindrance = Some(Hindrance { why: why.clone(), count });
         self.phase = Phase::Pausing { until: now + pause(count), why, resumes: count < self.limit };
     }
 
-    /// Looks at the clock; true once it reboots for longer than a device should.
+    /// Checks the clock. Returns true once, when the device has been rebooting for longer than it should.
     pub(super) fn grows_late(&mut self, now: Instant) -> bool {
         if self.standing() != Standing::Rebooting {
             return false;
@@ -471,7 +477,7 @@ impl Duty {
         }
     }
 
-    /// When it is to be given its files.
+    /// Returns when the device is to be given its files.
     pub(super) fn due(&self, now: Instant) -> Due {
         match (self.standing(), &self.phase) {
             (Standing::Pending, _) => Due::Now,
@@ -480,8 +486,8 @@ impl Duty {
             (Standing::Rebooting, Phase::Rebooting { until, is_late: false, .. }) => {
                 Due::At(*until - (LONGEST_BOOT - LONG_BOOT))
             }
-            // One that is not heard of after so many reboots is best left alone; and so is one that was given its set
-            // once more, until it says what became of it.
+            // A device that is not heard of after so many reboots is best left alone. The same goes for a device that
+            // was given its set once more, until it says what became of it.
             (_, Phase::Rebooting { set, .. })
                 if self.failures >= self.limit || self.was_given_again(*set) =>
             {
@@ -503,7 +509,7 @@ impl Duty {
         }
     }
 
-    /// How it stands.
+    /// Returns how the device stands.
     pub(super) fn standing(&self) -> Standing {
         let Some(wanted) = self.wanted else { return Standing::Nothing };
         let Some(announced) = &self.announced else { return Standing::Unknown };
@@ -512,7 +518,7 @@ impl Duty {
         }
         let announces_it = announced.set.and_then(InstalledSet::digest) == Some(wanted);
         if announces_it {
-            // It may take back what is on trial: nobody is to rely on it yet.
+            // The device may still take back a set on trial, so nobody is to rely on it yet.
             return if announced.boots.is_some() { Standing::Rebooting } else { Standing::InStep };
         }
         if self.has_taken_back(wanted)
@@ -535,9 +541,9 @@ impl Duty {
         }
     }
 
-    /// How a device stands that has announced that it has taken its set back; None where its phase tells.
+    /// Returns the standing of a device that has announced that it took its set back. `None`: its phase decides.
     ///
-    /// A set that it has taken back for want of a network need not be at fault, and is given to it once more.
+    /// A set taken back for want of a network need not be at fault, and is given to the device once more.
     fn after_taking_back(&self, wanted: Digest, announced: &Announcement) -> Option<Standing> {
         let why = why_taken_back(announced.error.as_deref());
         match &self.phase {
@@ -546,18 +552,18 @@ impl Duty {
                 Some(Standing::Failing { why: format!("{why}: taken back, and sent once more") })
             }
             _ if !self.was_given_again(wanted) => None,
-            // What it has announced is older.
+            // The announcement is older than this delivery.
             Phase::Rebooting { set, .. } if *set == wanted => None,
             _ => Some(Standing::RolledBack { why: format!("{why}, when it was sent once more as well") }),
         }
     }
 
-    /// Whether it has announced itself, and knows no sets.
+    /// Returns true if the device has announced itself and knows no sets.
     fn is_plain(&self) -> bool {
         self.announced.as_ref().is_some_and(|said| !said.understands_sets())
     }
 
-    /// Why it has taken back what it is to have; None where it has not.
+    /// Returns why the device has taken back the wanted set, or `None` if it has not.
     pub(super) fn taken_back(&self) -> Option<String> {
         let announced = self
             .announced
@@ -571,13 +577,13 @@ impl Duty {
     }
 }
 
-/// A device of 0.1 may have said nothing.
+/// Returns the reason of a rollback. A device of version 0.1 may have given none.
 fn why_taken_back(why: Option<&str>) -> String {
     let why = why.filter(|why| !why.trim().is_empty());
     why.unwrap_or("taken back by the device, which did not say why").to_owned()
 }
 
-/// How long to wait after that many times in a row.
+/// Returns the pause after this number of times in a row.
 fn pause(times: u32) -> Duration {
     let doublings = times.saturating_sub(1).min(16);
     FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE)

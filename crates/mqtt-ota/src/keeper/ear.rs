@@ -8,57 +8,62 @@ use crate::feed::{Feed, News, Unreadable};
 use crate::mqtt::{Incoming, Link, LinkError, Message, NotPosted, Post, Qos, Subscription, inbox};
 use crate::wire::{Announcement, Crash, DeviceName, State, Status};
 
-/// How many messages may wait: the broker sends what it keeps of every device at once when it is asked.
+/// Number of messages that may wait. The broker sends what it retains of every device at once when it is asked.
 pub(super) const FLEET: usize = 32 * 1024;
-/// How many messages may wait for the delivery to one device.
+/// Number of messages that may wait for the delivery to one device.
 pub(super) const ROUTE: usize = 1024;
 
-/// How many devices without a folder are known by name.
+/// Number of devices without a folder that are remembered by name.
 const WITHOUT: usize = 64;
 
-/// What the devices say that have a folder. Whatever else comes is dropped unread: anybody can invent names.
+/// Subscription to the messages of the devices that have a folder.
+///
+/// Messages of other devices are dropped, as anybody can invent names. Exceptions are the names of the first few that
+/// announce themselves, and notes of keepers of this name.
 pub(super) struct Ear {
     subscription: Subscription,
-    /// Those that have a folder.
+    /// Folders of the devices that are listened to.
     folders: Arc<Folders>,
-    /// Where what a device says is passed on to.
+    /// Routes by which a device's messages are passed on.
     routes: HashMap<DeviceName, Post<News>>,
-    /// What the keeper that hears is called, if one does.
+    /// Name of the keeper that listens, if one does.
     keeper: Option<String>,
-    /// The first few that have announced themselves and have no folder.
+    /// First few devices that have announced themselves and have no folder.
     without: BTreeSet<DeviceName>,
     unreadable: Unreadable,
 }
 
-/// One thing that was heard.
+/// Single event, as it was heard.
 #[derive(Debug)]
 pub(super) enum Said {
-    /// A device has announced itself; `anew`: it did so now, and is awake.
+    /// Announcement of a device. `anew`: it was made now, and the device is awake.
     Announced { device: DeviceName, announcement: Announcement, anew: bool },
-    /// Somebody has taken a device's announcement back.
+    /// Withdrawal of a device's announcement by somebody.
     Withdrawn { device: DeviceName },
-    /// A device has said what it does with an offer; `is_unchanged`: that it has what is offered; `hidden_by`: that it imports
-    /// this instead.
+    /// Answer of a device to an offer. `is_unchanged`: the device has what is offered. `hidden_by`: the file that the
+    /// device imports instead.
     Answered { device: DeviceName, state: State, is_unchanged: bool, hidden_by: Option<String> },
-    /// What a device's application has died of; None: nothing any more. `anew`: it has said so now.
+    /// Crash of a device's application. `None`: there is no crash any more. `anew`: the crash was reported now.
     Crashed { device: DeviceName, crash: Option<Crash>, anew: bool },
-    /// What a keeper has noted of a device; None: nothing any more.
+    /// Note of a keeper about a device. `None`: there is no note any more.
     Remembered { device: DeviceName, memory: Option<Memory> },
-    /// A keeper of this name has noted something of a device that has no folder.
+    /// Note of a keeper of this name about a device that has no folder.
     Odd { device: DeviceName },
-    /// Of the keepers of this name, this one is at work; empty: none.
+    /// Id of the keeper at work, of those with this name. Empty: none is.
     AtWork { keeper: String, id: String },
-    /// More was said at once than there was room for, and some of it is missed.
+    /// Loss of messages, as more came at once than there was room for.
     Missed,
-    /// The connection to the broker is lost: what is said from here on is missed, but for what the broker keeps.
+    /// Loss of the connection to the broker. Messages from here on are missed, except for those that the broker
+    /// retains.
     Lost,
-    /// The connection to the broker is back. What the broker keeps comes again.
+    /// Return of the connection to the broker. Retained messages come again.
     Reconnected,
 }
 
 impl Ear {
-    /// Subscribes to what all devices say, and all keepers. What the broker keeps comes first: what keepers have noted,
-    /// and then the announcements, and then which keepers are at work. `keeper`: what the keeper that hears is called.
+    /// Subscribes to the messages of all devices and all keepers. Retained messages come first, in this order: crashes,
+    /// notes of keepers, announcements, and the leases of the keepers at work. `keeper`: the name of the keeper that
+    /// listens.
     pub(super) async fn open(
         link: &Link,
         folders: Arc<Folders>,
@@ -71,14 +76,14 @@ impl Ear {
             (DeviceName::ANNOUNCEMENT_FILTER, Qos::AtMostOnce),
         ];
         let leases = format!("{LEASES}+");
-        // Some brokers keep nothing for a filter with a wildcard.
+        // Some brokers send no retained message to a filter with a wildcard.
         let own = keeper.as_deref().map(lease_topic);
         let keepers = [leases.as_str()].into_iter().chain(own.as_deref());
         let keepers = keepers.map(|topic| (topic, Qos::AtLeastOnce));
         let filters: Vec<_> = devices.into_iter().chain(keepers).collect();
         let needed = |topic: &str| !Crash::is_topic(topic);
         let subscription = match link.subscribe_as_allowed(&filters, needed, FLEET).await {
-            // Without them a keeper of another name is taken to be gone.
+            // Without the other leases, a keeper of another name is taken to be gone.
             Err(LinkError::SubscribeRefused { topic, .. }) if topic == leases => {
                 let others: Vec<_> = filters.into_iter().filter(|(filter, _)| *filter != leases).collect();
                 link.subscribe_as_allowed(&others, needed, FLEET).await?
@@ -95,31 +100,31 @@ impl Ear {
         })
     }
 
-    /// Heeds those that have a folder now, and no others.
+    /// Listens to the devices that have a folder now, and to no others.
     pub(super) fn heed(&mut self, folders: &Arc<Folders>) {
         self.folders = Arc::clone(folders);
         self.routes.retain(|device, _| folders.devices.contains_key(device));
     }
 
-    /// Devices that have announced themselves and have no folder, or the first few of them.
+    /// Returns the devices that have announced themselves and have no folder, or the first few of them.
     pub(super) fn without_folder(&self) -> &BTreeSet<DeviceName> {
         &self.without
     }
 
-    /// What is heard next, which may be of no use; None once the link is closed. Cancel safe.
+    /// Returns the next event, or `None` once the link is closed. The inner `None` is a message of no use. Cancel safe.
     pub(super) async fn next(&mut self) -> Option<Option<Said>> {
         let incoming = self.subscription.next().await?;
         Some(self.understand(incoming))
     }
 
-    /// The same of what is here already; None where nothing is.
+    /// Returns the next event if it is here already. The inner `None` is a message of no use.
     pub(super) fn try_next(&mut self) -> Option<Option<Said>> {
         let incoming = self.subscription.try_next()?;
         Some(self.understand(incoming))
     }
 
-    /// Passes on what one device says from here on, until the feed is dropped. `announced`: what it has announced
-    /// so far.
+    /// Passes on the messages of one device from here on, until the feed is dropped. `announced`: its announcement so
+    /// far.
     pub(super) fn feed(&mut self, device: &DeviceName, announced: Option<Announcement>) -> Feed {
         let (route, news) = inbox(ROUTE);
         self.routes.insert(device.clone(), route);
@@ -130,7 +135,7 @@ impl Ear {
         match incoming {
             Incoming::Message(message) => match message.topic.strip_prefix(LEASES) {
                 Some(keeper) => {
-                    // Only an id is compared with it.
+                    // The text is only compared with ids.
                     let id = String::from_utf8_lossy(&message.payload).into_owned();
                     Some(Said::AtWork { keeper: keeper.to_owned(), id })
                 }
@@ -184,17 +189,17 @@ impl Ear {
         }
     }
 
-    /// Passes on what a device says, where somebody wants to know.
+    /// Passes on a device's message to its route, if there is one.
     fn pass(&mut self, device: &DeviceName, news: impl FnOnce() -> News) {
         if let Some(route) = self.routes.get(device)
-            // One that does not listen misses what is said.
+            // A receiver that does not keep up misses the message.
             && (route.is_closed() || route.message(news()) == Err(NotPosted::Closed))
         {
             self.routes.remove(device);
         }
     }
 
-    /// Says something to everybody who is still there.
+    /// Tells something to every route that is still open.
     fn each_route(&mut self, tell: impl Fn(&Post<News>)) {
         self.routes.retain(|_, route| !route.is_closed());
         self.routes.values().for_each(tell);
@@ -213,7 +218,7 @@ mod tests {
             for _ in 0..5 {
                 client.subscribed().await;
             }
-            // One that has no folder.
+            // The device HALL has no folder.
             client.tell("HALL/OTA/status", format!("receiving|set|{}|", "0".repeat(64))).await;
             for state in ["receiving", "installed", "failed", "rolled-back"] {
                 client.tell("LAMP/OTA/status", format!("{state}|set|{}|", "0".repeat(64))).await;

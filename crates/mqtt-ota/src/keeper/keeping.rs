@@ -37,27 +37,27 @@ use crate::mqtt::LinkError;
 use crate::sender::Sender;
 use crate::wire::{Algorithm, Announcement, DeviceName};
 
-/// How long devices that were asked for by name may be silent.
+/// Time for which devices that were asked for by name may be silent.
 const SILENT: Duration = Duration::from_secs(2);
 
-/// A keeper at work.
+/// Loop of a keeper, with all its state.
 pub(super) struct Keeping {
     sender: Arc<Sender>,
     options: Arc<KeeperOptions>,
-    /// Opened once the folders have been looked at.
+    /// Subscription, opened once the folders have been scanned.
     ear: Option<Ear>,
-    /// The connection was lost: what the broker has kept since may be new.
+    /// True once the connection was lost: retained messages may be new since.
     was_lost: bool,
     lookout: Lookout,
     folders: Arc<Folders>,
-    /// The folders could be looked at the last time.
+    /// True if the folders could be read the last time.
     is_readable: bool,
-    /// The hash functions that devices have asked for.
+    /// Hash functions that devices have asked for.
     algorithms: BTreeSet<Algorithm>,
     devices: HashMap<DeviceName, Device>,
     queue: Queue,
     slots: Slots,
-    /// When it is to be seen which of them may give way to one that waits.
+    /// Time at which to check which deliveries may give way to a device that waits.
     room_at: Option<Instant>,
     outbox: Outbox,
     lease: Lease,
@@ -65,17 +65,17 @@ pub(super) struct Keeping {
     /// Devices without a folder that a keeper of this name has claimed, while this one is not at work.
     odd: BTreeSet<DeviceName>,
     echo: Echo,
-    /// When something was last heard.
+    /// Time at which something was last heard.
     heard_at: Instant,
-    /// When it is said that no device was heard of, if that is so; later than anybody lives, once it was seen to.
+    /// Time at which to report devices that were not heard of. Beyond any lifetime once that was done.
     silent_by: Option<Instant>,
-    /// When it was last said that messages were missed.
+    /// Time at which missed messages were last reported.
     missed_at: Option<Instant>,
     roll_call: RollCall,
     role: watch::Sender<Option<Role>>,
-    /// Those that go first.
+    /// Devices that go first.
     canaries: BTreeSet<DeviceName>,
-    /// Groups whose devices go first, and that nobody is in.
+    /// Groups whose devices go first, and that have no member.
     empty_groups: BTreeSet<String>,
     gate: Gate,
     failures: usize,
@@ -119,22 +119,22 @@ impl Keeping {
         }
     }
 
-    /// Whether it is this keeper that is at work.
+    /// Returns true if this keeper is at work.
     pub(super) fn is_at_work(&self) -> bool {
         self.lease.is_held()
     }
 
-    /// Gives up every delivery. What is yielded has the folder for this keeper alone as long as it lives.
+    /// Gives up every delivery. The returned lookout reserves the folder for this keeper as long as it lives.
     pub(super) fn give_up(self) -> Lookout {
         self.lookout
     }
 
-    /// What it becomes.
+    /// Returns the roles that this keeper takes.
     pub(super) fn roles(&self) -> Roles {
         Roles::of(&self.role)
     }
 
-    /// Looks at the folders for the first time, and keeps the devices from then on.
+    /// Scans the folders for the first time, and keeps the devices from then on.
     pub(super) async fn run(&mut self) -> Result<Infallible, KeeperError> {
         self.look();
         while !self.is_readable {
@@ -172,7 +172,7 @@ impl Keeping {
             tokio::select! {
                 biased;
                 () = &mut timer => {
-                    // Another keeper may have said in time that it is at work.
+                    // Messages come first, as another keeper may have said in time that it is at work.
                     self.hear_all();
                     self.claim();
                     self.check_that_it_is_heard()?;
@@ -188,7 +188,7 @@ impl Keeping {
                 }
                 Some((device, delivered)) = self.slots.next() => self.end(&device, delivered),
                 sight = self.lookout.next() => self.see(sight),
-                // Whoever floods us stops nothing else.
+                // Messages come last in this `select!`, so that a flood of them stops nothing else.
                 heard = heard(&mut self.ear) => {
                     heard.ok_or(LinkError::Lost)?.into_iter().for_each(|said| self.hear(said));
                     self.hear_all();
@@ -197,7 +197,7 @@ impl Keeping {
         }
     }
 
-    /// Tells which keeper is at work, where that is another one than before.
+    /// Reports which keeper is at work, where that has changed.
     fn tell_role(&mut self) {
         let Some(role) = self.lease.role() else { return };
         if !self.role.send_if_modified(|told| told.replace(role) != Some(role)) {
@@ -216,7 +216,7 @@ impl Keeping {
         }
     }
 
-    /// Goes on being the keeper that is at work, or tries to be.
+    /// Renews the lease, or tries to obtain it.
     fn claim(&mut self) {
         let was_held = self.lease.is_held();
         if let Some(claim) = self.lease.tick(Instant::now()) {
@@ -225,13 +225,13 @@ impl Keeping {
         self.relieved(was_held);
     }
 
-    /// Says so if this keeper is now at work, or no longer.
+    /// Acts on the lease if it was gained or lost: reports that, and takes up all devices where it was gained.
     fn relieved(&mut self, was_held: bool) {
         match (was_held, self.lease.is_held()) {
             (false, true) => {
                 tracing::info!("at work");
                 self.room_at = Some(Instant::now());
-                // What there is to remember has been left to another one.
+                // Notes have been left to another keeper until now.
                 let known: Vec<_> = self.devices.keys().cloned().collect();
                 known.iter().for_each(|device| self.consider(device, false));
                 self.clear_odd();
@@ -265,8 +265,8 @@ impl Keeping {
         self.forget_without_folder(name);
     }
 
-    /// Queues a device as its duty says, and notes what others may want to know of it. One that is `awake` now goes
-    /// first.
+    /// Queues a device as its duty says, and notes what others may want to know of it. A device that is `awake` now
+    /// goes first.
     fn consider(&mut self, name: &DeviceName, awake: bool) {
         let Some(device) = self.devices.get_mut(name) else { return };
         if device.duty.grows_late(Instant::now()) {
@@ -289,8 +289,9 @@ impl Keeping {
                 tracing::info!("{name}: back online with its set");
             }
         }
-        // What is known of one whose folder is unclear may be about the set that it is to have; one that has a folder and has
-        // not announced itself may only not be heard; and what is noted of one that another keeper has is that one's.
+        // The note of a device whose folder is unclear may be about the set that it is to have. A device with a folder
+        // that has not announced itself may only be unheard. The note of a device that another keeper has belongs to
+        // that keeper.
         let is_silent = device.duty.announced().is_none() && self.folders.devices.contains_key(name);
         let is_unclear = device.is_unclear || is_silent;
         if is_unclear || device.elsewhere.is_some() || !self.lease.is_held() {
@@ -300,7 +301,7 @@ impl Keeping {
         self.note(name, memory);
     }
 
-    /// Notes what others may want to know of a device; None: nothing any more.
+    /// Notes what others may want to know of a device. `None` clears the note.
     fn note(&mut self, name: &DeviceName, memory: Option<Memory>) {
         let Some(device) = self.devices.get_mut(name) else { return };
         let is_known = match (&memory, &device.memory) {
@@ -335,7 +336,7 @@ impl Keeping {
     }
 }
 
-/// What is heard next, which may be of no use; None once the link is closed. Cancel safe.
+/// Returns the next event, or `None` once the link is closed. The inner `None` is a message of no use. Cancel safe.
 async fn heard(ear: &mut Option<Ear>) -> Option<Option<Said>> {
     match ear {
         Some(ear) => ear.next().await,

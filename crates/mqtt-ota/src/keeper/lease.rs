@@ -1,4 +1,4 @@
-//! Which of the keepers of one folder is at work. No clock and no socket.
+//! Agreement on which of the keepers of one folder is at work. No clock and no socket.
 
 use std::time::Duration;
 
@@ -6,60 +6,62 @@ use tokio::time::Instant;
 
 use super::role::Role;
 
-/// How often a keeper says that it is at work.
+/// Interval at which a keeper says that it is at work.
 const BEAT: Duration = Duration::from_secs(5);
-/// How long another one must have been silent before it is taken to be gone.
+/// Time for which another keeper must have been silent before it is taken to be gone.
 pub(super) const SILENCE: Duration = Duration::from_secs(15);
-/// How long a claim stands before it is acted upon: all keepers hear all claims, in one order, and the last one
-/// counts.
+/// Time for which a claim stands before it is acted upon. All keepers hear all claims in the same order, and the last
+/// one counts.
 const CLAIM: Duration = Duration::from_millis(300);
-/// By how often a claim that did not come back is made again, each time after twice as long.
+/// Number of times that a claim that did not come back is repeated, each time after twice the wait.
 const DEAF: u32 = 5;
-/// How long a broker that is away is waited for.
+/// Time for which a broker that is away is waited for.
 const AWAY: Duration = Duration::from_secs(3600);
-/// The longest wait before a claim, so that two keepers that start together do not claim in the same moment.
+/// Longest wait before a claim, so that two keepers that start together do not claim in the same moment.
 const SCATTER: Duration = Duration::from_millis(100);
 
-/// One keeper's view of the retained message that says who is at work.
+/// View that one keeper has of the retained message that says who is at work.
 #[derive(Debug)]
 pub(super) struct Lease {
     id: String,
-    /// It was ours before: then what another life of ours says is a twin's, and not what a killed one has left.
+    /// True if this keeper has held the lease before. A message of its home is then from a twin, and not left by a life
+    /// that was killed.
     was_held: bool,
-    /// How many claims in a row did not come back from the broker.
+    /// Number of claims in a row that did not come back from the broker.
     unheard: u32,
     state: State,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Nobody claims before then.
+    /// Waiting: no claim before this time.
     Waiting { until: Instant },
-    /// Another keeper is at work; it would be gone if it were not heard until then.
+    /// Standing by for another keeper, which is gone if it is not heard until this time.
     StandingBy { until: Instant },
-    /// It was claimed; whose it is, is known then.
+    /// Claimed by this keeper. The outcome is known at this time.
     Claiming { until: Instant, is_ours: bool },
-    /// It is ours.
+    /// Held by this keeper.
     Held { beat_at: Instant },
 }
 
 impl Lease {
-    /// `id`: names this keeper, as `HOME.LIFE`; the home is the same after a restart, and the life another one.
+    /// Creates the view of a keeper with this `id`, which has the form `HOME.LIFE`. The home is the same after a
+    /// restart, the life is a new one.
     pub(super) fn new(id: String, now: Instant) -> Self {
         Self { id, was_held: false, unheard: 0, state: State::Waiting { until: now + scatter() } }
     }
 
-    /// Whether this keeper is at work.
+    /// Returns true if this keeper is at work.
     pub(super) fn is_held(&self) -> bool {
         matches!(self.state, State::Held { .. })
     }
 
-    /// Whether nothing comes back of what is claimed, again and again: the broker does not pass it on.
+    /// Returns true if claims fail to come back again and again: the broker does not pass them on.
     pub(super) fn is_deaf(&self) -> bool {
         self.unheard >= DEAF
     }
 
-    /// Whether it is this keeper that is at work, or another one; `None` while that is not decided.
+    /// Returns whether this keeper is at work or standing by. `None` while that is not decided.
     pub(super) fn role(&self) -> Option<Role> {
         match self.state {
             State::Held { .. } => Some(Role::AtWork),
@@ -68,7 +70,7 @@ impl Lease {
         }
     }
 
-    /// When to call [`Lease::tick`] next.
+    /// Returns when to call [`Lease::tick`] next.
     pub(super) fn next(&self) -> Instant {
         match self.state {
             State::Waiting { until } | State::StandingBy { until } | State::Claiming { until, .. } => until,
@@ -76,7 +78,7 @@ impl Lease {
         }
     }
 
-    /// Hears who is at work; an empty text is nobody.
+    /// Takes the id of the keeper that is at work. An empty id means none.
     pub(super) fn hear(&mut self, holder: &str, now: Instant) {
         self.unheard = 0;
         if holder == self.id || self.is_former(holder) {
@@ -87,7 +89,7 @@ impl Lease {
                 State::Held { .. } => {}
             }
         } else if holder.is_empty() {
-            // One that has gone, or our own goodbye of before.
+            // Either another keeper has gone, or this is our own goodbye of before.
             if !self.is_held() {
                 self.state = State::Waiting { until: now + scatter() };
             }
@@ -96,7 +98,7 @@ impl Lease {
         }
     }
 
-    /// Whether it is what a life of this keeper has left that was killed.
+    /// Returns true if this id was left by an earlier life of this keeper that was killed.
     fn is_former(&self, holder: &str) -> bool {
         let home = |id: &str| id.split_once('.').map(|(home, _)| home.to_owned());
         !self.was_held && home(holder).is_some() && home(holder) == home(&self.id)
@@ -107,19 +109,20 @@ impl Lease {
         State::Held { beat_at }
     }
 
-    /// The connection to the broker is lost. What is claimed now would come to it late, after somebody else's claim.
+    /// Takes note that the connection to the broker is lost. A claim made now would reach the broker late, after a
+    /// claim of somebody else.
     pub(super) fn lost(&mut self, now: Instant) {
         self.unheard = 0;
         self.state = State::Waiting { until: now + AWAY };
     }
 
-    /// The connection to the broker is back: others may have been at work meanwhile. What the broker keeps comes
-    /// next.
+    /// Takes note that the connection to the broker is back. Others may have been at work meanwhile. Retained messages
+    /// come next.
     pub(super) fn reconnected(&mut self, now: Instant) {
         self.state = State::Waiting { until: now + CLAIM };
     }
 
-    /// Goes on in time; yields what is to be retained, if anything.
+    /// Advances to this time. Returns the text to be retained, if any.
     pub(super) fn tick(&mut self, now: Instant) -> Option<String> {
         if self.next() > now {
             return None;
@@ -157,7 +160,7 @@ mod tests {
     struct House {
         now: Instant,
         keepers: Vec<Lease>,
-        /// What each has not heard yet, and is with the broker.
+        /// Message that the broker retains, for keepers that have not heard it yet.
         retained: String,
     }
 
@@ -293,7 +296,7 @@ mod tests {
             let mut house = House::of(3);
             for (time, subset) in steps {
                 let alive: Vec<_> = (0..3).filter(|index| subset & (1 << index) != 0).collect();
-                // Who comes back hears what the broker keeps.
+                // A keeper that comes back hears what the broker retains.
                 for index in &alive {
                     house.keepers[*index].reconnected(house.now);
                     let retained = house.retained.clone();

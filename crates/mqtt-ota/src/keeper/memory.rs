@@ -5,47 +5,47 @@ use super::standing::Standing;
 use crate::devices::last_heard;
 use crate::wire::{Digest, SEPARATOR};
 
-/// What a keeper notes of a device, retained on `NAME/OTA/keeper`: that it keeps the device, and what no announcement
-/// tells. An empty message is nothing.
+/// Note of a keeper about a device, retained on `NAME/OTA/keeper`: a claim to the device, and everything that no
+/// announcement tells. An empty message is no note.
 ///
 /// `v=1|state=asleep|set=HASH|since=SECONDS|heard=SECONDS|again=1|why=TEXT|keeper=NAME`. Unknown keys are ignored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Memory {
     pub(super) state: State,
-    /// The set that it is about.
+    /// Set that the note is about.
     pub(super) set: Digest,
-    /// When it came to be so, in whole seconds.
+    /// Time since which the state lasts, in whole seconds.
     pub(super) since: SystemTime,
-    /// When the device was last heard, in whole seconds; None where no keeper has heard it.
+    /// Time at which the device was last heard, in whole seconds. `None` where no keeper has heard it.
     pub(super) heard: Option<SystemTime>,
-    /// The reason; may be empty. Once it came from a device.
+    /// Reason, originally from a device. May be empty.
     pub(super) why: String,
-    /// The name of the keeper that has the device; None of a keeper of 0.1.
+    /// Name of the keeper that has the device. `None` in a note of a keeper of version 0.1.
     pub(super) keeper: Option<String>,
-    /// The device was given the set once more, after it had taken that back for want of a network.
+    /// True if the device was given the set once more, after it had taken the set back for want of a network.
     pub(super) again: bool,
 }
 
-/// What there is to remember.
+/// State that a keeper notes of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
-    /// It gets the set when it wakes.
+    /// Asleep: given the set when it wakes.
     Asleep,
-    /// It has failed, and is tried again.
+    /// Failed, and tried again.
     Failing,
-    /// It is left alone until its folder changes.
+    /// Left alone until its folder changes.
     LeftAlone,
-    /// It has said that it has the set, and does not announce such things.
+    /// Has the set by its own words, and does not announce sets.
     InStep,
-    /// It announces that it has the set.
+    /// Announces that it has the set.
     Kept,
-    /// It has taken the set back.
+    /// Has taken the set back.
     RolledBack,
-    /// It is given the set as soon as may be.
+    /// Given the set as soon as possible.
     Pending,
-    /// Nothing new is sent: its folder is written to, or git has not finished with it.
+    /// Sent nothing new: its folder is being written, or git has not finished with it.
     Waiting,
-    /// It has asked to be offered the set again later.
+    /// Offered the set again later, as the device has asked.
     Postponed,
 }
 
@@ -62,7 +62,7 @@ impl State {
         (Self::Postponed, "postponed"),
     ];
 
-    /// Whether it is about a device that stands so.
+    /// Returns true if this is the state of a device that stands so.
     pub(super) fn is_of(self, standing: &Standing) -> bool {
         match standing {
             Standing::InStep => matches!(self, Self::InStep | Self::Kept),
@@ -77,7 +77,7 @@ impl State {
         }
     }
 
-    /// Whether nobody has to do anything about it.
+    /// Returns true if nobody has to act on this state.
     pub(super) fn is_good(self) -> bool {
         matches!(self, Self::InStep | Self::Kept)
     }
@@ -88,16 +88,16 @@ impl State {
 }
 
 impl Memory {
-    /// The longest reason that is written, in bytes.
+    /// Longest reason that is written, in bytes.
     const WHY_MAX: usize = 256;
 
-    /// By the keeper of this name.
+    /// Creates a note by the keeper of this name, from now on.
     pub(super) fn now(keeper: &str, state: State, set: Digest, why: &str) -> Self {
         let (since, keeper) = (to_the_second(SystemTime::now()), Some(keeper.to_owned()));
         Self { state, set, since, heard: None, why: clean(why), keeper, again: false }
     }
 
-    /// Nothing where the message is empty, or cannot be read: then there is nothing to remember.
+    /// Parses a message. Returns `None` where it is empty or cannot be read, so that there is nothing to remember.
     pub(super) fn parse(message: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(message).ok()?;
         let field = |key: &str| {
@@ -114,7 +114,7 @@ impl Memory {
         Some(Self { state, set: field("set")?.parse().ok()?, since, heard, why, keeper, again })
     }
 
-    /// Whether it says the same, but for the times.
+    /// Returns true if two notes say the same, apart from their times.
     pub(super) fn is_like(&self, other: &Self) -> bool {
         let all = |memory: &Self| (memory.state, memory.set, memory.again);
         all(self) == all(other) && self.why == other.why && self.keeper == other.keeper
@@ -144,13 +144,13 @@ pub(super) fn to_the_second(time: SystemTime) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds(time))
 }
 
-/// Whether a keeper may be called so: a level of a topic, and a value of a message.
+/// Returns true if this can be a keeper's name: a level of a topic, and a value in a message.
 fn is_level(name: &str) -> bool {
     let is_bad = |c: char| matches!(c, '/' | '+' | '#' | SEPARATOR) || c.is_control();
     !name.is_empty() && name.len() <= Memory::WHY_MAX && !name.contains(is_bad)
 }
 
-/// A value must not end its field, nor be longer than anyone reads.
+/// Returns the text as a value of a message: without separators or control characters, at most 256 bytes.
 pub(super) fn clean(text: &str) -> String {
     let mut text = text.replace(|c: char| c == SEPARATOR || c.is_control(), " ");
     while text.len() > Memory::WHY_MAX {

@@ -1,4 +1,4 @@
-//! Which keepers of other names are at work, of those that devices with a folder belong to. No clock and no socket.
+//! Keepers of other names that devices with a folder belong to, as far as they are at work. No clock and no socket.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,32 +7,32 @@ use tokio::time::Instant;
 
 use super::lease::SILENCE;
 
-/// How long the broker may take to say that one is at work.
+/// Time that the broker may take to say that a keeper is at work.
 const UNHEARD: Duration = Duration::from_secs(3);
-/// How long one must have been silent before it is taken to be gone: one of the same name takes over before.
+/// Time of silence after which a keeper is taken to be gone. A standby of the same name takes over before.
 const GONE: Duration = SILENCE.saturating_add(Duration::from_secs(5));
-/// How long a broker that is away is waited for.
+/// Time for which a broker that is away is waited for.
 const AWAY: Duration = Duration::from_secs(3600);
-/// How many there may be: anybody can invent names.
+/// Largest number of other keepers, as anybody can invent names.
 const MOST: usize = 256;
 
-/// The other keepers, by their names, and when each is gone unless it is heard before.
+/// Other keepers by name, each with the time at which it is gone unless it is heard before.
 #[derive(Debug, Default)]
 pub(super) struct Others(BTreeMap<String, Instant>);
 
-/// What is known of a keeper that has a device.
+/// Knowledge of a keeper that has a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Met {
-    /// It is at work, as far as is known.
+    /// Keeper that is at work, as far as is known.
     Known,
-    /// The broker is to be asked whether it is.
+    /// Keeper to ask the broker about.
     New,
-    /// There are too many of them.
+    /// Keeper beyond the limit.
     TooMany,
 }
 
 impl Others {
-    /// A device belongs to this one.
+    /// Takes note that a device belongs to this keeper.
     pub(super) fn meet(&mut self, name: &str, now: Instant) -> Met {
         if self.0.contains_key(name) {
             return Met::Known;
@@ -44,29 +44,29 @@ impl Others {
         Met::New
     }
 
-    /// Hears whether one is at work.
+    /// Takes note of whether a keeper is at work.
     pub(super) fn hear(&mut self, name: &str, is_at_work: bool, now: Instant) {
         if let Some(until) = self.0.get_mut(name) {
             *until = if is_at_work { now + GONE } else { now };
         }
     }
 
-    /// The connection to the broker is lost: nobody can be heard.
+    /// Takes note that the connection to the broker is lost, so that no keeper can be heard.
     pub(super) fn lost(&mut self, now: Instant) {
         self.0.values_mut().for_each(|until| *until = now + AWAY);
     }
 
-    /// It is back.
+    /// Takes note that the connection to the broker is back.
     pub(super) fn reconnected(&mut self, now: Instant) {
         self.0.values_mut().for_each(|until| *until = now + GONE);
     }
 
-    /// When to call [`Others::take_gone`] next.
+    /// Returns when to call [`Others::take_gone`] next.
     pub(super) fn next(&self) -> Option<Instant> {
         self.0.values().min().copied()
     }
 
-    /// Forgets one that is gone.
+    /// Forgets a keeper that is gone, and returns its name.
     pub(super) fn take_gone(&mut self, now: Instant) -> Option<String> {
         let name = self.0.iter().find(|(_, until)| **until <= now)?.0.clone();
         self.0.remove(&name);

@@ -9,15 +9,15 @@ use tokio::time::sleep;
 
 use crate::mqtt::{Link, LinkError, Retention};
 
-/// The pause before what the broker did not acknowledge is said to it again.
+/// Pause before a message that the broker did not acknowledge is published again.
 const WRITE_AGAIN: Duration = Duration::from_secs(1);
-/// The pause after good news while devices are given their files.
+/// Pause after a message that can wait, while devices are given their files.
 const UNHURRIED: Duration = Duration::from_millis(20);
-/// How many texts there may be that strangers have caused.
+/// Number of waiting messages at which messages that strangers can cause are dropped.
 const ODD_MOST: usize = 1024;
 
-/// What is to be retained at the broker, and is not yet: the last text for each topic. Cloning is cheap, and all clones
-/// are one.
+/// Messages that are still to be retained at the broker: the last text for each topic. Clones are cheap and share one
+/// outbox.
 #[derive(Debug, Clone)]
 pub(super) struct Outbox(Arc<Inner>);
 
@@ -34,12 +34,12 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Waiting {
     texts: BTreeMap<String, String>,
-    /// Those that can wait for the others.
+    /// Messages that can wait for the others.
     later: BTreeMap<String, String>,
 }
 
 impl Outbox {
-    /// `keeper`: what the keeper is called.
+    /// Creates the outbox of the keeper of this name.
     pub(super) fn new(keeper: String) -> Self {
         Self(Arc::new(Inner {
             lease_topic: lease_topic(&keeper),
@@ -51,17 +51,17 @@ impl Outbox {
         }))
     }
 
-    /// What the keeper is called.
+    /// Returns the name of the keeper.
     pub(super) fn keeper(&self) -> &str {
         &self.0.keeper
     }
 
-    /// Where keepers of this name say which of them is at work.
+    /// Returns the topic on which keepers of this name say which of them is at work.
     pub(super) fn lease_topic(&self) -> &str {
         &self.0.lease_topic
     }
 
-    /// Retains `text` at `topic`, instead of what waits to be retained there; an empty one is nothing any more.
+    /// Queues `text` to be retained at `topic`, instead of a text that waits there. An empty text clears the topic.
     pub(super) fn put(&self, topic: String, text: String) {
         let mut waiting = self.waiting();
         waiting.later.remove(&topic);
@@ -70,7 +70,7 @@ impl Outbox {
         self.0.changed.notify_one();
     }
 
-    /// The same, after whatever is more urgent.
+    /// Queues a text as [`Outbox::put`] does, to be sent after everything more urgent.
     pub(super) fn put_later(&self, topic: String, text: String) {
         let mut waiting = self.waiting();
         waiting.texts.remove(&topic);
@@ -79,7 +79,7 @@ impl Outbox {
         self.0.changed.notify_one();
     }
 
-    /// Empties a topic that is nobody's any more, if there is room: strangers may cause it.
+    /// Queues the clearing of a topic that has no owner any more, if there is room, because strangers can cause it.
     pub(super) fn clear_odd(&self, topic: String) {
         let has_room = self.waiting().later.len() < ODD_MOST;
         if has_room {
@@ -87,21 +87,21 @@ impl Outbox {
         }
     }
 
-    /// Whether devices are given their files, which takes the broker's time.
+    /// Sets whether devices are being given their files, which takes the broker's time.
     pub(super) fn set_busy(&self, is_busy: bool) {
         self.0.is_busy.store(is_busy, Ordering::Relaxed);
     }
 
-    /// Whether the broker has refused to keep what is to be known of a device.
+    /// Returns true if the broker has refused to retain a note about a device.
     pub(super) fn is_refused(&self) -> bool {
         self.0.is_refused.load(Ordering::Relaxed)
     }
 
-    /// Retains it all, one topic after the other. Who is at work comes first: others take over from a keeper that they
-    /// do not hear.
+    /// Publishes all messages, one topic after the other. The lease comes first: other keepers take over from a keeper
+    /// that they do not hear.
     ///
     /// # Errors
-    /// The broker refuses to be told who is at work.
+    /// The broker refuses the message that says who is at work.
     pub(super) async fn write_down(&self, link: &Link) -> Result<Infallible, LinkError> {
         loop {
             let Some((topic, text, is_urgent)) = self.take() else {
@@ -111,7 +111,7 @@ impl Outbox {
             match link.publish(&topic, text.clone(), Retention::Retained).await {
                 Ok(_) if !is_urgent && self.0.is_busy.load(Ordering::Relaxed) => sleep(UNHURRIED).await,
                 Ok(_) => {}
-                // It may not have come. An old claim is worth nothing, though.
+                // The message may not have arrived. An old claim is worth nothing, though.
                 Err(LinkError::Lost | LinkError::Unanswered) if topic == self.lease_topic() => {}
                 Err(LinkError::Lost | LinkError::Unanswered) => {
                     self.put_back(topic, text);
@@ -149,10 +149,10 @@ impl Outbox {
     }
 }
 
-/// What every topic begins with where keepers say who is at work.
+/// Prefix of the topics on which keepers say who is at work.
 pub(super) const LEASES: &str = "mqtt-ota/keeper/";
 
-/// Where the keepers of this name say which of them is at work.
+/// Returns the topic on which keepers of this name say which of them is at work.
 pub(super) fn lease_topic(keeper: &str) -> String {
     format!("{LEASES}{keeper}")
 }

@@ -5,14 +5,14 @@ use tokio::time::Instant;
 use super::duty::Due;
 use crate::wire::DeviceName;
 
-/// The devices that are due, in order, and those that will be.
+/// Devices that are due, in order, and devices that will be due later.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    /// By their places: the lowest goes first.
+    /// Due devices by their places. The lowest place goes first.
     due: BTreeMap<i64, DeviceName>,
     later: BTreeSet<(Instant, DeviceName)>,
     places: HashMap<DeviceName, Place>,
-    /// How many have been put in.
+    /// Number of places given out so far.
     count: i64,
 }
 
@@ -23,10 +23,10 @@ enum Place {
 }
 
 impl Queue {
-    /// Puts a device where it belongs. One that is `awake` may not be so for long, and goes before all others.
+    /// Puts a device where it belongs. A device that is `awake` may not be so for long, and goes before all others.
     pub(super) fn put(&mut self, device: &DeviceName, due: Due, awake: bool) {
         let place = match (due, self.places.get(device)) {
-            // It keeps the place that it has.
+            // The device keeps the place that it has.
             (Due::Now, Some(Place::Due(_))) if !awake => return,
             (Due::Now, _) => {
                 self.count += 1;
@@ -44,7 +44,7 @@ impl Queue {
         self.places.insert(device.clone(), place);
     }
 
-    /// Takes a device out, wherever it is.
+    /// Removes a device, wherever it is.
     pub(super) fn remove(&mut self, device: &DeviceName) {
         match self.places.remove(device) {
             Some(Place::Due(number)) => drop(self.due.remove(&number)),
@@ -53,26 +53,26 @@ impl Queue {
         }
     }
 
-    /// Those that are due, in order.
+    /// Returns the due devices, in order.
     pub(super) fn due(&self) -> impl Iterator<Item = &DeviceName> {
         self.due.values()
     }
 
-    /// Takes out the first that is due.
+    /// Takes out the first due device.
     pub(super) fn take(&mut self) -> Option<DeviceName> {
         let (_, device) = self.due.pop_first()?;
         self.places.remove(&device);
         Some(device)
     }
 
-    /// Takes out one of these that is due.
+    /// Takes out a due device that is one of these.
     pub(super) fn take_of(&mut self, devices: &BTreeSet<DeviceName>) -> Option<DeviceName> {
         let device = devices.iter().find(|device| matches!(self.places.get(*device), Some(Place::Due(_))))?;
         self.remove(device);
         Some(device.clone())
     }
 
-    /// Takes out one whose time has come.
+    /// Takes out a device whose time has come.
     pub(super) fn take_expired(&mut self, now: Instant) -> Option<DeviceName> {
         let (at, device) = self.later.first()?;
         if *at > now {
@@ -83,7 +83,7 @@ impl Queue {
         Some(device)
     }
 
-    /// When the next one's time comes.
+    /// Returns when the time of the next device comes.
     pub(super) fn next(&self) -> Option<Instant> {
         self.later.first().map(|(at, _)| *at)
     }

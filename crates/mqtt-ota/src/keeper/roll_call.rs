@@ -1,4 +1,4 @@
-//! Devices that have a folder and were not heard of are asked for by name.
+//! Requests, by name, for devices that have a folder and were not heard of.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,42 +13,44 @@ use crate::mqtt::{BACKLOG, LinkError, Qos};
 use crate::sender::Sender;
 use crate::wire::{Crash, DeviceName};
 
-/// How long the broker may take to say what it keeps of all devices.
+/// Time that the broker may take to send what it retains of all devices.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How many names are asked for in one subscription.
+/// Number of names in one subscription request.
 const TOGETHER: usize = 16;
-/// How many such subscriptions there are at a time.
+/// Number of such requests at the same time.
 const AT_ONCE: usize = 8;
 
-/// Of thousands of announcements that the broker is asked for at once it may leave some out, and does not say so:
-/// Mosquitto drops what a slow network does not take, beyond 1,000 messages, and RabbitMQ sends nothing that it keeps
-/// to a filter with a wildcard.
+/// Requests for devices whose retained messages are missing.
+///
+/// A broker that is asked for thousands of announcements at once may leave some out without saying so. Mosquitto drops
+/// messages that a slow network does not take, beyond 1,000. RabbitMQ sends no retained message to a filter with a
+/// wildcard.
 #[derive(Default)]
 pub(super) struct RollCall {
     at: Option<Instant>,
-    /// Those that were asked for, of those that have a folder.
+    /// Devices that were asked for, of those that have a folder.
     asked: HashSet<DeviceName>,
     asking: JoinSet<()>,
 }
 
 impl RollCall {
-    /// When it is to be seen who is missing.
+    /// Returns when to check which devices are missing.
     pub(super) fn at(&self) -> Option<Instant> {
         self.at
     }
 
-    /// The broker says what it keeps of all devices, anew or for the first time.
+    /// Begins anew, as the broker sends what it retains of all devices, again or for the first time.
     pub(super) fn begin_anew(&mut self) {
         self.asked.clear();
         self.at.get_or_insert(Instant::now() + PATIENCE);
     }
 
-    /// Whether it is time to call.
+    /// Returns true if it is time to call.
     pub(super) fn is_due(&self) -> bool {
         self.at.is_some_and(|at| at <= Instant::now())
     }
 
-    /// Has the broker say whether the keeper of this name is at work.
+    /// Asks the broker whether the keeper of this name is at work.
     pub(super) fn ask_for_lease(&mut self, keeper: String, sender: &Arc<Sender>) {
         let sender = Arc::clone(sender);
         self.asking.spawn(async move {
@@ -58,12 +60,12 @@ impl RollCall {
         });
     }
 
-    /// It has no folder any more.
+    /// Forgets a device that has no folder any more.
     pub(super) fn forget(&mut self, device: &DeviceName) {
         self.asked.remove(device);
     }
 
-    /// Asks for each of the `missing` once. What the broker keeps of them comes to whoever hears all devices.
+    /// Asks for each of the `missing` devices once. The answers arrive at every subscription to all devices.
     pub(super) fn call<'a>(&mut self, missing: impl Iterator<Item = &'a DeviceName>, sender: &Arc<Sender>) {
         if self.is_due() {
             self.at = None;
@@ -83,10 +85,11 @@ impl RollCall {
     }
 }
 
-/// Has the broker say what it keeps of each of these: first what keepers remember, and then the announcement.
+/// Asks the broker for what it retains of each of these devices: the crash and the note of a keeper first, and then the
+/// announcement.
 ///
 /// # Errors
-/// The last one, after all have been asked for.
+/// The last error, after all devices have been asked for.
 pub(super) async fn ask(sender: &Sender, names: &[DeviceName]) -> Result<(), LinkError> {
     let asking: Vec<_> = names.chunks(TOGETHER).map(|some| ask_together(sender, some)).collect();
     let mut answers = stream::iter(asking).buffer_unordered(AT_ONCE);
@@ -97,7 +100,7 @@ pub(super) async fn ask(sender: &Sender, names: &[DeviceName]) -> Result<(), Lin
     all
 }
 
-/// Has the broker say whether the keepers of these names are at work.
+/// Asks the broker whether the keepers of these names are at work.
 ///
 /// # Errors
 /// The broker forbids it, or is away.

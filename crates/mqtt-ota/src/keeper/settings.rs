@@ -27,7 +27,7 @@ pub(super) struct DeviceSettings {
     pub(super) delete: Option<Delete>,
     /// Whether the files are checked before they are offered. `None`: they are.
     pub(super) check: Option<bool>,
-    /// Boot in which an unconfirmed set is taken back.
+    /// Number of boots in which a set has to be confirmed before the device takes it back.
     pub(super) trial: Option<Trial>,
 }
 

@@ -13,18 +13,18 @@ use crate::event::{Event, Observer};
 use crate::feed::Feed;
 use crate::wire::{DeviceName, Digest};
 
-/// How long a device that may be asleep is waited for while others wait for its place: one that is awake has said
-/// something by then, also over a weak link.
+/// Time for which a device that may be asleep keeps its place while others wait for it. A device that is awake has
+/// answered by then, also over a weak link.
 const PROMPT: Duration = Duration::from_secs(1);
-/// The same of one whose connection has ended.
+/// Time for which a device whose connection has ended keeps its place while others wait for it.
 const AWAY: Duration = Duration::from_secs(5);
 
-/// The deliveries that are under way.
+/// Deliveries under way.
 #[derive(Default)]
 pub(super) struct Slots {
     running: JoinSet<(DeviceName, Delivered)>,
     slots: HashMap<DeviceName, Slot>,
-    /// Those that were told to end to make room, and have not yet.
+    /// Number of deliveries that were told to end to make room and have not ended yet.
     ending: usize,
     count: u64,
 }
@@ -32,25 +32,25 @@ pub(super) struct Slots {
 struct Slot {
     task: Id,
     set: Digest,
-    /// In the order in which they began.
+    /// Position in the order in which the deliveries began.
     number: u64,
     contact: Arc<Contact>,
-    /// Taken once it is told to end.
+    /// Channel that tells the delivery to end. `None` once it was used.
     end: Option<oneshot::Sender<Ended>>,
     makes_room: bool,
 }
 
-/// What was heard of a device since its delivery has begun.
+/// Last contact with a device since its delivery began.
 #[derive(Debug)]
 struct Contact(Mutex<Last>);
 
 #[derive(Debug, Clone, Copy)]
 enum Last {
-    /// Nothing since its offer, and it may be asleep.
+    /// No message since its offer: the device may be asleep.
     Nothing { since: Instant },
-    /// It is there, and has this connection if it has one.
+    /// Device there, with this connection if it has one.
     There { peer: Option<SocketAddr> },
-    /// Its connection has ended.
+    /// Connection ended.
     Gone { at: Instant },
 }
 
@@ -66,7 +66,7 @@ impl Contact {
             Event::Asked { peer, .. } | Event::Progress { peer, .. } | Event::Delivered { peer } => {
                 *last = Last::There { peer: Some(peer) };
             }
-            // Others may come to the same port.
+            // Other clients may connect to the same port.
             Event::Dropped { peer, .. } if matches!(*last, Last::There { peer: Some(its) } if its == peer) => {
                 *last = Last::Gone { at: Instant::now() };
             }
@@ -76,12 +76,12 @@ impl Contact {
 }
 
 impl Slots {
-    /// How many there are.
+    /// Returns the number of deliveries.
     pub(super) fn len(&self) -> usize {
         self.running.len()
     }
 
-    /// Whether there is one to this device.
+    /// Returns true if there is a delivery to this device.
     pub(super) fn has(&self, device: &DeviceName) -> bool {
         self.slots.contains_key(device)
     }
@@ -102,7 +102,7 @@ impl Slots {
         self.slots.insert(device, slot);
     }
 
-    /// The next one that is over; None where there is none. Cancel safe.
+    /// Waits for the end of a delivery and returns it. Returns `None` where there is no delivery. Cancel safe.
     pub(super) async fn next(&mut self) -> Option<(DeviceName, Delivered)> {
         let ended = match self.running.join_next_with_id().await? {
             Ok((_, ended)) => ended,
@@ -119,7 +119,7 @@ impl Slots {
         Some(ended)
     }
 
-    /// A device has announced itself: it is there.
+    /// Takes note of a message from a device, which is therefore there.
     pub(super) fn spoke(&mut self, device: &DeviceName) {
         if let Some(slot) = self.slots.get(device) {
             let mut last = slot.contact.last();
@@ -129,7 +129,7 @@ impl Slots {
         }
     }
 
-    /// Ends the delivery of another set than this to a device: it is to have that one.
+    /// Ends the delivery to a device, unless it delivers this set, which the device is now to have.
     pub(super) fn overtake(&mut self, device: &DeviceName, set: Option<Digest>) {
         if let Some(slot) = self.slots.get_mut(device).filter(|slot| Some(slot.set) != set)
             && let Some(end) = slot.end.take()
@@ -138,15 +138,16 @@ impl Slots {
         }
     }
 
-    /// Ends all of them: another keeper is at work.
+    /// Ends all deliveries, because another keeper is at work.
     pub(super) fn end_all(&mut self) {
         for end in self.slots.values_mut().filter_map(|slot| slot.end.take()) {
             let _ = end.send(Ended::GaveWay);
         }
     }
 
-    /// Has as many end as wait and are awake, of those that nobody has come for, or that lost their device a while
-    /// ago; the oldest first. Yields when there may be another one, where too few can end by now.
+    /// Ends as many deliveries as there are awake devices `waiting`, the oldest first. Only deliveries end whose device
+    /// has not answered, or lost its connection a while ago. Returns the time at which the next one may end, where too
+    /// few can end now.
     pub(super) fn make_room(&mut self, waiting: usize, now: Instant) -> Option<Instant> {
         while self.ending < waiting {
             let silent = self.slots.values_mut().filter(|slot| slot.end.is_some()).filter_map(|slot| {
@@ -160,7 +161,7 @@ impl Slots {
             }
             slot.makes_room = true;
             self.ending += 1;
-            // One that has just ended makes room all the same.
+            // A delivery that has just ended makes room all the same.
             let _ = slot.end.take().map(|end| end.send(why));
         }
         None
@@ -168,26 +169,26 @@ impl Slots {
 }
 
 impl Last {
-    /// When a delivery may end to make room, and what becomes of it then.
+    /// Returns when a delivery may end to make room, and its result in that case. `None`: the device is there.
     fn gives_way(self) -> Option<(Instant, Ended)> {
         match self {
             Self::Nothing { since } => Some((since + PROMPT, Ended::GaveWay)),
-            // It goes on when it announces itself.
+            // The delivery goes on when the device announces itself.
             Self::Gone { at } => Some((at + AWAY, Ended::NotThere)),
             Self::There { .. } => None,
         }
     }
 }
 
-/// Delivers, or ends as it is told to.
+/// Runs a delivery until it is over or told to end.
 async fn until(told: oneshot::Receiver<Ended>, delivery: Delivery, feed: Feed) -> Delivered {
     let set = delivery.set;
-    // It is large, and would be copied into its task again and again.
+    // The future is large, and would be copied into its task again and again.
     let delivering = Box::pin(delivery.run(feed));
     let told = async {
         match told.await {
             Ok(why) => why,
-            // Nobody will tell it.
+            // The slot is gone, so nothing will tell the delivery to end.
             Err(_) => std::future::pending().await,
         }
     };
@@ -206,7 +207,7 @@ mod tests {
     use tokio::time::advance;
 
     impl Slots {
-        /// One in which nothing happens but that it may be told to end.
+        /// Adds a delivery that does nothing until it is told to end.
         fn hold(&mut self, device: &str, last: Last) -> oneshot::Receiver<Ended> {
             let (end, told) = oneshot::channel();
             let task = self.running.spawn(std::future::pending()).id();
@@ -229,7 +230,7 @@ mod tests {
         advance(PROMPT).await;
         assert_eq!(slots.make_room(1, Instant::now()), None);
         assert_eq!(silent.try_recv(), Ok(Ended::GaveWay));
-        // One has been told already; for a second one there is none yet.
+        // One delivery has been told already, and no second one can end yet.
         assert_eq!(slots.make_room(1, Instant::now()), None);
         assert_eq!(slots.make_room(2, Instant::now()), Some(start + AWAY));
         advance(AWAY).await;

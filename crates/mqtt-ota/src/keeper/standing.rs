@@ -1,57 +1,58 @@
-/// How a device stands.
+/// State of a device, as its keeper sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Standing {
-    /// It has never announced itself.
+    /// Never announced itself.
     Unknown,
-    /// It has what it is to have.
+    /// Has the set that it is to have.
     InStep,
-    /// It is to be given its files as soon as there is room.
+    /// Due to be given its files as soon as there is room.
     Pending,
-    /// It is being given its files.
+    /// Being given its files.
     Receiving,
-    /// It has its files and reboots, was not heard of since, or has them on trial.
+    /// Rebooting with its files and not heard of since, or trying them.
     Rebooting,
-    /// It is given its files when it wakes.
+    /// Asleep, and given its files when it wakes.
     Asleep,
-    /// It has asked to be offered its files again later, and is.
+    /// Offered its files again later, as the device has asked.
     Postponed {
-        /// For how long, and the device's own words.
+        /// Requested wait, and the device's own words.
         why: String,
     },
-    /// It did not work, and is tried again.
+    /// Failed, and tried again.
     Failing {
-        /// The last reason.
+        /// Last reason.
         why: String,
     },
-    /// It did not work, and is left alone until its folder changes.
+    /// Failed, and left alone until its folder changes.
     LeftAlone {
-        /// The last reason.
+        /// Last reason.
         why: String,
     },
-    /// It has taken the set back, and is left alone until its folder changes.
+    /// Rolled back to what it had before, and left alone until its folder changes.
     RolledBack {
-        /// The device's own words, or that it has said none.
+        /// Device's own words, or that it has given no reason.
         why: String,
     },
-    /// Nothing new is sent: its keeper has noted that its folder is written to, or that git has not finished with it.
+    /// Nothing new is sent: the keeper has noted that the folder is being written, or that git has not finished with
+    /// it.
     Waiting {
-        /// What is under way.
+        /// Activity under way.
         why: String,
     },
-    /// Its settings say that it is held back.
+    /// Held back by its settings.
     Held,
-    /// A keeper of another name has it.
+    /// Kept by a keeper of another name.
     KeptElsewhere {
-        /// Its name.
+        /// Name of that keeper.
         keeper: String,
     },
-    /// There is nothing to send it.
+    /// Nothing to send.
     Nothing,
 }
 
 impl Standing {
-    /// Whether the device does not work with what it is to have, as far as is known.
+    /// Returns true if, as far as is known, the device does not work with what it is to have.
     pub(super) fn is_failure(&self) -> bool {
         matches!(self, Self::LeftAlone { .. } | Self::RolledBack { .. })
     }

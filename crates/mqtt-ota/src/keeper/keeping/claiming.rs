@@ -1,4 +1,4 @@
-//! Whose the devices are, where there are keepers of other names, and whether the broker passes that on.
+//! Devices that keepers of other names have, and the check that the broker passes on what this keeper says.
 
 use std::collections::BTreeMap;
 use std::mem::take;
@@ -15,15 +15,15 @@ use crate::keeper::others::Met;
 use crate::keeper::words::some;
 use crate::wire::DeviceName;
 
-/// How many devices without a folder are remembered to have been claimed: anybody can invent names.
+/// Limit of the claimed devices without a folder that are remembered, as anybody can invent names.
 const ODD_MOST: usize = 1024;
-/// Longer than a keeper runs.
+/// Time longer than a keeper runs.
 const NEVER: Duration = Duration::from_secs(100 * 365 * 86_400);
-/// How long the broker must have been silent before its silence says something.
+/// Time for which the broker must have been silent before its silence means something.
 const QUIET: Duration = Duration::from_secs(2);
 
 impl Keeping {
-    /// Hears what a keeper has noted of a device.
+    /// Takes the note of a keeper about a device.
     pub(super) fn remembered(&mut self, name: &DeviceName, memory: Option<Memory>) {
         let Some(device) = self.devices.get_mut(name) else { return };
         let keeper = memory.as_ref().and_then(|memory| memory.keeper.as_deref());
@@ -35,7 +35,7 @@ impl Keeping {
         let was_elsewhere = device.elsewhere.take().is_some();
         if is_own {
             self.echo.heard();
-            // What it has noted itself may be newer by now.
+            // The note that this keeper has written itself may be newer by now.
             if self.lease.is_held() && device.memory.is_some() {
                 return;
             }
@@ -52,7 +52,7 @@ impl Keeping {
         self.consider(name, false);
     }
 
-    /// A keeper of another name has a device.
+    /// Takes note that a keeper of another name has a device.
     fn claimed(&mut self, name: &DeviceName, other: String) {
         match self.others.meet(&other, Instant::now()) {
             Met::Known => {}
@@ -64,7 +64,7 @@ impl Keeping {
         if device.elsewhere.replace(other.clone()).as_ref() == Some(&other) {
             return;
         }
-        // What is under way would fight with what that one sends.
+        // A delivery under way would conflict with what the other keeper sends.
         self.slots.overtake(name, None);
         self.consider(name, false);
         if self.lease.is_held() {
@@ -72,7 +72,7 @@ impl Keeping {
         }
     }
 
-    /// Says which devices other keepers have.
+    /// Reports which devices other keepers have.
     pub(super) fn tell_elsewhere(&self) {
         let mut by_keeper: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (name, device) in &self.devices {
@@ -86,7 +86,7 @@ impl Keeping {
         }
     }
 
-    /// Takes the devices of keepers that are gone.
+    /// Takes over the devices of keepers that are gone.
     pub(super) fn take_over(&mut self) {
         while let Some(other) = self.others.take_gone(Instant::now()) {
             let is_its = |device: &&DeviceName| {
@@ -110,7 +110,7 @@ impl Keeping {
         }
     }
 
-    /// A keeper of this name has claimed a device that has no folder: it had one.
+    /// Takes note that a keeper of this name has claimed a device without a folder, which must have had one.
     pub(super) fn heard_odd(&mut self, device: DeviceName) {
         if self.odd.len() < ODD_MOST {
             self.odd.insert(device);
@@ -120,12 +120,12 @@ impl Keeping {
         }
     }
 
-    /// Gives up what this keeper does not keep any more.
+    /// Withdraws the notes about devices that this keeper does not keep any more.
     pub(super) fn clear_odd(&mut self) {
         take(&mut self.odd).iter().for_each(|device| self.outbox.clear_odd(device.memory_topic()));
     }
 
-    /// Says once which devices were not heard of, and what may be why.
+    /// Reports once which devices were not heard of, and the possible reason.
     pub(super) fn tell_if_all_are_silent(&mut self) {
         let now = Instant::now();
         if self.silent_by.is_none_or(|by| by > now) {
@@ -154,10 +154,10 @@ impl Keeping {
         }
     }
 
-    /// Says, or fails, where the broker takes what this keeper says and does not pass it on.
+    /// Checks that the broker passes on what it accepts from this keeper, and logs once if notes do not come back.
     ///
     /// # Errors
-    /// Nobody hears that it is at work, not even itself.
+    /// Nobody hears that this keeper is at work, not even the keeper itself.
     pub(super) fn check_that_it_is_heard(&mut self) -> Result<(), KeeperError> {
         let now = Instant::now();
         if self.lease.is_deaf() && self.heard_at + QUIET <= now {

@@ -1,4 +1,4 @@
-//! Who is given files now, and by what.
+//! Choice of the devices that are given files now, and the start of their deliveries.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::keeper::window::Window;
 use crate::keeper::words::{count, short, size};
 use crate::wire::DeviceName;
 
-/// How often it is seen who might give way, where none did.
+/// Interval at which to check which deliveries might give way, where none did.
 const MAKE_ROOM: Duration = Duration::from_secs(1);
 
 impl Keeping {
@@ -53,12 +53,12 @@ impl Keeping {
         }
     }
 
-    /// Has those that nobody has come for give way to those that wait and are awake, which may not be so for long.
-    /// Yields when to try again, where more of them wait.
+    /// Ends deliveries whose device has not come, in favour of devices that wait and are awake, which may not last.
+    /// Returns when to try again, where such devices wait.
     fn make_room(&mut self, now: Instant) -> Option<Instant> {
         let is_awake =
             |name: &&DeviceName| self.devices.get(*name).is_some_and(|device| device.duty.is_awake(now));
-        // Who announced itself last is the first.
+        // The device that announced itself last is the first.
         let waiting = self.queue.due().take(self.options.at_once).take_while(is_awake).count();
         let next = self.slots.make_room(waiting, now);
         (waiting > 0).then(|| next.unwrap_or(now + MAKE_ROOM))
@@ -86,14 +86,15 @@ impl Keeping {
         }
     }
 
-    /// How one that goes first stands, as far as it can be told. One that has no folder may be misspelt.
+    /// Returns the standing of a device that goes first, as far as it can be told. A device without a folder may be
+    /// misspelt.
     fn standing(&self, canary: &DeviceName) -> Standing {
         let has_folder = self.folders.devices.contains_key(canary);
         let device = self.devices.get(canary).filter(|device| has_folder && !device.is_unclear);
         device.map_or(Standing::Unknown, Device::standing)
     }
 
-    /// Gives a device its files.
+    /// Begins to give a device its files.
     fn give(&mut self, name: DeviceName) {
         let (Some(device), Some(ear)) = (self.devices.get_mut(&name), &mut self.ear) else { return };
         let (Some(folder), Some(set)) = (device.folder.clone(), device.duty.wanted()) else { return };

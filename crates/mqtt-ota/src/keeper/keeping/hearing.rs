@@ -1,4 +1,4 @@
-//! What the devices, the other keepers and the connection to the broker say.
+//! Reactions to the devices, to the other keepers and to the state of the connection to the broker.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,14 +12,15 @@ use crate::keeper::standing::Standing;
 use crate::keeper::words::short;
 use crate::wire::{Announcement, DeviceName, State};
 
-/// How often it is said that messages were missed.
+/// Shortest time between two reports of missed messages.
 const MISSED_PAUSE: Duration = Duration::from_secs(10);
-/// How many messages are heard before it is looked at what is to be done: whoever floods us stops nothing. No more than
-/// may wait for one delivery, which reads none of them meanwhile.
+/// Number of messages taken before other work is looked at, so that a flood of them stops nothing. No more than may
+/// wait for one delivery, which reads none of them meanwhile.
 const AT_ONE_GO: usize = ROUTE;
 
 impl Keeping {
-    /// Asks for those that have a folder and were not heard of. `is_again`: what was said lately may have been missed.
+    /// Asks for the devices that have a folder and were not heard of. `is_again`: recent messages may have been missed,
+    /// so devices that were about to report on a set are asked for as well.
     pub(super) fn call_the_roll(&mut self, is_again: bool) {
         let is_known = |name: &DeviceName| {
             let device = self.devices.get(name).filter(|device| device.duty.announced().is_some());
@@ -29,7 +30,7 @@ impl Keeping {
         self.roll_call.call(missing, &self.sender);
     }
 
-    /// Hears what is there already.
+    /// Takes the messages that are here already.
     pub(super) fn hear_all(&mut self) {
         for _ in 1..AT_ONE_GO {
             let Some(heard) = self.ear.as_mut().and_then(Ear::try_next) else { break };
@@ -37,7 +38,7 @@ impl Keeping {
         }
     }
 
-    /// Devices may have said what was not heard.
+    /// Takes note that messages of devices may have been missed.
     fn missed(&mut self) {
         let now = Instant::now();
         self.devices.values_mut().for_each(|device| device.duty.step(Input::Missed, now));
@@ -72,7 +73,7 @@ impl Keeping {
             Said::Missed => {
                 self.roll_call.begin_anew();
                 let now = Instant::now();
-                // Who floods us has each message miss some.
+                // In a flood, every message causes some to be missed.
                 if self.missed_at.is_none_or(|at| at + MISSED_PAUSE <= now) {
                     self.missed_at = Some(now);
                     tracing::warn!(
@@ -119,7 +120,7 @@ impl Keeping {
         }
     }
 
-    /// A device has announced itself; `anew`: it did so now.
+    /// Takes the announcement of a device. `anew`: it was made now.
     fn announced(&mut self, name: &DeviceName, announcement: Announcement, anew: bool) {
         let was_lost = self.was_lost;
         let Some(device) = self.devices.get_mut(name) else { return };
@@ -150,7 +151,7 @@ impl Keeping {
         if was_in_step && device.standing() == Standing::Pending && self.lease.is_held() {
             tracing::info!("{name}: another sender has given it other files; its folder's files follow");
         }
-        // The check may have another opinion of the files, now that it is known what the device is.
+        // The check may judge the files otherwise, now that the kind of device is known.
         if has != had || !device.said.is_empty() {
             self.want(name);
         }

@@ -1,4 +1,4 @@
-//! What the folders have, and what each device is to have therefore.
+//! Contents of the folders, and the set that each device is to have in consequence.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ impl Keeping {
             Sight::Due => self.look(),
             Sight::Clear(folders) => self.looked(folders),
             Sight::Blurred => {}
-            // It is no other wish, and nobody's second chance.
+            // An unreadable folder is no change of what is wanted, and gives no device a second chance.
             Sight::Unreadable(error) => {
                 tracing::warn!("nothing is sent until the folder can be read: {}", chain(&error));
                 self.is_readable = false;
@@ -35,7 +35,7 @@ impl Keeping {
         }
     }
 
-    /// Notes which devices get nothing new, as their folders are held for a while, so that it is known elsewhere.
+    /// Notes which devices get nothing new because their folders have been held for a while, so that others know it.
     fn note_held(&mut self, held: &HashMap<PathBuf, Arc<FolderError>>) {
         let folders = Arc::clone(&self.folders);
         for (name, kept) in &folders.devices {
@@ -48,7 +48,7 @@ impl Keeping {
         }
     }
 
-    /// Finds out who is to have something else now.
+    /// Works out which devices are to have something else now.
     fn looked(&mut self, folders: Arc<Folders>) {
         let empty_groups = self.options.canary_groups.iter().filter(|group| !folders.may_have(group));
         let empty_groups = empty_groups.cloned().collect();
@@ -58,7 +58,7 @@ impl Keeping {
         self.room_at = Some(Instant::now());
         let first = &self.options.canary_groups;
         let in_group = folders.devices.iter().filter_map(|(name, kept)| {
-            // Whose groups nobody knows may be one of those that the others wait for.
+            // A device whose groups are not known may be one of those that the others wait for.
             let is_first = kept.groups().map_or(!first.is_empty(), |groups| !groups.is_disjoint(first));
             is_first.then_some(name)
         });
@@ -68,7 +68,7 @@ impl Keeping {
             self.want_kept(device, Some(kept));
             self.consider(device, false);
         }
-        // All that have a folder are among those that are known by now.
+        // Every device with a folder is in the map by now, so a longer map has devices without one.
         if self.devices.len() > folders.devices.len() {
             let is_without = |device: &&DeviceName| !folders.devices.contains_key(*device);
             for device in self.devices.keys().filter(is_without).cloned().collect::<Vec<_>>() {
@@ -79,12 +79,12 @@ impl Keeping {
         }
         if let Some(ear) = &mut self.ear {
             ear.heed(&folders);
-            // What was said before they had a folder was not heard.
+            // Messages from before the devices had a folder were dropped.
             self.call_the_roll(false);
         }
     }
 
-    /// Says what is wrong with the folders, where it was not so before.
+    /// Reports problems with the folders that are new.
     fn complain(&self, folders: &Folders, empty_groups: &BTreeSet<String>) {
         let is_new = |device: &&DeviceName| !self.is_readable || self.folders.devices.contains_key(*device);
         let without = self.options.canaries.iter().filter(|device| !folders.devices.contains_key(*device));
@@ -112,7 +112,7 @@ impl Keeping {
                 Some(Kept::Unusable { error: before, .. }) => chain(before.as_ref()) == chain(error.as_ref()),
                 _ => false,
             };
-            // Of what is held it is said when it has lasted.
+            // A folder that is held is reported once that has lasted.
             if !is_known && !error.is_held() {
                 tracing::warn!("{device}: nothing can be sent: {}", chain(error.as_ref()));
             }
@@ -125,13 +125,13 @@ impl Keeping {
         }
     }
 
-    /// Tells a device's duty what its folder has.
+    /// Passes the set of a device's folder to its duty.
     pub(super) fn want(&mut self, name: &DeviceName) {
         let folders = Arc::clone(&self.folders);
         self.want_kept(name, folders.devices.get(name));
     }
 
-    /// Whether the check of a folder's files refuses them for this device, which is logged once.
+    /// Returns true if the check of a folder's files refuses them for this device. Each finding is logged once.
     fn refuse(&mut self, name: &DeviceName, folder: &Folder) -> bool {
         let device = self.device(name);
         let announced = device.duty.announced();
@@ -179,7 +179,7 @@ impl Keeping {
         device.duty.step(Input::Wanted(wanted), Instant::now());
         if is_other {
             device.recall();
-            // It may be a mistake that is mended by now, or held back.
+            // The delivery may be of a mistake that is corrected by now, or held back.
             self.slots.overtake(name, wanted);
         }
         if is_unhashed {
