@@ -1,4 +1,4 @@
-//! What git is doing to files: a checkout may be slow to come, and a merge may wait for somebody for days.
+//! Work of git in the files: a checkout may take long, and a merge may wait for somebody for days.
 
 mod index;
 
@@ -10,10 +10,10 @@ use std::time::SystemTime;
 
 use self::index::Index;
 
-/// What git has from before it writes the first file of a checkout until after the last.
+/// File that git has from before it writes the first file of a checkout until after the last.
 const LOCK: &str = "index.lock";
 
-/// What git has while something waits to be ended, and what that is called.
+/// Files and folders that git has while an operation waits to be ended, with the name of the operation.
 const UNDER_WAY: [(&str, &str); 7] = [
     ("rebase-merge", "a rebase"),
     ("rebase-apply", "a rebase or `git am`"),
@@ -24,39 +24,39 @@ const UNDER_WAY: [(&str, &str); 7] = [
     ("BISECT_LOG", "a bisect"),
 ];
 
-/// A folder that git keeps files in, and where it keeps what it knows of them.
+/// Folder that git keeps files in, and the folder with git's own data.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Checkout {
     top: PathBuf,
     git: PathBuf,
 }
 
-/// Why the files of a checkout are not what somebody wants to have.
+/// Reason why the files of a checkout are not those that somebody wants to have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Unfinished {
-    /// Git is writing them.
+    /// Files that git is writing.
     Locked,
-    /// Somebody has to end what was begun.
+    /// Operation that somebody has to end.
     UnderWay(&'static str),
-    /// Somebody has to say what a file is to be.
+    /// File for which somebody has to decide between versions.
     Unmerged(String),
-    /// The files of a submodule were not fetched.
+    /// Submodule whose files were not fetched.
     Uninitialised(String),
 }
 
 impl Checkout {
-    /// The one that a folder is a part of. Blocking, and quick.
+    /// Returns the checkout that a folder is a part of. Blocking, and quick.
     pub(super) fn of(folder: &Path) -> Option<Self> {
         folder.ancestors().find_map(Self::at)
     }
 
-    /// The one whose top this is.
+    /// Returns the checkout whose top folder this is.
     pub(super) fn at(top: &Path) -> Option<Self> {
         let dot = top.join(".git");
         let metadata = dot.metadata().ok()?;
         let git = match metadata.is_dir() {
             true => dot,
-            // A worktree, or a submodule: a file that says where it is (gitrepository-layout(5)).
+            // A worktree or a submodule has a file that says where git's data is (gitrepository-layout(5)).
             false => {
                 let text = metadata.is_file().then(|| fs::read_to_string(&dot).ok()).flatten()?;
                 top.join(text.strip_prefix("gitdir:")?.trim())
@@ -70,17 +70,17 @@ impl Checkout {
     }
 }
 
-/// The states of checkouts. Indexes that have not changed are not read again.
+/// States of checkouts. Unchanged indexes are not read again.
 #[derive(Debug, Default)]
 pub(super) struct Checkouts {
     indexes: HashMap<PathBuf, (Stamp, Option<Index>)>,
 }
 
-/// The length and the time of an index.
+/// Length and time of an index.
 type Stamp = (u64, Option<SystemTime>);
 
 impl Checkouts {
-    /// Why its files do not count, if they do not. Blocking.
+    /// Returns why the files of a checkout do not count, if they do not. Blocking.
     pub(super) fn unfinished(&mut self, checkout: &Checkout) -> Option<Unfinished> {
         let has = |name: &str| checkout.git.join(name).symlink_metadata().is_ok();
         if has(LOCK) {
@@ -93,7 +93,7 @@ impl Checkouts {
         under_way.map(|(_, what)| Unfinished::UnderWay(what))
     }
 
-    /// What was not fetched of that which belongs into a place. Blocking.
+    /// Returns a submodule that belongs in a place and was not fetched. Blocking.
     pub(super) fn missing(&mut self, checkout: &Checkout, place: &Path) -> Option<Unfinished> {
         let of_place = |path: &&String| {
             let at = checkout.top.join(path);
@@ -109,7 +109,7 @@ impl Checkouts {
         let stamp = (metadata.len(), metadata.modified().ok());
         let is_known = self.indexes.get(path).is_some_and(|(known, _)| *known == stamp);
         if !is_known {
-            // What git has written meanwhile has its lock.
+            // An index that git is writing meanwhile has a lock.
             let index = Index::read(path).inspect_err(
                 |error| tracing::debug!(path = %path.display(), %error, "git's index cannot be read"),
             );
@@ -119,7 +119,7 @@ impl Checkouts {
     }
 }
 
-/// Whether it is a folder with nothing in it, as git leaves the place of a submodule.
+/// Returns true if this is an empty folder, as git leaves the place of a submodule.
 fn is_empty(folder: &Path) -> bool {
     fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
 }

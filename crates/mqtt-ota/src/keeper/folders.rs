@@ -28,59 +28,59 @@ use crate::check::Findings;
 use crate::set::{FileSet, Prepared};
 use crate::wire::{Algorithm, Announcement, DeviceName};
 
-/// What the devices are to have: a folder each, as they were when they were looked at.
+/// Files that the devices are to have, as one scan has found them: a folder for each device.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Folders {
-    /// A device's own folder, or the one that has it among its aliases.
+    /// Devices by name, each with its own folder or the folder that has it among its aliases.
     pub(super) devices: BTreeMap<DeviceName, Kept>,
-    /// What is in the way of no device in particular.
+    /// Problems that concern no device in particular.
     pub(super) strays: Vec<Arc<FolderError>>,
-    /// The places that are held back, and why.
+    /// Places that are held back, and the reasons.
     pub(super) holds: HashMap<PathBuf, Arc<FolderError>>,
-    /// Files that were heard of, are there, and are not sent.
+    /// Files that were reported, exist, and are not sent.
     pub(super) unsent: BTreeSet<PathBuf>,
-    /// Files that were heard of, and are not there or not open.
+    /// Files that were reported, and do not exist or are not open.
     pub(super) gone: BTreeSet<PathBuf>,
-    /// Files with settings that were not read anew, as somebody writes them.
+    /// Settings files that were not read again, because they are being written.
     pub(super) frozen: BTreeSet<PathBuf>,
-    /// The folders in the root, by their names.
+    /// Folders in the root, by name.
     described: Arc<[Arc<Described>]>,
-    /// What was found in each folder that was looked into, so that what has not changed is not hashed again.
+    /// Files found in each place, so that unchanged ones are not hashed again.
     lists: HashMap<PathBuf, Listed>,
-    /// A place could not be read, or more than is touched may have changed in it.
+    /// True if a place could not be read, or may have changed in more than the touched paths.
     is_unsure: bool,
     shared: Shared,
-    /// The hash functions that it is hashed with.
+    /// Hash functions that the files are hashed with.
     algorithms: BTreeSet<Algorithm>,
-    /// What git says.
+    /// States of the git checkouts.
     checkouts: Arc<Mutex<Checkouts>>,
 }
 
-/// What is known of earlier looks.
+/// Results of earlier scans.
 #[derive(Debug, Default)]
 pub(super) struct Before {
     pub(super) last: Arc<Folders>,
-    /// The last one that counted: what it found to be shared holds on.
+    /// Last scan that counted. Folders that it found to be shared stay so.
     pub(super) counted: Arc<Folders>,
 }
 
-/// What is known of one device's folder.
+/// Folder of one device, as far as it is known.
 #[derive(Debug, Clone)]
 pub(super) enum Kept {
-    /// What the device is to have.
+    /// Files that the device is to have.
     Folder(Arc<Folder>),
-    /// Nothing can be sent from it.
+    /// Folder from which nothing can be sent.
     Unusable {
         error: Arc<FolderError>,
-        /// What its settings say of its groups; None where they cannot be read.
+        /// Groups in its settings. `None` where the settings cannot be read.
         groups: Option<BTreeSet<String>>,
-        /// Where its files would be.
+        /// Places where its files would be.
         places: Vec<PathBuf>,
     },
 }
 
 impl Kept {
-    /// The places that its files are in.
+    /// Returns the places of the files.
     pub(super) fn places(&self) -> &[PathBuf] {
         match self {
             Self::Folder(folder) => &folder.places,
@@ -88,7 +88,7 @@ impl Kept {
         }
     }
 
-    /// What the device is called together with others; None where that is not known.
+    /// Returns the groups that the device belongs to. `None` where they are not known.
     pub(super) fn groups(&self) -> Option<&BTreeSet<String>> {
         match self {
             Self::Folder(folder) => Some(&folder.settings.groups),
@@ -97,22 +97,22 @@ impl Kept {
     }
 }
 
-/// A device's files, and how they are kept.
+/// Files of a device, and the settings by which it is kept.
 #[derive(Debug)]
 pub(super) struct Folder {
     files: Arc<Files>,
     pub(super) settings: Arc<DeviceSettings>,
-    /// The folders that it includes, and its own.
+    /// Folders that it includes, and its own.
     places: Vec<PathBuf>,
 }
 
-/// Files that are on a device together. Those who include the same have the same.
+/// Files that are on a device together. Devices that include the same folders share them.
 #[derive(Debug)]
 struct Files {
-    /// The folder of one of the devices.
+    /// Folder of one of the devices.
     path: PathBuf,
     set: FileSet,
-    /// What is wrong with them.
+    /// Findings of the check.
     findings: Findings,
     prepared: BTreeMap<Algorithm, Prepared>,
 }
@@ -122,32 +122,32 @@ impl Folder {
         &self.files.set
     }
 
-    /// Why a device that has announced this is not given the files.
+    /// Returns why a device with this announcement is not given the files, or `None` if it is.
     pub(super) fn refused(&self, device: Option<&Announcement>) -> Option<Arc<FolderError>> {
         let source = self.findings()?.allow(device).err()?;
         Some(Arc::new(FolderError::Refused { path: self.files.path.clone(), source }))
     }
 
-    /// What was found in the files, unless the settings are against looking.
+    /// Returns the findings of the check, unless the settings switch it off.
     pub(super) fn findings(&self) -> Option<&Findings> {
         self.settings.check.unwrap_or(true).then_some(&self.files.findings)
     }
 
-    /// The files as they are offered to devices that have this hash function, if one has asked for it.
+    /// Returns the files as they are offered to devices with this hash function, if one has asked for it.
     pub(super) fn prepared(&self, algorithm: Algorithm) -> Option<&Prepared> {
         self.files.prepared.get(&algorithm)
     }
 }
 
 impl Folders {
-    /// Looks into `root`: each folder in it whose name begins with no dot is a device, but for those that others
-    /// include and that have no [`SETTINGS_FILE`](super::settings::SETTINGS_FILE); [`Shared`] has the rule. What has
-    /// not changed since the last look is not read again, and where nothing is `touched` it is not looked at either.
+    /// Scans `root`. Each folder in it whose name begins with no dot is a device, except for folders that others
+    /// include and that have no [`SETTINGS_FILE`](super::settings::SETTINGS_FILE). [`Shared`] has the rule. Unchanged
+    /// files are not read again, and places in which nothing is `touched` are not looked at.
     ///
     /// # Errors
-    /// The root itself cannot be read. What is wrong with one device's folder is that device's.
+    /// The root itself cannot be read. A problem with the folder of one device is reported for that device.
     ///
-    /// Cancellation: nothing is left behind, but what was hashed is known.
+    /// Cancellation: nothing is left behind. Hashes that were computed stay known.
     pub(super) async fn scan(
         root: &Path,
         before: Before,
@@ -172,7 +172,7 @@ impl Folders {
         Ok(folders)
     }
 
-    /// The same, but as it was `before` where something is held back.
+    /// Returns these folders, with those that are held back as they were `before`.
     pub(super) fn without(&self, held: &HashMap<PathBuf, Arc<FolderError>>, before: &Self) -> Self {
         let mut counted = self.clone();
         let hold = |kept: &Kept| kept.places().iter().find_map(|place| held.get(place));
@@ -191,7 +191,7 @@ impl Folders {
                 counted.devices.insert(device.clone(), known.clone());
             }
         }
-        // What does not count is not what is known.
+        // The list of a held place is the one that counted before.
         for place in held.keys() {
             match before.lists.get(place) {
                 Some(listed) => drop(counted.lists.insert(place.clone(), listed.clone())),
@@ -201,20 +201,20 @@ impl Folders {
         counted
     }
 
-    /// Whether another look would find the same, if this is all that was touched since this one, and no look has counted
-    /// in between.
+    /// Returns true if another scan would find the same, provided that nothing but this was touched since and that no
+    /// scan has counted in between.
     pub(super) fn is_still(&self, algorithms: &BTreeSet<Algorithm>, touched: &Touched) -> bool {
         let is_held = !self.holds.is_empty() || !self.frozen.is_empty();
         *touched == Touched::NOTHING && !self.is_unsure && !is_held && self.algorithms == *algorithms
     }
 
-    /// Whether a device is in this group, as far as is known.
+    /// Returns true if a device is in this group, or may be.
     pub(super) fn may_have(&self, group: &str) -> bool {
         let is_in = |kept: &Kept| kept.groups().is_none_or(|groups| groups.contains(group));
         self.devices.values().any(is_in)
     }
 
-    /// Where every folder that was looked into really is, to be watched.
+    /// Returns the real paths of all places, to be watched.
     pub(super) fn real_places(&self) -> impl Iterator<Item = &Path> + Clone {
         self.lists.iter().map(|(place, listed)| listed.as_ref().map_or(place.as_path(), |list| &list.real))
     }
@@ -227,7 +227,7 @@ impl Folders {
         places: Vec<PathBuf>,
         files: Result<Arc<Files>, Arc<FolderError>>,
     ) {
-        // A device that is named again by its own folder is still one.
+        // A device that is also an alias of its own folder counts once.
         let aliases = settings.iter().flat_map(|settings| settings.aliases.iter().cloned());
         let names: BTreeSet<_> = aliases.chain([device]).collect();
         let groups = settings.as_ref().map(|settings| settings.groups.clone());
@@ -252,7 +252,7 @@ impl Folders {
 }
 
 impl Found {
-    /// `known`: the files of others, by the lists that they are made of.
+    /// Hashes the files. `known`: the files of other devices, by the lists that they are made of.
     async fn hashed(
         self,
         algorithms: &BTreeSet<Algorithm>,

@@ -1,4 +1,4 @@
-//! When the folders are looked at, and what of a look counts.
+//! Scans of the folders: when they are made, and what of them counts.
 
 mod holds;
 
@@ -20,54 +20,54 @@ use super::touched::Touched;
 use super::watch::Watch;
 use crate::wire::Algorithm;
 
-/// One who looks at the folders.
+/// Scanner of the folders.
 pub(super) struct Lookout {
-    /// As it was given, made absolute.
+    /// Path as it was given, made absolute.
     path: PathBuf,
-    /// What was found there.
+    /// Folder that was found there.
     root: Arc<Root>,
     watch: Watch,
     quiet: Quiet,
-    /// A look in the background: a device that wakes meanwhile is not to wait.
+    /// Scan in the background, so that a device that wakes meanwhile does not wait for it.
     looking: JoinSet<Result<Found, FolderError>>,
-    /// When it has begun.
+    /// Start of the scan.
     began: Instant,
     is_to_look_again: bool,
-    /// What counted last.
+    /// Folders that counted last.
     known: Option<Arc<Folders>>,
-    /// What was found last.
+    /// Folders that were found last.
     found: Option<Arc<Folders>>,
-    /// What was found once of what nobody told of, and when.
+    /// Findings that the system has not reported and that were made only once, with their times.
     once: HashMap<PathBuf, (Instant, Option<Looked>)>,
-    /// What does not count, and since when.
+    /// Places that do not count, and since when.
     holds: Holds,
 }
 
-/// What a look has come to.
+/// Result of a scan.
 #[derive(Debug)]
 struct Found {
     root: Root,
     folders: Arc<Folders>,
-    /// All has been heard that the system told until then.
+    /// True if everything that the system had reported by the end of the scan has been heard.
     is_all: bool,
 }
 
-/// What is seen of the folders.
+/// Step of a [`Lookout`].
 #[derive(Debug)]
 pub(super) enum Sight {
-    /// It is time to look.
+    /// Time to scan.
     Due,
-    /// What the devices are to have.
+    /// Files that the devices are to have.
     Clear(Arc<Folders>),
-    /// Nothing new counts yet.
+    /// Nothing new that counts yet.
     Blurred,
-    /// What there was to know stays known.
+    /// Error. Everything known before stays known.
     Unreadable(KeeperError),
 }
 
 impl Lookout {
-    /// Takes what is at `path` for this keeper alone, and watches it from now on. What is written there has come to
-    /// rest when nothing has changed for so long.
+    /// Reserves the folder at `path` for this keeper and watches it from now on. Files written there have come to rest
+    /// when nothing has changed for the time in `quiet`.
     pub(super) fn start(path: &Path, quiet: Quiet) -> Result<Self, KeeperError> {
         let unreadable = |source| FolderError::Unreadable { path: path.to_owned(), source };
         let root = Root::at(path).map_err(unreadable)?;
@@ -87,12 +87,13 @@ impl Lookout {
         })
     }
 
-    /// Where the folders are, as it was given.
+    /// Returns the path of the folders, as it was given.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Looks at the folders. Of two looks at once the older one might count in the end.
+    /// Begins a scan, or repeats it after the one under way. Of two scans at once, the older one might count in the
+    /// end.
     pub(super) fn look(&mut self, algorithms: &BTreeSet<Algorithm>) {
         self.is_to_look_again = !self.looking.is_empty();
         if self.is_to_look_again {
@@ -117,13 +118,14 @@ impl Lookout {
                 true => before.last,
                 false => Arc::new(Folders::scan(root.path(), before, algorithms, touched, suspects).await?),
             };
-            // What was read while somebody wrote may never have been: what was told of that is to be known.
+            // A file that was read while it was written may have contents that it never had, so everything that the
+            // system reported of it has to be known.
             let is_all = spawn_blocking(catch_up).await.unwrap_or(false);
             Ok(Found { root, folders, is_all })
         });
     }
 
-    /// What is seen next; where a look is under way, what that came to. Cancel safe.
+    /// Waits for the next step. While a scan is under way, that is its result. Cancel safe.
     pub(super) async fn next(&mut self) -> Sight {
         if self.looking.is_empty() {
             if !take(&mut self.is_to_look_again) {
@@ -141,13 +143,15 @@ impl Lookout {
         }
     }
 
-    /// The places that are held for so long that it was said, and why; `None` where that has not changed since the last call.
+    /// Returns the places that have been held for so long that it was logged, and the reasons. `None` where nothing has
+    /// changed since the last call.
     pub(super) fn take_held(&mut self) -> Option<HashMap<PathBuf, Arc<FolderError>>> {
         self.holds.take_said()
     }
 
-    /// Finds out what of a look counts. What moves, and what somebody has open, does not, and nor does what git is at
-    /// work on. What nobody told of has to be found twice: file systems of other machines do not tell.
+    /// Works out what of a scan counts. A place does not count while it moves, while somebody has a file in it open, or
+    /// while git is at work on it. A change that the system has not reported has to be found twice, because file
+    /// systems of other machines report nothing.
     fn weigh(&mut self, looked: Result<Found, FolderError>) -> Sight {
         let is_lost = self.watch.hear_after_look();
         let now = Instant::now();
@@ -192,7 +196,7 @@ impl Lookout {
             false => Arc::new(folders.without(&all, &known)),
         };
         if self.watch.follow(counted.real_places()) {
-            // What is watched only now may have changed since it was looked at.
+            // A place that is watched only from now on may have changed since the scan.
             self.watch.rest.doubt();
             self.watch.again(now + self.quiet.more);
         }
@@ -200,7 +204,7 @@ impl Lookout {
         Sight::Clear(counted)
     }
 
-    /// Which places of a look do not count, beyond those that the look itself says so of.
+    /// Finds the places of a scan that do not count, beyond those that the scan itself holds back.
     fn held(&mut self, folders: &Folders, is_lost: bool, now: Instant) -> Weighed {
         let mut held = Weighed::default();
         let is_first = self.known.is_none();
@@ -251,7 +255,7 @@ impl Lookout {
         held
     }
 
-    /// Keeps this folder instead, which is in the place of the one before.
+    /// Keeps this folder from now on, which has taken the place of the one before.
     fn follow(&mut self, root: Root) -> Result<(), KeeperError> {
         root.lock()?;
         self.watch = watch(&self.path, &root, self.quiet)?;
@@ -262,13 +266,13 @@ impl Lookout {
     }
 }
 
-/// What of a look does not count.
+/// Places of a scan that do not count.
 #[derive(Debug, Default)]
 struct Weighed {
     places: HashMap<PathBuf, Arc<FolderError>>,
-    /// What it decides whose a folder is.
+    /// True if settings are among them, which decide whose a folder is.
     is_structural: bool,
-    /// Something that is new does count.
+    /// True if something new does count.
     is_news: bool,
 }
 
@@ -277,7 +281,7 @@ fn watch(path: &Path, root: &Root, quiet: Quiet) -> Result<Watch, KeeperError> {
     Watch::start(path, root.path(), quiet).map_err(failed)
 }
 
-/// What is at this path now.
+/// Opens the folder that is at this path now.
 async fn found(path: &Path) -> io::Result<Root> {
     let path = path.to_owned();
     spawn_blocking(move || Root::at(&path)).await.map_err(io::Error::other)?

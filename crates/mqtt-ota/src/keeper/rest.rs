@@ -1,5 +1,7 @@
-//! When what somebody writes has come to rest, as far as the system tells of it. No clock, no file and no watcher: it is
-//! given what was heard and when, and says when to look and what of a look may count.
+//! Detection of the time when written files have come to rest, as far as the system reports it.
+//!
+//! No clock, no file and no watcher: given the events and their times, it says when to scan and what of a scan may
+//! count.
 
 mod region;
 mod told;
@@ -17,45 +19,45 @@ use super::settings::SETTINGS_FILE;
 use super::touched::Touched;
 use crate::set::IGNORE_FILE;
 
-/// How long a file that is never sent, and that becomes another one by a rename, holds its folder up.
+/// Time for which a file that is never sent, and that becomes another one by a rename, holds its folder up.
 const TEMPORARY: Duration = Duration::from_secs(60);
-/// How many files are known to be written to at once, and how many to be no business of ours.
+/// Limit of the files that are known to be open, and of those that are known to be irrelevant.
 const MOST: usize = 4096;
 
-/// What was heard, as far as no look has settled it.
+/// Events that no scan has settled yet.
 #[derive(Debug)]
 pub(super) struct Rest {
     quiet: Quiet,
-    /// What is watched: the folder with the devices' folders first.
+    /// Watched folders. The folder with the devices' folders comes first.
     bases: Vec<PathBuf>,
-    /// Those of the folders in the first one that are looked into although their names begin with a dot.
+    /// Folders in the first base that are scanned although their names begin with a dot.
     hidden: BTreeSet<PathBuf>,
-    /// Where something was heard of.
+    /// Regions in which something was heard of.
     regions: BTreeMap<PathBuf, Region>,
-    /// Files that were written to and not closed since.
+    /// Files that were created or written to, and not closed since.
     unclosed: BTreeMap<PathBuf, Unclosed>,
-    /// Files that are there and are not sent.
+    /// Files that exist and are not sent.
     unsent: BTreeSet<PathBuf>,
     touched: Touched,
 }
 
-/// A file that somebody has open.
+/// File that somebody has open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unclosed {
-    /// It was written to, and not made alone.
+    /// True if the file was written to, and not only created.
     pub(super) is_written: bool,
-    /// When that was heard last.
+    /// Time of the last event.
     last: Instant,
 }
 
-/// What may be made of what is found in a place.
+/// Judgement of what a scan has found in a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Somebody has written there only now.
+    /// Written to only now.
     Moving,
-    /// The system has told of all that was written there, and that it is over.
+    /// Fully reported by the system, and over.
     Still,
-    /// Nobody has told of it.
+    /// Not reported.
     Untold,
 }
 
@@ -72,7 +74,7 @@ impl Rest {
         }
     }
 
-    /// Looks after these places: `outside` are those outside the root.
+    /// Watches over these places. `outside`: those outside the root.
     pub(super) fn follow<'a, 'b>(
         &mut self,
         outside: impl Iterator<Item = &'a PathBuf>,
@@ -83,7 +85,7 @@ impl Rest {
         self.hidden = inside.map(|place| self.region(place)).filter(|place| is_hidden(place)).collect();
     }
 
-    /// Takes what the system tells.
+    /// Takes an event of the system.
     pub(super) fn hear(&mut self, told: &Told, now: Instant) {
         if matches!(told, Told::Anything) {
             self.doubt();
@@ -116,24 +118,24 @@ impl Rest {
         }
     }
 
-    /// The system has lost count: any file may be open, and anything may have changed.
+    /// Takes note of lost events: any file may be open, and anything may have changed.
     pub(super) fn lose(&mut self) {
         self.unclosed.clear();
         self.doubt();
         self.regions.values_mut().for_each(|region| region.is_unsure = true);
     }
 
-    /// Of what may have changed until now, nothing is known.
+    /// Takes note that anything may have changed until now.
     pub(super) fn doubt(&mut self) {
         self.touched = Touched::All;
     }
 
-    /// This may have changed as well.
+    /// Takes note that this path may have changed as well.
     pub(super) fn touch(&mut self, path: PathBuf) {
         self.touched.add(&[path]);
     }
 
-    /// When to look next, if nothing more is heard.
+    /// Returns when to scan next, if nothing more is heard.
     pub(super) fn next(&self) -> Option<Instant> {
         self.regions
             .iter()
@@ -141,15 +143,16 @@ impl Rest {
             .min()
     }
 
-    /// A look begins. What it is about to see anew.
+    /// Takes note that a scan begins. Returns the paths that it has to read again.
     pub(super) fn looking(&mut self, now: Instant) -> Touched {
         self.regions.values_mut().for_each(|region| region.looking(now));
         self.touched.take()
     }
 
-    /// The files that somebody has open.
+    /// Returns the files that somebody has open.
     pub(super) fn unclosed(&self, now: Instant) -> Vec<(PathBuf, Unclosed)> {
-        // One that was made and never written may have been closed without a word: whoever opened it only reads.
+        // A file that was created and never written may have been closed without an event, as by a process that only
+        // reads.
         let is_over = |path: &Path, open: &Unclosed| {
             (is_temporary(path) || !open.is_written) && open.last + TEMPORARY <= now
         };
@@ -157,14 +160,14 @@ impl Rest {
         open.map(|(path, open)| (path.clone(), *open)).collect()
     }
 
-    /// The files that say how devices are kept, and that somebody writes.
+    /// Returns the settings files that are being written.
     pub(super) fn settings(&self, now: Instant) -> BTreeSet<PathBuf> {
         let is_settings = |path: &&PathBuf| path.file_name().is_some_and(|name| name == SETTINGS_FILE);
         let moving = self.regions.values().flat_map(|region| region.moving(now));
         moving.chain(self.unclosed.keys()).filter(is_settings).cloned().collect()
     }
 
-    /// What a look has found out of the files of which something was heard.
+    /// Takes the findings of a scan about files that were reported: those that are not sent, and those that are gone.
     pub(super) fn sorted(&mut self, unsent: &BTreeSet<PathBuf>, gone: &BTreeSet<PathBuf>) {
         self.unclosed.retain(|path, _| !unsent.contains(path) && !gone.contains(path));
         if self.unsent.len() + unsent.len() > MOST {
@@ -177,7 +180,7 @@ impl Rest {
         self.regions.retain(|_, region| region.is_many || !region.paths.is_empty());
     }
 
-    /// What may be made of what a look that began then has found in a place, which is really there.
+    /// Returns the verdict on a place in a scan that began at `began`. `real`: the real path of the place.
     pub(super) fn verdict(&self, place: &Path, real: &Path, began: Instant, now: Instant) -> Verdict {
         let mut verdict = Verdict::Untold;
         let is_open = |open: &Unclosed| open.last >= began;
@@ -190,7 +193,7 @@ impl Rest {
                 if !region.has(place) {
                     continue;
                 }
-                // What does not come to rest counts as it is, unless somebody has begun to write meanwhile.
+                // A region that does not come to rest counts as it is, unless somebody has begun to write meanwhile.
                 let is_open = region.is_restless && self.unclosed_in(place).next().is_some();
                 if is_open || region.is_moving(began, now) {
                     return Verdict::Moving;
@@ -204,12 +207,12 @@ impl Rest {
         verdict
     }
 
-    /// Whether anything is moving.
+    /// Returns true if anything is moving.
     pub(super) fn is_moving(&self, began: Instant, now: Instant) -> bool {
         self.regions.values().any(|region| region.is_moving(began, now))
     }
 
-    /// What a look that began then has found is settled, but for what moves.
+    /// Settles what a scan that began at `began` has found, except for what moves.
     pub(super) fn seen(&mut self, began: Instant, now: Instant) {
         self.regions.retain(|_, region| {
             let is_moving = region.is_moving(began, now);
@@ -218,7 +221,7 @@ impl Rest {
         });
     }
 
-    /// Somebody has done something there.
+    /// Takes note of an event in a region.
     fn stir(&mut self, place: PathBuf, path: Option<PathBuf>, is_whole: bool, now: Instant) {
         let quiet = self.quiet;
         let region = self.regions.entry(place).or_insert_with(|| Region::new(quiet.more, now));
@@ -249,7 +252,7 @@ impl Rest {
             }
             Told::Arrived(_) | Told::Other(_) | Told::Anything => {}
         }
-        // Who makes so many files at once is not told apart.
+        // So many files opened at once are not told apart.
         if self.unclosed.len() > MOST {
             self.lose();
         }
@@ -260,7 +263,7 @@ impl Rest {
         self.unclosed.retain(|path, _| !gone.contains(path));
     }
 
-    /// The open files at this path and below it.
+    /// Returns the open files at this path and below it.
     fn unclosed_in<'a>(&'a self, place: &'a Path) -> impl Iterator<Item = (&'a PathBuf, &'a Unclosed)> {
         self.unclosed.range(place.to_owned()..).take_while(move |(path, _)| path.starts_with(place))
     }
@@ -269,14 +272,15 @@ impl Rest {
         self.unclosed_in(region).next().is_some()
     }
 
-    /// The regions that a place may have to do with.
+    /// Returns the regions that a place is in, or that are in it.
     fn around<'a>(&'a self, place: &'a Path) -> impl Iterator<Item = &'a Region> {
         let above = place.ancestors().skip(1).filter_map(|above| self.regions.get(above));
         let below = self.regions.range(place.to_owned()..).take_while(move |(at, _)| at.starts_with(place));
         above.chain(below.map(|(_, region)| region))
     }
 
-    /// What rests or moves together with what is at this path: a folder in the root, or one elsewhere.
+    /// Returns the region of a path, which rests or moves as a whole: a folder in the root, or a watched folder
+    /// elsewhere.
     fn region(&self, path: &Path) -> PathBuf {
         let (root, others) = match self.bases.split_first() {
             Some((root, others)) => (root.as_path(), others),
@@ -296,7 +300,7 @@ impl Rest {
         }
     }
 
-    /// Whether what happens to it is no business of ours.
+    /// Returns true if events at this path are irrelevant.
     fn is_nothing(&self, path: &Path) -> bool {
         if self.unsent.contains(path) {
             return true;
@@ -307,12 +311,12 @@ impl Rest {
     }
 }
 
-/// Without a slash at the end.
+/// Joins two paths, without a slash at the end.
 fn join(base: &Path, rest: &Path) -> PathBuf {
     if rest.as_os_str().is_empty() { base.to_owned() } else { base.join(rest) }
 }
 
-/// Whether a file becomes another one by a rename once it is written, such as rsync's `.main.py.a1B2c3`.
+/// Returns true if a file becomes another one by a rename once it is written, such as rsync's `.main.py.a1B2c3`.
 pub(super) fn is_temporary(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().as_encoded_bytes();
     let last = name.rsplit(|byte| *byte == b'.').next().unwrap_or_default();

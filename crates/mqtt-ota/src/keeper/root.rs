@@ -4,20 +4,20 @@ use std::path::{Path, PathBuf};
 
 use super::error::KeeperError;
 
-/// The folder with the devices' folders, as it was found at its path: a link there may lead elsewhere later on, and
-/// another folder may be put in its place.
+/// Folder with the devices' folders, as it was found at its path. A link there may lead elsewhere later on, and another
+/// folder may be put in its place.
 #[derive(Debug)]
 pub(super) struct Root {
-    /// Without links.
+    /// Path without links.
     path: PathBuf,
-    /// Held open: as long as it is, no other folder has its identity. None where folders cannot be opened.
+    /// Folder held open, so that no other folder can get its identity meanwhile. `None` where folders cannot be opened.
     folder: Option<File>,
-    /// None where folders have none.
+    /// Device and number of the folder. `None` where folders have none.
     identity: Option<(u64, u64)>,
 }
 
 impl Root {
-    /// What is at `path` now. Blocking.
+    /// Opens the folder that is at `path` now. Blocking.
     ///
     /// # Errors
     /// There is no folder that may be read.
@@ -29,17 +29,17 @@ impl Root {
         Ok(Self { path, folder, identity })
     }
 
-    /// Where it is.
+    /// Returns the path of the folder.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether the two are one folder.
+    /// Returns true if the two are the same folder.
     pub(super) fn is(&self, other: &Self) -> bool {
         (&self.path, self.identity) == (&other.path, other.identity)
     }
 
-    /// Takes it for this keeper alone, where the system can do that.
+    /// Reserves the folder for this keeper, where the system can do that.
     ///
     /// # Errors
     /// Another keeper on this machine has it.

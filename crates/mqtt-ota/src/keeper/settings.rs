@@ -25,7 +25,7 @@ pub(super) struct DeviceSettings {
     pub(super) hold: bool,
     /// Files to delete that are no longer in the folder. `None`: those of the former set.
     pub(super) delete: Option<Delete>,
-    /// Whether the files are checked before they are offered. `None`: they are.
+    /// True if the files are checked before they are offered. `None`: they are.
     pub(super) check: Option<bool>,
     /// Number of boots in which a set has to be confirmed before the device takes it back.
     pub(super) trial: Option<Trial>,

@@ -145,9 +145,9 @@ impl Slots {
         }
     }
 
-    /// Ends as many deliveries as there are awake devices `waiting`, the oldest first. Only deliveries end whose device
-    /// has not answered, or lost its connection a while ago. Returns the time at which the next one may end, where too
-    /// few can end now.
+    /// Ends as many deliveries as there are awake devices `waiting`, the oldest first. A delivery ends only if its
+    /// device has not answered, or lost its connection a while ago. Returns the time at which the next one may end,
+    /// where too few can end now.
     pub(super) fn make_room(&mut self, waiting: usize, now: Instant) -> Option<Instant> {
         while self.ending < waiting {
             let silent = self.slots.values_mut().filter(|slot| slot.end.is_some()).filter_map(|slot| {

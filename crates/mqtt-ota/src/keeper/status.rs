@@ -27,7 +27,7 @@ const LAST_WORD: Duration = Duration::from_millis(200);
 pub struct DeviceStatus {
     /// Device.
     pub device: DeviceName,
-    /// How the device stands.
+    /// Standing of the device.
     pub standing: Standing,
     /// Time since which it stands so, if a keeper has noted it.
     pub since: Option<SystemTime>,
@@ -47,7 +47,7 @@ pub struct DeviceStatus {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct FolderStatus {
-    /// One entry per device, sorted by name.
+    /// Entries of the devices, sorted by name.
     pub devices: Vec<DeviceStatus>,
     /// Name of the folder's keeper.
     pub keeper: String,

@@ -2,13 +2,13 @@ use std::collections::BTreeSet;
 use std::mem::replace;
 use std::path::PathBuf;
 
-/// How many paths are told apart.
+/// Number of paths that are told apart.
 const MOST: usize = 256;
 
-/// What may have changed since it was looked at.
+/// Paths that may have changed since the last scan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Touched {
-    /// Files, and folders that something was put into or taken out of.
+    /// Files, and folders whose entries have changed.
     Paths(BTreeSet<PathBuf>),
     All,
 }
@@ -25,7 +25,7 @@ impl Touched {
         }
     }
 
-    /// Yields what there is. Nothing is left.
+    /// Takes everything out and returns it.
     pub(super) fn take(&mut self) -> Self {
         replace(self, Self::NOTHING)
     }

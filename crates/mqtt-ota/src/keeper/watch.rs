@@ -14,37 +14,37 @@ use self::heard::{Heard, above, is_hidden};
 use self::marker::Marker;
 use super::rest::{Quiet, Rest};
 
-/// How often all of it is looked at all the same: the file systems of other machines tell of no change.
+/// Interval at which everything is scanned in any case: the file systems of other machines report no change.
 const LOOK: Duration = Duration::from_secs(60);
 
-/// The folders, as somebody writes to them.
+/// Watch over the folders, for what is written there.
 pub(super) struct Watch {
     watcher: RecommendedWatcher,
     marker: Arc<Marker>,
-    /// Tells when another folder, or a link to one, is put in the root's place.
+    /// Watcher that reports when another folder, or a link to one, takes the root's place.
     _above: Option<RecommendedWatcher>,
     heard: Arc<Heard>,
     root: PathBuf,
-    /// All below the root is watched: it is where that cannot be that each folder in it is watched for itself.
+    /// True if everything below the root is watched. Otherwise each folder in it is watched by itself.
     is_whole: bool,
-    /// Folders that are watched for themselves, and whether all below them is.
+    /// Folders to be watched by themselves, and whether everything below them is watched.
     others: BTreeMap<PathBuf, bool>,
-    /// What it comes to.
+    /// State of what was heard.
     pub(super) rest: Rest,
-    /// When all of the tree is looked at all the same.
+    /// Time of the next scan of the whole tree.
     look_at: Instant,
-    /// When something is looked at again.
+    /// Time at which to scan again.
     again_at: Option<Instant>,
-    /// Until when the system may lose count because of the last look.
+    /// Time until which lost events may be due to the last scan.
     calm_at: Instant,
-    /// How long a look is nothing but the last one's echo.
+    /// Time after a scan for which lost events are only its echo.
     calm: Duration,
-    /// How soon after a change it is looked at, at the soonest.
+    /// Shortest time from a change to its scan.
     soon: Duration,
 }
 
 impl Watch {
-    /// Watches `root` and all below it, and whether it is still what is at `path`.
+    /// Begins to watch `root` and everything below it, and whether it is still the folder at `path`.
     pub(super) fn start(path: &Path, root: &Path, quiet: Quiet) -> Result<Self, notify::Error> {
         let heard = Arc::new(Heard::default());
         let (top, hears, marker) = (root.to_owned(), Arc::clone(&heard), Arc::new(Marker::new()));
@@ -57,13 +57,13 @@ impl Watch {
             }
             event => hears.hear(|event| !is_hidden(&event.paths, &top), event),
         };
-        // A folder that a link leads to is watched where it is, so that it is called what it is.
+        // A folder behind a link is watched by its real path, so that events have that path.
         let config = Config::default().with_follow_symlinks(false);
         let mut watcher = RecommendedWatcher::new(told, config)?;
         let is_whole = match watcher.watch(root, RecursiveMode::Recursive) {
             Ok(()) => true,
             Err(error) if matches!(error.kind, ErrorKind::MaxFilesWatch) => return Err(error),
-            // Something below it is unreadable, which is no reason to keep none of it.
+            // Something below the root is unreadable, which is no reason to watch none of it.
             Err(error) => {
                 let _ = watcher.unwatch(root);
                 tracing::debug!(%error, "the folders are watched one by one");
@@ -94,8 +94,8 @@ impl Watch {
         })
     }
 
-    /// Watches these places as well where nothing is told of them yet, and no longer those of before. Yields whether there
-    /// are any that were not watched before.
+    /// Watches these places too, where the system reports nothing of them yet, and stops watching the others. Returns
+    /// true if a place is newly watched.
     pub(super) fn follow<'a>(&mut self, places: impl Iterator<Item = &'a Path> + Clone) -> bool {
         let is_other = |place: &&Path| !self.is_whole || !place.starts_with(&self.root);
         let wanted: BTreeSet<_> = places.clone().filter(is_other).map(Path::to_owned).collect();
@@ -125,25 +125,25 @@ impl Watch {
         has_new
     }
 
-    /// Whether the system tells of what is written in a place.
+    /// Returns true if the system reports what is written in a place.
     pub(super) fn is_watched(&self, place: &Path) -> bool {
         let mut others = self.others.iter().filter(|(other, _)| place.starts_with(other));
         HEARS_CLOSING
             && ((self.is_whole && place.starts_with(&self.root)) || others.any(|(_, is_watched)| *is_watched))
     }
 
-    /// Waits until all has been heard that the system had to tell when this was called, and yields whether it was. To be
-    /// called from a thread that may block.
+    /// Returns a function that waits until everything that the system had to report at its call has been heard. The
+    /// function returns whether that succeeded, and is to be called from a thread that may block.
     pub(super) fn catch_up(&self) -> impl FnOnce() -> bool + Send + 'static {
         let marker = Arc::clone(&self.marker);
         move || marker.pass()
     }
 
-    /// Takes what the system has told. Yields whether it has lost count.
+    /// Takes the events that the system has reported. Returns true if some were lost.
     pub(super) fn hear(&mut self) -> bool {
         let now = Instant::now();
         let (told, is_lost) = self.heard.take();
-        // It tells of reading too, and so of the look itself.
+        // The system reports reading too, and so the scan itself.
         let is_lost = is_lost && self.calm_at <= now;
         if is_lost {
             self.rest.lose();
@@ -153,25 +153,25 @@ impl Watch {
         is_lost
     }
 
-    /// Takes what the system has told until a look was over. Where that counts all the same, it is not followed by another
-    /// one, which would be no better.
+    /// Takes the events reported until the end of a scan. No scan follows because of them if this one counts all the
+    /// same: the next one would be no better.
     pub(super) fn hear_after_look(&mut self) -> bool {
         let is_lost = self.hear();
         self.again_at = None;
         is_lost
     }
 
-    /// Looks again by then.
+    /// Schedules a scan for this time, or for an earlier one that is scheduled already.
     pub(super) fn again(&mut self, at: Instant) {
         self.again_at = Some(self.again_at.map_or(at, |again_at| again_at.min(at)));
     }
 
-    /// A look is over.
+    /// Takes note that a scan is over.
     pub(super) fn looked(&mut self) {
         self.calm_at = Instant::now() + self.calm;
     }
 
-    /// Waits until something has changed and a folder is at rest again, or half-way there; or until it is time to look
+    /// Waits until something has changed and a folder is at rest again, or half-way there, or until it is time to scan
     /// anyway. Cancel safe.
     pub(super) async fn settled(&mut self) {
         loop {
@@ -181,7 +181,7 @@ impl Watch {
             let mut until = until;
             while until > Instant::now() && timeout_at(until, self.heard.is_new.notified()).await.is_ok() {
                 self.hear();
-                // Nothing that is heard is looked at sooner.
+                // No event leads to a scan sooner.
                 until = until.min(Instant::now() + self.soon);
             }
             let now = Instant::now();

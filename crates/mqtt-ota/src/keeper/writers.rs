@@ -1,23 +1,23 @@
-//! Who has files open for writing, of all processes that this one may see. Blocking.
+//! Processes that have files open for writing, as far as this one may see them. Blocking.
 
 use std::collections::HashMap;
 
-/// Which file it is: the device and the number.
+/// Identity of a file: its device and number.
 pub(super) type Identity = (u64, u64);
 
-/// The files that other processes have open for writing.
+/// Files that other processes have open for writing.
 #[derive(Debug, Default)]
 pub(super) struct Writers {
     open: HashMap<Identity, u32>,
 }
 
 impl Writers {
-    /// Which process has it open.
+    /// Returns a process that has the file open.
     pub(super) fn of(&self, file: Identity) -> Option<u32> {
         self.open.get(&file).copied()
     }
 
-    /// Looks now. Nothing where the system does not tell.
+    /// Finds the files that are open now. Returns none where the system does not tell.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     pub(super) fn now() -> Self {
         let mut writers = Self::default();
@@ -26,7 +26,7 @@ impl Writers {
         for process in processes.flatten() {
             let id = process.file_name().to_str().and_then(|name| name.parse().ok());
             if let Some(id) = id.filter(|id| *id != ours) {
-                // One that has ended meanwhile has closed its files, and those of others may be none of ours to see.
+                // A process that has ended meanwhile has closed its files. Processes of other users may be hidden.
                 let _ = writers.look_at(id);
             }
         }
@@ -43,7 +43,7 @@ impl Writers {
         use std::os::unix::fs::MetadataExt as _;
 
         for file in std::fs::read_dir(format!("/proc/{process}/fd"))?.flatten() {
-            // The link's own mode is what the file was opened for.
+            // The mode of the link itself is the mode that the file was opened in.
             let is_writable = file.metadata().is_ok_and(|link| link.mode() & 0o200 != 0);
             if is_writable
                 && let Ok(metadata) = std::fs::metadata(file.path())
@@ -56,7 +56,7 @@ impl Writers {
     }
 }
 
-/// What a process is called, as in `rsync (process 812)`.
+/// Returns the name of a process, as in `rsync (process 812)`.
 pub(super) fn name_of(process: u32) -> String {
     let name = std::fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default();
     match name.trim() {

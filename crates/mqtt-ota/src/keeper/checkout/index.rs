@@ -2,34 +2,34 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
-/// The longest index that is read, in bytes: a million files.
+/// Longest index that is read, in bytes: a million files.
 const LONGEST: u64 = 256 * 1024 * 1024;
-/// The longest path in it.
+/// Longest path in an index, in bytes.
 const LONGEST_PATH: usize = 4096;
-/// How many submodules are told apart.
+/// Number of submodules that are told apart.
 const SUBMODULES: usize = 1000;
 
-/// Modes of an entry: its kind, and that of a submodule.
+/// Modes of an entry: the mask of its kind, and the kind of a submodule.
 const KIND: u32 = 0o170_000;
 const SUBMODULE: u32 = 0o160_000;
-/// The flags of an entry: where it is in a merge, and whether there are more of them.
+/// Flags of an entry: its stage in a merge, and whether there are more flags.
 const STAGE: u16 = 0x3000;
 const EXTENDED: u16 = 0x4000;
 
-/// What stands in git's index (gitformat-index(5)), as far as it is of use here.
+/// Contents of git's index (gitformat-index(5)), as far as they are needed here.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Index {
-    /// The first path that waits for a merge to be ended.
+    /// First path that waits for a merge to be ended.
     pub(super) unmerged: Option<String>,
-    /// Where other checkouts belong.
+    /// Paths of other checkouts, which are submodules.
     pub(super) submodules: Vec<String>,
 }
 
 impl Index {
-    /// Reads one, to the first path that is unmerged. Blocking.
+    /// Reads an index, up to the first path that is unmerged. Blocking.
     ///
     /// # Errors
-    /// It cannot be read, or is no index.
+    /// The file cannot be read, or is no index.
     pub(super) fn read(path: &Path) -> io::Result<Self> {
         let hash = match is_sha256(path) {
             true => 32,
@@ -38,7 +38,7 @@ impl Index {
         Self::parse(BufReader::with_capacity(64 * 1024, File::open(path)?.take(LONGEST)), hash)
     }
 
-    /// `hash`: the length of an object's name, in bytes.
+    /// Parses an index. `hash`: the length of an object's name, in bytes.
     fn parse(mut index: impl BufRead, hash: usize) -> io::Result<Self> {
         let wrong = || io::Error::new(io::ErrorKind::InvalidData, "not an index that is known here");
         if &bytes::<4>(&mut index)? != b"DIRC" {
@@ -76,7 +76,7 @@ impl Index {
                 return Err(wrong());
             }
             if version < 4 {
-                // A path ends with one zero or more, so that the next entry is eight bytes or a multiple further on.
+                // A path ends with one to eight zeros, so that each entry is a multiple of eight bytes long.
                 let zeros = 8 - (length + path.len() - before) % 8 - 1;
                 io::copy(&mut (&mut index).take(zeros as u64), &mut io::sink())?;
             }
@@ -98,7 +98,7 @@ fn bytes<const N: usize>(index: &mut impl Read) -> io::Result<[u8; N]> {
     Ok(bytes)
 }
 
-/// A number as in an OFS_DELTA entry of a pack (gitformat-pack(5)).
+/// Reads a number in the format of an OFS_DELTA entry of a pack (gitformat-pack(5)).
 fn offset(index: &mut impl Read) -> io::Result<u64> {
     let mut number = 0_u64;
     loop {
@@ -111,10 +111,10 @@ fn offset(index: &mut impl Read) -> io::Result<u64> {
     }
 }
 
-/// Whether the checkout that has this index names its objects by SHA-256, as its settings say.
+/// Returns true if the checkout with this index names its objects by SHA-256, as its configuration says.
 fn is_sha256(index: &Path) -> bool {
     let git = index.parent().unwrap_or(index);
-    // A worktree shares them with the checkout that it is of.
+    // A worktree shares its configuration with its main checkout.
     let common = std::fs::read_to_string(git.join("commondir")).unwrap_or_default();
     let settings = std::fs::read_to_string(git.join(common.trim()).join("config")).unwrap_or_default();
     settings.lines().any(|line| {

@@ -2,7 +2,7 @@ use std::process::Command;
 
 use super::*;
 
-/// A checkout with two branches that do not go together: `main`, which it is on, and `other`.
+/// Checkout with two branches that conflict: `main`, which is checked out, and `other`.
 struct Repository {
     home: tempfile::TempDir,
 }
@@ -40,7 +40,7 @@ impl Repository {
         self.git(&["commit", "-q", "-m", message]);
     }
 
-    /// Runs git, and yields whether it was content.
+    /// Runs git, and returns whether it succeeded.
     fn tries(&self, folder: &Path, args: &[&str]) -> bool {
         let mut git = Command::new("git");
         git.args(["-c", "user.name=x", "-c", "user.email=x@localhost", "-c", "protocol.file.allow=always"]);
@@ -53,7 +53,7 @@ impl Repository {
         assert!(self.tries(&self.top(), args), "{args:?}");
     }
 
-    /// What is said of a folder.
+    /// Returns the state of a folder.
     fn state(&self, folder: &Path) -> Option<Unfinished> {
         let checkout = Checkout::of(folder).unwrap();
         let mut checkouts = Checkouts::default();
@@ -74,7 +74,7 @@ fn what_waits_to_be_ended_is_seen_until_it_is() {
         ("revert HEAD~1 --no-edit", "revert --abort", "a revert"),
     ] {
         let words = |text: &'static str| text.split(' ').collect::<Vec<_>>();
-        // A file that the first commit has made and the last one has changed cannot be taken back.
+        // A file that the first commit created and the last one changed cannot be reverted.
         assert!(!repository.tries(&top, &words(begin)), "{begin}");
         assert_eq!(repository.state(&lamp), unmerged, "{begin}");
         repository.git(&["add", "-A"]);
@@ -86,7 +86,7 @@ fn what_waits_to_be_ended_is_seen_until_it_is() {
     assert_eq!(repository.state(&lamp), Some(Unfinished::UnderWay("a bisect")));
     repository.git(&["bisect", "reset"]);
     assert_eq!(repository.state(&lamp), None);
-    // What was put aside, and does not go together with what there is by now: nothing else tells of it.
+    // A stash that conflicts with the present files leaves no trace but in the index.
     repository.has("LAMP/main.py", "aside");
     repository.git(&["stash", "-q"]);
     repository.has("LAMP/main.py", "by now");

@@ -70,13 +70,13 @@ async fn a_device_that_is_back_before_its_word_is_understood_is_not_waited_for()
     let start = || [Input::Wanted(Some(set(1))), plain(), Input::Started, TAKING];
     let back = after(now, start().into_iter().chain([plain(), ended(1, Ended::Installed)]));
     assert_eq!((back.due(now), back.standing()), (Due::Never, Standing::InStep));
-    // It had lost its connection, and goes on.
+    // The device had lost its connection, and goes on.
     let lost = [plain(), TAKING, ended(1, Ended::Installed)];
     let mut lost = after(now, start().into_iter().chain(lost));
     assert_eq!((lost.due(now), lost.standing()), (Due::At(now + LONG_BOOT), Standing::Rebooting));
     lost.step(plain(), now);
     assert_eq!((lost.due(now), lost.standing()), (Due::Never, Standing::InStep));
-    // So had this one, and it says the rest at once.
+    // The device had lost its connection here too, and reports the rest at once.
     let rest = [plain(), TAKING, TAKING, ended(1, Ended::Installed)];
     let rest = after(now, start().into_iter().chain(rest));
     assert_eq!(rest.standing(), Standing::Rebooting);
@@ -89,7 +89,7 @@ async fn a_device_of_single_files_that_fetched_them_at_its_boot_does_not_boot_ag
     let start = || [Input::Wanted(Some(set(1))), plain(), Input::Started, TAKING];
     let booted =
         || Input::Ended(End { set: set(1), result: Ended::Installed, advanced: false, booted: true });
-    // Its word comes with its first connection, before its announcement or after it.
+    // The status message comes with the first connection, before the announcement or after it.
     for inputs in [vec![TAKEN, booted()], vec![TAKEN, booted(), plain()], vec![plain(), TAKEN, booted()]] {
         let duty = after(now, start().into_iter().chain(inputs));
         assert_eq!((duty.due(now), duty.standing()), (Due::Never, Standing::InStep));
@@ -114,7 +114,7 @@ async fn a_set_that_is_replaced_is_put_back_at_once_but_not_for_ever() {
         assert_eq!(duty.standing(), Standing::InStep);
     }
     assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 600, 600, 600, 600]);
-    // Once it was left in peace for a while, it is put right at once again.
+    // After a while without replacements, a new one is put right at once again.
     now += 2 * LONGEST_PAUSE;
     duty.step(has(2), now);
     assert_eq!(duty.due(now), Due::Now);
@@ -135,7 +135,7 @@ async fn a_device_that_postpones_its_set_is_asked_again_then_for_as_long_as_it_d
         assert_eq!(duty.standing(), Standing::Postponed { why: "asks to wait".to_owned() });
         assert!(!duty.standing().is_failure());
         assert_eq!(duty.due(now), Due::At(now + Duration::from_secs(60)));
-        // It is awake, and has said what it wants.
+        // The device is awake, and has said what it wants.
         duty.step(nothing(), now);
         duty.step(Input::Missed, now);
         assert_eq!(duty.due(now), Due::At(now + Duration::from_secs(60)));
@@ -208,7 +208,7 @@ async fn one_of_single_files_that_takes_a_file_from_somebody_else_is_looked_at_o
         assert_eq!(duty.due(now), Due::Now, "it needs no reboot for everything");
     }
     assert_eq!(pauses, [10, 10, 20, 40, 80]);
-    // One that announces its set says in its next announcement what it has.
+    // A device that announces its set says in its next announcement what it has.
     let mut knows_sets = after(now, [Input::Wanted(Some(set(1))), has(1), TAKEN]);
     assert_eq!(knows_sets.standing(), Standing::InStep);
     knows_sets.step(nothing(), now);
@@ -367,7 +367,7 @@ async fn a_sleeping_device_is_no_failure_and_is_due_when_it_wakes() {
         duty.step(nothing(), now);
         assert_eq!(duty.due(now), Due::Now);
     }
-    // One that is awake and does not come has another reason.
+    // A device that is awake and does not come has another reason.
     let mut duty = after(now, [Input::Wanted(Some(set(1))), nothing(), Input::Started]);
     duty.step(ended(1, nobody()), now + Duration::from_secs(30));
     assert!(matches!(duty.standing(), Standing::Failing { .. }));
@@ -447,7 +447,7 @@ async fn what_a_device_has_on_trial_is_not_confirmed() {
     assert_eq!(duty.standing(), Standing::InStep);
 }
 
-/// For want of a network.
+/// Returns an announcement of a set taken back for want of a network.
 fn taken_back_offline(number: u8) -> Input {
     announces(&format!("v=1|set=-|rolled-back={}|error=no-network in 3 boots", set(number)), true)
 }
@@ -462,7 +462,7 @@ async fn a_set_that_was_taken_back_for_want_of_a_network_is_given_once_more() {
     assert!(!duty.standing().is_failure());
     let why = "no-network in 3 boots: taken back, and sent once more";
     assert_eq!(duty.standing(), Standing::Failing { why: why.to_owned() });
-    // It has gone again, and that was no time that counts.
+    // The device has gone again, and that attempt does not count.
     for input in [Input::Started, ended(1, Ended::NotThere)] {
         duty.step(input, now);
     }
@@ -485,7 +485,7 @@ async fn a_set_that_was_taken_back_for_want_of_a_network_is_given_once_more() {
     let again = [Input::Wanted(Some(set(1))), taken_back_offline(1), Input::Started, TAKING, TAKEN];
     let mut duty = after(now, again);
     duty.step(ended(1, Ended::Installed), now);
-    // It may have lost its network again, and says so itself if it has not.
+    // The device may have lost its network again, and reports itself if it has not.
     let late = now + LONG_BOOT;
     assert_eq!(duty.due(now), Due::At(late));
     assert!(duty.grows_late(late));
@@ -503,7 +503,7 @@ async fn what_was_given_once_more_is_remembered_and_what_was_taken_back_otherwis
     assert_eq!(duty.due(now), Due::Never);
     let duty = after(now, [Input::Wanted(Some(set(1))), taken_back(1)]);
     assert_eq!(duty.due(now), Due::Never);
-    // The word on it may be the end of the first delivery, and of the second.
+    // The rollback may be reported at the end of the first delivery, and of the second.
     let offline = || Ended::RolledBack { why: "no-network in 3 boots".to_owned() };
     let first = [Input::Wanted(Some(set(1))), nothing(), Input::Started, taken_back_offline(1)];
     let mut duty = after(now, first);
@@ -512,7 +512,7 @@ async fn what_was_given_once_more_is_remembered_and_what_was_taken_back_otherwis
     duty.step(Input::Started, now);
     duty.step(ended(1, offline()), now);
     assert_eq!(duty.due(now), Due::Never);
-    // One that announces no such thing is not given it without end.
+    // A device that does not announce the rollback is not given the set without end.
     let mut duty = after(now, [Input::Wanted(Some(set(1))), nothing(), Input::Started]);
     duty.step(ended(1, offline()), now);
     assert_eq!(duty.due(now), Due::Never);
@@ -532,7 +532,7 @@ async fn after_the_connection_was_lost_a_device_may_be_awake_or_back() {
     assert_eq!(duty.standing(), Standing::InStep);
 }
 
-/// None: time passes.
+/// Generates inputs. `None`: time passes.
 fn any_input() -> impl Strategy<Value = Option<Input>> {
     let number = || 1_u8..4;
     let result = prop_oneof![
@@ -603,7 +603,7 @@ proptest! {
                 let said = said.as_ref().expect("a device that was never heard of is due");
                 prop_assert!(wanted.is_some() && !receiving);
                 prop_assert_ne!(said.set.and_then(InstalledSet::digest), wanted);
-                // One that is waited for is due for a look at the clock.
+                // A device that is waited for is due for a look at the clock.
                 let is_again = duty.given_again == wanted && duty.standing() != Standing::Rebooting;
                 prop_assert!(said.rolled_back != wanted || said.had_no_network() && !is_again);
             }

@@ -8,19 +8,19 @@ use super::FolderError;
 use crate::keeper::settings::{DeviceSettings, SETTINGS_FILE, SETTINGS_MAX, SettingsError};
 use crate::payload::Payload;
 
-/// A folder, and what its [`SETTINGS_FILE`] says.
+/// Folder, with the contents of its [`SETTINGS_FILE`].
 #[derive(Debug)]
 pub(super) struct Described {
     pub(super) path: PathBuf,
-    /// None where there is no such file.
+    /// Settings. `None` where there is no such file.
     pub(super) settings: Result<Option<Arc<DeviceSettings>>, Arc<FolderError>>,
-    /// Where the folders are that it includes.
+    /// Real paths of the folders that it includes.
     pub(super) includes: Vec<Result<PathBuf, Arc<FolderError>>>,
-    /// Where it really is, if it has no settings.
+    /// Real path of the folder, if it has no settings.
     pub(super) place: Option<PathBuf>,
-    /// The file, as it looked before it was read.
+    /// Settings file, as it looked before it was read.
     pub(super) file: Option<Payload>,
-    /// What stands in a file that cannot be understood, in small letters; None where that is too long, or no text.
+    /// Text of settings that cannot be understood, in lower case. `None` where it is too long or is no text.
     text: Option<String>,
 }
 
@@ -35,7 +35,8 @@ impl Described {
                 let wrong = |source| FolderError::Settings { path: name, source: Box::new(source) };
                 (text, settings.map_err(wrong))
             }
-            // What the system refuses to show is that folder's matter alone: it may be anything, or nothing.
+            // A file that the system refuses to show may contain anything or nothing, and concerns its own folder
+            // alone.
             Err(error @ FolderError::Unreadable { .. }) if !is_no_text(&error) => {
                 (Some(String::new()), Err(error))
             }
@@ -49,7 +50,7 @@ impl Described {
         Self { path, settings, includes, place, file, text }
     }
 
-    /// The folder while somebody writes its settings, of which nothing is known from before.
+    /// Describes a folder whose settings are being written and were not known before.
     pub(super) fn unfinished(path: PathBuf) -> Self {
         let open = FolderError::Open { path: path.join(SETTINGS_FILE), by: None };
         let (settings, text) = (Err(Arc::new(open)), Some(String::new()));
@@ -68,30 +69,30 @@ impl Described {
         matches!(self.settings, Ok(None))
     }
 
-    /// The settings, where there are any and they can be understood.
+    /// Returns the settings, where there are any and they can be understood.
     pub(super) fn understood(&self) -> Option<&DeviceSettings> {
         self.settings.as_ref().ok()?.as_deref()
     }
 
-    /// Whether the settings cannot be understood, and may be meant to include a folder with this name: they have it
-    /// in their text, or that is longer than it can be, or none.
+    /// Returns true if the settings cannot be understood and may be meant to include a folder with this name: their
+    /// text has the name in it, or is too long or no text.
     pub(super) fn may_include(&self, name: &OsStr) -> bool {
         let is_in = |text: &String| text.contains(&name.to_string_lossy().to_lowercase());
         self.settings.is_err() && self.text.as_ref().is_none_or(is_in)
     }
 }
 
-/// Where a folder is that others include.
+/// Returns the real path of a folder that others include.
 fn included(path: &Path) -> Result<PathBuf, Arc<FolderError>> {
     path.canonicalize().map_err(|source| Arc::new(FolderError::Include { path: path.to_owned(), source }))
 }
 
-/// Whether a file was read, and is no text.
+/// Returns true if a file was read and is no text.
 fn is_no_text(error: &FolderError) -> bool {
     matches!(error, FolderError::Unreadable { source, .. } if source.kind() == io::ErrorKind::InvalidData)
 }
 
-/// None where there is no such file.
+/// Returns the text of a file, or `None` where there is no such file.
 fn text_of(path: &Path) -> Result<Option<String>, FolderError> {
     let unreadable = |source| FolderError::Unreadable { path: path.to_owned(), source };
     let file = match path.metadata() {

@@ -7,117 +7,117 @@ use crate::keeper::settings::SettingsError;
 use crate::set::SetError;
 use crate::wire::{DeviceName, NameError};
 
-/// Why nothing can be sent from a folder.
+/// Reason why nothing can be sent from a folder.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FolderError {
-    /// It is not there, or may not be read.
+    /// Folder or file that does not exist or may not be read.
     #[error("cannot read {}", path.display())]
     Unreadable {
-        /// The path.
+        /// Path.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the system.
         source: io::Error,
     },
-    /// Its name is no device's.
+    /// Folder with a name that no device can have.
     #[error("{} is named as no device can be", path.display())]
     Name {
-        /// The folder.
+        /// Folder.
         path: PathBuf,
-        /// The rule that it breaks.
+        /// Rule that the name breaks.
         source: NameError,
     },
-    /// Its settings.
+    /// Settings with an error.
     #[error("{} is wrong", path.display())]
     Settings {
-        /// The file.
+        /// Settings file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Error in it.
         source: Box<SettingsError>,
     },
-    /// A folder that it includes.
+    /// Included folder that cannot be found.
     #[error("cannot include {}", path.display())]
     Include {
-        /// The folder that is included.
+        /// Included folder.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the system.
         source: io::Error,
     },
-    /// It has no settings, and those of another folder that cannot be understood may include it.
+    /// Folder without settings that may be included by another folder, whose settings cannot be understood.
     #[error("cannot tell whether others include {}: {} is wrong", path.display(), settings.display())]
     Unclear {
-        /// The folder.
+        /// Folder.
         path: PathBuf,
-        /// The other folder's settings.
+        /// Settings of the other folder.
         settings: PathBuf,
     },
-    /// Its files.
+    /// Files that cannot be sent.
     #[error("cannot send what is in {}", path.display())]
     Set {
-        /// The folder.
+        /// Folder.
         path: PathBuf,
-        /// What is in the way.
+        /// Problem with the files.
         source: SetError,
     },
-    /// A folder that it includes has no file to send, as an uninitialised submodule has none.
+    /// Included folder without a file to send, such as an uninitialised submodule.
     #[error("there is no file to send in {}, which is included", path.display())]
     EmptyInclude {
-        /// The folder that is included.
+        /// Included folder.
         path: PathBuf,
     },
-    /// Somebody writes to a file in it.
+    /// File that is being written.
     #[error("{} is being written{}", path.display(), by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default())]
     Open {
-        /// The file.
+        /// File.
         path: PathBuf,
-        /// Who does, as in `rsync (process 812)`, if that is known.
+        /// Process that writes it, as in `rsync (process 812)`, if that is known.
         by: Option<String>,
     },
-    /// It does not come to rest, or did not yet.
+    /// Folder that does not come to rest, or has not yet.
     #[error("{} goes on changing", path.display())]
     Unsteady {
-        /// The folder.
+        /// Folder.
         path: PathBuf,
     },
-    /// It belongs to a git checkout that is not to be taken as it is.
+    /// Git checkout that is not to be taken as it is.
     #[error("in the git checkout {}, {why}", path.display())]
     Checkout {
-        /// The checkout.
+        /// Checkout.
         path: PathBuf,
-        /// What git is doing, or what it waits for.
+        /// Activity of git, or what git waits for.
         why: String,
-        /// Git waits for somebody, and is not just at work.
+        /// True if git waits for somebody, and is not just at work.
         waits: bool,
     },
-    /// Its files are of no use to the device.
+    /// Files that are of no use to the device.
     #[error("cannot send what is in {}", path.display())]
     Refused {
-        /// The folder.
+        /// Folder.
         path: PathBuf,
-        /// What is wrong with them.
+        /// Problem with the files.
         source: Refused,
     },
-    /// Two folders are for one device.
+    /// Device for which there are two folders.
     #[error("more than one folder is for {device}")]
     Twice {
-        /// The device.
+        /// Device.
         device: DeviceName,
     },
 }
 
 impl FolderError {
-    /// Whether the folder is only held back, and what counted before still counts.
+    /// Returns true if the folder is only held back, so that what counted before still counts.
     pub fn is_held(&self) -> bool {
         matches!(self, Self::Open { .. } | Self::Unsteady { .. } | Self::Checkout { .. })
     }
 
-    /// Why what is in a checkout does not count.
+    /// Returns why the contents of a checkout do not count.
     pub(super) fn of(checkout: &Checkout, why: &Unfinished) -> Self {
         let waits = *why != Unfinished::Locked;
         Self::Checkout { path: checkout.top().to_owned(), why: why.to_string(), waits }
     }
 
-    /// Whether it is held until somebody ends what was begun.
+    /// Returns true if the folder is held back until somebody ends what was begun in git.
     pub(in crate::keeper) fn is_for_somebody_to_end(&self) -> bool {
         matches!(self, Self::Checkout { waits: true, .. })
     }

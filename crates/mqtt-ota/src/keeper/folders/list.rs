@@ -9,27 +9,28 @@ use crate::payload::Payload;
 use crate::set::walk;
 use crate::wire::DevicePath;
 
-/// A file that is at most so long, in bytes, is kept in memory: many devices get it.
+/// Length up to which a file is kept in memory, in bytes, because many devices get it.
 const SMALL: u64 = 64 * 1024;
 
-/// The files below one folder, but for those that are not sent.
+/// Files below one folder that are to be sent.
 #[derive(Debug)]
 pub(in crate::keeper) struct List {
     pub(super) files: Vec<(DevicePath, Payload)>,
-    /// How much of them is kept in memory, in bytes.
+    /// Length of the files that are kept in memory, in bytes.
     pub(super) in_memory: u64,
-    /// When the last of them was changed.
+    /// Time of the latest change of a file.
     pub(super) newest: Option<SystemTime>,
-    /// It, or a file in it, is a link: who writes where that leads to does not touch the folder.
+    /// True if the folder, or a file in it, is a link. A change of its target does not touch the folder.
     pub(super) has_links: bool,
-    /// Where the folder really is.
+    /// Real path of the folder.
     pub(super) real: PathBuf,
-    /// The git checkouts that it has to do with.
+    /// Git checkouts that the folder is in, or that are in it.
     pub(super) checkouts: Vec<Checkout>,
 }
 
 impl List {
-    /// Reads it, but for what is `known` and has not changed. At most `room` bytes are kept in memory. Blocking.
+    /// Reads the folder, except for files that are `known` and unchanged. Keeps at most `room` bytes in memory.
+    /// Blocking.
     pub(super) fn read(folder: &Path, known: Option<&Self>, room: u64) -> Result<Self, FolderError> {
         let failed = |source| FolderError::Set { path: folder.to_owned(), source };
         let real = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
@@ -45,7 +46,7 @@ impl List {
             list.has_links |= path.is_symlink();
             let looked = Payload::look(path).map_err(|error| failed(error.into()))?;
             let is_small = looked.len() <= SMALL && list.in_memory + looked.len() <= room;
-            // One that looks as it did is the same, with the hashes that are known of it.
+            // A file that looks as it did is the same, and keeps the hashes that are known of it.
             let payload =
                 match known.and_then(|known| known.file(&name)).filter(|known| known.looks_like(&looked)) {
                     Some(known) => known.clone(),
@@ -69,7 +70,7 @@ impl List {
         Ok(list)
     }
 
-    /// Finds the checkouts below it, such as submodules.
+    /// Finds the checkouts below the folder, such as submodules.
     fn find_checkouts(&mut self) {
         let names = self.files.iter().map(|(name, _)| Path::new(name.as_str()));
         let folders: BTreeSet<_> = names.flat_map(|name| name.ancestors().skip(1)).collect();
@@ -78,7 +79,7 @@ impl List {
         self.checkouts.extend(below);
     }
 
-    /// The file that is really there, if it is one that is sent.
+    /// Returns true if the file with this real path is one that is sent.
     pub(super) fn has(&self, path: &Path) -> bool {
         let name = path.strip_prefix(&self.real).ok().and_then(Path::to_str);
         name.is_some_and(|name| self.files.binary_search_by(|(other, _)| other.as_str().cmp(name)).is_ok())
@@ -89,7 +90,7 @@ impl List {
         self.files.get(index).map(|(_, payload)| payload)
     }
 
-    /// Whether the two are of files of the same names, lengths and times.
+    /// Returns true if the files of both lists have the same names, lengths and times.
     pub(super) fn is_like(&self, other: &Self) -> bool {
         let pairs = self.files.iter().zip(&other.files);
         self.files.len() == other.files.len() && { pairs }.all(|((name, file), (other_name, other_file))| {
@@ -98,5 +99,5 @@ impl List {
     }
 }
 
-/// What was found in a place.
+/// Files found in a place, or the reason why there are none.
 pub(super) type Listed = Result<Arc<List>, Arc<FolderError>>;

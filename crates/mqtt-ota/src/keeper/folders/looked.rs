@@ -6,7 +6,7 @@ use super::Folders;
 use super::list::{List, Listed};
 use crate::payload::Payload;
 
-/// What a look has found in a place, or in a folder's settings.
+/// Contents of a place, or a folder's settings, as a scan has found them.
 #[derive(Debug, Clone)]
 pub(in crate::keeper) enum Looked {
     Files(Arc<List>),
@@ -22,7 +22,7 @@ impl Looked {
         }
     }
 
-    /// Where a place really is.
+    /// Returns the real path of a place.
     pub(in crate::keeper) fn real(&self) -> Option<&Path> {
         match self {
             Self::Files(list) => Some(&list.real),
@@ -30,7 +30,7 @@ impl Looked {
         }
     }
 
-    /// Whether it was last changed so long ago.
+    /// Returns true if the last change is at least this long ago, or its time is not known.
     pub(in crate::keeper) fn is_old(&self, than: Duration) -> bool {
         let newest = match self {
             Self::Files(list) => list.newest,
@@ -39,12 +39,12 @@ impl Looked {
         };
         newest.is_none_or(|newest| match newest.elapsed() {
             Ok(age) => age >= than,
-            // A clock that is ahead says nothing, unless it is by little.
+            // A time in the future says nothing, unless it is only a little ahead.
             Err(ahead) => ahead.duration() >= than,
         })
     }
 
-    /// Whether two looks have found the same.
+    /// Returns true if two scans have found the same.
     pub(in crate::keeper) fn are_like(one: &Option<Self>, other: &Option<Self>) -> bool {
         match (one, other) {
             (Some(Self::Files(list)), Some(Self::Files(other))) => list.is_like(other),
@@ -55,11 +55,11 @@ impl Looked {
     }
 }
 
-/// What is other than it was: in which place, whether that is a file with settings, and what is there now.
+/// Difference between two scans: the place, whether it is a settings file, and what is there now.
 pub(in crate::keeper) type Difference<'a> = (std::borrow::Cow<'a, Path>, bool, Option<Looked>);
 
 impl Folders {
-    /// What is other than it was `before`.
+    /// Returns the differences from the folders as they were `before`.
     pub(in crate::keeper) fn against<'a>(&'a self, before: &'a Self) -> Vec<Difference<'a>> {
         let mut differences: Vec<Difference<'a>> = Vec::new();
         for (place, listed) in &self.lists {

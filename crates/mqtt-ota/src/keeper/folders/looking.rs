@@ -16,27 +16,27 @@ use crate::keeper::touched::Touched;
 use crate::set::IGNORE_FILE;
 use crate::wire::DeviceName;
 
-/// How much of the files is kept in memory, in bytes.
+/// Limit of the file contents that are kept in memory, in bytes.
 const IN_MEMORY: u64 = 16 * 1024 * 1024;
 
-/// A folder before its files are hashed.
+/// Folder before its files are hashed.
 pub(super) struct Found {
     pub(super) path: PathBuf,
-    /// Of two files with one name, the later one's counts. None is empty.
+    /// Lists of files, none of them empty. Of two files with one name, the one in the later list counts.
     pub(super) lists: Vec<Arc<List>>,
 }
 
-/// A device, what could be read of its settings, the folders that its files are in, and its files.
+/// Device, with its settings as far as they could be read, the places of its files, and the files.
 type DeviceFound = (DeviceName, Option<Arc<DeviceSettings>>, Vec<PathBuf>, Result<Found, Arc<FolderError>>);
 
-/// One look at the tree.
+/// Single scan of the tree.
 pub(super) struct Looking {
     pub(super) found: Vec<DeviceFound>,
     pub(super) folders: Folders,
 }
 
 impl Looking {
-    /// Looks at the tree, as far as it may have changed since `before`. Blocking.
+    /// Scans the tree, as far as it may have changed since `before`. Blocking.
     pub(super) fn at(
         root: &Path,
         before: &Before,
@@ -45,7 +45,7 @@ impl Looking {
     ) -> Result<Self, FolderError> {
         let Before { last, counted } = before;
         let stale = Stale::of(root, last, touched, &suspects.doubted);
-        // Who opens one from here on is heard of.
+        // Files that are opened from here on are reported by the system.
         let open = Open::of(suspects, stale.is_any());
         let (described, frozen) = match stale {
             Stale::All => describe(root, counted, suspects, &open)?,
@@ -105,11 +105,11 @@ impl Looking {
     }
 }
 
-/// The folders in the root, and the files with settings that were not read.
+/// Folders in the root, and the settings files that were not read.
 type Settings = (Arc<[Arc<Described>]>, BTreeSet<PathBuf>);
 
-/// The folders in the root, in the order of their names; and the files with settings that somebody writes, of which
-/// what counted before is taken.
+/// Reads the folders in the root, in the order of their names. Settings that are being written are taken as they
+/// counted before, and their files are returned as well.
 fn describe(
     root: &Path,
     counted: &Folders,
@@ -120,7 +120,7 @@ fn describe(
     let mut paths = Vec::new();
     for entry in fs::read_dir(root).map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;
-        // A link to a folder is one here: it is how a device's folder can be elsewhere.
+        // A link to a folder counts as a folder here, so that the folder of a device can be elsewhere.
         if !is_no_devices(&entry.file_name()) && entry.path().is_dir() {
             paths.push(entry.path());
         }
@@ -143,13 +143,13 @@ fn describe(
     Ok((described.into(), frozen))
 }
 
-/// What is found in the places.
+/// Files found in the places.
 struct Lists<'a> {
     before: &'a HashMap<PathBuf, Listed>,
     stale: Stale,
     open: &'a Open,
     checkouts: MutexGuard<'a, Checkouts>,
-    /// Why checkouts do not count; None of those that do.
+    /// Reasons why checkouts do not count. `None`: the checkout counts.
     states: HashMap<Checkout, Option<Arc<FolderError>>>,
     lists: HashMap<PathBuf, Listed>,
     holds: HashMap<PathBuf, Arc<FolderError>>,
@@ -182,7 +182,7 @@ impl<'a> Lists<'a> {
         (self.lists, self.holds)
     }
 
-    /// The files of one device: those that its folder includes, and its own.
+    /// Returns the files of one device: those that its folder includes, and its own.
     fn of(&mut self, folder: &Described) -> Result<Found, Arc<FolderError>> {
         let mut lists = Vec::with_capacity(folder.includes.len() + 1);
         for place in &folder.includes {
@@ -202,7 +202,7 @@ impl<'a> Lists<'a> {
         Ok(Found { path: folder.path.clone(), lists })
     }
 
-    /// Why a place is held back, if it is.
+    /// Returns why a place is held back, if it is.
     fn hold(&mut self, place: &Path, list: &List) -> Option<Arc<FolderError>> {
         for checkout in &list.checkouts {
             let checkouts = &mut self.checkouts;
@@ -223,7 +223,7 @@ impl<'a> Lists<'a> {
         open.or_else(|| self.open.hold_in(&list.real)).map(Arc::new)
     }
 
-    /// Those of the files that were heard of that are there and are not sent.
+    /// Returns the files that were reported, exist, and are not sent.
     fn unsent(&self, touched: &Touched, suspects: &Suspects, open: &Open) -> BTreeSet<PathBuf> {
         let touched: Vec<_> = match touched {
             Touched::Paths(paths) => paths.iter().collect(),
@@ -265,7 +265,7 @@ impl<'a> Lists<'a> {
         Ok(list)
     }
 
-    /// What was found in a place before, where it is so still.
+    /// Returns the earlier list of a place, where it is still valid.
     fn kept(&self, place: &Path) -> Option<&'a Arc<List>> {
         let known = self.before.get(place)?.as_ref().ok()?;
         (!known.has_links && !self.stale.has(place)).then_some(known)

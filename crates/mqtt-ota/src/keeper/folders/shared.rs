@@ -1,4 +1,4 @@
-//! Which folders are for others to include, and so are no device's.
+//! Folders that are for others to include, and so belong to no device.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -7,32 +7,34 @@ use std::sync::Arc;
 
 use super::described::Described;
 
-/// What is included by whom: names of folders in the root.
+/// Inclusions between the folders in the root, by name.
 ///
-/// A folder that has settings of its own is a device, whoever includes it. One that has none is no device while
-/// another one includes it. Settings that cannot be understood, or that are gone, take nothing back: what they have
-/// included stays no device's until they are there and do not include it. And until then nothing is sent from a
-/// folder that their text names, or from any where that is too long or no text. A file that the system does not let be
-/// read holds back its own folder alone.
+/// A folder that has settings of its own is a device, even if others include it. A folder that has none is no device
+/// while another folder includes it.
+///
+/// Settings that cannot be understood, or that are gone, take nothing back: a folder that they have included stays no
+/// device until the settings are there and do not include it. Settings that cannot be understood may also include more.
+/// Nothing is sent from a folder without settings that their text names, nor from any such folder if the text is too
+/// long or is no text. A settings file that the system does not let be read holds back its own folder alone.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Shared {
-    /// A folder, and those that include it.
+    /// Included folders, each with the folders that include it.
     includers: BTreeMap<OsString, BTreeSet<OsString>>,
 }
 
-/// Whose a folder without settings is.
+/// Owner of a folder without settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Owner {
-    /// A device has it.
+    /// Device of that name.
     Device,
-    /// Others include it.
+    /// Other folders, which include it.
     Others,
-    /// These settings cannot be understood, and may include it.
+    /// Unknown, because these settings cannot be understood and may include it.
     Unclear { settings: PathBuf },
 }
 
 impl Shared {
-    /// What these folders include, where it was so `before`.
+    /// Returns the inclusions of these folders, with those from `before` that were not taken back.
     pub(super) fn of(folders: &[Arc<Described>], before: &Self) -> Self {
         let mut names: BTreeMap<&Path, Vec<&OsStr>> = BTreeMap::new();
         for (folder, place) in folders.iter().filter_map(|folder| Some((folder, folder.place.as_ref()?))) {
@@ -59,7 +61,7 @@ impl Shared {
         self.includers.entry(name.to_owned()).or_default().insert(includer.to_owned());
     }
 
-    /// Whose the folder with this name is, which has no settings. `wrong`: those whose settings cannot be understood.
+    /// Returns the owner of a folder without settings. `wrong`: the folders whose settings cannot be understood.
     pub(super) fn owner(&self, name: &OsStr, wrong: &[&Arc<Described>]) -> Owner {
         if self.includers.contains_key(name) {
             return Owner::Others;

@@ -5,17 +5,17 @@ use super::Folders;
 use crate::keeper::settings::SETTINGS_FILE;
 use crate::keeper::touched::Touched;
 
-/// What is to be looked at anew.
+/// Part of the tree that has to be read again.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Stale {
     All,
-    /// The files in these places alone.
+    /// Only the files in these places.
     Places(BTreeSet<PathBuf>),
 }
 
 impl Stale {
-    /// Where something was touched since `before`. Whatever is in none of its places, or may change what the places
-    /// are, is not told apart. Blocking.
+    /// Returns the places touched since `before`. A path that is in none of the places, or that may change which places
+    /// there are, makes everything stale. Blocking.
     pub(super) fn of(root: &Path, before: &Folders, touched: &Touched, doubted: &BTreeSet<PathBuf>) -> Self {
         let Touched::Paths(paths) = touched else { return Self::All };
         let mut includes = BTreeSet::new();
@@ -28,7 +28,7 @@ impl Stale {
         }
         let mut stale = doubted.clone();
         for path in paths {
-            // The system may call it by a link that leads there.
+            // The system may report the path by a link that leads there.
             let (Some(Ok(folder)), Some(name)) = (path.parent().map(Path::canonicalize), path.file_name())
             else {
                 return Self::All;
@@ -44,7 +44,7 @@ impl Stale {
         Self::Places(stale)
     }
 
-    /// Whether there is anything.
+    /// Returns true if anything is stale.
     pub(super) fn is_any(&self) -> bool {
         !matches!(self, Self::Places(places) if places.is_empty())
     }

@@ -5,30 +5,31 @@ use super::FolderError;
 use crate::keeper::rest::{Unclosed, is_temporary};
 use crate::keeper::writers::{Identity, Writers, name_of};
 
-/// What is to be heeded in a look.
+/// Files and places that a scan has to treat with caution.
 #[derive(Debug, Default)]
 pub(in crate::keeper) struct Suspects {
     /// Files that were written to and not closed since, as far as was heard.
     pub(in crate::keeper) unclosed: Vec<(PathBuf, Unclosed)>,
-    /// Files with settings that somebody writes.
+    /// Settings files that are being written.
     pub(in crate::keeper) settings: BTreeSet<PathBuf>,
-    /// Places that are looked at again, whether or not they were touched.
+    /// Places that are scanned again, whether or not they were touched.
     pub(in crate::keeper) doubted: BTreeSet<PathBuf>,
 }
 
-/// The files that somebody may write to.
+/// Files that somebody may be writing to.
 #[derive(Debug, Default)]
 pub(super) struct Open {
     heard: HashMap<Identity, PathBuf>,
     /// Files that become others by a rename.
     temporary: BTreeSet<PathBuf>,
     writers: Writers,
-    /// Files that were heard of, and are not there.
+    /// Files that were reported, and do not exist or are not open.
     pub(super) gone: BTreeSet<PathBuf>,
 }
 
 impl Open {
-    /// Finds out which files they are; where none is read, without those that other processes have open. Blocking.
+    /// Finds out which files are open. Files that other processes have open are left out unless files are read
+    /// (`is_read`). Blocking.
     pub(super) fn of(suspects: &Suspects, is_read: bool) -> Self {
         let writers = if is_read { Writers::now() } else { Writers::default() };
         let mut open = Self { writers, ..Self::default() };
@@ -38,7 +39,8 @@ impl Open {
                 continue;
             };
             let Some(file) = identity(&metadata) else { continue };
-            // A file that has bytes before anybody wrote any has got another name, and who has it open is not heard of.
+            // A file that has bytes before any were written has got another name, and the system does not report who
+            // has it open.
             let is_linked = metadata.len() > 0 || !has_one_name(&metadata);
             if !metadata.is_file() || (!unclosed.is_written && is_linked && open.writers.of(file).is_none()) {
                 open.gone.insert(path.clone());
@@ -51,7 +53,7 @@ impl Open {
         open
     }
 
-    /// Who writes to a file, if somebody does.
+    /// Returns an error that names the writer of a file, if somebody writes to it.
     pub(super) fn hold(&self, path: &Path, file: Option<Identity>) -> Option<FolderError> {
         let file = file?;
         let by = self.writers.of(file).map(name_of);
@@ -59,13 +61,13 @@ impl Open {
         is_open.then(|| FolderError::Open { path: path.to_owned(), by })
     }
 
-    /// The same, of the files in a folder that become others.
+    /// Returns an error for a file in a folder that is being written and becomes another one by a rename.
     pub(super) fn hold_in(&self, place: &Path) -> Option<FolderError> {
         let path = self.temporary.range(place.to_owned()..).next().filter(|path| path.starts_with(place))?;
         Some(FolderError::Open { path: path.clone(), by: None })
     }
 
-    /// Whether it is one of those that become others.
+    /// Returns true if the file is one that becomes another one by a rename.
     pub(super) fn is_temporary(&self, path: &Path) -> bool {
         self.temporary.contains(path)
     }

@@ -61,7 +61,7 @@ async fn a_folder_is_a_device_and_its_settings_are_not_sent() {
     let lamp = folder(&folders, "LAMP");
     assert_eq!(names(lamp), ["lib/device.toml", "lib/x.py", "main.py"]);
     assert!(lamp.settings.hold);
-    // `sync` sends the same.
+    // The `sync` command sends the same files.
     let set = FileSet::of_folder(root.path().join("LAMP")).await.unwrap();
     assert!(set.files().map(|(path, _)| path.as_str()).eq(["lib/device.toml", "lib/x.py", "main.py"]));
 }
@@ -224,7 +224,7 @@ fn digest(folders: &Folders, device: &str) -> Digest {
     folder(folders, device).prepared(Algorithm::Sha256).unwrap().digest
 }
 
-/// The files of one folder, by their names.
+/// Returns the files of one folder, by their names.
 fn list<'a>(folders: &'a Folders, root: &Path, folder: &str) -> &'a List {
     folders.lists[&root.join(folder)].as_ref().unwrap()
 }

@@ -10,19 +10,19 @@ use crate::keeper::error::chain;
 use crate::keeper::folders::FolderError;
 use crate::keeper::rest::Quiet;
 
-/// After so long it is said that a place is held, and why.
+/// Time after which it is logged that a place is held, and why.
 const SAID: Duration = Duration::from_secs(60);
-/// The same, of what git leaves behind and somebody has to end.
+/// Time after which it is logged that git has left something that somebody has to end.
 const SAID_OF_GIT: Duration = Duration::from_secs(2);
-/// How long what is held is looked at as often as can be, and how often after that.
+/// Time for which held places are scanned as often as possible, and the interval after that.
 const EAGER: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_secs(1);
 
-/// The places that do not count.
+/// Places that do not count.
 #[derive(Debug, Default)]
 pub(super) struct Holds {
     places: BTreeMap<PathBuf, Hold>,
-    /// What is said of them has changed since [`Holds::take_said`].
+    /// True if the logged holds have changed since [`Holds::take_said`].
     is_news: bool,
 }
 
@@ -34,7 +34,7 @@ struct Hold {
 }
 
 impl Holds {
-    /// Takes what is held now. Yields when to look again, as nobody tells that it is over.
+    /// Takes the holds of a scan. Returns when to scan again, as nothing reports the end of a hold.
     pub(super) fn update(
         &mut self,
         held: &HashMap<PathBuf, Arc<FolderError>>,
@@ -64,7 +64,7 @@ impl Holds {
                 tracing::warn!("nothing new is sent from {}: {}", place.display(), chain(why.as_ref()));
             }
             let pause = match why.as_ref() {
-                // Whoever writes there is heard.
+                // The system reports writes there.
                 FolderError::Unsteady { .. } => SAID.saturating_sub(age).max(POLL),
                 _ if age < EAGER => quiet.more,
                 _ => POLL.max(quiet.more),
@@ -74,13 +74,15 @@ impl Holds {
         next
     }
 
-    /// Those in which somebody has a file open: they are looked at again whether or not anything is told of them.
+    /// Returns the places in which somebody has a file open. They are scanned again whether or not anything is reported
+    /// of them.
     pub(super) fn doubted(&self) -> impl Iterator<Item = &PathBuf> {
         let is_open = |hold: &Hold| matches!(*hold.why, FolderError::Open { .. });
         self.places.iter().filter(move |(_, hold)| is_open(hold)).map(|(place, _)| place)
     }
 
-    /// Those that are held for so long that it was said, and why; `None` where that has not changed since the last call.
+    /// Returns the places that have been held for so long that it was logged, and the reasons. `None` where nothing has
+    /// changed since the last call.
     pub(super) fn take_said(&mut self) -> Option<HashMap<PathBuf, Arc<FolderError>>> {
         let said = self.places.iter().filter(|(_, hold)| hold.is_said);
         take(&mut self.is_news)

@@ -11,7 +11,7 @@ const SETTLE: Duration = Duration::from_secs(1);
 const QUIET: Quiet = Quiet { one: SETTLE, more: SETTLE };
 const LOOK: Duration = Duration::from_secs(60);
 
-/// A device's folder on a file system that tells nothing: who watches a link is not told of its target.
+/// Folder of a device on a file system that reports nothing: the target of a link is not watched.
 struct Share {
     root: tempfile::TempDir,
     far: tempfile::TempDir,
@@ -25,13 +25,13 @@ impl Share {
         share
     }
 
-    /// With one more file.
+    /// Adds a file.
     fn has(&self, name: &str, text: &str) {
         self.write(name, text);
         symlink(self.far.path().join(name), self.root.path().join("LAMP").join(name)).unwrap();
     }
 
-    /// Writes a file, and has its clock so far behind that its time tells nothing.
+    /// Writes a file, with a clock so far behind that its time tells nothing.
     fn write(&self, name: &str, text: &str) {
         let path = self.far.path().join(name);
         fs::write(&path, text).unwrap();
@@ -40,7 +40,7 @@ impl Share {
     }
 }
 
-/// What the next look comes to, and how long it was until then.
+/// Returns the result of the next scan, and the time until then.
 async fn looked(lookout: &mut Lookout) -> (Sight, Duration) {
     let begun = Instant::now();
     loop {
@@ -63,7 +63,7 @@ fn length(sight: &Sight) -> u64 {
     let (_, kept) = folders.devices.first_key_value().unwrap();
     match kept {
         Kept::Folder(folder) => folder.set().payloads().map(|(_, payload)| payload.len()).sum(),
-        // It was not known before.
+        // The folder was not known before.
         Kept::Unusable { error, .. } if error.is_held() => 0,
         Kept::Unusable { error, .. } => panic!("{error}"),
     }
@@ -104,7 +104,7 @@ async fn what_has_not_changed_counts_at_once() {
     assert!(waited >= LOOK);
 }
 
-// On the real clock: the system's own does not stand still.
+// On the real clock, because that of the system does not stand still.
 #[tokio::test]
 async fn what_is_told_of_is_looked_at_half_way_and_counts_as_it_was_then_once_it_is_at_rest() {
     let root = tempfile::tempdir().unwrap();
@@ -120,7 +120,7 @@ async fn what_is_told_of_is_looked_at_half_way_and_counts_as_it_was_then_once_it
     assert_eq!(length(&sight), 2);
 }
 
-/// What the next look comes to, of which the system loses count.
+/// Returns the result of the next scan, during which events are lost.
 async fn lost(lookout: &mut Lookout) -> Sight {
     while lookout.looking.is_empty() {
         assert!(matches!(lookout.next().await, Sight::Due));
@@ -137,7 +137,7 @@ async fn what_the_system_has_lost_count_of_counts_when_it_is_found_twice_and_is_
     lookout.look(&BTreeSet::from([Algorithm::Sha256]));
     assert_eq!(held(&lost(&mut lookout).await), ["LAMP"]);
     assert_eq!(length(&lost(&mut lookout).await), 1);
-    // It may tell of the look only now.
+    // The system may report the scan itself only now.
     lookout.watch.lose();
     let (sight, waited) = looked(&mut lookout).await;
     assert_eq!(length(&sight), 1);
@@ -162,7 +162,7 @@ async fn where_it_is_told_of_it_is_looked_at_and_all_once_a_minute() {
     while !held(&clear(&mut lookout).await).is_empty() {}
     fs::write(&lamp, "22").unwrap();
     assert_eq!(lengths(&clear(&mut lookout).await), [1, 2]);
-    // As if it had not been told of: the whole is looked at.
+    // Without a report of the change, the whole tree is scanned.
     fs::write(&hall, "333").unwrap();
     sleep(LOOK).await;
     let _ = lookout.watch.rest.looking(Instant::now());
@@ -193,7 +193,7 @@ async fn what_nobody_tells_of_and_never_comes_to_rest_is_never_taken() {
     assert_eq!(length(&clear(&mut lookout).await), 99);
 }
 
-// On the real clock: the system's own does not stand still.
+// On the real clock, because that of the system does not stand still.
 #[tokio::test]
 async fn what_was_just_written_when_it_started_is_found_twice_and_the_others_are_not() {
     let root = tempfile::tempdir().unwrap();
@@ -209,7 +209,7 @@ async fn what_was_just_written_when_it_started_is_found_twice_and_the_others_are
     assert_eq!(held(&clear(&mut lookout).await), Vec::<String>::new());
 }
 
-/// The devices whose folders are held back, and whose files were not known before.
+/// Returns the devices whose folders are held back and whose files were not known before.
 fn held(sight: &Sight) -> Vec<String> {
     let Sight::Clear(folders) = sight else { panic!("{sight:?}") };
     let is_held = |kept: &Kept| matches!(kept, Kept::Unusable { error, .. } if error.is_held());
@@ -230,7 +230,7 @@ async fn a_checkout_is_waited_for_however_long_it_pauses() {
     }
     fs::remove_file(&lock).unwrap();
     assert_eq!(length(&clear(&mut lookout).await), 2);
-    // One that has begun before anybody watched.
+    // A checkout that began before the watch is noticed as well.
     drop(lookout);
     fs::write(&lock, "").unwrap();
     let mut lookout = Lookout::start(&root, QUIET).unwrap();
@@ -264,7 +264,7 @@ async fn a_folder_that_is_held_holds_no_other_one() {
     while lengths(&clear(&mut lookout).await) != [2, 4] {}
 }
 
-/// The lengths of the devices' files, in the order of their names.
+/// Returns the lengths of the devices' files, in the order of the devices' names.
 fn lengths(sight: &Sight) -> Vec<u64> {
     let Sight::Clear(folders) = sight else { panic!("{sight:?}") };
     let total = |kept: &Kept| match kept {
@@ -274,7 +274,7 @@ fn lengths(sight: &Sight) -> Vec<u64> {
     folders.devices.values().map(total).collect()
 }
 
-/// Folders of one device each, whose only file is as long as the folder's number says, and a link to the first.
+/// Creates folders of one device each, whose only file is as long as the number of the folder, and a link to the first.
 fn releases() -> (tempfile::TempDir, PathBuf) {
     let home = tempfile::tempdir().unwrap();
     for number in 1..4 {
@@ -287,13 +287,13 @@ fn releases() -> (tempfile::TempDir, PathBuf) {
     (home, link)
 }
 
-/// Has the link lead there from now on.
+/// Makes the link lead there from now on.
 fn relink(link: &Path, target: &str) {
     symlink(target, link.with_extension("new")).unwrap();
     fs::rename(link.with_extension("new"), link).unwrap();
 }
 
-/// What counts next.
+/// Returns the next result that is not blurred.
 async fn clear(lookout: &mut Lookout) -> Sight {
     loop {
         let (sight, _) = looked(lookout).await;

@@ -4,47 +4,47 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How many paths are told apart.
+/// Number of paths that are told apart.
 const MOST: usize = 256;
 
-/// After so long without rest it is looked at all the same, and what is whole counts.
+/// Time without rest after which a region is scanned in any case, and whole files in it count.
 pub(super) const RESTLESS: Duration = Duration::from_secs(30);
 
-/// How long nothing must have changed.
+/// Time for which nothing must have changed.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::keeper) struct Quiet {
-    /// After one file was closed.
+    /// Time after a single file was closed.
     pub(in crate::keeper) one: Duration,
-    /// After anything else: programs that write many files pause in between.
+    /// Time after any other change: programs that write many files pause in between.
     pub(in crate::keeper) more: Duration,
 }
 
-/// A folder in which something was heard of.
+/// Folder in which something was heard of.
 #[derive(Debug)]
 pub(super) struct Region {
     first: Instant,
     last: Instant,
-    /// How long it has to be quiet.
+    /// Time for which the region has to be quiet.
     pub(super) quiet: Duration,
-    /// What was heard of, and when last.
+    /// Paths that were heard of, each with the time of its last event.
     pub(super) paths: BTreeMap<PathBuf, Instant>,
-    /// That is too much to be told apart.
+    /// True if there were too many paths to be told apart.
     pub(super) is_many: bool,
-    /// Not all was told that has happened.
+    /// True if not every event was reported.
     pub(super) is_unsure: bool,
-    /// It does not come to rest, and is looked at as it is.
+    /// True if the region does not come to rest, and is scanned as it is.
     pub(super) is_restless: bool,
     stage: Stage,
     looked_at: Option<Instant>,
 }
 
-/// What has looked at it since it moved last.
+/// Scan of the region since it moved last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Nobody,
-    /// A look ahead of its rest, so that it is known by then what it came to.
+    /// Scanned ahead of its rest, so that its contents are known by then.
     Ahead,
-    /// One at rest.
+    /// Scanned at rest.
     AtRest,
 }
 
@@ -72,13 +72,14 @@ impl Region {
         }
     }
 
-    /// How long it has to be quiet, after what was whole, or may not be.
+    /// Returns the time for which the region has to be quiet. `is_whole`: the event has left a whole file.
     pub(super) fn quiet_of(&self, quiet: Quiet, is_whole: bool) -> Duration {
         let is_one = !self.is_many && self.paths.keys().filter(|path| !is_hidden(path)).count() <= 1;
         if is_whole && is_one { quiet.one } else { quiet.more }
     }
 
-    /// When to look. While a file is open it is looked at once to see whether that matters, and then when it is quiet.
+    /// Returns when to scan. A region with an open file is scanned early, to see whether that matters, and again when
+    /// it is quiet.
     pub(super) fn look_at(&self, quiet: Quiet, has_open: bool) -> Option<Instant> {
         let rest_at = self.last + self.quiet;
         let restless_at = self.first + RESTLESS;
@@ -105,17 +106,17 @@ impl Region {
         }
     }
 
-    /// Whether it was not at rest when a look began, or is not now.
+    /// Returns true if the region has changed since a scan began, or is not at rest now.
     pub(super) fn is_moving(&self, began: Instant, now: Instant) -> bool {
         !self.is_restless && (self.last > began || now < self.last + self.quiet)
     }
 
-    /// The files that it moves with.
+    /// Returns the paths that are not at rest now.
     pub(super) fn moving(&self, now: Instant) -> impl Iterator<Item = &PathBuf> {
         self.paths.iter().filter(move |(_, last)| now < **last + self.quiet).map(|(path, _)| path)
     }
 
-    /// Whether what was heard has to do with a place.
+    /// Returns true if an event concerns a place.
     pub(super) fn has(&self, place: &Path) -> bool {
         self.is_many
             || place.ancestors().any(|above| self.paths.contains_key(above))

@@ -18,7 +18,7 @@ fn rest() -> Rest {
     rest
 }
 
-/// A time so many milliseconds after another one.
+/// Returns the time so many milliseconds after another one.
 fn after(time: Instant, milliseconds: u64) -> Instant {
     time + Duration::from_millis(milliseconds)
 }
@@ -126,19 +126,19 @@ fn temporary_names_are_known() {
     }
 }
 
-/// What somebody does to one of the files of a folder.
+/// Action on one of the files of a folder.
 #[derive(Debug, Clone, Copy)]
 enum Act {
-    /// Opens it and cuts it off, or makes it.
+    /// Opens the file and truncates it, or creates it.
     Open,
     Write,
     Close,
-    /// Puts it in the place of the next one, open or not.
+    /// Moves the file to the place of the next one, open or not.
     Rename,
     Remove,
 }
 
-/// A file, who has it open, and whether its bytes are a whole version.
+/// File, with its writer, and whether its bytes are a whole version.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Model {
     version: u32,
@@ -151,7 +151,7 @@ fn name(file: usize) -> PathBuf {
     path("LAMP").join(format!("{file}.py"))
 }
 
-/// A folder that one who opens, writes and closes works in, and the queue in which that is told.
+/// Folder in which a process opens, writes and closes files, and the queue of the events.
 #[derive(Debug, Default)]
 struct Folder {
     files: BTreeMap<usize, Model>,
@@ -207,7 +207,8 @@ fn act() -> impl Strategy<Value = (Act, usize, u64, bool)> {
 }
 
 proptest! {
-    /// Nothing is delivered while a writer has a file open, however long it pauses, and in the end the last version is.
+    /// Nothing is delivered while a writer has a file open, however long it pauses. In the end, the last version is
+    /// delivered.
     #[test]
     fn property_what_counts_is_whole(acts in prop::collection::vec(act(), 1..40)) {
         let mut now = Instant::now();
@@ -217,7 +218,7 @@ proptest! {
         for (act, file, pause, is_prompt) in acts.into_iter().chain(closing).chain([(Act::Close, 0, 200_000, true)]) {
             folder.act(act, file);
             let end = after(now, pause);
-            // The system may tell of it only later on, but in order.
+            // The system may report the action only later on, but in order.
             if is_prompt {
                 folder.queue.drain(..).for_each(|told| rest.hear(&told, now));
             }
@@ -226,9 +227,10 @@ proptest! {
                 let open = rest.unclosed(now);
                 rest.looking(now);
                 let seen = folder.files.clone();
-                // What was told until the look was over is heard before it is weighed.
+                // Events reported until the scan was over are heard before it is weighed.
                 folder.queue.drain(..).for_each(|told| rest.hear(&told, now));
-                // One that was made and has bytes may have got another name; here, none has before it is written to.
+                // A created file that has bytes may have got another name. Here, no file has any before it is written
+                // to.
                 let is_held = seen.keys().any(|file| open.iter().any(|(path, _)| *path == name(*file)));
                 if verdict(&rest, "LAMP", now, now) == Verdict::Still && !is_held {
                     prop_assert!(seen.values().all(|model| !model.is_open), "{seen:?} {rest:?}");

@@ -1,28 +1,28 @@
 use std::path::PathBuf;
 
-/// What the system tells.
+/// Event that the system reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::keeper) enum Told {
-    /// A file was made, or got another name; who has made it has it open.
+    /// File created, or given another name. A process that has created it has it open.
     Created(PathBuf),
-    /// Somebody who has it open has written to it, or cut it off.
+    /// File written to or truncated by a process that has it open.
     Written(PathBuf),
-    /// Somebody who might write to it has closed it.
+    /// File closed by a process that could write to it.
     Closed(PathBuf),
-    /// It has another name, and what was there before is gone.
+    /// Path renamed, in the place of what was there before.
     Moved {
-        /// The old one.
+        /// Old path.
         from: PathBuf,
-        /// The new one.
+        /// New path.
         to: PathBuf,
     },
-    /// It came from where nobody watches.
+    /// Path that came from a folder that is not watched.
     Arrived(PathBuf),
-    /// It is no longer there.
+    /// Path that is no longer there.
     Gone(PathBuf),
-    /// Something else about it has changed.
+    /// Path with any other change.
     Other(PathBuf),
-    /// Something has changed somewhere.
+    /// Change in an unknown place.
     Anything,
 }
 
@@ -41,7 +41,7 @@ impl Told {
         one.into_iter().chain(other)
     }
 
-    /// Whether a file is whole by that.
+    /// Returns true if the event leaves a whole file.
     pub(super) fn is_whole(&self) -> bool {
         matches!(self, Self::Closed(_) | Self::Moved { .. })
     }

@@ -8,24 +8,24 @@ use tokio::sync::Notify;
 
 use crate::keeper::rest::Told;
 
-/// How much is kept until somebody asks.
+/// Number of events that are kept until somebody asks.
 const MOST: usize = 100_000;
 
-/// Whether the system tells when a file is closed that was written to.
+/// True where the system reports the closing of a file that was open for writing.
 pub(in crate::keeper) const HEARS_CLOSING: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
-/// What the system tells.
+/// Events that the system has reported.
 #[derive(Debug, Default)]
 pub(super) struct Heard {
     news: Mutex<News>,
-    /// There is some.
+    /// Notification of new events.
     pub(super) is_new: Notify,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct News {
     told: Vec<Told>,
-    /// There is more that it did not tell.
+    /// True if events were lost.
     is_lost: bool,
 }
 
@@ -37,7 +37,7 @@ impl Heard {
             Ok(event) if is_reading(event.kind) || !is_ours(event) => return,
             Ok(event) if event.paths.is_empty() => news.add(Told::Anything),
             Ok(event) => event.paths.iter().for_each(|path| news.add_event(event, path)),
-            // It is a folder that cannot be watched.
+            // The error is about a folder that cannot be watched.
             Err(error) => {
                 tracing::debug!(%error, "what changes in a folder is seen each minute");
                 return;
@@ -47,7 +47,7 @@ impl Heard {
         self.is_new.notify_one();
     }
 
-    /// All that was told since, and whether there is more that was not.
+    /// Returns the events since the last call, and whether some were lost.
     pub(super) fn take(&self) -> (Vec<Told>, bool) {
         let mut news = self.news();
         (take(&mut news.told), take(&mut news.is_lost))
@@ -66,7 +66,7 @@ impl News {
             EventKind::Create(_) if HEARS_CLOSING => Told::Created(path),
             EventKind::Modify(ModifyKind::Data(DataChange::Any)) if HEARS_CLOSING => Told::Written(path),
             EventKind::Access(AccessKind::Close(AccessMode::Write)) => Told::Closed(path),
-            // It came from elsewhere, unless the system says next where from.
+            // The path came from elsewhere, unless the next event says where from.
             EventKind::Modify(ModifyKind::Name(RenameMode::To)) => Told::Arrived(path),
             EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => {
                 let (Some(from), Some(to)) = (event.paths.first(), event.paths.last()) else { return };
@@ -85,7 +85,7 @@ impl News {
     }
 
     fn add(&mut self, told: Told) {
-        // Who writes a large file is told of again and again.
+        // A process that writes a large file causes the same event again and again.
         if self.told.last() == Some(&told) {
             return;
         }
@@ -97,14 +97,15 @@ impl News {
     }
 }
 
-/// Watches what is called `path`. Nothing where it has no name, as `/` and `..` have none.
+/// Watches the entry that `path` names in its parent folder. Returns `None` where there is no such name, as in `/` and
+/// `..`.
 pub(super) fn above(path: &Path, heard: Arc<Heard>) -> Result<Option<RecommendedWatcher>, notify::Error> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(None) };
     let name = name.to_owned();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
         let is_it = |path: &PathBuf| path.file_name() == Some(&name);
         let is_ours = |event: &Event| event.paths.iter().any(is_it);
-        // What is told of another folder's path is told by the one that watches it.
+        // Events of other entries are left to the watchers of those entries.
         let event = event.map(|event| match is_ours(&event) {
             true => Event { paths: Vec::new(), ..event },
             false => event,
@@ -115,8 +116,8 @@ pub(super) fn above(path: &Path, heard: Arc<Heard>) -> Result<Option<Recommended
     Ok(Some(watcher))
 }
 
-/// Whether it is about files alone that lie beside the devices' folders and are none of theirs, such as a broker's
-/// that it writes again and again.
+/// Returns true if an event is only about files beside the devices' folders that are no device's, such as those that a
+/// broker writes again and again.
 pub(super) fn is_hidden(paths: &[PathBuf], root: &Path) -> bool {
     let is_hidden = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().as_encoded_bytes();
@@ -125,7 +126,7 @@ pub(super) fn is_hidden(paths: &[PathBuf], root: &Path) -> bool {
     !paths.is_empty() && paths.iter().all(is_hidden)
 }
 
-/// Whether somebody only reads, as we do ourselves.
+/// Returns true if somebody only reads, as the keeper itself does.
 fn is_reading(kind: EventKind) -> bool {
     matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write))
 }

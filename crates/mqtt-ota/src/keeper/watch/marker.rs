@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How long a mark may take to come back.
+/// Longest time for a mark to come back.
 const LATE: Duration = Duration::from_secs(5);
-/// How long is waited where no marks can be made.
+/// Wait where no marks can be made.
 const BLIND: Duration = Duration::from_millis(20);
 
-/// A file without a name that is watched together with the folders. The system tells of all in order: what was told
+/// File without a name that is watched together with the folders. The system reports all events in order, so everything
 /// before a mark in this file has been heard when the mark is.
 #[derive(Debug, Default)]
 pub(super) struct Marker {
@@ -19,7 +19,7 @@ pub(super) struct Marker {
 }
 
 impl Marker {
-    /// One that can be watched where the system has such a thing.
+    /// Creates a marker. It can be watched where the system allows that.
     pub(super) fn new() -> Self {
         let file = Self::file().inspect_err(|error| tracing::debug!(%error, "no marks can be made"));
         Self { file: file.ok().flatten(), ..Self::default() }
@@ -38,18 +38,19 @@ impl Marker {
         Ok(None)
     }
 
-    /// What is to be watched.
+    /// Returns the path to watch.
     pub(super) fn path(&self) -> Option<&Path> {
         self.file.as_ref().map(|(_, path)| path.as_path())
     }
 
-    /// A mark was told of.
+    /// Takes note that a mark was reported.
     pub(super) fn heard(&self) {
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         self.is_new.notify_all();
     }
 
-    /// Makes a mark, and waits until it is heard. Blocking. Yields whether all that was told before is.
+    /// Makes a mark and waits until it is heard. Returns true if everything reported before has been heard. Where no
+    /// mark can be made, waits for a fixed time and returns true. Blocking.
     pub(super) fn pass(&self) -> bool {
         let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let before = *heard;

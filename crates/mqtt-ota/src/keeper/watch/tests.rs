@@ -7,13 +7,13 @@ use std::fs;
 use tokio::time::timeout;
 
 impl Watch {
-    /// The system loses count.
+    /// Makes the system lose events.
     pub(in crate::keeper) fn lose(&self) {
         let overflow = Event::new(EventKind::Other).set_flag(Flag::Rescan);
         self.heard.hear(|_| false, &Ok(overflow));
     }
 
-    /// What was touched by the time that it is at rest.
+    /// Returns the paths that were touched by the time of rest.
     async fn rested(&mut self) -> Touched {
         let mut touched = Touched::NOTHING;
         let resting = async {
@@ -36,7 +36,7 @@ impl Watch {
 
 const SETTLE: Duration = Duration::from_millis(50);
 const QUIET: Quiet = Quiet { one: SETTLE, more: SETTLE };
-/// Far more than anything takes.
+/// Time far longer than anything takes.
 const GUARD: Duration = Duration::from_secs(30);
 
 fn started(root: &Path) -> Watch {
@@ -103,7 +103,7 @@ async fn a_file_is_open_from_its_first_byte_until_it_is_closed_under_whatever_na
     open(true, &new);
     drop(file);
     open(false, &new);
-    // To be opened is nothing until it is cut off or written to.
+    // Opening a file means nothing until it is truncated or written to.
     let mut file = fs::File::options().append(true).open(&new).unwrap();
     open(false, &new);
     file.write_all(b"more").unwrap();
