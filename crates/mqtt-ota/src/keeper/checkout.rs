@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use self::index::Index;
 
-/// File that git has from before it writes the first file of a checkout until after the last.
+/// Lock file that git holds from before it writes the first file of a checkout until after the last.
 const LOCK: &str = "index.lock";
 
 /// Files and folders that git has while an operation waits to be ended, with the name of the operation.

@@ -188,7 +188,7 @@ fn ended(outcome: &Outcome) -> Ended {
             Ended::Postponed { after: *after, why: format!("asks to wait {} s{why}", after.as_secs()) }
         }
         outcome => {
-            // The device may reach the sender from the next place it is in.
+            // The device may be able to reach the sender from its next place.
             let may_pass = outcome.may_pass() || matches!(outcome, Outcome::NobodyConnected { .. });
             Ended::Failed { why, may_pass }
         }

@@ -33,7 +33,7 @@ pub(super) struct Device {
     pub(super) is_failure: bool,
     /// Time of the last message from the device, as far as it was heard.
     pub(super) heard: Option<SystemTime>,
-    /// Remarks on the device's files that were logged already.
+    /// Findings in the device's files that were logged already.
     pub(super) said: Vec<String>,
     /// Last crash of the application, and the time at which one was logged.
     crash: Option<Crash>,

@@ -20,7 +20,7 @@ const REPLACED_AT_ONCE: u32 = 2;
 /// Report on a device whose boot takes so long.
 pub(super) const NOT_BACK: &str = "it has installed its files, and has not come back online since";
 /// Time after its announcement for which a device counts as awake. A device that does not come for an offer made in
-/// this time is not asleep but unable to.
+/// this time is not asleep, but cannot reach the sender.
 const AWAKE: Duration = Duration::from_secs(5);
 
 /// Event in the life of a device.
@@ -85,8 +85,8 @@ pub(super) enum Ended {
     Busy,
     /// Request of the device to be offered the set again after this time.
     Postponed { after: Duration, why: String },
-    /// Delivery ended for the benefit of another: of a device that is awake while this one had said nothing yet, of
-    /// another set, or of another keeper.
+    /// Delivery that made way for another set, for another keeper, or for a device that is awake while this one had not
+    /// answered yet.
     GaveWay,
     /// Failure of the delivery.
     Failed {
@@ -458,7 +458,7 @@ impl Duty {
     }
 
     /// Takes note of a failure on this side. It is no failure of the device and passes in time. A device that announces
-    /// itself is tried at once, unless as many attempts in a row were in vain as a device may fail.
+    /// itself is tried at once, unless `limit` attempts in a row were in vain.
     fn hinder(&mut self, why: String, now: Instant) {
         let count = self.hindrance.take().map_or(0, |hindrance| hindrance.count).saturating_add(1);
         self.hindrance = Some(Hindrance { why: why.clone(), count });
@@ -541,7 +541,8 @@ impl Duty {
         }
     }
 
-    /// Returns the standing of a device that has announced that it took its set back. `None`: its phase decides.
+    /// Returns the standing of a device that has announced that it took its set back, or `None` where its phase
+    /// decides.
     ///
     /// A set taken back for want of a network need not be at fault, and is given to the device once more.
     fn after_taking_back(&self, wanted: Digest, announced: &Announcement) -> Option<Standing> {

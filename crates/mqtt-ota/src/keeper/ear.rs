@@ -49,7 +49,7 @@ pub(super) enum Said {
     Remembered { device: DeviceName, memory: Option<Memory> },
     /// Note of a keeper of this name about a device that has no folder.
     Odd { device: DeviceName },
-    /// Id of the keeper at work, of those with this name. Empty: none is.
+    /// Id of the keeper of this name that is at work. Empty: none is.
     AtWork { keeper: String, id: String },
     /// Loss of messages, as more came at once than there was room for.
     Missed,

@@ -225,7 +225,7 @@ impl Keeping {
         self.relieved(was_held);
     }
 
-    /// Acts on the lease if it was gained or lost: reports that, and takes up all devices where it was gained.
+    /// Acts on a gain or loss of the lease. Both are logged, and after a gain all devices are considered.
     fn relieved(&mut self, was_held: bool) {
         match (was_held, self.lease.is_held()) {
             (false, true) => {
@@ -289,9 +289,9 @@ impl Keeping {
                 tracing::info!("{name}: back online with its set");
             }
         }
-        // The note of a device whose folder is unclear may be about the set that it is to have. A device with a folder
-        // that has not announced itself may only be unheard. The note of a device that another keeper has belongs to
-        // that keeper.
+        // Notes are left as they are in three cases. The note of a device with an unclear folder may be about the set
+        // that it is to have. A device with a folder that has not announced itself may only be unheard. The note of a
+        // device that another keeper has belongs to that keeper.
         let is_silent = device.duty.announced().is_none() && self.folders.devices.contains_key(name);
         let is_unclear = device.is_unclear || is_silent;
         if is_unclear || device.elsewhere.is_some() || !self.lease.is_held() {

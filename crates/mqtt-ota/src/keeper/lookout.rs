@@ -37,7 +37,7 @@ pub(super) struct Lookout {
     known: Option<Arc<Folders>>,
     /// Folders that were found last.
     found: Option<Arc<Folders>>,
-    /// Findings that the system has not reported and that were made only once, with their times.
+    /// First finding in each place where the system has not reported the change, with its time.
     once: HashMap<PathBuf, (Instant, Option<Looked>)>,
     /// Places that do not count, and since when.
     holds: Holds,
@@ -61,7 +61,7 @@ pub(super) enum Sight {
     Clear(Arc<Folders>),
     /// Nothing new that counts yet.
     Blurred,
-    /// Error. Everything known before stays known.
+    /// Error that prevents a scan. Everything known before stays known.
     Unreadable(KeeperError),
 }
 
@@ -118,8 +118,8 @@ impl Lookout {
                 true => before.last,
                 false => Arc::new(Folders::scan(root.path(), before, algorithms, touched, suspects).await?),
             };
-            // A file that was read while it was written may have contents that it never had, so everything that the
-            // system reported of it has to be known.
+            // A file that was read while it was written may seem to have contents that it never had. Reports of such
+            // writes have to be heard before the scan is weighed.
             let is_all = spawn_blocking(catch_up).await.unwrap_or(false);
             Ok(Found { root, folders, is_all })
         });

@@ -20,14 +20,14 @@ const MOST: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct Others(BTreeMap<String, Instant>);
 
-/// Knowledge of a keeper that has a device.
+/// Result of [`Others::meet`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Met {
-    /// Keeper that is at work, as far as is known.
+    /// Keeper that was known before, and is at work as far as is known.
     Known,
-    /// Keeper to ask the broker about.
+    /// Keeper that is new: the broker is to be asked whether it is at work.
     New,
-    /// Keeper beyond the limit.
+    /// Keeper beyond the limit, which is ignored.
     TooMany,
 }
 

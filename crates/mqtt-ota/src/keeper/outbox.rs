@@ -13,7 +13,7 @@ use crate::mqtt::{Link, LinkError, Retention};
 const WRITE_AGAIN: Duration = Duration::from_secs(1);
 /// Pause after a message that can wait, while devices are given their files.
 const UNHURRIED: Duration = Duration::from_millis(20);
-/// Number of waiting messages at which messages that strangers can cause are dropped.
+/// Number of waiting messages at which further ones that strangers can cause are dropped.
 const ODD_MOST: usize = 1024;
 
 /// Messages that are still to be retained at the broker: the last text for each topic. Clones are cheap and share one

@@ -39,7 +39,7 @@ impl RollCall {
         self.at
     }
 
-    /// Begins anew, as the broker sends what it retains of all devices, again or for the first time.
+    /// Starts over when the broker sends what it retains of all devices, for the first time or again.
     pub(super) fn begin_anew(&mut self) {
         self.asked.clear();
         self.at.get_or_insert(Instant::now() + PATIENCE);

@@ -42,7 +42,7 @@ impl Root {
     /// Reserves the folder for this keeper, where the system can do that.
     ///
     /// # Errors
-    /// Another keeper on this machine has it.
+    /// The folder has another keeper on this machine.
     pub(super) fn lock(&self) -> Result<(), KeeperError> {
         let Some(folder) = &self.folder else { return Ok(()) };
         match fs4::FileExt::try_lock(folder) {

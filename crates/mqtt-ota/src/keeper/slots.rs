@@ -230,7 +230,7 @@ mod tests {
         advance(PROMPT).await;
         assert_eq!(slots.make_room(1, Instant::now()), None);
         assert_eq!(silent.try_recv(), Ok(Ended::GaveWay));
-        // One delivery has been told already, and no second one can end yet.
+        // One delivery has been told to end already, and no second one may end yet.
         assert_eq!(slots.make_room(1, Instant::now()), None);
         assert_eq!(slots.make_room(2, Instant::now()), Some(start + AWAY));
         advance(AWAY).await;

@@ -161,7 +161,7 @@ impl Watch {
         is_lost
     }
 
-    /// Schedules a scan for this time, or for an earlier one that is scheduled already.
+    /// Schedules a scan for this time, unless an earlier one is scheduled.
     pub(super) fn again(&mut self, at: Instant) {
         self.again_at = Some(self.again_at.map_or(at, |again_at| again_at.min(at)));
     }
@@ -181,7 +181,7 @@ impl Watch {
             let mut until = until;
             while until > Instant::now() && timeout_at(until, self.heard.is_new.notified()).await.is_ok() {
                 self.hear();
-                // No event leads to a scan sooner.
+                // A scan follows an event no sooner than this.
                 until = until.min(Instant::now() + self.soon);
             }
             let now = Instant::now();

@@ -84,7 +84,7 @@ pub enum FolderError {
     Checkout {
         /// Checkout.
         path: PathBuf,
-        /// Activity of git, or what git waits for.
+        /// Activity of git, or the step that it waits for.
         why: String,
         /// True if git waits for somebody, and is not just at work.
         waits: bool,

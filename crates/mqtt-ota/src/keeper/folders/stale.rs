@@ -14,8 +14,8 @@ pub(super) enum Stale {
 }
 
 impl Stale {
-    /// Returns the places touched since `before`. A path that is in none of the places, or that may change which places
-    /// there are, makes everything stale. Blocking.
+    /// Returns the places touched since `before`, and those that are `doubted`. A path that is in none of the places,
+    /// or that may change which places there are, makes everything stale. Blocking.
     pub(super) fn of(root: &Path, before: &Folders, touched: &Touched, doubted: &BTreeSet<PathBuf>) -> Self {
         let Touched::Paths(paths) = touched else { return Self::All };
         let mut includes = BTreeSet::new();

@@ -39,8 +39,8 @@ impl Open {
                 continue;
             };
             let Some(file) = identity(&metadata) else { continue };
-            // A file that has bytes before any were written has got another name, and the system does not report who
-            // has it open.
+            // A file that has bytes before any were written, or several names, was not created but given another name.
+            // The system does not report who has it open.
             let is_linked = metadata.len() > 0 || !has_one_name(&metadata);
             if !metadata.is_file() || (!unclosed.is_written && is_linked && open.writers.of(file).is_none()) {
                 open.gone.insert(path.clone());

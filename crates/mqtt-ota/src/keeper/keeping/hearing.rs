@@ -73,7 +73,7 @@ impl Keeping {
             Said::Missed => {
                 self.roll_call.begin_anew();
                 let now = Instant::now();
-                // In a flood, every message causes some to be missed.
+                // In a flood, every message may cause others to be missed, so the reaction is limited.
                 if self.missed_at.is_none_or(|at| at + MISSED_PAUSE <= now) {
                     self.missed_at = Some(now);
                     tracing::warn!(

@@ -112,7 +112,7 @@ impl Keeping {
                 Some(Kept::Unusable { error: before, .. }) => chain(before.as_ref()) == chain(error.as_ref()),
                 _ => false,
             };
-            // A folder that is held is reported once that has lasted.
+            // A hold is reported only after it has lasted.
             if !is_known && !error.is_held() {
                 tracing::warn!("{device}: nothing can be sent: {}", chain(error.as_ref()));
             }

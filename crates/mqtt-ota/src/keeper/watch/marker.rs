@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Longest time for a mark to come back.
+/// Longest wait for a mark to come back.
 const LATE: Duration = Duration::from_secs(5);
 /// Wait where no marks can be made.
 const BLIND: Duration = Duration::from_millis(20);
