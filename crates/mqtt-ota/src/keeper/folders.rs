@@ -140,9 +140,10 @@ impl Folder {
 }
 
 impl Folders {
-    /// Scans `root`. Each folder in it is a device, except for folders whose name begins with a dot, and for folders
-    /// that others include and that have no [`SETTINGS_FILE`](super::settings::SETTINGS_FILE). [`Shared`] has the rule.
-    /// Unchanged files are not read again, and places in which nothing is `touched` are not looked at.
+    /// Scans `root`. Each folder in it is a device. Exceptions are folders that are hidden or named by a default ignore
+    /// rule, and folders that others include and that have no [`SETTINGS_FILE`](super::settings::SETTINGS_FILE).
+    /// [`Shared`] has the rule for the latter. Unchanged files are not read again, and places in which nothing is
+    /// `touched` are not looked at.
     ///
     /// # Errors
     /// The root itself cannot be read. A problem with the folder of one device is reported for that device.

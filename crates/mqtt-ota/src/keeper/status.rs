@@ -29,7 +29,7 @@ pub struct DeviceStatus {
     pub device: DeviceName,
     /// Standing of the device.
     pub standing: Standing,
-    /// Time since which it stands so, if a keeper has noted it.
+    /// Time since which the standing lasts, if a keeper has noted it.
     pub since: Option<SystemTime>,
     /// Name of the keeper that has the device, if one has noted it.
     pub keeper: Option<String>,
