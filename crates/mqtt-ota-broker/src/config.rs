@@ -4,27 +4,32 @@ use std::path::PathBuf;
 
 use crate::limits;
 
-/// How a [`Broker`](crate::Broker) runs.
+/// Configuration of a [`Broker`](crate::Broker).
 #[derive(Debug, Clone)]
 pub struct BrokerConfig {
-    /// The address to listen on: loopback, port 1883, unless set. Port 0 takes a free one; 0.0.0.0 or `[::]`
-    /// is every address of the machine.
-    pub listen: SocketAddr,
-    /// Who may connect. Everyone, unless set.
-    pub credentials: Option<Credentials>,
-    /// TCP connections at once: 1,000 unless set. One beyond takes the place of the one that has been silent for
-    /// longest, and is closed where all have said who they are. Each takes a file
-    /// descriptor. As many sessions of clients that are away are kept, 1,000 at least.
-    pub max_connections: usize,
-    /// The longest packet that a client may send, in bytes: 65,536 unless set. A longer one ends its connection.
-    pub max_packet: usize,
-    /// The file in which the retained announcements of devices (`NAME/OTA/device`) outlive the broker; none
-    /// unless set. Everything else that is retained is gone when it stops.
+    /// Address to listen on. Default: loopback, port 1883.
     ///
-    /// It has a line for each device: name, space, message. It is read at the start, and written at most once a
-    /// second and at the end; a process that is killed loses what was announced in its last second. At most
-    /// 65,536 devices, with 1,024 bytes each, are kept. Damaged lines are skipped, with a warning and a copy of the
-    /// file beside it. Two brokers must not have the same file.
+    /// Port 0 takes a free port. The addresses 0.0.0.0 and `[::]` stand for all addresses of the machine.
+    pub listen: SocketAddr,
+    /// User that may connect. Default: everyone may connect.
+    pub credentials: Option<Credentials>,
+    /// Maximum number of simultaneous TCP connections, at most 65,536. Default: 1,000.
+    ///
+    /// A connection beyond the limit replaces the longest-waiting connection whose client has not identified itself
+    /// yet. If all clients have identified themselves, the new connection is closed. Each connection takes a file
+    /// descriptor. The broker keeps as many sessions of disconnected clients, and at least 1,000.
+    pub max_connections: usize,
+    /// Maximum size of a packet from a client, in bytes after the fixed header. Default: 65,536. A longer packet ends
+    /// the connection.
+    pub max_packet: usize,
+    /// File in which retained announcements of devices (`NAME/OTA/device`) survive a restart. Default: none.
+    ///
+    /// All other retained messages are lost when the broker stops.
+    ///
+    /// The file has a line for each device: name, space, message. The broker reads the file at the start, and writes
+    /// it at most once a second and at the end. A process that is killed loses the announcements of its last second.
+    /// The file holds at most 65,536 devices with 1,024 bytes each. Damaged lines are skipped, with a warning and a
+    /// copy of the file beside it. Two brokers must not share a file.
     pub announcements: Option<PathBuf>,
 }
 
@@ -40,7 +45,7 @@ impl Default for BrokerConfig {
     }
 }
 
-/// The one user that may connect, and the password. The password is never shown (`Debug`, errors, logs).
+/// The user that may connect, and the password. The password is never shown (`Debug`, errors, logs).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     user: String,
@@ -48,10 +53,10 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// A user with a password.
+    /// Creates credentials from a user and a password.
     ///
     /// # Errors
-    /// An empty user or password, and one that is longer than MQTT can carry (65,535 bytes).
+    /// Returns an error if the user or the password is empty, or longer than MQTT can carry (65,535 bytes).
     pub fn new(user: impl Into<String>, password: impl Into<String>) -> Result<Self, CredentialsError> {
         let (user, password) = (user.into(), password.into());
         for (what, text) in [("user", &user), ("password", &password)] {
@@ -65,7 +70,7 @@ impl Credentials {
         Ok(Self { user, password })
     }
 
-    /// The user.
+    /// Returns the user.
     pub fn user(&self) -> &str {
         &self.user
     }
@@ -74,7 +79,7 @@ impl Credentials {
         &self.password
     }
 
-    /// Takes as long for a password that is nearly right as for one that is not at all.
+    /// Returns true if the user and the password match, in a time that does not depend on how nearly they match.
     pub(crate) fn allow(&self, user: &str, password: &str) -> bool {
         same(&self.user, user) & same(&self.password, password)
     }
@@ -91,22 +96,22 @@ fn same(a: &str, b: &str) -> bool {
     a.len() == b.len() && std::hint::black_box(different) == 0
 }
 
-/// Why a user and a password are no [`Credentials`].
+/// Error of [`Credentials::new`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialsError {
-    /// There is none. MQTT cannot tell an empty one from a missing one.
+    /// The user or the password is empty. MQTT cannot tell an empty value from a missing one.
     #[error("the {what} for the broker is empty")]
     Empty {
         /// `user` or `password`.
         what: &'static str,
     },
-    /// MQTT cannot carry it.
+    /// The user or the password is longer than MQTT can carry (65,535 bytes).
     #[error("the {what} for the broker has {bytes} bytes, and MQTT carries 65535 at most")]
     TooLong {
         /// `user` or `password`.
         what: &'static str,
-        /// Its length in bytes.
+        /// Length in bytes.
         bytes: usize,
     },
 }

@@ -6,16 +6,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::limits;
 
-/// A way into a [`Broker`](crate::Broker) of this process, without a port and without a password.
+/// Connects clients in this process to a [`Broker`](crate::Broker), without a port or a password.
 ///
-/// It may be cloned, outlives the broker, and then says that it has stopped.
+/// A connector may be cloned, and outlives the broker. After the broker has stopped, [`connect`](Self::connect)
+/// returns an error.
 #[derive(Debug, Clone)]
 pub struct Connector {
     door: mpsc::UnboundedSender<Arrival>,
     places: Arc<Semaphore>,
 }
 
-/// The broker's end of a connection, and the place that it takes.
+/// Broker's end of a connection, and the permit that the connection holds.
 #[derive(Debug)]
 pub(crate) struct Arrival {
     pub(crate) socket: DuplexStream,
@@ -28,15 +29,15 @@ impl Connector {
         (Self { door, places: Arc::new(Semaphore::new(limits::INSIDE)) }, arrivals)
     }
 
-    /// Connects. The client speaks MQTT over the stream, as over TCP: it begins with CONNECT.
+    /// Opens a connection. The client speaks MQTT over the stream as over TCP, beginning with CONNECT.
     ///
-    /// A login is not asked for, and [`max_connections`](crate::BrokerConfig::max_connections) does not count
-    /// these connections. A client from the network that has the same id does not send this one away. Returns at
-    /// once; each direction holds 64 KiB that the other side has yet to read.
+    /// No login is needed, and [`max_connections`](crate::BrokerConfig::max_connections) does not count these
+    /// connections. A client from the network with the same id does not evict this client. Returns at once. Each
+    /// direction buffers 64 KiB that the other side has yet to read.
     ///
     /// # Errors
-    /// The broker has stopped ([`io::ErrorKind::NotConnected`]), or 64 of these connections are open
-    /// ([`io::ErrorKind::QuotaExceeded`]).
+    /// Returns [`io::ErrorKind::NotConnected`] if the broker has stopped, and [`io::ErrorKind::QuotaExceeded`] if 64
+    /// of these connections are open.
     pub fn connect(&self) -> io::Result<DuplexStream> {
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| io::ErrorKind::QuotaExceeded)?;
         let (socket, theirs) = duplex(limits::INSIDE_BUFFER);

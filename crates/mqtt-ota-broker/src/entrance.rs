@@ -3,8 +3,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// The connections from the network that have not said yet who they are. Where every place is taken, whoever has
-/// been silent for longest gives way: otherwise a few silent connections would keep everybody out.
+/// Connections from the network whose clients have not identified themselves yet.
+///
+/// When all places are taken, the connection that has waited longest is evicted. Otherwise a few silent connections
+/// would keep everybody out.
 #[derive(Debug, Default)]
 pub(crate) struct Entrance(Mutex<Visitors>);
 
@@ -14,7 +16,7 @@ struct Visitors {
     last: u64,
 }
 
-/// A connection that has yet to say who it is, for as long as this lives.
+/// A connection whose client has yet to identify itself. Dropping the value removes it from the [`Entrance`].
 #[derive(Debug)]
 pub(crate) struct Visitor {
     entrance: Arc<Entrance>,
@@ -33,7 +35,7 @@ impl Entrance {
         Visitor { entrance: Arc::clone(self), number, sent_away }
     }
 
-    /// Sends the one away that has waited for longest; false where everybody is known.
+    /// Evicts the connection that has waited longest. Returns false if none is waiting.
     pub(crate) fn make_room(&self) -> bool {
         let longest = self.visitors().waiting.pop_first();
         longest.is_some_and(|(_, send_away)| send_away.send(()).is_ok())
@@ -45,7 +47,7 @@ impl Entrance {
 }
 
 impl Visitor {
-    /// Waits until it has to give way. Cancellation safe.
+    /// Waits until this connection is evicted. Cancel safe.
     pub(crate) async fn sent_away(&mut self) {
         let _ = (&mut self.sent_away).await;
     }

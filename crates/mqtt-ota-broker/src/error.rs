@@ -2,55 +2,55 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// Why there is no broker, or no longer one.
+/// Error that kept a broker from starting, or ended it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BrokerError {
-    /// Another program, mostly another broker, has the port.
+    /// The port is taken, usually by another broker.
     #[error("cannot listen on {address}: the port is taken")]
     PortTaken {
-        /// The address asked for.
+        /// Address that was requested.
         address: SocketAddr,
-        /// What the system says.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// The address is not one of this machine, or its port needs rights that this process has not.
+    /// The address does not belong to this machine, or its port needs rights that this process lacks.
     #[error("cannot listen on {address}")]
     Bind {
-        /// The address asked for.
+        /// Address that was requested.
         address: SocketAddr,
-        /// What the system says.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// It listens, and a message to itself over TCP does not arrive: mostly because another program answers.
+    /// The broker listens, but a message to itself over TCP did not arrive. Usually another program answers there.
     #[error("the broker listens on {address}, and does not get its own message there")]
     NotReady {
-        /// The address that is listened on.
+        /// Address that the broker listens on.
         address: SocketAddr,
-        /// What went wrong on the way, where anything did but the time.
+        /// Error on the way, or [`io::ErrorKind::TimedOut`] if the message did not arrive in time.
         source: io::Error,
     },
-    /// The system gives no thread, or no event queue.
+    /// The operating system provides no thread or no event queue.
     #[error("cannot start the broker's thread")]
     Thread {
-        /// What the system says.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// The file for announcements cannot be one: it is a folder or a device, or its folder is missing.
+    /// The path for announcements is not usable as a file: a folder, a device, or a path in a missing folder.
     #[error("cannot keep announcements in {}", path.display())]
     Announcements {
-        /// The path asked for.
+        /// Path that was requested.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Reason why the path is not usable.
         source: io::Error,
     },
-    /// It ended though nobody stopped it.
+    /// The broker ended although nobody stopped it.
     #[error("the broker stopped by itself")]
     Died,
 }
 
 impl BrokerError {
-    /// What a user can do about it.
+    /// Returns advice for a user who meets this error.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::PortTaken { .. } | Self::NotReady { .. } => {

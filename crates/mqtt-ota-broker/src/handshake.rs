@@ -8,22 +8,23 @@ use crate::session::Terms;
 use crate::stream::{PacketStream, StreamError};
 use crate::{Credentials, limits, message, topic};
 
-/// A client that may come in.
+/// A client that passed the handshake.
 #[derive(Debug)]
 pub(crate) struct Guest {
-    /// Its id. Empty where the client leaves it to the broker.
+    /// Client id. Empty if the client leaves the choice to the broker.
     pub(crate) id: String,
-    /// Whether what the broker knows of it is forgotten first.
+    /// True if an earlier session of the client is discarded first.
     pub(crate) clean: bool,
-    /// How long it may be silent: one and a half times what it promised. `None` is for ever.
+    /// Longest silence of the client: one and a half times its keep-alive. `None` means no limit.
     pub(crate) patience: Option<Duration>,
+    /// Last will, and the delay before it is published.
     pub(crate) will: Option<(v5::Publish, Duration)>,
     pub(crate) terms: Terms,
-    /// How long it wants its session to live, where that is longer than sessions live here.
+    /// True if the client requested a longer session than [`limits::SESSION_LIFE`].
     pub(crate) wanted_too_much: bool,
 }
 
-/// Why a client may not come in.
+/// Reason for refusing a client.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error("the client left before it said who it is")]
@@ -48,7 +49,7 @@ pub(crate) enum Refusal {
     Stream(#[from] StreamError),
 }
 
-/// Reads who the client is. Where it may not come in, it is told why before the connection closes.
+/// Reads the client's CONNECT. Sends the reason for a refusal, where MQTT has a code for it, before closing.
 pub(crate) async fn receive<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut PacketStream<S>,
     credentials: Option<&Credentials>,
@@ -111,13 +112,13 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
     })
 }
 
-/// How long a session lives that a client wants to live for so many seconds.
+/// Returns the life of a session for which a client requests this many seconds.
 pub(crate) fn life(seconds: u32) -> Duration {
     let wanted = if seconds == FOR_EVER { Duration::MAX } else { Duration::from_secs(seconds.into()) };
     wanted.min(limits::SESSION_LIFE)
 }
 
-/// The answer to a client that is let in. It says what is not available.
+/// Returns the CONNACK for an accepted client, which lists the features that are not available.
 pub(crate) fn welcome(
     guest: &Guest,
     assigned: Option<String>,
@@ -132,7 +133,7 @@ pub(crate) fn welcome(
         retain_available: None,
         max_packet_size: u32::try_from(max_packet).ok(),
         assigned_client_identifier: assigned,
-        // None at all, but for those who overlook that it is missing.
+        // MQTT 5 takes a missing value for 0. Some clients overlook that.
         topic_alias_max: Some(0),
         reason_string: None,
         user_properties: Vec::new(),

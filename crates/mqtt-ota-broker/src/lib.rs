@@ -1,10 +1,12 @@
-//! An MQTT broker for tests, for demos and for a trusted home network, inside the process that needs one.
+//! In-process MQTT broker for tests, demos and trusted home networks.
 //!
-//! Clients speak MQTT 5 or MQTT 3.1.1, on one port. Everything that they can make grow has a bound, and goes with them.
-//! Readiness is an event, a taken port is an error, and the end is an end. There is no TLS, one user at most, and nothing is
-//! kept when it stops but, where [`BrokerConfig::announcements`] names a file, what devices said of themselves. For clients
-//! that nobody trusts, for a fleet, or for anything else that has to survive a restart, run
-//! [Mosquitto](https://mosquitto.org) instead: the README says why, and how.
+//! Clients speak MQTT 5 or MQTT 3.1.1 on one port. Everything that a client can make grow is bounded, and is freed
+//! when the client goes. [`Broker::start`] returns once the broker is usable, reports a port that is taken as an
+//! error, and [`Broker::stop`] returns once the port is free.
+//!
+//! There is no TLS and at most one user. Nothing survives a stop except the announcements of devices, and those only
+//! if [`BrokerConfig::announcements`] names a file. For untrusted clients, for a fleet, or for anything else that
+//! must survive a restart, run [Mosquitto](https://mosquitto.org) instead. The README explains why and how.
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {

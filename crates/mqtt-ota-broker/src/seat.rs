@@ -3,14 +3,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedMutexGuard, watch};
 
-/// A client's id. Those from inside this process have ids of their own, which nobody in the network can take.
+/// Client id. Clients inside this process have ids of their own, which no client from the network can take.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Name {
     pub(crate) is_inside: bool,
     pub(crate) id: Arc<str>,
 }
 
-/// Who is connected under which name: one at a time, and a newcomer sends away whoever is there.
+/// Client ids in use. Each id has one connection at a time, and a newcomer evicts the current one.
 #[derive(Debug, Default)]
 pub(crate) struct Seats {
     seats: Mutex<HashMap<Name, Arc<Seat>>>,
@@ -18,23 +18,23 @@ pub(crate) struct Seats {
 
 #[derive(Debug, Default)]
 struct Seat {
-    /// How many have asked for it so far.
+    /// Number of connections that have asked for the id so far.
     asked: watch::Sender<u64>,
     taken: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// A name that nobody else has while this lives.
+/// Exclusive use of a client id until dropped.
 #[derive(Debug)]
 pub(crate) struct Claim {
     seats: Arc<Seats>,
     name: Name,
-    /// `None` once it has been given up.
+    /// `None` once released.
     seat: Option<(Arc<Seat>, OwnedMutexGuard<()>)>,
     ticket: u64,
 }
 
 impl Seats {
-    /// Sends away whoever has the name, and waits until they are gone.
+    /// Evicts the connection that has the id, and waits until it is gone.
     pub(crate) async fn claim(self: &Arc<Self>, name: &Name) -> Claim {
         let seat = Arc::clone(
             self.seats.lock().unwrap_or_else(PoisonError::into_inner).entry(name.clone()).or_default(),
@@ -50,7 +50,7 @@ impl Seats {
 }
 
 impl Claim {
-    /// Waits until somebody else wants the name. Cancellation safe.
+    /// Waits until another connection asks for the id. Cancel safe.
     pub(crate) async fn superseded(&self) {
         if let Some((seat, _)) = &self.seat {
             let mut asked = seat.asked.subscribe();
@@ -64,7 +64,7 @@ impl Drop for Claim {
         let mut seats = self.seats.seats.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((seat, guard)) = self.seat.take() {
             drop(guard);
-            // The map's and this one: nobody waits.
+            // The references are the map's and this one, so no connection waits.
             if Arc::strong_count(&seat) == 2 {
                 seats.remove(&self.name);
             }

@@ -17,7 +17,9 @@ use crate::seat::Name;
 use crate::session::Terms;
 use crate::{BrokerConfig, BrokerError, limits, probe};
 
-/// Runs the broker until it is told to stop, or rumqttd's router is gone. `ready` is told once it can be used.
+/// Runs the broker until `stop` resolves or rumqttd's router ends.
+///
+/// `ready` receives the address once the broker is usable, or the reason why it is not.
 pub(crate) async fn run(
     config: BrokerConfig,
     arrivals: mpsc::UnboundedReceiver<Arrival>,
@@ -40,7 +42,7 @@ pub(crate) async fn run(
     let started = Router::start(clients, connections.max(limits::CONNECTIONS), archive.clone());
     let Ok((router, mut engine)) = started else { return drop(ready.send(Err(BrokerError::Died))) };
     let router = Arc::new(router);
-    // Before anybody may ask for them.
+    // Retained announcements are published before a client can ask for them.
     if let Some(archive) = &archive {
         for (topic, message) in archive.messages() {
             let kept = v5::Publish { topic, payload: message, retain: true, ..v5::Publish::default() };
@@ -52,7 +54,7 @@ pub(crate) async fn run(
     tokio::spawn(Arc::clone(&router).pass_closed());
     let terms =
         Terms { life: Duration::ZERO, window: limits::WINDOW, max_packet: usize::MAX, is_inside: true };
-    // An id that no client has, as it is too long for one.
+    // The id is too long for a client, so no client has it.
     let inside = Name { is_inside: true, id: "%".repeat(limits::CLIENT_ID + 1).into() };
     let Ok((inside, _)) = Link::attach(&router, inside, true, terms) else {
         return drop(ready.send(Err(BrokerError::Died)));
@@ -69,11 +71,11 @@ pub(crate) async fn run(
     }
     tokio::select! {
         _ = stop => {}
-        // Nothing is ever written for it: it ends with the router, and not before.
+        // No message is ever written for this reader, so it only returns once the router has ended.
         _ = engine.arrival() => tracing::error!("rumqttd's router is gone"),
     }
     if let Some(archive) = archive {
-        // Blocks, so that nobody is told meanwhile that more was taken. What goes wrong, it has said.
+        // Saving blocks, so that no client is told meanwhile that more was accepted. `save` has logged any error.
         let _ = archive.save();
     }
 }
@@ -99,7 +101,7 @@ async fn accept(listener: TcpListener, connections: usize, hall: Arc<Hall>) {
                     closed.one_more(from, connections);
                     continue;
                 }
-                // Otherwise an acknowledgement can wait 40 ms for the client's next packet.
+                // Without this, an acknowledgement can wait 40 ms for the client's next packet.
                 if let Err(error) = socket.set_nodelay(true) {
                     tracing::debug!(%error, "packets may be delayed");
                 }
@@ -111,7 +113,7 @@ async fn accept(listener: TcpListener, connections: usize, hall: Arc<Hall>) {
                         None => tokio::select! {
                             biased;
                             () = visitor.sent_away() => return,
-                            // Whoever gave way is about to leave one.
+                            // The connection that was evicted is about to release its permit.
                             Ok(place) = places.acquire_owned() => place,
                         },
                     };
@@ -127,11 +129,11 @@ async fn accept(listener: TcpListener, connections: usize, hall: Arc<Hall>) {
     }
 }
 
-/// The connections for which there was no place. However many, they fill no log.
+/// Connections that were closed because the limit was reached. Logged at a limited rate.
 #[derive(Debug, Default)]
 struct Closed {
     count: u64,
-    /// When it was said last.
+    /// Time of the last log line.
     said: Option<Instant>,
 }
 
@@ -145,7 +147,7 @@ impl Closed {
     }
 }
 
-/// Takes those in who come from inside this process.
+/// Serves the connections that come from inside this process.
 async fn admit(mut arrivals: mpsc::UnboundedReceiver<Arrival>, hall: Arc<Hall>) {
     while let Some(Arrival { socket, place }) = arrivals.recv().await {
         let hall = Arc::clone(&hall);
