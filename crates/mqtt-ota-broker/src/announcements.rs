@@ -4,21 +4,21 @@ use bytes::Bytes;
 
 use crate::{limits, topic};
 
-/// What stands behind a device's name in the topic of its announcement.
+/// Suffix of an announcement's topic, after the device's name.
 const SUFFIX: &[u8] = b"/OTA/device";
 
-/// What devices have said of themselves last, by their names; as text, one line each: name, space, message.
+/// Last announcement of each device, by its name. The text form has one line for each: name, space, message.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Announcements(BTreeMap<String, Box<[u8]>>);
 
-/// The device that announces itself with a message to this topic; `None` where it is another message, or one
-/// above the limits of the protocol.
+/// Returns the device that announces itself with this message. `None` if the message is not an announcement, or
+/// exceeds the limits of the protocol.
 pub(crate) fn device_of<'a>(topic: &'a [u8], message: &[u8]) -> Option<&'a str> {
     let name = device_of_topic(topic)?;
     (message.len() <= limits::ANNOUNCEMENT).then_some(name)
 }
 
-/// The device whose announcements have this topic.
+/// Returns the device whose announcements have this topic.
 pub(crate) fn device_of_topic(topic: &[u8]) -> Option<&str> {
     let name = std::str::from_utf8(topic.strip_suffix(SUFFIX)?).ok()?;
     is_name(name).then_some(name)
@@ -31,7 +31,7 @@ fn is_name(name: &str) -> bool {
 }
 
 impl Announcements {
-    /// Takes a device's word; false where it is what it said before, or there are too many devices.
+    /// Stores a device's announcement. Returns false if it is unchanged, or if there are too many devices.
     pub(crate) fn insert(&mut self, name: &str, message: &[u8]) -> bool {
         if self.0.len() >= limits::ANNOUNCEMENTS && !self.0.contains_key(name) {
             return false;
@@ -40,31 +40,31 @@ impl Announcements {
         known.is_none_or(|known| *known != *message)
     }
 
-    /// Forgets a device; false where it was not known.
+    /// Removes a device. Returns false if it was not known.
     pub(crate) fn remove(&mut self, name: &str) -> bool {
         self.0.remove(name).is_some()
     }
 
-    /// Takes one line of the text, without its end; false where it is damaged.
+    /// Reads one line of the text form, without its line end. Returns false if the line is damaged.
     pub(crate) fn insert_line(&mut self, line: &[u8]) -> bool {
         let Some((name, message)) = parse_line(line) else { return false };
         self.0.contains_key(&name) || self.insert(&name, &message)
     }
 
-    /// The messages to publish, with their topics.
+    /// Returns the messages to publish, with their topics.
     pub(crate) fn messages(&self) -> impl Iterator<Item = (Bytes, Bytes)> {
         self.0.iter().map(|(name, message)| {
             ([name.as_bytes(), SUFFIX].concat().into(), Bytes::copy_from_slice(message))
         })
     }
 
-    /// All of it as text.
+    /// Returns the text form.
     pub(crate) fn to_text(&self) -> Vec<u8> {
         let mut text = Vec::new();
         for (name, message) in &self.0 {
             escape(name.as_bytes(), |byte| byte == b' ', &mut text);
             text.push(b' ');
-            // What is no UTF-8 stays text all the same.
+            // Bytes that are not UTF-8 are escaped, so that the file stays text.
             let binary = std::str::from_utf8(message).is_err();
             escape(message, |byte| binary && !byte.is_ascii(), &mut text);
             text.push(b'\n');
@@ -81,7 +81,8 @@ fn parse_line(line: &[u8]) -> Option<(String, Vec<u8>)> {
     sound.then_some((name, message))
 }
 
-/// Control characters and percent signs become `%` and two digits, and so does what `also` wants.
+/// Appends bytes to `text`. Control characters, percent signs and bytes for which `also` returns true become `%` and
+/// two hexadecimal digits.
 fn escape(bytes: &[u8], also: impl Fn(u8) -> bool, text: &mut Vec<u8>) {
     for &byte in bytes {
         if byte.is_ascii_control() || byte == b'%' || also(byte) {
@@ -99,12 +100,12 @@ fn unescape(mut text: &[u8]) -> Option<Vec<u8>> {
         match byte {
             b'%' => {
                 let (digits, rest) = text.split_at_checked(2)?;
-                // No sign, which `from_str_radix` would take.
+                // `from_str_radix` would accept a sign.
                 digits.iter().all(u8::is_ascii_hexdigit).then_some(())?;
                 bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
                 text = rest;
             }
-            // Only a file that was torn has them.
+            // Unescaped control characters occur only in a damaged file.
             byte if byte.is_ascii_control() => return None,
             byte => bytes.push(byte),
         }

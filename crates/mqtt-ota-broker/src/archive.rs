@@ -12,36 +12,37 @@ use tokio::time::sleep;
 use crate::announcements::{Announcements, device_of, device_of_topic};
 use crate::limits;
 
-/// The file in which announcements outlive the broker.
+/// File in which announcements survive a restart of the broker.
 ///
-/// It always has the old or the new content, however the process ends: what is new is written beside it, synced,
-/// and renamed.
+/// The file always has the old or the new content, however the process ends. New content is written to a file beside
+/// it, synced, and renamed.
 #[derive(Debug)]
 pub(crate) struct Archive {
     path: PathBuf,
     state: Mutex<State>,
     changed: Notify,
-    /// Held from the snapshot to the rename, so that an older one does not come after a newer one.
+    /// Held from the snapshot to the rename, so that an older snapshot never replaces a newer one.
     saving: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     announcements: Announcements,
-    /// Some of it is not in the file yet.
+    /// True if some announcements are not in the file yet.
     dirty: bool,
 }
 
 impl Archive {
-    /// Reads the file, where there is one. Damaged lines are skipped, with a warning and a copy of the file.
+    /// Reads the file if it exists. Damaged lines are skipped, with a warning and a copy of the file.
     ///
     /// Blocks.
     ///
     /// # Errors
-    /// What is there is no file, or its folder is missing. A file that cannot be read is a warning: devices
-    /// announce themselves again some time.
+    /// Returns an error if the path exists but is not a file, if its folder is missing, or if the path cannot be
+    /// looked up. A file that cannot be read only causes a warning, because devices announce themselves again some
+    /// time.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        // A link stays a link.
+        // A symbolic link stays a link.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         if !folder(&path).is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());
@@ -69,12 +70,12 @@ impl Archive {
         Ok(Self { path, state, changed: Notify::new(), saving: Mutex::default() })
     }
 
-    /// The messages to publish, with their topics.
+    /// Returns the messages to publish, with their topics.
     pub(crate) fn messages(&self) -> Vec<(Bytes, Bytes)> {
         self.state().announcements.messages().collect()
     }
 
-    /// Takes a message that the broker retains, or an empty one, which ends what it retained.
+    /// Records a message that the broker retains. An empty message removes the record.
     pub(crate) fn take(&self, topic: &[u8], message: &[u8]) {
         let Some(name) = device_of_topic(topic) else { return };
         let mut state = self.state();
@@ -88,7 +89,7 @@ impl Archive {
         }
     }
 
-    /// Brings changes to the file, some time after the first of them, for as long as it is polled.
+    /// Writes changes to the file, [`limits::SAVE_PAUSE`] after the first of them. Runs until dropped.
     pub(crate) async fn run(self: Arc<Self>) {
         loop {
             self.changed.notified().await;
@@ -102,10 +103,10 @@ impl Archive {
         }
     }
 
-    /// Brings changes to the file now. Blocks.
+    /// Writes changes to the file now. Blocks.
     ///
     /// # Errors
-    /// A warning has said which.
+    /// Returns an error if the file cannot be written. The error has already been logged as a warning.
     pub(crate) fn save(&self) -> io::Result<()> {
         let _saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
         let text = {
@@ -134,7 +135,7 @@ impl Archive {
     }
 }
 
-/// Reads what is sound, and counts what is not.
+/// Reads the sound lines, and returns the number of damaged ones.
 fn read(path: &Path, announcements: &mut Announcements) -> io::Result<usize> {
     let mut file = BufReader::new(File::open(path)?.take(limits::ARCHIVE));
     let mut damaged = 0;
@@ -142,7 +143,7 @@ fn read(path: &Path, announcements: &mut Announcements) -> io::Result<usize> {
     let mut line = Vec::new();
     while (&mut file).take(limits::ARCHIVE_LINE).read_until(b'\n', &mut line)? > 0 {
         let whole = line.pop_if(|byte| *byte == b'\n').is_some();
-        // The rest of a line that was too long is part of its damage.
+        // The rest of a line that was too long belongs to the same damage.
         let counted = inside_damage || (whole && announcements.insert_line(&line));
         damaged += usize::from(!counted);
         inside_damage = !whole;
@@ -158,7 +159,7 @@ fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     file.sync_all()?;
     drop(file);
     fs::rename(&new, path)?;
-    // The name as well: other systems than Unix cannot sync a folder.
+    // The rename has to be synced too. Systems other than Unix cannot sync a folder.
     #[cfg(unix)]
     File::open(folder(path))?.sync_all()?;
     Ok(())

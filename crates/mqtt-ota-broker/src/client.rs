@@ -21,7 +21,7 @@ use crate::seat::{Name, Seats};
 use crate::stream::{PacketStream, StreamError};
 use crate::{BrokerConfig, limits, topic};
 
-/// What all clients share.
+/// State that all clients share.
 pub(crate) struct Hall {
     pub(crate) router: Arc<Router>,
     pub(crate) config: BrokerConfig,
@@ -29,7 +29,7 @@ pub(crate) struct Hall {
     pub(crate) seats: Arc<Seats>,
 }
 
-/// How a connection ends.
+/// Reason for the end of a connection.
 #[derive(Debug, thiserror::Error)]
 enum Ended {
     #[error("it said goodbye")]
@@ -48,11 +48,11 @@ enum Ended {
     Engine(#[from] EngineGone),
 }
 
-/// What waits to be sent in the order of the client's subscriptions.
+/// Acknowledgements and retained messages that wait to be sent, in the order of the client's subscriptions.
 #[derive(Debug, Default)]
 struct Answers {
     queue: VecDeque<Answer>,
-    /// The bytes that they take.
+    /// Bytes of memory that the queue takes.
     cost: usize,
 }
 
@@ -62,8 +62,9 @@ enum Answer {
     Replay(Replay),
 }
 
-/// Serves one connection to its end. One from inside this process, which is no visitor, needs no password, and nobody
-/// sends it away.
+/// Serves one connection to its end.
+///
+/// A connection from inside this process has no `visitor`. It needs no password, and is never evicted.
 pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     socket: S,
     visitor: Option<Visitor>,
@@ -76,7 +77,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let received = match visitor {
         None => handshake.await,
         Some(mut visitor) => tokio::select! {
-            // First, for somebody counts on its place.
+            // The eviction is checked first, because another connection counts on this place.
             biased;
             () = visitor.sent_away() => Ok(Err(Refusal::GaveWay)),
             received = handshake => received,
@@ -105,7 +106,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     mut guest: Guest,
     assigned: Option<String>,
 ) -> Ended {
-    // Given up last, after the link: a session has one connection at most.
+    // The claim is released after the link has ended, so that a session has at most one connection.
     let claim = hall.seats.claim(name).await;
     let (mut link, is_resumed) = match Link::attach(&hall.router, name.clone(), guest.clean, guest.terms) {
         Ok(attached) => attached,
@@ -114,7 +115,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     let welcome = handshake::welcome(&guest, assigned, is_resumed, hall.config.max_packet);
     let conversation = async {
         stream.send(welcome).await?;
-        // What waited for the session.
+        // Messages may have waited for the session.
         link.wake();
         exchange(stream, &mut link, &guest).await
     };
@@ -127,7 +128,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
         _ => (None, true),
     };
     link.end(life, guest.will.take().filter(|_| with_will));
-    // Whoever waits for the name does not wait for a goodbye.
+    // A connection that waits for the id does not have to wait for the DISCONNECT.
     drop(claim);
     if let Some(reason) = ended.reason().filter(|_| stream.version() == Version::V5) {
         let goodbye = stream.send(Packet::Disconnect(v5::Disconnect::new(reason)));
@@ -138,7 +139,7 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     ended
 }
 
-/// Carries packets both ways until the client disconnects.
+/// Carries packets both ways until the connection ends.
 async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut PacketStream<S>,
     link: &mut Link,
@@ -172,7 +173,7 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// Does what the client asks for, and queues the answers.
+/// Handles a packet from the client, and queues the answer.
 fn take<S: AsyncRead + AsyncWrite + Unpin>(
     received: Packet,
     stream: &mut PacketStream<S>,
@@ -224,7 +225,7 @@ fn take<S: AsyncRead + AsyncWrite + Unpin>(
     Ok(stream.queue(answer)?)
 }
 
-/// The answer to a message, where one is due.
+/// Publishes a client's message. Returns the acknowledgement if the QoS requires one.
 fn publish_for(publish: &v5::Publish, link: &Link) -> Result<Option<Packet>, Ended> {
     if let Some(properties) = &publish.properties {
         if properties.topic_alias.is_some() {
@@ -262,7 +263,7 @@ fn publish_for(publish: &v5::Publish, link: &Link) -> Result<Option<Packet>, End
     })
 }
 
-/// Subscribes, and puts the answer and what is retained behind those of earlier subscriptions.
+/// Subscribes the client, and queues the SUBACK and the retained messages behind those of earlier subscriptions.
 fn subscribe_for(subscribe: &v5::Subscribe, link: &Link, answers: &mut Answers) -> Result<(), Ended> {
     let has_id = subscribe.properties.as_ref().is_some_and(|properties| properties.id.is_some());
     let mut replays = Vec::new();
@@ -292,7 +293,7 @@ fn goodbye_of(goodbye: &v5::Disconnect, guest: &Guest) -> Ended {
     }
 }
 
-/// Writes what there is for the client.
+/// Writes queued answers, retained messages and waiting messages to the client.
 async fn forward<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut PacketStream<S>,
     link: &mut Link,
@@ -362,7 +363,7 @@ impl Answers {
 }
 
 impl Answer {
-    /// The bytes of memory that it takes.
+    /// Returns the bytes of memory that the answer takes.
     fn cost(&self) -> usize {
         size_of::<Self>()
             + match self {
@@ -373,7 +374,7 @@ impl Answer {
 }
 
 impl Ended {
-    /// What MQTT 5 says to the client.
+    /// Returns the reason code for an MQTT 5 client, or `None` if the connection ends without a DISCONNECT.
     fn reason(&self) -> Option<Reason> {
         Some(match self {
             Self::Goodbye { .. } | Self::Left => return None,

@@ -13,38 +13,42 @@ use tokio::sync::Notify;
 
 use crate::limits;
 
-/// rumqttd's router, which keeps the messages on their way: a log for each session.
+/// rumqttd's router, which keeps the messages in transit: a log for each session.
 ///
-/// rumqttd never forgets a filter, a topic or what was written to a log. So it knows none of the clients' names: a session is
-/// one connection of it, subscribed to one filter that only says which log it is. A log is used again by a later session,
-/// so there are never more of them than there were sessions at once. The router runs on a thread of its own, which has no
-/// end but that of the process.
+/// rumqttd never forgets a filter, a topic or a log. It is therefore given none of the clients' names. A session is a
+/// connection with a generated name, subscribed to a single filter that identifies its log. A later session uses the
+/// log again, so there are never more logs than there were sessions at once.
+///
+/// The router runs on a thread of its own, which ends only with the process.
 pub(crate) struct Engine {
     open: Box<Open>,
     writer: LinkTx,
-    /// Logs that no session has, for clients from the network and from inside the process.
+    /// Numbers of the logs that no session has: for clients from the network, and for clients inside this process.
     free: [Vec<usize>; 2],
     logs: usize,
-    /// The log of nudges, and how many were written to it.
+    /// Connection that reads the log of nudges. `None` only while the engine starts.
     nudges: Option<(LinkTx, Reader)>,
+    /// Number of nudges that were written.
     nudged: u64,
-    /// Set when a log is closed, cleared once the router has passed all closed ones.
+    /// Set when a log is closed. Cleared once the router has passed all closed ones.
     has_closed: bool,
-    /// Told when a log is closed.
+    /// Notified when a log is closed.
     closing: Arc<Notify>,
 }
 
 /// Connects to rumqttd's router, under a name that no other connection has at the time.
 type Open = dyn Fn(&str) -> Result<(LinkTx, LinkRx), EngineGone> + Send;
 
-/// The log that only tells how far rumqttd's router is.
+/// Log that only shows how far rumqttd's router has come.
 const NUDGES: &str = "nudges";
 /// Pause before an unresponsive router is nudged again.
 const PATIENCE: Duration = Duration::from_micros(500);
 /// Number of nudges after which the router is considered gone: 5 s.
 const TRIES: usize = 10_000;
 
-/// The messages that wait for one session. Closed when dropped; the place is given back by [`Engine::close`].
+/// Log of the messages that wait for one session.
+///
+/// Dropping it closes the connection to rumqttd. [`Engine::close`] also makes the log available to a later session.
 pub(crate) struct Log {
     topic: String,
     is_inside: bool,
@@ -55,26 +59,28 @@ pub(crate) struct Log {
 /// Reading end of a log.
 pub(crate) struct Reader {
     from: LinkRx,
-    /// Read, and not taken yet.
+    /// Message that was read but not taken yet.
     arrived: Option<Bytes>,
 }
 
-/// rumqttd's router has ended, or takes nobody any more.
+/// Error: rumqttd's router has ended, or accepts no more connections.
 #[derive(Debug, thiserror::Error)]
 #[error("rumqttd's router is gone")]
 pub(crate) struct EngineGone;
 
 impl Engine {
-    /// Starts a router for so many sessions at once. The reader has nothing to read, and tells when the router is gone.
+    /// Starts a router for this many simultaneous sessions.
+    ///
+    /// The returned reader never receives a message. It reports when the router is gone.
     pub(crate) fn start(sessions: usize) -> Result<(Self, Reader), EngineGone> {
         let inside = SegmentConfig {
             max_segment_size: limits::SEGMENT,
             max_segment_count: limits::INSIDE_QUEUE / limits::SEGMENT + limits::SPARE_SEGMENTS,
         };
-        // As small as one can be.
+        // The smallest possible log.
         let nudges = SegmentConfig { max_segment_size: 1024, max_segment_count: 1 };
         let config = RouterConfig {
-            // With the writer's, and that of the nudges.
+            // The writer and the log of nudges have a connection each.
             max_connections: sessions.saturating_add(2),
             max_outgoing_packet_count: limits::TURN,
             max_segment_size: limits::SEGMENT,
@@ -106,7 +112,7 @@ impl Engine {
         Ok((engine, Reader::new(from)))
     }
 
-    /// A log for a new session. Blocks until the router has it, some microseconds.
+    /// Opens a log for a new session. Blocks until the router has it, which takes some microseconds.
     pub(crate) fn open(&mut self, is_inside: bool) -> Result<(Log, Reader), EngineGone> {
         let [network, inside] = &mut self.free;
         let free = if is_inside { inside } else { network };
@@ -116,18 +122,19 @@ impl Engine {
         });
         let kind = if is_inside { "inside" } else { "network" };
         let topic = format!("{kind}/{number}");
-        // rumqttd remembers each name for ever, too. The connection that had this one is gone: it said so before.
+        // rumqttd also remembers each name for ever. The previous connection of this name has sent its DISCONNECT
+        // before.
         let (to, from) = self.subscribed(&format!("{kind} {number}"), &topic)?;
         Ok((Log { topic, is_inside, number, to }, Reader::new(from)))
     }
 
-    /// A connection of this name that reads this log from here on.
+    /// Opens a connection with this name that reads the log from here on.
     fn subscribed(&mut self, name: &str, topic: &str) -> Result<(LinkTx, LinkRx), EngineGone> {
-        // That waits for an answer, and cannot be nudged.
+        // `open` waits for an answer, and cannot be nudged meanwhile.
         self.pass_closed()?;
         let (mut to, mut from) = (self.open)(name)?;
         to.subscribe(topic).map_err(|_| EngineGone)?;
-        // What is written before the router has read this would be lost.
+        // Messages written before the router has read the subscription would be lost.
         for _ in 0..TRIES {
             match from.recv_deadline(Instant::now() + PATIENCE) {
                 Ok(Some(Notification::DeviceAck(_))) => return Ok((to, from)),
@@ -140,18 +147,19 @@ impl Engine {
 
     /// Makes rumqttd's router go on with its queue, and returns the number of this nudge.
     ///
-    /// The router waits for an event when it meets a connection in its queue that has ended, whoever is behind that.
+    /// When the router meets an ended connection in its queue, it waits for an event, even if others are queued
+    /// behind that connection.
     fn nudge(&mut self) -> u64 {
         self.nudged += 1;
         self.write_to(NUDGES.to_owned(), Bytes::copy_from_slice(&self.nudged.to_be_bytes()));
         self.nudged
     }
 
-    /// Blocks until rumqttd's router has passed all connections in its queue that have ended: some microseconds, and half a
-    /// millisecond more for each hundred of them.
+    /// Blocks until rumqttd's router has passed all ended connections in its queue. This takes some microseconds,
+    /// plus half a millisecond for each hundred of them.
     pub(crate) fn pass_closed(&mut self) -> Result<(), EngineGone> {
         if self.has_closed {
-            // The first nudge may be read by a place in the queue that is older than some of them.
+            // The nudges' own place in the queue may be ahead of some ended connections when the first nudge is read.
             self.reach_nudge()?;
             self.reach_nudge()?;
             self.has_closed = false;
@@ -178,8 +186,10 @@ impl Engine {
         Arc::clone(&self.closing)
     }
 
-    /// Writes a message. More than [`limits::QUEUE`] must not wait in a log, or the oldest are lost. Where the router is gone
-    /// the message is, and the readers tell.
+    /// Writes a message to a log.
+    ///
+    /// At most [`limits::QUEUE`] bytes may wait in a log, or the oldest messages are lost. If the router is gone, the
+    /// message is lost and the readers report it.
     pub(crate) fn write(&mut self, log: &Log, message: Bytes) {
         self.write_to(log.topic.clone(), message);
     }
@@ -200,7 +210,7 @@ impl Engine {
 
 #[cfg(test)]
 impl Engine {
-    /// Waits until all that was written has come to those who read: the router has had two turns since.
+    /// Waits until all written messages have reached their readers: the router has had two turns since.
     pub(crate) fn settle(&mut self) {
         for _ in 0..2 {
             let (log, _) = self.open(false).unwrap();
@@ -212,7 +222,7 @@ impl Engine {
 impl Drop for Log {
     fn drop(&mut self) {
         let reason_code = DisconnectReasonCode::NormalDisconnection;
-        // rumqttd's `send` never waits, though it is async: it has no point at which it could.
+        // rumqttd's `send` is async but never waits, because it has no await point.
         let sending = pin!(self.to.send(Packet::Disconnect(Disconnect { reason_code }, None)));
         let _ = sending.poll(&mut Context::from_waker(Waker::noop()));
     }
@@ -223,12 +233,12 @@ impl Reader {
         Self { from, arrived: None }
     }
 
-    /// Returns whether a message is buffered.
+    /// Returns true if a message is buffered.
     pub(crate) fn has_arrived(&self) -> bool {
         self.arrived.is_some()
     }
 
-    /// Waits until a message is here. Cancellation safe.
+    /// Waits until a message is buffered. Cancel safe.
     pub(crate) async fn arrival(&mut self) -> Result<(), EngineGone> {
         while self.arrived.is_none() {
             let notification = self.from.next().await.map_err(|_| EngineGone)?;
@@ -237,12 +247,12 @@ impl Reader {
         Ok(())
     }
 
-    /// The next message, if there is one already.
+    /// Returns the next message if there is one already.
     pub(crate) fn try_next(&mut self) -> Option<Bytes> {
         self.next_within(Duration::ZERO)
     }
 
-    /// The next message, if there is one within this time. Blocks.
+    /// Returns the next message if one arrives within this time. Blocks.
     fn next_within(&mut self, time: Duration) -> Option<Bytes> {
         let deadline = Instant::now() + time;
         loop {
@@ -257,8 +267,8 @@ impl Reader {
     fn message(&self, notification: Option<Notification>) -> Option<Bytes> {
         match notification? {
             Notification::Forward(forward) => Some(forward.publish.payload),
-            // The router waits until it is told that everything before this was read. Where it is gone, the next read
-            // tells.
+            // The router waits until it is told that everything before this was read. If the router is gone, the next
+            // read reports it.
             Notification::Unschedule => {
                 let _ = self.from.ready();
                 None

@@ -14,45 +14,45 @@ use crate::seat::Name;
 use crate::session::{Delivery, Terms};
 use crate::tree::SessionId;
 
-/// A connected client's way to its session. The connection ends with it.
+/// Connection of a client to its session. Dropping it ends the connection.
 #[derive(Debug)]
 pub(crate) struct Link {
     router: Arc<Router>,
     id: SessionId,
     wake: Arc<Notify>,
-    /// Given back to the session when the connection ends.
+    /// Returned to the session when the connection ends.
     reader: Option<Reader>,
 }
 
-/// What is retained for a filter, on its way to who subscribed to it.
+/// Replay of the retained messages that match the filter of a new subscription.
 #[derive(Debug)]
 pub(crate) struct Replay {
     cursor: Cursor,
     qos: QoS,
-    /// What did not fit, as too many messages wait for an acknowledgement.
+    /// Message that did not fit, because too many messages wait for an acknowledgement.
     held: Option<Delivery>,
 }
 
-/// What a step of a replay yields.
+/// Result of one step of a [`Replay`].
 #[derive(Debug)]
 pub(crate) enum Replayed {
     Packet(Box<Packet>),
-    /// Nothing yet: others have their turn first.
+    /// Nothing yet. Others have their turn first.
     Pause,
-    /// The client has to acknowledge first.
+    /// The client has to acknowledge messages first.
     Full,
     End,
 }
 
 impl Replay {
-    /// The bytes of memory that it takes.
+    /// Returns the bytes of memory that the replay takes.
     pub(crate) fn cost(&self) -> usize {
         size_of::<Self>() + self.cursor.filter().len()
     }
 }
 
 impl Link {
-    /// Attaches a client to its session, or to a new one. Returns true with it if the session was there before.
+    /// Attaches a client to its session, or to a new one. Returns the link, and true if the session existed before.
     pub(crate) fn attach(
         router: &Arc<Router>,
         name: Name,
@@ -68,10 +68,10 @@ impl Link {
         &self.router
     }
 
-    /// Waits until there may be something to send. Cancellation safe.
+    /// Waits until there may be something to send. Cancel safe.
     pub(crate) async fn woken(&mut self) -> Result<(), EngineGone> {
         match &mut self.reader {
-            // What is here already waits for an acknowledgement, which wakes.
+            // The buffered message waits for an acknowledgement, which wakes the link.
             Some(reader) if !reader.has_arrived() => tokio::select! {
                 () = self.wake.notified() => Ok(()),
                 arrived = reader.arrival() => arrived,
@@ -83,12 +83,12 @@ impl Link {
         }
     }
 
-    /// Sees to it that [`Self::woken`] returns.
+    /// Makes [`Self::woken`] return.
     pub(crate) fn wake(&self) {
         self.wake.notify_one();
     }
 
-    /// The next packet to send.
+    /// Returns the next packet to send.
     pub(crate) fn next(&mut self) -> Option<Packet> {
         let mut state = self.router.state();
         let epoch = state.epoch;
@@ -100,7 +100,8 @@ impl Link {
         self.router.publish(Some(self.id), publish)
     }
 
-    /// Takes a message with QoS 2; `None` where the client has sent too many and released none.
+    /// Publishes a message with QoS 2, unless it came before. Returns `None` if too many of the client's are
+    /// unreleased.
     pub(crate) fn publish_once(&self, publish: &v5::Publish) -> Option<PubAckReason> {
         let is_new = self.router.state().session(self.id)?.0.receive(publish.pkid)?;
         if !is_new {
@@ -108,7 +109,7 @@ impl Link {
         }
         let reason = self.publish(publish);
         if reason == PubAckReason::QuotaExceeded {
-            // It is refused, and its number is free again.
+            // The message is refused, so its id is free again.
             self.release(publish.pkid);
         }
         Some(reason)
@@ -127,7 +128,7 @@ impl Link {
         }
     }
 
-    /// Takes the client's PUBACK or PUBCOMP, or a PUBREC that refuses.
+    /// Handles the client's PUBACK or PUBCOMP, or a PUBREC that refuses.
     pub(crate) fn acknowledged(&self, id: u16) {
         if let Some((session, total)) = self.router.state().session(self.id) {
             session.acknowledged(id, total);
@@ -135,17 +136,17 @@ impl Link {
         self.wake();
     }
 
-    /// Takes the client's PUBREC; false where it is not expected.
+    /// Handles the client's PUBREC. Returns false if it is not expected.
     pub(crate) fn received(&self, id: u16) -> bool {
         self.router.state().session(self.id).is_some_and(|(session, _)| session.received(id))
     }
 
-    /// Takes the client's PUBREL; false where it is not expected.
+    /// Handles the client's PUBREL. Returns false if it is not expected.
     pub(crate) fn release(&self, id: u16) -> bool {
         self.router.state().session(self.id).is_some_and(|(session, _)| session.release(id))
     }
 
-    /// The next of what is retained for a new subscription.
+    /// Returns the next retained message for a new subscription.
     pub(crate) fn replay(&self, replay: &mut Replay) -> Replayed {
         let mut state = self.router.state();
         let now = Instant::now();
@@ -171,14 +172,14 @@ impl Link {
         }
     }
 
-    /// Ends the connection. The session lives for as long as it was agreed, or as the client says now.
+    /// Ends the connection. The session lives on for `life`, or for the agreed time if `life` is `None`.
     pub(crate) fn end(mut self, life: Option<Duration>, will: Option<(v5::Publish, Duration)>) {
         self.router.detach(self.id, self.reader.take(), life, will);
     }
 }
 
 impl Drop for Link {
-    /// Also where the client's task panicked.
+    /// Ends the connection even if the client's task panicked.
     fn drop(&mut self) {
         if let Some(reader) = self.reader.take() {
             self.router.detach(self.id, Some(reader), None, None);

@@ -7,20 +7,21 @@ use tokio::time::Instant;
 use crate::limits;
 use crate::packet::{Packet, own};
 
-/// A message as the broker keeps it: in memory of its own, once for all who get it.
+/// Message as the broker keeps it: in memory of its own, shared by all recipients.
 #[derive(Debug)]
 pub(crate) struct Message {
     pub(crate) topic: Bytes,
     pub(crate) payload: Bytes,
     pub(crate) qos: QoS,
-    /// What else MQTT 5 says of it, but for its expiry and aliases. Boxed, as hardly any message has it.
+    /// Other properties of MQTT 5, without expiry, topic alias and subscription identifiers. Boxed, because hardly
+    /// any message has them.
     properties: Option<Box<v5::PublishProperties>>,
-    /// When it must not be delivered any more.
+    /// Time from which the message must not be delivered.
     expires: Option<Instant>,
 }
 
 impl Message {
-    /// Copies a message out of the packet that it came in.
+    /// Copies a message out of the packet that carried it.
     pub(crate) fn new(publish: &v5::Publish, now: Instant) -> Self {
         let mut properties = publish.properties.clone().unwrap_or_default();
         let expires = properties.message_expiry_interval.take();
@@ -37,7 +38,8 @@ impl Message {
         }
     }
 
-    /// The message as it waits in a log: when it expires, and the packet that it came in. `None` where the codec refuses it.
+    /// Appends the message in the form in which it waits in a log: the time of its expiry, then a PUBLISH packet.
+    /// Returns `None` if the codec refuses the message.
     pub(crate) fn write(&self, buffer: &mut BytesMut, epoch: Instant) -> Option<()> {
         let expires = self.expires.map_or(u64::MAX, |expires| {
             u64::try_from(expires.saturating_duration_since(epoch).as_millis()).unwrap_or(u64::MAX)
@@ -52,7 +54,7 @@ impl Message {
         Packet::Publish(publish).write(buffer, None).ok().map(drop)
     }
 
-    /// Reads what [`Self::write`] wrote.
+    /// Reads a message that [`Self::write`] wrote.
     pub(crate) fn read(mut bytes: Bytes, qos: QoS, epoch: Instant) -> Option<Self> {
         let expires = bytes.try_get_u64().ok()?;
         let Ok(Packet::Publish(publish)) = Packet::read(&mut BytesMut::from(bytes), None) else {
@@ -67,12 +69,12 @@ impl Message {
         })
     }
 
-    /// Whether it must not be delivered any more.
+    /// Returns true if the message must not be delivered any more.
     pub(crate) fn is_expired(&self, now: Instant) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
     }
 
-    /// The bytes of memory that it takes, and a place in a queue.
+    /// Returns the bytes of memory that the message takes, including its place in a queue.
     pub(crate) fn cost(&self) -> usize {
         let properties = self.properties.as_ref().map_or(0, |properties| {
             let texts = properties.user_properties.iter().map(|(key, value)| 48 + key.len() + value.len());
@@ -85,7 +87,7 @@ impl Message {
         limits::OVERHEAD + self.topic.len() + self.payload.len() + properties
     }
 
-    /// The packet that delivers it. The client is told how much of its life is left.
+    /// Returns the packet that delivers the message. Its expiry interval is the remaining life of the message.
     pub(crate) fn to_publish(
         &self,
         qos: QoS,
@@ -112,7 +114,7 @@ impl Message {
     }
 }
 
-/// The message that a client's last will is, and how long after its end it is published.
+/// Returns the message of a client's last will, and the delay before it is published.
 pub(crate) fn of_will(will: v5::LastWill) -> (v5::Publish, Duration) {
     let properties = will.properties;
     let delay = properties.as_ref().and_then(|properties| properties.delay_interval).unwrap_or_default();

@@ -4,14 +4,14 @@ use rumqttc::v5::mqttbytes::{Error, QoS, v5};
 
 pub(crate) use rumqttc::v5::mqttbytes::v5::Packet;
 
-/// The version of MQTT that a client speaks.
+/// Version of MQTT that a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Version {
     V311,
     V5,
 }
 
-/// Bytes that are not a packet of a client.
+/// Error for bytes that are not a valid packet from a client.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Malformed {
     #[error("the client's packet has {0} bytes, which is too many")]
@@ -24,15 +24,15 @@ pub(crate) enum Malformed {
     Packet(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// The session's life after the connection, in seconds, that stands for "for ever".
+/// Session expiry interval that stands for "never", in seconds.
 pub(crate) const FOR_EVER: u32 = u32::MAX;
 
 const CONNECT: u8 = 1;
 const DISCONNECT: u8 = 14;
 
-/// Takes the next whole packet off the buffer; `None` where more bytes are needed.
+/// Takes the next complete packet off the buffer. Returns `None` if more bytes are needed.
 ///
-/// Packets of MQTT 3.1.1 are returned as the packets of MQTT 5 that mean the same.
+/// Packets of MQTT 3.1.1 are returned as the equivalent packets of MQTT 5.
 pub(crate) fn decode(
     buffer: &mut BytesMut,
     version: Version,
@@ -40,7 +40,7 @@ pub(crate) fn decode(
 ) -> Result<Option<Packet>, Malformed> {
     let Some((first, header, length)) = frame(buffer, max_packet)? else { return Ok(None) };
     let mut frame = buffer.split_to(length);
-    // SUBSCRIBE, UNSUBSCRIBE and PUBREL have a flag set, which the parsers do not look at.
+    // SUBSCRIBE, UNSUBSCRIBE and PUBREL have a flag set, which the parsers do not check.
     let flags_are_valid = match first >> 4 {
         3 => true,
         6 | 8 | 10 => first & 0xf == 2,
@@ -51,7 +51,7 @@ pub(crate) fn decode(
     }
     let packet = match version {
         Version::V311 => v4::Packet::read(&mut frame, usize::MAX).map_err(malformed).and_then(from_v311)?,
-        // rumqttc takes a short one for malformed.
+        // rumqttc takes a short DISCONNECT for malformed.
         Version::V5 if first >> 4 == DISCONNECT && length - header < 2 => {
             let code = frame.get(header).copied().unwrap_or_default();
             Packet::Disconnect(v5::Disconnect::new(code.try_into().map_err(malformed)?))
@@ -61,7 +61,7 @@ pub(crate) fn decode(
     Ok(Some(packet))
 }
 
-/// The version that a client's first packet asks for; `None` where more bytes are needed.
+/// Returns the version that a client's first packet asks for. `None` if more bytes are needed.
 pub(crate) fn version(buffer: &[u8], max_packet: usize) -> Result<Option<Version>, Malformed> {
     if buffer.first().is_some_and(|first| first >> 4 != CONNECT) {
         return Err(Malformed::NotMqtt);
@@ -77,7 +77,7 @@ pub(crate) fn version(buffer: &[u8], max_packet: usize) -> Result<Option<Version
     }
 }
 
-/// The first byte, and the lengths of the fixed header and of the whole packet.
+/// Returns the first byte, and the lengths of the fixed header and of the whole packet.
 fn frame(buffer: &[u8], max_packet: usize) -> Result<Option<(u8, usize, usize)>, Malformed> {
     let Some((first, rest)) = buffer.split_first() else { return Ok(None) };
     let mut remaining = 0;
@@ -102,10 +102,10 @@ fn malformed(error: impl std::error::Error + Send + Sync + 'static) -> Malformed
     Malformed::Packet(Box::new(error))
 }
 
-/// Appends a packet to the buffer, in the words of the client's version.
+/// Appends a packet to the buffer in the client's version. Packets without an equivalent in MQTT 3.1.1 are left out.
 pub(crate) fn encode(packet: Packet, version: Version, buffer: &mut BytesMut) -> Result<(), Error> {
     match (version, packet) {
-        // rumqttc writes a length that is wrong.
+        // rumqttc writes a wrong length.
         (Version::V5, Packet::Disconnect(goodbye)) => {
             buffer.extend_from_slice(&[DISCONNECT << 4, 2, goodbye.reason_code as u8, 0]);
             Ok(())
@@ -174,7 +174,7 @@ fn from_v311(packet: v4::Packet) -> Result<Packet, Malformed> {
     })
 }
 
-/// `None` where MQTT 3.1.1 has no words for it.
+/// Converts a packet to MQTT 3.1.1. Returns `None` if that version has no equivalent.
 fn to_v311(packet: Packet) -> Option<v4::Packet> {
     Some(match packet {
         Packet::Connect(connect, _, login) => {
@@ -237,7 +237,7 @@ fn qos_to_v311(qos: QoS) -> v311::QoS {
     }
 }
 
-/// A copy that does not keep the packet in memory that it came in.
+/// Returns a copy that does not keep the original packet in memory.
 pub(crate) fn own(bytes: &Bytes) -> Bytes {
     Bytes::copy_from_slice(bytes.chunk())
 }

@@ -11,8 +11,10 @@ use crate::link::Link;
 use crate::packet::Packet;
 use crate::{Credentials, limits};
 
-/// Proves that who connects to the address reaches this broker: a message of random bytes goes in over TCP and
-/// has to come out of a link inside. A connection alone proves nothing, for another broker may have answered.
+/// Proves that clients of the address reach this broker.
+///
+/// A message of random bytes is sent over TCP, and has to arrive at a link inside this process. A connection alone
+/// proves nothing, because another broker may have answered.
 pub(crate) async fn reaches(
     address: SocketAddr,
     credentials: Option<&Credentials>,
@@ -54,7 +56,7 @@ async fn send_and_wait(
     }
 }
 
-/// One cannot connect to "every address".
+/// Replaces the address for all interfaces by loopback, because a client cannot connect to the former.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         match address {

@@ -8,35 +8,35 @@ use tokio::time::Instant;
 use crate::message::Message;
 use crate::{announcements, limits, topic};
 
-/// The messages that new subscribers get, by their topics.
+/// Messages that new subscribers receive, by topic.
 #[derive(Debug, Default)]
 pub(crate) struct Retained {
     messages: BTreeMap<Bytes, Arc<Message>>,
     announcements: usize,
     others: usize,
-    /// Bytes that the others take.
+    /// Cost in bytes of the messages that are not announcements.
     others_cost: usize,
 }
 
-/// Where a subscriber is in what is retained for its filter.
+/// Position of a subscriber in the retained messages that match its filter.
 #[derive(Debug)]
 pub(crate) struct Cursor {
     filter: Box<[u8]>,
-    /// The last topic that was looked at.
+    /// Topic that was examined last.
     last: Option<Bytes>,
 }
 
-/// What a step of a cursor finds.
+/// Result of one step of a [`Cursor`].
 #[derive(Debug)]
 pub(crate) enum Step {
     Found(Arc<Message>),
-    /// Nothing among so many that others should have their turn.
+    /// No match among the messages of this step. Others have their turn before the next step.
     Pause,
     End,
 }
 
 impl Retained {
-    /// Retains a message in the place of what its topic had; false where there is no room for it.
+    /// Retains a message in place of the previous one of its topic. Returns false if there is no room for it.
     pub(crate) fn insert(&mut self, message: &Arc<Message>) -> bool {
         let old = self.messages.get(&message.topic).map(|old| (is_announcement(old), old.cost()));
         let (announcements, others, others_cost) = match old {
@@ -60,7 +60,7 @@ impl Retained {
         true
     }
 
-    /// Ends what is retained for a topic.
+    /// Removes the retained message of a topic.
     pub(crate) fn remove(&mut self, topic: &[u8]) {
         let Some(old) = self.messages.remove(topic) else { return };
         if is_announcement(&old) {
@@ -71,7 +71,7 @@ impl Retained {
         }
     }
 
-    /// Forgets what has expired.
+    /// Removes expired messages.
     pub(crate) fn expire(&mut self, now: Instant) {
         let expired: Vec<Bytes> = self
             .messages
@@ -82,13 +82,13 @@ impl Retained {
         expired.iter().for_each(|topic| self.remove(topic));
     }
 
-    /// Where a new subscriber begins; `None` where nothing can be there for it.
+    /// Returns a cursor for a new subscriber. `None` if no retained message can match.
     pub(crate) fn cursor(&self, filter: &[u8]) -> Option<Cursor> {
         let may_be = topic::has_wildcard(filter) || self.messages.contains_key(filter);
         may_be.then(|| Cursor { filter: filter.into(), last: None })
     }
 
-    /// Looks for the next message that a subscriber gets.
+    /// Searches for the next message that matches the cursor's filter.
     pub(crate) fn step(&self, cursor: &mut Cursor, now: Instant) -> Step {
         if !topic::has_wildcard(&cursor.filter) {
             if cursor.last.is_some() {

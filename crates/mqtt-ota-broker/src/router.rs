@@ -19,14 +19,14 @@ use crate::{limits, topic};
 
 /// Subscriptions and retained messages. Messages in transit are in the [`Engine`].
 ///
-/// Everything that is known of a client goes with its session.
+/// Everything that is known of a client is freed with its session.
 #[derive(Debug)]
 pub(crate) struct Router {
     state: Mutex<State>,
     archive: Option<Arc<Archive>>,
-    /// As many sessions of clients that are away are kept.
+    /// Maximum number of sessions that are kept for disconnected clients.
     max_away: usize,
-    /// Something is due earlier than it was.
+    /// Notified when something becomes due earlier than expected.
     due: Notify,
 }
 
@@ -34,15 +34,16 @@ pub(crate) struct Router {
 pub(crate) struct State {
     sessions: HashMap<SessionId, Session>,
     names: HashMap<Name, SessionId>,
-    /// Those whose clients are away, the longest first.
+    /// Sessions of disconnected clients, the longest disconnected first.
     away: BTreeSet<(Instant, SessionId)>,
-    /// When something is due.
+    /// Time at which the next session or will is due; `None` before the first check.
     next_due: Option<Instant>,
     tree: Tree,
     pub(crate) retained: Retained,
     last: SessionId,
-    /// Cost in bytes of all messages in transit, and of all subscriptions.
+    /// Cost in bytes of all messages in transit.
     queued: usize,
+    /// Cost in bytes of all subscriptions.
     subscribed: usize,
     engine: Engine,
     /// Origin of the timestamps in the logs.
@@ -53,14 +54,16 @@ pub(crate) struct State {
 pub(crate) struct Attached {
     pub(crate) id: SessionId,
     pub(crate) wake: Arc<Notify>,
-    /// Given back by [`Router::detach`].
+    /// Returned to the session by [`Router::detach`].
     pub(crate) reader: Reader,
-    /// The session was there before.
+    /// True if the session existed before.
     pub(crate) is_resumed: bool,
 }
 
 impl Router {
-    /// Starts rumqttd's router, for so many clients at once and as many that are away. The reader tells when it is gone.
+    /// Starts rumqttd's router for `clients` connected and `max_away` disconnected clients.
+    ///
+    /// The returned reader reports when rumqttd's router is gone.
     pub(crate) fn start(
         clients: usize,
         max_away: usize,
@@ -87,7 +90,7 @@ impl Router {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Attaches a client to its session, or to a new one.
+    /// Attaches a client to its session, or to a new one. `clean` ends an earlier session first.
     pub(crate) fn attach(&self, name: Name, clean: bool, terms: Terms) -> Result<Attached, EngineGone> {
         let mut state = self.state();
         let known = state.names.get(&name).copied();
@@ -121,7 +124,10 @@ impl Router {
         Ok(Attached { id, wake, reader, is_resumed: resumed.is_some() })
     }
 
-    /// Ends a connection. The will is published after the delay, or with the session's end.
+    /// Ends a connection.
+    ///
+    /// The session lives on for `life`, or for the agreed time if `life` is `None`. The will is published after its
+    /// delay, or at the end of the session if that comes first.
     pub(crate) fn detach(
         &self,
         id: SessionId,
@@ -164,7 +170,7 @@ impl Router {
         }
     }
 
-    /// Delivers a message to all who are subscribed to it, and retains it where it asks for that.
+    /// Delivers a message to all subscribers, and retains it if it asks for that.
     pub(crate) fn publish(&self, from: Option<SessionId>, publish: &v5::Publish) -> PubAckReason {
         self.publish_in(&mut self.state(), from, publish)
     }
@@ -183,7 +189,7 @@ impl Router {
         }
     }
 
-    /// False where there is no room for it.
+    /// Retains a message, or removes the retained one if the payload is empty. Returns false if there is no room.
     fn retain(&self, state: &mut State, message: &Arc<Message>) -> bool {
         let is_kept = if message.payload.is_empty() {
             state.retained.remove(&message.topic);
@@ -199,7 +205,7 @@ impl Router {
         is_kept
     }
 
-    /// Publishes wills and ends sessions when their time has come, for as long as it is polled.
+    /// Publishes wills and ends sessions when they are due. Runs until dropped.
     pub(crate) async fn run(self: Arc<Self>) {
         loop {
             let next = self.expire(Instant::now());
@@ -210,19 +216,19 @@ impl Router {
         }
     }
 
-    /// Makes rumqttd's router pass the connections that have ended, a moment after each, for as long as it is polled.
+    /// Makes rumqttd's router pass ended connections in its queue, a moment after each end. Runs until dropped.
     pub(crate) async fn pass_closed(self: Arc<Self>) {
         let closing = self.state().engine.closing();
         loop {
             closing.notified().await;
-            // More of them may be about to end.
+            // More connections may be about to end.
             sleep(limits::PASS_CLOSED).await;
-            // Where the router is gone, the readers tell.
+            // The readers report that the router is gone.
             let _ = self.state().engine.pass_closed();
         }
     }
 
-    /// Does what is due; when to come back.
+    /// Publishes wills, ends sessions and removes retained messages that are due. Returns the time of the next check.
     fn expire(&self, now: Instant) -> Instant {
         let mut state = self.state();
         let mut next = now + limits::SWEEP;
@@ -249,12 +255,12 @@ impl Router {
 }
 
 impl State {
-    /// The session and what all messages cost.
+    /// Returns a session, and the cost of the messages of all sessions.
     pub(crate) fn session(&mut self, id: SessionId) -> Option<(&mut Session, &mut usize)> {
         Some((self.sessions.get_mut(&id)?, &mut self.queued))
     }
 
-    /// Subscribes a session; the answer, and where what is retained for it begins.
+    /// Subscribes a session. Returns the reason code, and a cursor if retained messages are to be sent.
     pub(crate) fn subscribe(&mut self, id: SessionId, filter: &v5::Filter) -> (Code, Option<Cursor>) {
         let path = filter.path.as_bytes();
         let Self { sessions, tree, subscribed, retained, .. } = self;
@@ -297,7 +303,7 @@ impl State {
         (Code::Success(filter.qos), if wants { retained.cursor(path) } else { None })
     }
 
-    /// Ends a subscription; false where there was none.
+    /// Ends a subscription. Returns false if there was none.
     pub(crate) fn unsubscribe(&mut self, id: SessionId, filter: &[u8]) -> bool {
         let Some(session) = self.sessions.get_mut(&id) else { return false };
         let Some(cost) = session.subscriptions.remove(filter) else { return false };
@@ -306,7 +312,7 @@ impl State {
         self.tree.remove(filter, id)
     }
 
-    /// Writes a message to the logs of those who are subscribed; false where nobody is.
+    /// Writes a message to the logs of its subscribers. Returns false if it matches no subscription.
     fn deliver(&mut self, from: Option<SessionId>, retain: bool, message: &Arc<Message>) -> bool {
         let mut takers: Vec<(SessionId, QoS, bool)> = Vec::new();
         self.tree.each(&message.topic, |id, options| {
@@ -314,7 +320,7 @@ impl State {
                 takers.push((id, options.qos, options.retain_as_published));
             }
         });
-        // A client with overlapping subscriptions gets it once, with the highest quality that it asked for.
+        // A client with overlapping subscriptions gets the message once, with the highest QoS that it asked for.
         takers.sort_unstable_by_key(|(id, ..)| *id);
         takers.dedup_by(|(id, qos, as_published), (kept, best, kept_as_published)| {
             let same = id == kept;
@@ -326,12 +332,12 @@ impl State {
             }
             same
         });
-        // It is in memory once for all who get it in the same way.
+        // All clients that receive the message in the same way share one copy in memory.
         let mut written: Vec<(QoS, bool, Bytes)> = Vec::new();
         for (id, granted, as_published) in &takers {
             let Some(session) = self.sessions.get_mut(id) else { continue };
             let qos = if message.qos as u8 <= *granted as u8 { message.qos } else { *granted };
-            // One that sleeps gets what was sent to be delivered.
+            // A disconnected client only gets messages with QoS 1 or 2.
             if session.away.is_some() && qos == QoS::AtMostOnce {
                 continue;
             }
@@ -354,7 +360,7 @@ impl State {
         !takers.is_empty()
     }
 
-    /// Forgets a session and all that was kept for it. Its last will, where it has yet to be published.
+    /// Removes a session with everything that was kept for it. Returns its last will if that was not published yet.
     fn end(&mut self, id: SessionId) -> Option<v5::Publish> {
         let session = self.sessions.remove(&id)?;
         if let Some(away) = &session.away {
@@ -372,7 +378,7 @@ impl State {
         session.away.and_then(|away| away.will).map(|(will, _)| will)
     }
 
-    /// Nothing is known of anybody.
+    /// Returns true if nothing is known of any client.
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.sessions.is_empty()
@@ -383,7 +389,7 @@ impl State {
     }
 }
 
-/// Gives memory back after a crowd has left.
+/// Frees memory after a crowd of clients has left.
 fn shrink<K: std::hash::Hash + Eq, V>(map: &mut HashMap<K, V>) {
     if map.capacity() > 64 && map.len() < map.capacity() / 4 {
         map.shrink_to_fit();
@@ -479,7 +485,7 @@ mod tests {
             crowd.iter().chain([&last]).for_each(|link| drop(link.subscribe(&filter)));
             router.publish(None, &message("a", QoS::AtLeastOnce));
             drop(crowd);
-            // One more comes in right after them.
+            // A late client attaches right after them.
             drop(attach(&router, "late", 0));
             let woken = tokio::time::timeout(Duration::from_secs(2), last.woken());
             woken.await.expect("it is held up").unwrap();
@@ -565,7 +571,7 @@ mod tests {
         assert!(router.state().is_empty());
     }
 
-    /// What the totals say is what the sessions have.
+    /// Asserts that the totals equal the sums over all sessions.
     fn assert_sound(state: &State) {
         let sum = |of: fn(&Session) -> usize| state.sessions.values().map(of).sum::<usize>();
         assert_eq!(state.queued, sum(Session::queued));

@@ -14,58 +14,59 @@ use crate::message::Message;
 use crate::packet::Packet;
 use crate::seat::Name;
 
-/// What the broker knows of one client: for the time of its connection, and for as long after it as it asked for.
+/// State that the broker keeps for one client, during its connection and for as long after it as the client asked
+/// for.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) name: Name,
     pub(crate) terms: Terms,
-    /// The filters it is subscribed to, with what each of them costs.
+    /// Filters that the client is subscribed to, with the cost of each in bytes.
     pub(crate) subscriptions: BTreeMap<Box<[u8]>, usize>,
-    /// What all of them cost.
+    /// Cost of all subscriptions, in bytes.
     pub(crate) subscribed: usize,
     /// Set while the client is not connected.
     pub(crate) away: Option<Away>,
-    /// Tells the connection that there is something to send.
+    /// Notifies the connection that there is something to send.
     pub(crate) wake: Arc<Notify>,
-    /// The messages on their way to it.
+    /// Log of the messages in transit to the client.
     pub(crate) log: Log,
-    /// The other end of the log, while no connection has it.
+    /// Reading end of the log, while no connection has it.
     pub(crate) reader: Option<Reader>,
-    /// The next message, which waits for acknowledgements.
+    /// Next message, held back until the client acknowledges earlier ones.
     held: Option<Delivery>,
-    /// Sent, and not acknowledged; in the order in which it was sent.
+    /// Messages that were sent but not acknowledged, in the order in which they were sent.
     in_flight: VecDeque<InFlight>,
-    /// Cost in bytes of the messages for it, in the log or in flight.
+    /// Cost in bytes of the messages in the log or in flight.
     queued: usize,
     last_id: u16,
-    /// Messages with QoS 2 that the client has yet to release.
+    /// Ids of messages with QoS 2 that the client has yet to release.
     unreleased: BTreeSet<u16>,
 }
 
-/// What a client and the broker agreed on when it connected.
+/// Terms that a client and the broker agreed on when the client connected.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Terms {
-    /// How long the session outlives the connection.
+    /// Time for which the session outlives the connection.
     pub(crate) life: Duration,
-    /// How many messages may wait for its acknowledgement.
+    /// Maximum number of messages that wait for the client's acknowledgement.
     pub(crate) window: usize,
-    /// The longest packet that the client takes, in bytes.
+    /// Longest packet that the client accepts, in bytes.
     pub(crate) max_packet: usize,
-    /// Whether it came from inside this process.
+    /// True if the client connected from inside this process.
     pub(crate) is_inside: bool,
 }
 
-/// The session of a client that is not connected.
+/// State of a session whose client is not connected.
 #[derive(Debug)]
 pub(crate) struct Away {
     pub(crate) since: Instant,
-    /// When the session ends; `None` where the clock cannot count so far.
+    /// End of the session; `None` if it is too far away for the clock.
     pub(crate) until: Option<Instant>,
-    /// The client's last will, and when it is published.
+    /// Last will of the client, and the time at which it is published.
     pub(crate) will: Option<(v5::Publish, Instant)>,
 }
 
-/// A message on its way to one client.
+/// Message in transit to one client.
 #[derive(Debug, Clone)]
 pub(crate) struct Delivery {
     pub(crate) message: Arc<Message>,
@@ -77,24 +78,24 @@ pub(crate) struct Delivery {
 struct InFlight {
     id: u16,
     delivery: Delivery,
-    /// The client has it (QoS 2), and only has to say so once more.
+    /// True if the client has the message (QoS 2) and only PUBCOMP is missing.
     is_received: bool,
-    /// The connection on which it was sent is gone.
+    /// True from a reconnection until the message is sent once more.
     again: bool,
 }
 
 impl Delivery {
-    /// The delivery as it waits in a log.
+    /// Returns the delivery in the form in which it waits in a log. `None` if the codec refuses the message.
     pub(crate) fn write(&self, epoch: Instant) -> Option<Bytes> {
         let mut buffer = BytesMut::with_capacity(self.message.cost());
         buffer.put_u8(self.qos as u8 | u8::from(self.retain) << 2);
         self.message.write(&mut buffer, epoch)?;
-        // What is behind the packet is not read.
+        // Padding behind the packet is not read.
         buffer.resize(buffer.len().max(limits::SHORTEST), 0);
         Some(buffer.freeze())
     }
 
-    /// Reads what [`Self::write`] wrote.
+    /// Reads a delivery that [`Self::write`] wrote.
     fn read(mut bytes: Bytes, epoch: Instant) -> Option<Self> {
         let flags = bytes.try_get_u8().ok()?;
         let qos = match flags & 3 {
@@ -126,19 +127,21 @@ impl Session {
         }
     }
 
-    /// The bytes that its messages take.
+    /// Returns the cost in bytes of the messages in the log or in flight.
     pub(crate) fn queued(&self) -> usize {
         self.queued
     }
 
-    /// A client is connected again: it is sent once more what it did not acknowledge.
+    /// Resumes the session for a new connection, on which unacknowledged messages are sent once more.
     pub(crate) fn resume(&mut self, terms: Terms) {
         (self.terms, self.away) = (terms, None);
         self.in_flight.iter_mut().for_each(|sent| sent.again = true);
     }
 
-    /// Takes a message that is about to be written to the log; false where there is no room for it, and it is lost. Of a
-    /// client that is away the oldest make room. `total` is what the messages of all sessions cost.
+    /// Makes room for a message that is about to be written to the log. Returns false if there is no room.
+    ///
+    /// The oldest messages make room if the client is not connected. Without room, the new message is lost. `total`
+    /// is the cost of the messages of all sessions.
     pub(crate) fn push(&mut self, length: usize, total: &mut usize) -> bool {
         let cost = limits::OVERHEAD + length;
         while self.is_full(cost, *total) {
@@ -150,7 +153,8 @@ impl Session {
         true
     }
 
-    /// Each session may use its share, however much the others take.
+    /// Returns true if a message of this cost does not fit. Each session may use its share, however much the others
+    /// take.
     fn is_full(&self, cost: usize, total: usize) -> bool {
         let with_it = self.queued + cost;
         if self.terms.is_inside {
@@ -159,7 +163,7 @@ impl Session {
         with_it > limits::QUEUE || with_it > limits::QUEUE_SHARE && total + cost > limits::QUEUES
     }
 
-    /// The next packet for the client; `None` where nothing is left, or it has to acknowledge first.
+    /// Returns the next packet for the client. `None` if nothing is left, or if the client has to acknowledge first.
     pub(crate) fn next(
         &mut self,
         reader: &mut Reader,
@@ -195,13 +199,13 @@ impl Session {
         }
     }
 
-    /// Whether one more message with QoS 1 or 2 may be sent.
+    /// Returns true if one more message with QoS 1 or 2 may be sent.
     pub(crate) fn has_room(&self) -> bool {
         self.in_flight.len() < self.terms.window
     }
 
-    /// The packet for a message that is sent at once. `None` where it has expired, or the client does not take one of
-    /// that length.
+    /// Returns the packet for a message that is sent at once. `None` if the message has expired, or if the packet is
+    /// longer than the client accepts.
     pub(crate) fn send(
         &mut self,
         delivery: Delivery,
@@ -235,7 +239,7 @@ impl Session {
         }
     }
 
-    /// Takes the client's PUBACK or PUBCOMP, or a PUBREC that refuses. One that is not expected means nothing.
+    /// Handles the client's PUBACK or PUBCOMP, or a PUBREC that refuses. An unexpected one has no effect.
     pub(crate) fn acknowledged(&mut self, id: u16, total: &mut usize) {
         if let Some(place) = self.in_flight.iter().position(|sent| sent.id == id)
             && let Some(sent) = self.in_flight.remove(place)
@@ -244,7 +248,7 @@ impl Session {
         }
     }
 
-    /// Takes the client's PUBREC; false where it is not expected.
+    /// Handles the client's PUBREC. Returns false if it is not expected.
     pub(crate) fn received(&mut self, id: u16) -> bool {
         let sent = self.in_flight.iter_mut().find(|sent| sent.id == id);
         sent.is_some_and(|sent| {
@@ -253,7 +257,8 @@ impl Session {
         })
     }
 
-    /// Takes the number of a message with QoS 2; false where it came before. `None` where there are too many.
+    /// Records the id of a message with QoS 2. Returns false if the id is already recorded, and `None` if there are
+    /// too many.
     pub(crate) fn receive(&mut self, id: u16) -> Option<bool> {
         if self.unreleased.len() >= limits::WINDOW && !self.unreleased.contains(&id) {
             return None;
@@ -261,7 +266,7 @@ impl Session {
         Some(self.unreleased.insert(id))
     }
 
-    /// Forgets a number that the client will not send again; false where it is not known.
+    /// Forgets an id that the client has released. Returns false if the id is not known.
     pub(crate) fn release(&mut self, id: u16) -> bool {
         self.unreleased.remove(&id)
     }
@@ -285,7 +290,7 @@ pub(crate) mod tests {
         Name { is_inside: false, id: id.into() }
     }
 
-    /// A session, and what it takes to give it messages.
+    /// Session for tests, with everything that is needed to give it messages.
     struct Scene {
         engine: Engine,
         session: Session,

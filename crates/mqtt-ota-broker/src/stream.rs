@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use crate::limits;
 use crate::packet::{self, Malformed, Packet, Version};
 
-/// A client's connection, as packets.
+/// Connection of a client, as a stream of packets.
 pub(crate) struct PacketStream<S> {
     socket: S,
     version: Version,
@@ -23,17 +23,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PacketStream<S> {
         Self { socket, version, incoming: BytesMut::new(), outgoing: BytesMut::new(), max_packet }
     }
 
-    /// The version of MQTT that is spoken here, as the client's first packet says.
+    /// Returns the version of MQTT that the client's first packet asked for.
     pub(crate) fn version(&self) -> Version {
         self.version
     }
 
-    /// Waits for the client's first packet and takes the version from it; `None` where the client closed the connection.
+    /// Waits for the client's first packet and takes the version from it. Returns `None` if the client closed the
+    /// connection.
     ///
-    /// Cancellation safe.
+    /// Cancel safe.
     pub(crate) async fn greet(&mut self) -> Result<Option<Version>, StreamError> {
         loop {
-            // What is not MQTT often looks like the beginning of a long packet, and would be waited for.
+            // Bytes that are not MQTT often look like the beginning of a long packet, whose rest would never come.
             match packet::version(&self.incoming, self.max_packet) {
                 Ok(Some(version)) => {
                     self.version = version;
@@ -53,9 +54,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PacketStream<S> {
         }
     }
 
-    /// The next packet; `None` where the client closed the connection.
+    /// Returns the next packet, or `None` if the client closed the connection.
     ///
-    /// Cancellation safe: what was read so far stays for the next call.
+    /// Cancel safe: bytes that were read stay for the next call.
     pub(crate) async fn receive(&mut self) -> Result<Option<Packet>, StreamError> {
         loop {
             if let Some(packet) = self.received()? {
@@ -74,7 +75,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PacketStream<S> {
         self.socket.read_buf(&mut self.incoming).await
     }
 
-    /// A packet that is here already.
+    /// Returns the next packet if it has already been read.
     pub(crate) fn received(&mut self) -> Result<Option<Packet>, StreamError> {
         Ok(packet::decode(&mut self.incoming, self.version, self.max_packet)?)
     }
@@ -84,14 +85,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PacketStream<S> {
         Ok(packet::encode(packet, self.version, &mut self.outgoing)?)
     }
 
-    /// Whether enough has been queued to be worth a write.
+    /// Returns true if enough is queued to be worth a write.
     pub(crate) fn is_full(&self) -> bool {
         self.outgoing.len() >= limits::BATCH
     }
 
-    /// Writes what is queued.
+    /// Writes the queued packets.
     ///
-    /// Cancellation safe: what was not written stays for the next call.
+    /// Cancel safe: bytes that were not written stay for the next call.
     pub(crate) async fn flush(&mut self) -> Result<(), StreamError> {
         let write = async {
             while !self.outgoing.is_empty() {
@@ -103,7 +104,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PacketStream<S> {
             io::Result::Ok(())
         };
         timeout(limits::WRITE_TIMEOUT, write).await.map_err(|_| StreamError::NotRead)??;
-        // A burst's memory is not kept for a client that is mostly silent.
+        // A client that is mostly silent does not keep the memory of a burst.
         self.outgoing = BytesMut::new();
         if self.incoming.is_empty() {
             self.incoming = BytesMut::new();
@@ -117,7 +118,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> PacketStream<S> {
         self.flush().await
     }
 
-    /// Ends the connection after what was written. Closing it with unread bytes would take those back.
+    /// Ends the connection after the written packets. Closing it with unread bytes could lose those packets.
     pub(crate) async fn close(&mut self) {
         let end = async {
             self.socket.shutdown().await?;

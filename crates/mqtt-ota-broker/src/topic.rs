@@ -1,11 +1,11 @@
 use crate::limits;
 
-/// Whether a message can have this topic.
+/// Returns true if a message can have this topic.
 pub(crate) fn is_topic(topic: &[u8]) -> bool {
     is_text(topic) && !topic.iter().any(|byte| matches!(byte, b'+' | b'#'))
 }
 
-/// Whether a client can subscribe to this filter.
+/// Returns true if a client can subscribe to this filter.
 pub(crate) fn is_filter(filter: &[u8]) -> bool {
     let mut levels = filter.split(|byte| *byte == b'/').peekable();
     let mut valid = is_text(filter);
@@ -17,12 +17,12 @@ pub(crate) fn is_filter(filter: &[u8]) -> bool {
     valid
 }
 
-/// Whether a filter takes more than one topic.
+/// Returns true if the filter has a wildcard, and so may match more than one topic.
 pub(crate) fn has_wildcard(filter: &[u8]) -> bool {
     filter.iter().any(|byte| matches!(byte, b'+' | b'#'))
 }
 
-/// Whether a valid filter takes a valid topic.
+/// Returns true if a valid filter matches a valid topic.
 pub(crate) fn takes(filter: &[u8], topic: &[u8]) -> bool {
     let (mut filter, mut topic) = (filter.split(|byte| *byte == b'/'), topic.split(|byte| *byte == b'/'));
     loop {
@@ -34,12 +34,12 @@ pub(crate) fn takes(filter: &[u8], topic: &[u8]) -> bool {
     }
 }
 
-/// Topics of the broker's own, which clients cannot use to talk to each other.
+/// Returns true for a topic of the broker's own, which clients cannot use to talk to each other.
 pub(crate) fn is_reserved(topic: &[u8]) -> bool {
     topic.first() == Some(&b'$')
 }
 
-/// The prefix of subscriptions that several clients share (MQTT 5, 4.8.2).
+/// Returns true for a subscription that several clients share (MQTT 5, 4.8.2).
 pub(crate) fn is_shared(filter: &[u8]) -> bool {
     filter.starts_with(b"$share/")
 }

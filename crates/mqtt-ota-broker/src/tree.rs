@@ -2,20 +2,20 @@ use std::collections::{BTreeMap, HashMap};
 
 use rumqttc::v5::mqttbytes::QoS;
 
-/// The broker's number for a session.
+/// Number that the broker gives to a session.
 pub(crate) type SessionId = u64;
 
-/// How a client subscribes to a filter.
+/// Options of a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Options {
     pub(crate) qos: QoS,
-    /// Whether it does not get its own messages.
+    /// True if the client does not receive its own messages.
     pub(crate) no_local: bool,
-    /// Whether it is told that a message was published to be retained.
+    /// True if the client is told that a message was published to be retained.
     pub(crate) retain_as_published: bool,
 }
 
-/// Who is subscribed to what: a tree of the filters' levels. A level that nobody needs any more is gone.
+/// Subscriptions, as a tree of the levels of their filters. Levels that are no longer needed are removed.
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
     root: Node,
@@ -24,14 +24,16 @@ pub(crate) struct Tree {
 #[derive(Debug, Default)]
 struct Node {
     levels: HashMap<Box<[u8]>, Box<Node>>,
+    /// Subtree of the level `+`.
     any: Option<Box<Node>>,
+    /// Sessions whose filter ends with this level.
     here: BTreeMap<SessionId, Options>,
-    /// Those that have `#` behind this level.
+    /// Sessions whose filter has `#` behind this level.
     below: BTreeMap<SessionId, Options>,
 }
 
 impl Tree {
-    /// Subscribes a session to a valid filter; the options that it had before.
+    /// Subscribes a session to a valid filter. Returns the options of its previous subscription to the filter.
     pub(crate) fn insert(&mut self, filter: &[u8], session: SessionId, options: Options) -> Option<Options> {
         let mut node = &mut self.root;
         for level in filter.split(|byte| *byte == b'/') {
@@ -49,13 +51,13 @@ impl Tree {
         node.here.insert(session, options)
     }
 
-    /// Ends a session's subscription to a filter; false where there was none.
+    /// Ends a session's subscription to a filter. Returns false if there was none.
     pub(crate) fn remove(&mut self, filter: &[u8], session: SessionId) -> bool {
         self.root.remove(&mut filter.split(|byte| *byte == b'/'), session)
     }
 
-    /// Calls `found` for each subscription that takes the topic. A session with overlapping filters is found once for
-    /// each.
+    /// Calls `found` for each subscription that matches the topic. A session with overlapping filters is found once
+    /// for each of them.
     pub(crate) fn each(&self, topic: &[u8], mut found: impl FnMut(SessionId, Options)) {
         let levels: Vec<&[u8]> = topic.split(|byte| *byte == b'/').collect();
         self.root.each(&levels, &mut found);
@@ -68,7 +70,7 @@ impl Tree {
 }
 
 impl Node {
-    /// At most [`LEVELS`](crate::limits::LEVELS) calls deep.
+    /// Removes a subscription below this level. Recurses at most [`LEVELS`](crate::limits::LEVELS) calls deep.
     fn remove<'a>(&mut self, levels: &mut impl Iterator<Item = &'a [u8]>, session: SessionId) -> bool {
         match levels.next() {
             None => self.here.remove(&session).is_some(),
