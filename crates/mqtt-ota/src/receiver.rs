@@ -1,4 +1,4 @@
-//! The device's side in Rust: for Linux boards, and for tests.
+//! Receiver: the device's side in Rust, for Linux boards and for tests.
 
 mod about;
 mod announcer;
@@ -42,17 +42,17 @@ use crate::Broker;
 use crate::mqtt::{self, ConnectError, Link, LinkConfig, LinkError, Qos};
 use crate::wire::DeviceName;
 
-/// Events that wait to be read; the receiver waits for their reader after that.
+/// Number of events that may wait to be read. The receiver waits for the reader beyond that.
 const BACKLOG: usize = 256;
 
-/// A device: takes offers for `name`, and keeps its files below a folder.
+/// Device that takes offers for its name and keeps its files below a folder.
 ///
-/// A file is streamed to a temporary file in the same file system, checked, synced to the disk, renamed
-/// over the old one, and the folder is synced. The old file stays whole until then.
+/// A file is streamed to a temporary file in the same file system, checked, synced to the disk and renamed over the
+/// old one. Then the folder is synced. The old file stays whole until the rename.
 ///
-/// A set of files is put in place all at once, and is on trial then: [`Receiver::start`], and
-/// [`Receiver::rebooted`], stand for the device's boot. A set that is not confirmed within its boots is taken
-/// back by one of these, and so is whatever a power cut left undone.
+/// A set of files is put in place all at once, and is then on trial. [`Receiver::start`] and [`Receiver::rebooted`]
+/// stand for the device's boot. A boot takes back a set that was not confirmed within the boots of its trial, and
+/// also finishes whatever a power cut left undone.
 pub struct Receiver {
     events: mpsc::Receiver<ReceiverEvent>,
     commands: mpsc::Sender<Command>,
@@ -61,13 +61,14 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Ends what was begun with a set, counts a boot of one that is on trial, then connects, subscribes and
-    /// announces the device.
+    /// Boots the files, connects to the broker, subscribes and announces the device.
+    ///
+    /// The boot finishes what was begun with a set, and counts for a set that is on trial.
     ///
     /// # Errors
-    /// The folder cannot be used, or the broker not be reached.
+    /// Returns an error if the folder cannot be used, or if the broker cannot be reached or refuses the device.
     ///
-    /// Cancellation: the connection is closed. An announcement that was made already stays.
+    /// Cancellation: the connection is closed. An announcement that was already made stays.
     pub async fn start(
         broker: Broker,
         name: DeviceName,
@@ -96,37 +97,41 @@ impl Receiver {
         Ok(Self { events: receiver, commands, task, stop: Some(stop) })
     }
 
-    /// What happens next; None once the receiver has ended. Cancel safe.
+    /// Returns the next event, or `None` once the receiver has ended. Cancel safe.
     ///
-    /// The events must be read: with 256 of them waiting, the receiver waits as well.
+    /// The events must be read. With 256 of them waiting, the receiver waits as well.
     pub async fn next(&mut self) -> Option<ReceiverEvent> {
         self.events.recv().await
     }
 
-    /// Says that what stands for a reboot is done: the device announces itself again, and reports that what
-    /// was installed is running. It is a boot of the set that is on trial.
+    /// Reports that the reboot, or whatever stands for it, is done.
+    ///
+    /// The device announces itself again and reports that the installed file is running. The call counts as a boot of
+    /// the set that is on trial.
     pub async fn rebooted(&self) {
         let _ = self.commands.send(Command::Rebooted).await;
     }
 
-    /// The set on trial works, and stays; yields whether there was one. Without [`ReceiverConfig::confirms`]
-    /// nothing else confirms a set.
+    /// Confirms the set on trial, which then stays. Returns true if there was one.
+    ///
+    /// Without [`ReceiverConfig::confirms`], nothing else confirms a set.
     ///
     /// # Errors
-    /// The disk refuses, or the receiver has ended.
+    /// Returns an error if the disk refuses, or if the receiver has ended.
     ///
-    /// Cancellation: the set is confirmed all the same, or not.
+    /// Cancellation: the set may be confirmed all the same.
     pub async fn confirm(&self) -> io::Result<bool> {
         self.command(Command::Confirm).await
     }
 
-    /// Notes why the set on trial does not work, for the announcement that follows when it is taken back. The
-    /// first 200 characters count.
+    /// Notes why the set on trial does not work, for the announcement that follows when it is taken back.
+    ///
+    /// Only the first 200 characters are kept.
     ///
     /// # Errors
-    /// The disk refuses, or the receiver has ended.
+    /// Returns an error if the disk refuses, or if the receiver has ended.
     ///
-    /// Cancellation: it is noted all the same, or not.
+    /// Cancellation: the text may be noted all the same.
     pub async fn note_error(&self, text: impl Into<String>) -> io::Result<()> {
         let text = text.into();
         self.command(|done| Command::Note(text, done)).await
@@ -142,8 +147,9 @@ impl Receiver {
         answer.await.unwrap_or_else(|_| Err(ended()))
     }
 
-    /// Finishes what is under way with the broker and says goodbye. A file that is being received is
-    /// abandoned, and the old one stays.
+    /// Stops the receiver, finishes its exchange with the broker and disconnects.
+    ///
+    /// A file that is being received is abandoned, and the old one stays.
     pub async fn stop(mut self) {
         self.stop.take();
         self.events.close();
@@ -157,19 +163,19 @@ impl Drop for Receiver {
     }
 }
 
-/// Why a receiver cannot start.
+/// Error of [`Receiver::start`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReceiverError {
-    /// The folder.
+    /// The folder cannot hold a device's files.
     #[error("cannot keep a device's files in {}", path.display())]
     Root {
-        /// The folder.
+        /// Path of the folder.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// No connection to the broker.
+    /// The broker could not be reached.
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// The broker does not let the device subscribe or announce itself.

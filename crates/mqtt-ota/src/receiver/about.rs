@@ -4,14 +4,14 @@ use super::disk::Disk;
 use super::store::{Store, each_chunk, name};
 use crate::wire::{Algorithm, Announcement, Digest, Hasher, InstalledSet, STATE_FOLDER};
 
-/// The longest error that is kept, in characters: an announcement has 1024 bytes.
+/// Longest error that is kept, in characters. An announcement has at most 1024 bytes.
 const MAX_ERROR: usize = 200;
 
-/// Why a set was taken back, where that could not be noted.
+/// Error of a set that was taken back for a reason that could not be noted.
 const UNKNOWN: &str = "not known: it could not be noted";
 
 impl<D: Disk> Store<D> {
-    /// Says in an announcement what is installed, and what became of the last set.
+    /// Adds to an announcement what is installed, and what became of the last set.
     pub(super) fn describe(&self, announcement: &mut Announcement) {
         announcement.free = self.disk.free(&self.root);
         announcement.set = Some(self.installed().map_or(InstalledSet::Nothing, InstalledSet::Set));
@@ -21,11 +21,11 @@ impl<D: Disk> Store<D> {
         announcement.rolled_back = back.map(|journal| journal.digest);
         announcement.error =
             announcement.rolled_back.map(|_| self.error().unwrap_or_else(|| UNKNOWN.to_owned()));
-        // The client's own folder is there under another name only where case makes no difference.
+        // The client's folder exists under an upper-case name only if the file system ignores case.
         announcement.folds_case = self.root.join(STATE_FOLDER.to_uppercase()).symlink_metadata().is_ok();
     }
 
-    /// The set that is installed.
+    /// Returns the digest of the installed set.
     pub(super) fn installed(&self) -> Option<Digest> {
         let mut hasher = Hasher::new(Algorithm::Sha256);
         let hashed = each_chunk(&self.state(name::SET), |chunk| {
@@ -35,12 +35,12 @@ impl<D: Disk> Store<D> {
         hashed.ok().map(|_| hasher.finish())
     }
 
-    /// How often the set on trial has booted.
+    /// Returns how often the set on trial has booted.
     pub(super) fn boots(&self) -> u32 {
         self.length(name::BOOTS).and_then(|boots| boots.try_into().ok()).unwrap_or_default()
     }
 
-    /// Why the set on trial does not work, or the last one that was taken back did not.
+    /// Returns why the set on trial does not work, or why the last set that was taken back did not.
     pub(super) fn error(&self) -> Option<String> {
         let bytes = self.read(name::ERROR).ok().flatten()?;
         Some(String::from_utf8_lossy(&bytes).chars().take(MAX_ERROR).collect())

@@ -6,7 +6,7 @@ use crate::address::route_to;
 use crate::mqtt::{Link, LinkError};
 use crate::wire::{Algorithm, Announcement, DeviceName};
 
-/// Publishes what a device is, whatever else it does at the time.
+/// Publishes the device's announcement, independently of the device's other work.
 #[derive(Clone)]
 pub(super) struct Announcer {
     pub(super) link: Arc<Link>,
@@ -15,12 +15,12 @@ pub(super) struct Announcer {
 }
 
 impl Announcer {
-    /// Publishes the announcement, retained; returns once the broker has it.
+    /// Publishes the announcement, retained if the broker allows it. Returns once the broker has it.
     pub(super) async fn announce(&self) -> Result<Announcement, LinkError> {
         let mut announcement = Announcement::new();
         announcement.client = Some(concat!("mqtt-ota ", env!("CARGO_PKG_VERSION")).to_owned());
         announcement.system = Some(format!("{} {}", std::env::consts::OS, std::env::consts::ARCH));
-        // The local address that faces the broker: where the network is in which senders are.
+        // The local address that faces the broker is in the network in which senders are.
         announcement.address = self.link.peer().and_then(|broker| route_to(broker).ok());
         announcement.algorithms = Algorithm::ALL.to_vec();
         announcement.asks = true;

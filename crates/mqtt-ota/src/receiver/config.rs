@@ -1,27 +1,33 @@
 use std::time::Duration;
 
-/// How a receiver behaves.
+/// Options of a [`Receiver`](super::Receiver).
 #[derive(Debug, Clone)]
 pub struct ReceiverConfig {
-    /// The MQTT client id; None: the device's name behind `mqtt-ota-`.
+    /// MQTT client id. Default: `None`, which stands for `mqtt-ota-` followed by the device's name.
     pub client_id: Option<String>,
-    /// How long to wait for a sender to accept the connection. 10 s.
+    /// Time to wait for a sender to accept the connection. Default: 10 s.
     pub connect_timeout: Duration,
-    /// How long a sender may send nothing. Every byte renews it. 20 s.
+    /// Longest time in which a sender may send nothing. Every byte renews it. Default: 20 s.
     pub idle_timeout: Duration,
-    /// The least rate of a sender, in bytes a second, averaged over each minute in which it is waited for; a slower one
-    /// is given up. 0 is any rate. 1 KiB.
+    /// Lowest rate of a sender, in bytes per second. Default: 1 KiB per second.
+    ///
+    /// The rate is averaged over each minute in which the receiver waits for the sender. A slower sender is given up.
+    /// 0 accepts any rate.
     pub min_rate: u64,
-    /// The longest file, in bytes: a plain offer does not say how long its file is, and a stream may not
-    /// end. 4 GiB.
+    /// Longest file, in bytes. Default: 4 GiB.
+    ///
+    /// A plain offer does not say how long its file is, and a stream may never end.
     pub max_size: u64,
-    /// How many connections in a row may bring nothing before an extended offer has failed. Each that brings
-    /// anything begins the count anew. 4.
+    /// Number of lost connections after which an extended offer fails. Default: 4.
+    ///
+    /// The count begins anew with every byte that comes.
     pub attempts: u32,
-    /// How long to wait before a lost connection is made anew. 1 s.
+    /// Pause before a lost connection is made anew. Default: 1 s.
     pub retry_pause: Duration,
-    /// A set is confirmed by itself once it has booted and the device has announced itself; else only by
-    /// [`Receiver::confirm`](super::Receiver::confirm). Yes.
+    /// True if a set is confirmed automatically, once it has booted and the device has announced itself. Default:
+    /// true.
+    ///
+    /// Otherwise only [`Receiver::confirm`](super::Receiver::confirm) confirms a set.
     pub confirms: bool,
 }
 

@@ -18,10 +18,10 @@ use crate::wire::{
     OfferError, OfferId, Reason, State, Status,
 };
 
-/// What stands for the file's name in a status about a set.
+/// Text in place of the file's name in a status about a set.
 const SET: &str = "set";
 
-/// What the user of a receiver tells it.
+/// Command from the user of a receiver.
 #[derive(Debug)]
 pub(super) enum Command {
     Rebooted,
@@ -29,22 +29,22 @@ pub(super) enum Command {
     Note(String, oneshot::Sender<io::Result<()>>),
 }
 
-/// The task behind a [`Receiver`](super::Receiver).
+/// Task behind a [`Receiver`](super::Receiver).
 pub(super) struct Device {
     link: Arc<Link>,
     name: DeviceName,
     pub(super) root: Root,
     pub(super) config: ReceiverConfig,
     pub(super) events: mpsc::Sender<ReceiverEvent>,
-    /// Held while a thread works on a set: whoever starts anew has to find it idle.
+    /// Held while a thread works on an extended offer. [`Device::close`] and the next thread wait until it is idle.
     pub(super) busy: Arc<Mutex<()>>,
-    /// A file that was installed waits for its reboot.
+    /// True if an installation waits for its reboot.
     pub(super) reboot_due: bool,
-    /// The user was told to reboot, and has not said yet that it is done.
+    /// True if the user was told to reboot, and has not reported yet that it is done.
     is_rebooting: bool,
-    /// The file that was installed last.
+    /// File that was installed last.
     pub(super) last: Option<(DevicePath, Digest)>,
-    /// Whether there is a newer offer of the file that is being received.
+    /// True once there is a newer offer of the file that is being received.
     pub(super) newer: watch::Receiver<bool>,
 }
 
@@ -96,16 +96,16 @@ impl Device {
                 },
                 incoming = offers.next() => match incoming {
                     None => return,
-                    // Whoever offered what was missed offers it again.
+                    // Senders repeat offers that were missed.
                     Some(Incoming::Lost | Incoming::Missed(_)) => {}
                     Some(Incoming::Reconnected) => self.back_online().await,
                     Some(Incoming::Message(message)) => {
                         hear(message.payload, &mut noted, &mut requests);
                     }
                 },
-                // A board that reboots is away. Its next announcement says that it is back.
+                // A board that reboots is away, and its next announcement reports that it is back.
                 () = requests.due(), if !self.is_rebooting => {
-                    // Where the broker does not take it, the next connection is announced.
+                    // If the broker does not take the announcement, the next connection makes a new one.
                     let _ = self.announcer().announce().await;
                     requests.answered();
                 }
@@ -113,7 +113,7 @@ impl Device {
         }
     }
 
-    /// Takes an offer and hears meanwhile what else comes. False if the connection has ended for good.
+    /// Handles an offer while listening to other messages. Returns false if the connection has ended for good.
     async fn take_listening(
         &mut self,
         message: &Bytes,
@@ -160,7 +160,7 @@ impl Device {
         Announcer { link: Arc::clone(&self.link), name: self.name.clone(), root: self.root.clone() }
     }
 
-    /// Waits for what cannot be broken off, and says goodbye.
+    /// Waits for work that cannot be interrupted, and disconnects from the broker.
     pub(super) async fn close(self) {
         drop(self.busy.lock().await);
         if let Some(link) = Arc::into_inner(self.link) {
@@ -174,7 +174,7 @@ impl Device {
         }
     }
 
-    /// Announces the device, and confirms a set that has come so far.
+    /// Announces the device, and confirms the set on trial if it has booted.
     pub(super) async fn online(&mut self) -> Result<(), LinkError> {
         let announcement = self.announcer().announce().await?;
         let has_booted = announcement.boots.is_some_and(|boots| boots > 0);
@@ -188,7 +188,7 @@ impl Device {
         Ok(())
     }
 
-    /// Takes one offer from its message to its status. Nothing that it says can end the receiver.
+    /// Handles one offer, from its message to its status. No offer can end the receiver.
     async fn take(&mut self, message: &Bytes) {
         if ExtendedOffer::is_meant(message) {
             match ExtendedOffer::parse(message) {
@@ -230,7 +230,8 @@ impl Device {
         self.reboot(offer.reboot).await;
     }
 
-    /// A file is in place; where it was before, it has no length here. `offer` is the id that the answer names.
+    /// Reports a file that is in place. `bytes` is `None` if it was there before. `offer` is the id that the answer
+    /// names.
     pub(super) async fn have(
         &mut self,
         path: &DevicePath,
@@ -255,7 +256,7 @@ impl Device {
         }
     }
 
-    /// Reboots, if that is wanted and something waits for it.
+    /// Tells the user to reboot, if that is wanted and an installation waits for it.
     pub(super) async fn reboot(&mut self, is_wanted: bool) {
         if is_wanted && self.reboot_due {
             self.tell_to_reboot().await;
@@ -267,7 +268,7 @@ impl Device {
         self.tell(ReceiverEvent::Reboot).await;
     }
 
-    /// Fetches and installs what is offered; yields its length, or nothing where it is there already.
+    /// Fetches and installs an offered file. Returns its length in bytes, or `None` if it is already there.
     async fn installed(&self, offer: &Offer) -> Result<Option<u64>, Failure> {
         let place = self.root.place(&offer.path).await?;
         if place.holds(offer.digest).await {
@@ -281,14 +282,14 @@ impl Device {
             place.install(incoming).await?;
             Ok(Some(bytes))
         };
-        // The broker may take its time to acknowledge what it is told first.
+        // The broker may take its time to acknowledge the first status, so the file is fetched meanwhile.
         let receiving = self.publish(Status::new(State::Receiving, &offer.path, &offer.digest, ""));
         let ((), installed) = tokio::join!(receiving, install);
         installed
     }
 
-    /// Says why an offer failed; `status` has no detail yet. Where a newer offer of the file has come, that one is
-    /// answered instead.
+    /// Reports why an offer failed. `status` has no detail yet. Does nothing if a newer offer of the file has come,
+    /// because that offer is answered instead.
     pub(super) async fn failed(&self, status: Status, failure: Failure) {
         let Failure { reason, text } = failure;
         let path = status.path.clone();
@@ -299,7 +300,7 @@ impl Device {
         self.tell(ReceiverEvent::Failed { path, reason, text }).await;
     }
 
-    /// What follows a reboot, or what stands for one.
+    /// Boots the device again after a reboot, or whatever stands for one.
     async fn booted(&mut self) {
         let recovery = self.root.with(Store::boot).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "what was begun with a set cannot be ended");
@@ -313,7 +314,8 @@ impl Device {
         self.recovered(recovery).await;
     }
 
-    /// Says what a boot has found: the files have changed under whatever was started by then.
+    /// Reports the result of a boot. If files have changed, the user is told to reboot, because whatever runs by then
+    /// was started from the old files.
     async fn recovered(&mut self, recovery: Recovery) {
         match recovery {
             Recovery::Nothing => return,
@@ -333,12 +335,12 @@ impl Device {
         self.tell(ReceiverEvent::RolledBack { digest, text }).await;
     }
 
-    /// Confirms the set on trial, and says so, if there is one.
+    /// Confirms the set on trial and reports it. Returns true if there was one.
     async fn confirm(&self) -> io::Result<bool> {
         let Some(digest) = self.root.with(Store::confirm).await? else { return Ok(false) };
         self.say(State::Running, SET, digest, "").await;
         self.tell(ReceiverEvent::Confirmed { digest }).await;
-        // Where the broker does not take it, the next connection announces it.
+        // If the broker does not take it, the next connection announces it.
         let _ = self.announcer().announce().await;
         Ok(true)
     }
@@ -348,7 +350,7 @@ impl Device {
         self.publish(Status { state, path, digest, detail, offer: None }).await;
     }
 
-    /// Publishes a status. One that the broker does not take is lost: the next offer of the same file is
+    /// Publishes a status. A status that the broker does not take is lost, and the next offer of the same file is
     /// answered with `unchanged`.
     pub(super) async fn publish(&self, status: Status) {
         let topic = self.name.status_topic();
@@ -363,8 +365,9 @@ impl Device {
     }
 }
 
-/// Notes an offer, or a request to announce. This device publishes no log, and nobody who read its announcement asks
-/// for it.
+/// Notes an offer, or a request to announce.
+///
+/// A request for the log is ignored. This device publishes no log, and its announcement does not offer one.
 fn hear(message: Bytes, noted: &mut Noted, requests: &mut Requests) {
     if Announcement::is_request(&message) {
         requests.add();

@@ -6,40 +6,39 @@ use std::thread::{self, JoinHandle};
 
 use super::owner;
 
-/// The calls that change the disk. A set goes through no others, so that a test can end the power at each
-/// of them.
+/// Calls that change the disk. A set makes all its changes through them, so that a test can cut the power at each
+/// call.
 pub(super) trait Disk: Send + Sync + 'static {
-    /// A file that is being written.
+    /// File that is being written.
     type File: Send;
 
-    /// Makes a file, empty where it was there.
+    /// Creates a file, or empties an existing one.
     fn create(&self, path: &Path) -> io::Result<Self::File>;
     /// Opens a file to write behind its end.
     fn append(&self, path: &Path) -> io::Result<Self::File>;
     /// Writes all the bytes.
     fn write(&self, file: &mut Self::File, bytes: &[u8]) -> io::Result<()>;
-    /// Brings what was written to the disk.
+    /// Syncs a file's contents to the disk.
     fn sync(&self, file: &Self::File) -> io::Result<()>;
-    /// Begins to bring what was written to the disk, beside what is written next. The call to
-    /// [`Syncing::end`] is what tells of a failure.
+    /// Begins to sync a file's contents while more is written. [`Syncing::end`] reports whether it failed.
     fn begin_sync(&self, file: &Self::File) -> io::Result<Syncing>;
-    /// Brings the names in a folder to the disk.
+    /// Syncs the names in a folder to the disk.
     fn sync_folder(&self, path: &Path) -> io::Result<()>;
-    /// Gives a file another name, in place of whatever file has it.
+    /// Renames a file, in place of any file that has the new name.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// Makes one folder.
+    /// Creates one folder.
     fn make_folder(&self, path: &Path) -> io::Result<()>;
     /// Removes an empty folder.
     fn remove_folder(&self, path: &Path) -> io::Result<()>;
-    /// Gives a file the owner and the permissions of another, or the owner of a folder.
+    /// Gives a file the owner and the permissions of another file, or the owner of a folder.
     fn dress(&self, path: &Path, like: &Path) -> io::Result<()>;
-    /// The space that is left, in bytes, where the system tells it.
+    /// Returns the free space in bytes, if the system reports it.
     fn free(&self, path: &Path) -> Option<u64>;
 }
 
-/// A sync that goes on beside the writing.
+/// Sync that runs while more is written.
 #[derive(Debug, Default)]
 pub(super) struct Syncing(Option<JoinHandle<io::Result<()>>>);
 
@@ -48,8 +47,9 @@ impl Syncing {
         self.0.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    /// Waits for it. What it could not write must be heard here: the system tells each error once, so the
-    /// last sync would not repeat it.
+    /// Waits for the sync and reports its error.
+    ///
+    /// The error must be taken here: the system reports each error once, so the last sync would not repeat it.
     pub(super) fn end(self) -> io::Result<()> {
         match self.0 {
             Some(syncing) => {
@@ -60,12 +60,12 @@ impl Syncing {
     }
 }
 
-/// Syncs of files that go on side by side: many small ones one after the other wait for the disk each.
+/// Syncs of files that run side by side. Many small files, synced one after the other, would each wait for the disk.
 #[derive(Debug, Default)]
 pub(super) struct Syncs(VecDeque<Syncing>);
 
 impl Syncs {
-    /// At once. Each is a thread.
+    /// Number of syncs beyond which `add` waits for the oldest one. Each sync takes a thread.
     const MAX: usize = 16;
 
     pub(super) fn add(&mut self, syncing: Syncing) -> io::Result<()> {
@@ -76,13 +76,13 @@ impl Syncs {
         self.0.pop_front().map_or(Ok(()), Syncing::end)
     }
 
-    /// Waits for all of them.
+    /// Waits for all syncs.
     pub(super) fn end(self) -> io::Result<()> {
         self.0.into_iter().try_for_each(Syncing::end)
     }
 }
 
-/// The disk of the system.
+/// Disk of the operating system.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct SystemDisk;
 
@@ -110,7 +110,8 @@ impl Disk for SystemDisk {
         Ok(Syncing(Some(thread::spawn(move || file.sync_all()))))
     }
 
-    /// Windows has no such call: there the file system's journal has to do. Nor have some file systems.
+    /// Syncs a folder where the system can. Windows and some file systems have no such call; on Windows the file
+    /// system's journal has to do.
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
         if !cfg!(unix) {
             return Ok(());
@@ -149,7 +150,7 @@ impl Disk for SystemDisk {
     fn dress(&self, path: &Path, like: &Path) -> io::Result<()> {
         let like = fs::metadata(like)?;
         owner::give(path, &like)?;
-        // Another owner takes away some of them, so they come last.
+        // A change of owner takes away some permissions, so the permissions come last.
         if like.is_file() { fs::set_permissions(path, like.permissions()) } else { Ok(()) }
     }
 

@@ -1,83 +1,86 @@
 use crate::wire::{Announcement, DevicePath, Digest, ExtendedOffer, Offer, Reason};
 
-/// What a receiver does.
+/// Event of a [`Receiver`](super::Receiver).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum ReceiverEvent {
-    /// It is subscribed and has announced itself: at the start, and after each lost connection.
+    /// The device is subscribed and has announced itself: at the start, after each lost connection and after each
+    /// reboot.
     Online(Announcement),
-    /// It takes this offer of a file.
+    /// The device takes this offer of a file.
     Receiving(Offer),
-    /// It takes this offer of a set.
+    /// The device takes this offer of a set.
     ReceivingSet(ExtendedOffer),
     /// Bytes came in.
     Progress {
-        /// How many so far, of all that the offer brings.
+        /// Number of bytes so far, of all that the offer brings.
         received: u64,
     },
     /// A file is in place, and its status is published.
     Installed {
-        /// Its name.
+        /// Name of the file.
         path: DevicePath,
-        /// Its digest.
+        /// Digest of the file.
         digest: Digest,
-        /// Its length.
+        /// Length of the file, in bytes.
         bytes: u64,
     },
     /// The file was there already.
     Unchanged {
-        /// Its name.
+        /// Name of the file.
         path: DevicePath,
     },
-    /// A set is in place, and its status is published. It is on trial from the reboot on.
+    /// A set is in place, and its status is published. The trial begins with the reboot.
     SetInstalled {
-        /// The digest of its manifest.
+        /// Digest of the set's manifest.
         digest: Digest,
-        /// How many files are new or replaced.
+        /// Number of files that are new or replaced.
         files: usize,
-        /// How many are deleted.
+        /// Number of files that are deleted.
         deleted: usize,
-        /// The length of the new and replaced ones, in bytes.
+        /// Total length of the new and replaced files, in bytes.
         bytes: u64,
     },
     /// Every file of the set was there already.
     SetUnchanged {
-        /// The digest of its manifest.
+        /// Digest of the set's manifest.
         digest: Digest,
     },
-    /// A dry run has said what a set would change.
+    /// A dry run has reported what a set would change.
     Planned {
-        /// The digest of its manifest.
+        /// Digest of the set's manifest.
         digest: Digest,
-        /// How many files would be new or replaced.
+        /// Number of files that would be new or replaced.
         files: usize,
-        /// How many would be deleted.
+        /// Number of files that would be deleted.
         deleted: usize,
-        /// The length of the new and replaced ones, in bytes.
+        /// Total length of the new and replaced files, in bytes.
         bytes: u64,
     },
-    /// The set on trial works, and stays.
+    /// The set on trial is confirmed, and stays.
     Confirmed {
-        /// The digest of its manifest.
+        /// Digest of the set's manifest.
         digest: Digest,
     },
-    /// A set is taken back: the files before it are in place.
+    /// A set was taken back, and the files before it are in place.
     RolledBack {
-        /// The digest of its manifest.
+        /// Digest of the set's manifest.
         digest: Digest,
-        /// Why, if anybody knows.
+        /// Reason, or empty if none is known.
         text: String,
     },
-    /// An offer was not taken, or not to its end. The old file is untouched.
+    /// An offer was refused, or failed before its end. The old file is untouched.
     Failed {
-        /// The offer's file, as far as it could be read. From a peer.
+        /// File that the offer names, as far as the offer could be read. From a peer.
         path: String,
-        /// The code.
+        /// Reason code.
         reason: Reason,
-        /// The words. Partly from a peer.
+        /// Description of the failure. Partly from a peer.
         text: String,
     },
-    /// A board would reboot now. Call [`Receiver::rebooted`](super::Receiver::rebooted) once what stands for it
-    /// is done; until then nobody who asks the device to announce itself gets an answer.
+    /// A board would reboot now.
+    ///
+    /// Call [`Receiver::rebooted`](super::Receiver::rebooted) once the reboot, or whatever stands for it, is done.
+    /// Until then the device does not answer requests to announce itself.
     Reboot,
 }

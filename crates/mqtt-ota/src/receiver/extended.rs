@@ -14,7 +14,7 @@ use super::supply::Items;
 use crate::wire::{Content, DevicePath, Digest, ExtendedOffer, Offer, Reason, SetTerms, State, Status};
 
 impl Device {
-    /// Takes one extended offer to its status.
+    /// Handles one extended offer, up to its status.
     pub(super) async fn take_extended(&mut self, offer: &ExtendedOffer) {
         let taken = match &offer.content {
             Content::File(path) => self.take_file(offer, path).await,
@@ -62,7 +62,7 @@ impl Device {
         match taken {
             Taken::Unchanged => {
                 self.publish(offer.answer(State::Installed, Status::UNCHANGED)).await;
-                // It may have had the files, and no set.
+                // The device may have had the files without the set.
                 let _ = self.announcer().announce().await;
                 self.tell(ReceiverEvent::SetUnchanged { digest }).await;
             }
@@ -91,7 +91,7 @@ impl Device {
             })
             .await?;
         if is_taken_back {
-            // The announcement that follows the reboot says so.
+            // The announcement after the reboot reports the rollback.
             self.reboot_due = true;
             self.last = None;
             self.tell(ReceiverEvent::RolledBack { digest, text: ON_REQUEST.to_owned() }).await;
@@ -103,7 +103,7 @@ impl Device {
         Ok(())
     }
 
-    /// Does in a thread what needs the sender, and says that it does.
+    /// Runs work that needs the sender in a thread, and publishes that the offer is being received.
     async fn fetching<T: Send + 'static>(
         &self,
         offer: &ExtendedOffer,
@@ -132,7 +132,7 @@ impl Device {
                 let _ = events.try_send(ReceiverEvent::Progress { received: so_far });
             })
         });
-        // A sender of 0.1 looks for the bare id.
+        // A sender of version 0.1 looks for the bare id.
         let detail = if offer.answers { String::new() } else { offer.id.to_string() };
         let receiving = self.publish(offer.answer(State::Receiving, detail));
         let ((), done, ()) = tokio::join!(receiving, working, line.run());

@@ -2,7 +2,7 @@ use std::io;
 
 use crate::wire::Reason;
 
-/// Why an offer was not installed, as the status says it.
+/// Reason why an offer was not installed, as the status reports it.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) reason: Reason,
@@ -14,12 +14,12 @@ impl Failure {
         Self { reason, text: text.into() }
     }
 
-    /// A file that is longer than the receiver allows, in bytes.
+    /// Returns the failure for a file that is longer than `limit`, in bytes.
     pub(super) fn over(limit: u64) -> Self {
         Self::new(Reason::NoSpace, format!("over {limit} bytes"))
     }
 
-    /// An error of the disk.
+    /// Returns the failure for an error of the disk.
     pub(super) fn write(error: &io::Error) -> Self {
         let reason = match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {

@@ -14,15 +14,15 @@ use super::pace::Pace;
 use super::{ReceiverConfig, ReceiverEvent};
 use crate::wire::{Hasher, Host, Offer, Reason};
 
-/// How much is received before it is written, in bytes.
+/// Bytes that are received before they are written.
 const CHUNK: usize = 128 * 1024;
-/// How many chunks there are.
+/// Number of chunks.
 const CHUNKS: usize = 3;
-/// How much is written before the system is told to bring it to the disk, in bytes. It does so while more
-/// comes in, and the sync at the end waits for what is left.
+/// Bytes that are written before a sync begins. The sync runs while more comes in, and the sync at the end only waits
+/// for what is left.
 const SYNC_EVERY: usize = 8 * 1024 * 1024;
 
-/// Streams what is offered into `incoming`, and checks its hash. Yields the file and its length.
+/// Streams an offered file into `incoming`, and checks its hash. Returns the file and its length in bytes.
 ///
 /// Cancellation: the temporary file is removed.
 pub(super) async fn fetch(
@@ -33,7 +33,7 @@ pub(super) async fn fetch(
     newer: watch::Receiver<bool>,
 ) -> Result<(NamedTempFile, u64), Failure> {
     let mut stream = connect(&offer.host, offer.port.get(), config.connect_timeout, newer).await?;
-    // The chunks go round: one is received and hashed while another is written.
+    // The chunks circulate: one is received and hashed while another is written.
     let (full, to_write) = mpsc::channel(CHUNKS);
     let (spare, mut empty) = mpsc::channel(CHUNKS);
     for _ in 0..CHUNKS {
@@ -43,7 +43,7 @@ pub(super) async fn fetch(
     let (mut hasher, mut pace) = (Hasher::new(offer.digest.algorithm()), Pace::new(config.min_rate));
     let mut received = 0;
     let streamed = async {
-        // A disk that refuses ends the supply of chunks.
+        // No more empty chunks come once the disk refuses.
         while let Some(mut chunk) = empty.recv().await {
             let filled = fill(&mut stream, &mut chunk, config.idle_timeout, &mut pace, received).await?;
             received += filled as u64;
@@ -60,7 +60,7 @@ pub(super) async fn fetch(
     }
     .await;
     drop(full);
-    // Whoever hears of a failure finds the temporary file gone.
+    // The temporary file is gone before a failure is reported.
     let written = written.await.map_err(io::Error::other).and_then(|written| written);
     streamed?;
     let file = written.map_err(|error| Failure::write(&error))?;
@@ -72,7 +72,7 @@ pub(super) async fn fetch(
     }
 }
 
-/// Connects to a sender. A newer offer of the same file ends the waiting.
+/// Connects to a sender. A newer offer of the same file ends the wait.
 pub(super) async fn connect(
     host: &Host,
     port: u16,
@@ -89,7 +89,7 @@ pub(super) async fn connect(
     }
 }
 
-/// Reads until the chunk is full or the stream ends; yields how much it read.
+/// Reads until the chunk is full or the stream ends. Returns the number of bytes.
 async fn fill(
     stream: &mut (impl AsyncRead + Unpin),
     chunk: &mut [u8],
@@ -118,7 +118,7 @@ async fn fill(
     Ok(filled)
 }
 
-/// Writes what comes, and hands the chunks back. Blocking; ends with the channel.
+/// Writes chunks to the file and hands them back, until the channel ends. Blocks.
 fn write(
     mut file: NamedTempFile,
     mut chunks: mpsc::Receiver<(Vec<u8>, usize)>,
@@ -140,8 +140,9 @@ fn write(
     Ok(file)
 }
 
-/// Waits for a sync. What it could not write must be heard here: the system tells each error once, so the
-/// last sync would not repeat it.
+/// Waits for a sync and reports its error.
+///
+/// The error must be taken here: the system reports each error once, so the last sync would not repeat it.
 fn synced(syncing: Option<JoinHandle<io::Result<()>>>) -> io::Result<()> {
     match syncing {
         Some(syncing) => syncing.join().map_err(|_| io::Error::other("the thread that syncs has ended"))?,
@@ -156,7 +157,7 @@ mod tests {
 
     use super::*;
 
-    /// What becomes of a file whose bytes come one by one, after how many seconds.
+    /// Receives a file whose bytes come one at a time. Returns the result, and the time that it took in seconds.
     async fn dripped(every: Duration, idle: Duration) -> (Result<usize, Failure>, u64) {
         let (mut sender, mut receiver) = tokio::io::duplex(1);
         let dripping = async {

@@ -13,16 +13,18 @@ use super::recovery::Recovery;
 use super::store::Store;
 use crate::wire::{DevicePath, Digest, Reason, STATE_FOLDER};
 
-/// What the names of temporary files begin with.
+/// Prefix of the names of temporary files.
 const INCOMING: &str = "incoming-";
 
-/// The folder below which the device's files are.
+/// Folder that holds the device's files.
 #[derive(Debug, Clone)]
 pub(super) struct Root(Arc<Store<SystemDisk>>);
 
 impl Root {
-    /// Makes the folder and the one for state below it, removes what an earlier run left half received, and
-    /// ends what it began with a set.
+    /// Opens the folder, as a boot of the device.
+    ///
+    /// Creates the folder and the one for state below it, removes files that an earlier run left half received, and
+    /// finishes what was begun with a set.
     pub(super) async fn open(path: PathBuf) -> io::Result<(Self, Recovery)> {
         blocking(move || {
             let state = path.join(STATE_FOLDER);
@@ -40,7 +42,7 @@ impl Root {
         .await
     }
 
-    /// Does something with the files, in a thread that may wait for them.
+    /// Runs work on the files in a thread that may block.
     pub(super) async fn with<T: Send + 'static, E: From<io::Error> + Send + 'static>(
         &self,
         work: impl FnOnce(&Store<SystemDisk>) -> Result<T, E> + Send + 'static,
@@ -49,7 +51,7 @@ impl Root {
         spawn_blocking(move || work(&store)).await.map_err(io::Error::other)?
     }
 
-    /// A new temporary file in the file system of the root. It is removed unless it is installed.
+    /// Creates a temporary file in the file system of the root. The file is removed unless it is installed.
     pub(super) async fn incoming(&self) -> Result<NamedTempFile, Failure> {
         self.with(|store| {
             let state = store.folder();
@@ -63,7 +65,8 @@ impl Root {
         .await
     }
 
-    /// Where a file belongs. Its folder is made; it must lie below the root when all links are followed.
+    /// Returns the place of a file, and creates its folder. With all links followed, the place must be below the
+    /// root.
     pub(super) async fn place(&self, path: &DevicePath) -> Result<Place, Failure> {
         let path = path.clone();
         let target = self
@@ -80,7 +83,7 @@ impl Root {
     }
 }
 
-/// Where one file belongs.
+/// Place of one file.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
     root: Root,
@@ -88,14 +91,16 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Whether the file there has this digest.
+    /// Returns true if the file in this place has this digest.
     pub(super) async fn holds(&self, digest: Digest) -> bool {
         let target = self.target.clone();
         self.root.with(move |store| Ok::<_, io::Error>(store.holds(&target, digest))).await.unwrap_or(false)
     }
 
-    /// Puts a file that was checked in place of the old one: synced, renamed over it, and the folder synced,
-    /// so that after a power cut there is the one or the other.
+    /// Replaces the old file by a checked one.
+    ///
+    /// The new file is synced and renamed over the old one, and the folder is synced. After a power cut, one or the
+    /// other is there.
     pub(super) async fn install(self, incoming: NamedTempFile) -> Result<(), Failure> {
         let Self { root, target } = self;
         root.with(move |store| {
@@ -109,7 +114,8 @@ impl Place {
             }
             store.alter()?;
             incoming.persist(&target).map_err(|error| error.error)?;
-            // The new file is in place; some file systems cannot sync a folder.
+            // The new file is in place, and some file systems cannot sync a folder. An error is therefore only
+            // logged.
             if let Some(folder) = target.parent()
                 && let Err(error) = store.disk.sync_folder(folder)
             {

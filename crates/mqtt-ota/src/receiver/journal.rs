@@ -2,17 +2,17 @@ use std::fmt;
 
 use crate::wire::{DevicePath, Digest, STATE_FOLDER, Trial};
 
-/// What the manifest of the installed set is called in a journal.
+/// Name of the installed set's manifest in a journal.
 const MANIFEST: &str = "set";
-/// What the list of files that earlier sets have left is called in a journal.
+/// Name of the list of files that earlier sets have left, in a journal.
 const LEFT: &str = "left";
 
-/// What a set changes, as it lies in the client's folder from the commit on.
+/// Changes of a set, as they are stored in the client's folder from the commit on.
 ///
-/// The first line has the hash of the set and how many boots its trial lasts. Each other line is `+N PATH`,
-/// a file that is new, `=N PATH`, one that is replaced, or `-N PATH`, one that goes. `N` is what its staged
-/// file is called, and `kN` the copy of the file before it. Line 0 is the manifest itself. The MicroPython
-/// client writes and reads the same.
+/// The first line has the hash of the set and the number of boots that its trial lasts. Each other line is `+N PATH`
+/// for a new file, `=N PATH` for a file that is replaced, or `-N PATH` for a file that is removed. `N` is the name of
+/// the staged file, and `kN` the name of the copy of the file before it. Line 0 is the manifest itself. The
+/// MicroPython client reads and writes the same format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Journal {
     pub(super) digest: Digest,
@@ -20,7 +20,7 @@ pub(super) struct Journal {
     pub(super) lines: Vec<JournalLine>,
 }
 
-/// What becomes of one file.
+/// Change of one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct JournalLine {
     pub(super) kind: Kind,
@@ -28,25 +28,25 @@ pub(super) struct JournalLine {
     pub(super) subject: Subject,
 }
 
-/// What a set does with a file.
+/// Kind of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// There is none yet.
+    /// The file does not exist yet.
     New,
-    /// Another one takes its place.
+    /// The file is replaced by another.
     Replaced,
-    /// It is to be gone.
+    /// The file is removed.
     Gone,
 }
 
-/// Which file it is.
+/// File that a line is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Subject {
     /// The manifest of the installed set, in the client's folder.
     Manifest,
     /// The list of files that earlier sets have left, in the client's folder.
     Left,
-    /// One of the device's.
+    /// File of the device.
     File(DevicePath),
 }
 
@@ -63,7 +63,7 @@ impl Kind {
 }
 
 impl Journal {
-    /// Reads a journal; None where it is none.
+    /// Parses a journal. Returns `None` if the text is not a journal.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let mut lines = text.strip_suffix('\n')?.split('\n');
         let (digest, trial) = lines.next()?.split_once(' ')?;
@@ -87,12 +87,12 @@ impl JournalLine {
         Some(Self { kind, number: number.parse().ok()?, subject })
     }
 
-    /// The name of the staged file, in the client's folder.
+    /// Returns the name of the staged file in the client's folder.
     pub(super) fn staged(&self) -> String {
         self.number.to_string()
     }
 
-    /// The name of the copy of the file before it, in the client's folder.
+    /// Returns the name of the copy of the file before it, in the client's folder.
     pub(super) fn copy(&self) -> String {
         format!("k{}", self.number)
     }

@@ -6,18 +6,18 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::wire::Offer;
 
-/// Offers that wait at most.
+/// Maximum number of offers that wait.
 const MOST: usize = 64;
 
-/// The shortest time between two answers to requests to announce.
+/// Minimum time between two answers to requests to announce.
 const ANSWERS: Duration = Duration::from_secs(5);
 
-/// Offers that have come while another one was taken.
+/// Offers that have come while another one is being taken.
 #[derive(Debug, Default)]
 pub(super) struct Noted(VecDeque<Bytes>);
 
 impl Noted {
-    /// Notes an offer, in place of an older one of the same file; one for which there is no room is lost.
+    /// Notes an offer in place of an older one of the same file. Drops the offer if there is no room for it.
     pub(super) fn note(&mut self, message: Bytes) {
         self.0.retain(|older| !are_of_one_file(older, &message));
         if self.0.len() < MOST {
@@ -25,19 +25,19 @@ impl Noted {
         }
     }
 
-    /// The first that came.
+    /// Removes and returns the offer that came first.
     pub(super) fn next(&mut self) -> Option<Bytes> {
         self.0.pop_front()
     }
 }
 
-/// Whether two offers are of the same file, as far as they can be read.
+/// Returns true if two offers are of the same file, as far as they can be read.
 pub(super) fn are_of_one_file(one: &[u8], other: &[u8]) -> bool {
     let (one, other) = (Offer::fields_of_invalid(one).0, Offer::fields_of_invalid(other).0);
     one == other && !one.is_empty()
 }
 
-/// Requests to announce, which are answered together.
+/// Pending requests to announce, which are answered together.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     are_open: bool,
@@ -49,7 +49,7 @@ impl Requests {
         self.are_open = true;
     }
 
-    /// Waits until they are to be answered. Cancel safe.
+    /// Waits until the requests are to be answered. Cancel safe.
     pub(super) async fn due(&self) {
         match self.answered {
             _ if !self.are_open => std::future::pending().await,

@@ -1,16 +1,16 @@
-//! Whose a file is: a receiver that runs as root gives away what it writes.
+//! Ownership of files: a receiver that runs as root gives away the files that it writes.
 
 use std::fs::{File, Metadata};
 use std::io;
 use std::path::Path;
 
-/// Gives a file, or a link itself, to the owner of another. Who is not root cannot, and keeps it.
+/// Gives a file, or a link itself, the owner of another file. Without permission, the file keeps its owner.
 #[cfg(unix)]
 pub(super) fn give(path: &Path, like: &Metadata) -> io::Result<()> {
     give_if_other(&path.symlink_metadata()?, like, |user, group| std::os::unix::fs::lchown(path, user, group))
 }
 
-/// Gives an open file to the owner of another. Who is not root cannot, and keeps it.
+/// Gives an open file the owner of another file. Without permission, the file keeps its owner.
 #[cfg(unix)]
 pub(super) fn give_open(file: &File, like: &Metadata) -> io::Result<()> {
     give_if_other(&file.metadata()?, like, |user, group| std::os::unix::fs::fchown(file, user, group))

@@ -6,46 +6,48 @@ use tokio::time::{Instant, timeout};
 use super::failure::Failure;
 use crate::wire::Reason;
 
-/// The time over which the rate is averaged. Only time in which the sender is waited for counts, so a slow disk of
-/// the receiver does not count against the sender.
+/// Time over which the rate is averaged. Only time in which the receiver waits for the sender counts, so that a slow
+/// disk of the receiver does not count against the sender.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// The rate at which one offer's bytes come in.
+/// Rate at which the bytes of one offer come in.
 #[derive(Debug)]
 pub(super) struct Pace {
-    /// The least rate, in bytes a second; 0 is any.
+    /// Lowest rate, in bytes per second. 0 accepts any rate.
     least: u64,
-    /// What of the window has passed.
+    /// Elapsed part of the window.
     waited: Duration,
-    /// Bytes in the window.
+    /// Bytes in this window.
     bytes: u64,
-    /// Bytes before the window.
+    /// Bytes before this window.
     before: u64,
-    /// Requests that were answered in full in the window.
+    /// Requests that were answered in full in this window.
     answers: u64,
 }
 
 impl Pace {
-    /// `least` is in bytes a second; 0 is any rate.
+    /// Creates a pace. `least` is in bytes per second; 0 accepts any rate.
     pub(super) fn new(least: u64) -> Self {
         Self { least, waited: Duration::ZERO, bytes: 0, before: 0, answers: 0 }
     }
 
-    /// Notes that so many bytes have come.
+    /// Records that this number of bytes has come.
     pub(super) fn came(&mut self, count: usize) {
         self.bytes += count as u64;
     }
 
-    /// Notes that a request was answered in full. It counts as a second's bytes, since small files that are requested one
-    /// by one take a round trip each.
+    /// Records a request that was answered in full.
+    ///
+    /// Each answer counts like a second at the lowest rate, because small files that are requested one by one take a
+    /// round trip each.
     pub(super) fn answered(&mut self) {
         self.answers += 1;
     }
 
-    /// Waits for something that the sender does.
+    /// Waits for an operation of the sender.
     ///
     /// # Errors
-    /// A window ends meanwhile, and the sender has brought less in it than the least rate.
+    /// Returns a failure if a window ends meanwhile in which the sender was below the lowest rate.
     pub(super) async fn during<T>(&mut self, operation: impl Future<Output = T>) -> Result<T, Failure> {
         let mut operation = pin!(operation);
         loop {
@@ -81,8 +83,8 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// What becomes of a sender that brings `bytes` after each `pause`, until it has brought `size`, and how long that
-    /// takes.
+    /// Receives `size` bytes from a sender that brings `bytes` after each `pause`. Returns the result and the time
+    /// taken.
     async fn brought(
         least: u64,
         size: usize,

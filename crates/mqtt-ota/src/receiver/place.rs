@@ -4,13 +4,20 @@ use std::path::{Component, Path, PathBuf};
 use super::failure::Failure;
 use crate::wire::{DevicePath, Reason, STATE_FOLDER};
 
-/// Where a file belongs below `root`, which is canonical, with all links followed: a file's own, too, so that a link
-/// stays one. It must lie below the root then, and not in the client's own folder. Nothing is made.
+/// Returns the place of a device's file below `root`, with all links followed. Creates nothing.
+///
+/// A link at the file's own name is followed too, so that it stays a link. `root` must be canonical.
+///
+/// # Errors
+/// Returns a failure if the system does not take the name, if a folder of the path is a file, or if a link leads
+/// nowhere, out of the root or into the client's own folder.
 pub(super) fn locate(root: &Path, path: &DevicePath) -> Result<PathBuf, Failure> {
     locate_beside(root, path, |_| false)
 }
 
-/// [`locate`], where some files make room for folders of their names.
+/// Locates a file as [`locate`] does, where some files make room for folders of their names.
+///
+/// `goes` returns true for such a file.
 pub(super) fn locate_beside(
     root: &Path,
     path: &DevicePath,
@@ -19,7 +26,7 @@ pub(super) fn locate_beside(
     let refused = |text: &str| Err(Failure::new(Reason::BadName, format!("{path}: {text}")));
     let mut target = root.to_owned();
     for part in path.parts() {
-        // What is one plain name here depends on the system: Windows has drives, and names of its own.
+        // A plain name depends on the system: Windows has drives, and reserves names of its own.
         let mut components = Path::new(part).components();
         match (components.next(), components.next()) {
             (Some(Component::Normal(name)), None) if name == part => target.push(name),
@@ -27,7 +34,7 @@ pub(super) fn locate_beside(
         }
     }
     let is_link = target.symlink_metadata().is_ok_and(|there| there.is_symlink());
-    // The part of the way that exists is looked at before anything is made.
+    // The existing part of the path is checked before anything is created.
     let folder = if is_link { &*target } else { target.parent().unwrap_or(root) };
     let existing = folder.ancestors().find(|folder| folder.symlink_metadata().is_ok()).unwrap_or(root);
     let real = match existing.canonicalize() {

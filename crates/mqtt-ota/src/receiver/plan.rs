@@ -11,29 +11,29 @@ use super::store::{Store, is_missing, name};
 use crate::check::folded;
 use crate::wire::{Delete, DevicePath, Manifest, Reason, STATE_FOLDER};
 
-/// What a set changes on this disk.
+/// Changes that a set makes on this disk.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
-    /// The files that are not there yet, or have other bytes, in the order of the manifest.
+    /// Files that are missing or have other bytes, in the order of the manifest.
     pub(super) differing: Vec<Differing>,
-    /// The files that go, in the order of their paths.
+    /// Files that are removed, in the order of their paths.
     pub(super) gone: Vec<DevicePath>,
-    /// The files of earlier sets that are neither in this one nor go, in the order of their paths.
+    /// Files of earlier sets that are neither in this set nor removed, in the order of their paths.
     pub(super) left: Vec<DevicePath>,
-    /// What staging takes of the disk, in bytes.
+    /// Disk space that staging takes, in bytes.
     pub(super) staging: u64,
-    /// What the copies and the journal take, in bytes.
+    /// Disk space that the copies and the journal take, in bytes.
     pub(super) keeping: u64,
 }
 
-/// One file that a set changes.
+/// File that a set changes.
 #[derive(Debug)]
 pub(super) struct Differing {
-    /// The item, which is the line in the manifest, counted from 1.
+    /// Number of the item: its line in the manifest, counted from 1.
     pub(super) item: u32,
-    /// How much of it is staged already, in bytes.
+    /// Bytes of the file that are already staged.
     pub(super) staged: u64,
-    /// All of it is, and has been checked.
+    /// True if the whole file is staged and has been checked.
     pub(super) is_complete: bool,
 }
 
@@ -44,7 +44,7 @@ impl Plan {
 }
 
 impl<D: Disk> Store<D> {
-    /// Compares a set with the disk. Changes nothing. What is staged counts if it is staged for this set.
+    /// Compares a set with the disk. Changes nothing. Staged files count only if they are staged for this set.
     pub(super) fn plan(
         &self,
         manifest: &Manifest,
@@ -67,7 +67,7 @@ impl<D: Disk> Store<D> {
                 match place.symlink_metadata() {
                     Ok(old) if old.is_file() => plan.keeping = plan.keeping.saturating_add(blocks(old.len())),
                     Ok(old) if old.is_dir() && goes_whole(&place, &goes)? => {}
-                    // Its copy would be a file.
+                    // The copy of anything else would be a plain file.
                     Ok(_) => return refused(Reason::BadName, "what has this name is no file"),
                     Err(error) if is_missing(&error) => {}
                     Err(error) => return Err(error.into()),
@@ -88,7 +88,7 @@ impl<D: Disk> Store<D> {
         let names: HashMap<_, _> =
             places.iter().map(|place| (folded(&place.to_string_lossy()), place)).collect();
         for (place, (path, length)) in going {
-            // By another name it may be one of the set's, as a file system folds case or Unicode forms.
+            // Under another name the file may be one of the set's, as a file system folds case or Unicode forms.
             let other = names.get(&folded(&place.to_string_lossy()));
             let is_other = |other: &&PathBuf| !folds_case && !is_same_file(&place, other);
             if !places.contains(&place) && other.is_none_or(is_other) {
@@ -105,7 +105,7 @@ impl<D: Disk> Store<D> {
         Ok(plan)
     }
 
-    /// The files that go, by their places, with their paths and lengths.
+    /// Returns the files that may be removed, by their places, with their paths and lengths.
     fn going(
         &self,
         delete: Delete,
@@ -113,9 +113,9 @@ impl<D: Disk> Store<D> {
     ) -> io::Result<BTreeMap<PathBuf, (DevicePath, u64)>> {
         let mut going = BTreeMap::new();
         for path in self.unwanted(delete)? {
-            // What cannot be located is no file of this device.
+            // A path that cannot be located is no file of this device.
             let Ok(place) = self.locate(&path) else { continue };
-            // A link is not the set's, whatever it leads to.
+            // A link does not belong to the set, wherever it leads.
             let is_link = self.target(&path).symlink_metadata().is_ok_and(|there| there.is_symlink());
             if !is_link
                 && !wanted.contains(&path)
@@ -128,7 +128,7 @@ impl<D: Disk> Store<D> {
         Ok(going)
     }
 
-    /// The files that the set which is installed has brought, and those before it, in the order of their paths.
+    /// Returns the files of the installed set, and those left by earlier sets, in the order of their paths.
     fn former(&self) -> io::Result<BTreeSet<DevicePath>> {
         let former = if self.there(name::SET) { name::SET } else { name::WAS };
         let former = self.read(former)?.and_then(|bytes| Manifest::parse(&bytes).ok());
@@ -138,7 +138,7 @@ impl<D: Disk> Store<D> {
         Ok(lines.map(|line| line.path.clone()).chain(left).collect())
     }
 
-    /// The files that go unless the set has them.
+    /// Returns the files to be removed, some of which the new set may have.
     fn unwanted(&self, delete: Delete) -> io::Result<Vec<DevicePath>> {
         match delete {
             Delete::Nothing => Ok(Vec::new()),
@@ -154,7 +154,7 @@ impl<D: Disk> Store<D> {
     }
 }
 
-/// Whether every file below a folder goes, and so the folder.
+/// Returns true if every file below a folder is removed, and so the folder.
 fn goes_whole(folder: &Path, goes: &impl Fn(&Path) -> bool) -> io::Result<bool> {
     let mut is_empty = true;
     for entry in fs::read_dir(folder)? {
@@ -171,7 +171,7 @@ fn goes_whole(folder: &Path, goes: &impl Fn(&Path) -> bool) -> io::Result<bool> 
     Ok(!is_empty)
 }
 
-/// Whether two names are those of one file: some folders fold case, and not the whole file system.
+/// Returns true if two paths lead to one file. In some file systems only some folders fold case.
 #[cfg(unix)]
 fn is_same_file(one: &Path, other: &Path) -> bool {
     use std::os::unix::fs::MetadataExt as _;
@@ -184,12 +184,14 @@ fn is_same_file(one: &Path, other: &Path) -> bool {
     one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))
 }
 
-/// What a MicroPython board needs to be updated again stays, on every device alike.
+/// Returns true for a file that a MicroPython board needs in order to be updated again. Such files stay on every
+/// device.
 fn is_spared(path: &DevicePath) -> bool {
     path.as_str() == "boot.py" || path.parts().next_back().is_some_and(|name| name.starts_with("mqtt_ota"))
 }
 
-/// Every plain file but the client's own. Links are not followed. Names that no offer can say are passed over.
+/// Collects all plain files except the client's own. Links are not followed. Names that no offer can have are
+/// skipped.
 fn walk(folder: &Path, prefix: &str, all: &mut Vec<DevicePath>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;

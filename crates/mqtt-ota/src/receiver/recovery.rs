@@ -6,24 +6,26 @@ use super::journal::{Journal, Kind, Subject};
 use super::store::{Store, name};
 use crate::wire::Digest;
 
-/// Why a set is taken back that an offer says so of.
+/// Reason that is noted if an offer asks for a set to be taken back.
 pub(super) const ON_REQUEST: &str = "on request";
 
-/// What was left to be done with a set.
+/// Result of recovering a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Recovery {
-    /// Nothing.
+    /// There was nothing to recover.
     #[default]
     Nothing,
-    /// It was committed, and is in place now.
+    /// A committed set was put in place.
     Finished,
-    /// It is taken back now.
+    /// A set was taken back.
     Undone(Digest),
 }
 
 impl<D: Disk> Store<D> {
-    /// What a device does before anything else: a commit that was not finished is finished, a set on trial
-    /// that was not confirmed in its boots is taken back, and nothing is left lying about.
+    /// Does what a device does before anything else.
+    ///
+    /// An interrupted commit is finished, a set on trial that was not confirmed within its boots is taken back, and
+    /// files that are no longer needed are removed. The boot counts for a set on trial.
     pub(super) fn boot(&self) -> io::Result<Recovery> {
         let mut recovery = self.recover()?;
         if let Some(journal) = self.journal(name::TRIAL)?
@@ -37,7 +39,7 @@ impl<D: Disk> Store<D> {
         Ok(recovery)
     }
 
-    /// Ends what was begun, with a set that is in place or one that is taken back.
+    /// Finishes an interrupted commit or rollback. Discards journals that cannot be read.
     pub(super) fn recover(&self) -> io::Result<Recovery> {
         self.make_folders(&self.state(name::SET))?;
         for journal in [name::UNDO, name::COMMIT, name::TRIAL, name::LAST] {
@@ -57,7 +59,7 @@ impl<D: Disk> Store<D> {
         }
     }
 
-    /// Puts the files of the committed set in place, or those before it where the disk refuses.
+    /// Puts the files of the committed set in place, or the files before them if the disk refuses.
     pub(super) fn finish(&self) -> io::Result<Recovery> {
         let Some(journal) = self.journal(name::COMMIT)? else { return Ok(Recovery::Nothing) };
         let Err(error) = self.try_finish(&journal) else { return Ok(Recovery::Finished) };
@@ -81,11 +83,10 @@ impl<D: Disk> Store<D> {
         self.rename(name::COMMIT, name::TRIAL)
     }
 
-    /// Renames what is staged over the files, and removes those that go. What is done already is not done
-    /// again.
+    /// Renames the staged files into place, and removes the files that go. Steps that are already done are skipped.
     pub(super) fn put(&self, journal: &Journal) -> io::Result<()> {
         let mut folders = BTreeSet::new();
-        // What goes makes room for what comes: a file can become a folder.
+        // Files that are removed make room: a file can become a folder.
         let (gone, others): (Vec<_>, Vec<_>) = journal.lines.iter().partition(|line| line.kind == Kind::Gone);
         for line in gone.into_iter().chain(others) {
             let place = self.place(&line.subject);
@@ -100,7 +101,7 @@ impl<D: Disk> Store<D> {
                 }
             }
         }
-        // A folder that is emptied behind the line that filled it is none of these.
+        // A folder may have been emptied and removed by a later line.
         folders.retain(|folder| folder.is_dir());
         self.sync_folders(&folders)
     }
@@ -108,11 +109,11 @@ impl<D: Disk> Store<D> {
     /// Puts the files back that were there before the set.
     pub(super) fn undo(&self) -> io::Result<()> {
         let Some(journal) = self.journal(name::UNDO)? else { return Ok(()) };
-        // Whoever takes a set back for another reason has noted that.
+        // A set that is taken back for another reason has its note already.
         if !self.there(name::ERROR) {
             self.note(&format!("not confirmed in {} boots", most_boots(&journal)))?;
         }
-        // A file that was changed by itself since does not become part of the set before.
+        // A single file that was changed since does not become part of the previous set.
         let altered = self.there(name::WAS) && !self.there(name::SET);
         let mut folders = BTreeSet::new();
         let (new, others): (Vec<_>, Vec<_>) = journal.lines.iter().partition(|line| line.kind == Kind::New);
@@ -157,7 +158,7 @@ impl<D: Disk> Store<D> {
         Ok(self.length(name::BOOTS).unwrap_or_default())
     }
 
-    /// The set on trial works, and stays; yields which one it is, if there is one.
+    /// Confirms the set on trial, which then stays. Returns its digest, or `None` if no set is on trial.
     pub(super) fn confirm(&self) -> io::Result<Option<Digest>> {
         let Some(journal) = self.journal(name::TRIAL)? else { return Ok(None) };
         self.rename(name::TRIAL, name::LAST)?;
@@ -166,7 +167,7 @@ impl<D: Disk> Store<D> {
         Ok(Some(journal.digest))
     }
 
-    /// Takes the installed set back, if it is this one and what it replaced is still kept.
+    /// Takes the set with this digest back if its copies are still kept. Returns true if the set was taken back.
     pub(super) fn take_back(&self, digest: Digest) -> io::Result<bool> {
         for from in [name::TRIAL, name::LAST] {
             if self.journal(from)?.is_some_and(|journal| journal.digest == digest) {
@@ -180,13 +181,14 @@ impl<D: Disk> Store<D> {
         Ok(false)
     }
 
-    /// A file is about to be changed by itself: what is installed is no longer a set.
+    /// Records that a single file is about to change, so that the installed files are no longer a set.
     pub(super) fn alter(&self) -> io::Result<()> {
         if self.there(name::SET) { self.rename(name::SET, name::WAS) } else { Ok(()) }
     }
 
-    /// Drops the copies that the set before keeps: from here on it cannot be taken back. The journal goes
-    /// first, as it must not name copies that are gone.
+    /// Removes the copies of the last confirmed set, which cannot be taken back from here on.
+    ///
+    /// The journal is removed first, because it must not name copies that are gone.
     pub(super) fn forget_last(&self) -> io::Result<()> {
         let Some(journal) = self.journal(name::LAST)? else { return Ok(()) };
         self.forget(name::LAST)?;
@@ -195,7 +197,8 @@ impl<D: Disk> Store<D> {
     }
 }
 
-/// In which boot a set is taken back that was not confirmed. The first one is what the trial is for.
+/// Returns the number of the boot in which an unconfirmed set is taken back. At least 2, because the trial needs the
+/// first boot.
 fn most_boots(journal: &Journal) -> u64 {
     u64::from(journal.trial.boots()).max(2)
 }

@@ -11,39 +11,39 @@ use crate::wire::{
     Algorithm, Ask, DevicePath, Digest, Manifest, ManifestError, ManifestLine, Reason, SetTerms, Trial,
 };
 
-/// How many boots a set has to be confirmed in where its offer does not say.
+/// Number of boots in which a set has to be confirmed, where its offer does not say.
 const TRIAL: u16 = 3;
 
-/// An offered set.
+/// Set that is offered.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct OfferedSet {
     pub(super) digest: Digest,
-    /// The manifest's length in bytes.
+    /// Length of the manifest, in bytes.
     pub(super) size: u64,
     pub(super) terms: SetTerms,
-    /// The longest file, in bytes.
+    /// Longest file, in bytes.
     pub(super) max_size: u64,
 }
 
-/// What became of a set.
+/// Result of taking a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Taken {
-    /// Every file was there.
+    /// Every file was already there.
     Unchanged,
-    /// It is in place, and on trial.
+    /// The set is in place, and on trial.
     Installed(Changes),
-    /// What it would have been.
+    /// A dry run found these changes.
     Planned(Changes),
 }
 
-/// How much a set changes.
+/// Extent of a set's changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Changes {
-    /// Files that are new or replaced.
+    /// Number of files that are new or replaced.
     pub(super) files: usize,
-    /// Files that are deleted.
+    /// Number of files that are deleted.
     pub(super) deleted: usize,
-    /// The length of the former, in bytes.
+    /// Total length of the new and replaced files, in bytes.
     pub(super) bytes: u64,
 }
 
@@ -91,7 +91,7 @@ impl<D: Disk> Store<D> {
         Ok(Taken::Installed(changes))
     }
 
-    /// The manifest that an offer names: fetched, unless it is here from before.
+    /// Returns the manifest that an offer names. Fetches it unless it is already here.
     pub(super) fn manifest<S: Supply>(
         &self,
         set: &OfferedSet,
@@ -143,14 +143,14 @@ impl<D: Disk> Store<D> {
         parsed
     }
 
-    /// Removes what was staged: it belongs to the manifest before.
+    /// Removes what was staged, which belongs to an earlier manifest.
     fn unstage(&self) -> Result<(), Failure> {
         self.forget(name::MANIFEST)?;
         self.sweep()?;
         Ok(self.sync()?)
     }
 
-    /// Every file is there, and so is the set.
+    /// Records a set as installed when all its files are already in place.
     fn adopt(&self, digest: Digest, left: &[DevicePath]) -> Result<(), Failure> {
         if self.installed() == Some(digest) {
             return Ok(());
@@ -160,7 +160,7 @@ impl<D: Disk> Store<D> {
             self.rename(name::LEFT_NEXT, name::LEFT)?;
         }
         if self.journal(name::LAST)?.is_some_and(|last| last.digest == digest) {
-            // It had been altered, and is again what the copies are for.
+            // The set had been altered and is restored, so the copies are its own and stay.
             self.rename(name::MANIFEST, name::SET)?;
         } else {
             self.forget_last()?;
@@ -169,8 +169,9 @@ impl<D: Disk> Store<D> {
         Ok(self.sweep()?)
     }
 
-    /// Makes sure that staged files and copies have room, before the first of them is written. The copies of
-    /// the set before stay as long as there is room for them.
+    /// Checks that staged files and copies have room, before the first of them is written.
+    ///
+    /// The copies of the previous set are removed only if staging needs their room.
     fn make_room(&self, plan: &Plan) -> Result<(), Failure> {
         let needed = plan.staging.saturating_add(plan.keeping);
         let Some(free) = self.disk.free(&self.root) else { return Ok(()) };
@@ -183,7 +184,7 @@ impl<D: Disk> Store<D> {
         Ok(())
     }
 
-    /// Fetches what is not staged yet, with one request for items that follow one another.
+    /// Fetches what is not staged yet, with one request for consecutive items.
     pub(super) fn stage<S: Supply>(
         &self,
         manifest: &Manifest,
@@ -196,7 +197,7 @@ impl<D: Disk> Store<D> {
         for (index, differing) in missing.iter().enumerate() {
             let Some(line) = line_of(manifest, differing) else { continue };
             let behind = missing.get(index + 1..).unwrap_or_default();
-            // A file of which there is something already begins a request of its own.
+            // A file that is partly staged begins a request of its own.
             let together = behind
                 .iter()
                 .zip(differing.item + 1..)
@@ -211,18 +212,19 @@ impl<D: Disk> Store<D> {
                 last: differing.item + count,
                 behind: length,
             };
-            // Its folder may be a file still, which goes before this one comes.
+            // Its folder may still be a file, which is removed before this file is put in place.
             let like = self.place(&Subject::File(line.path.clone()));
             let (name, called) = (differing.item.to_string(), line.path.as_str());
             let item = Item { name: &name, digest: line.digest, want, like: &like, called };
             syncs.add(self.fetch(items, &item, received)?)?;
         }
-        // They are complete, so that the sender can go.
+        // All items are complete, so the sender can go.
         items.reset();
         Ok(syncs.end()?)
     }
 
-    /// Keeps a copy of each file that is replaced or goes, and writes the journal. Nothing is changed by it.
+    /// Keeps a copy of each file that is replaced or removed, and returns the journal. Changes none of the device's
+    /// files.
     pub(super) fn keep(
         &self,
         set: &OfferedSet,
@@ -250,7 +252,7 @@ impl<D: Disk> Store<D> {
         let mut journal = Journal { digest: set.digest, trial, lines: Vec::new() };
         for (number, subject, is_gone) in subjects {
             let place = self.place(&subject);
-            // A folder there makes room.
+            // A folder in this place makes room.
             let kind = match (place.symlink_metadata().is_ok_and(|there| !there.is_dir()), is_gone) {
                 (false, true) => continue,
                 (false, false) => Kind::New,
@@ -267,7 +269,7 @@ impl<D: Disk> Store<D> {
         Ok(journal)
     }
 
-    /// The one rename behind which the set is installed, whatever happens.
+    /// Commits a set with one rename. After it the set will be put in place even if the power is cut.
     fn commit(&self, journal: &Journal) -> Result<(), Failure> {
         self.write(name::PLAN, journal.to_string().as_bytes())?;
         self.sync()?;
@@ -279,7 +281,7 @@ fn line_of<'a>(manifest: &'a Manifest, differing: &Differing) -> Option<&'a Mani
     manifest.lines().get((differing.item as usize).checked_sub(1)?)
 }
 
-/// The list of files that sets before this one have left.
+/// Returns the list of files that earlier sets have left, as text.
 fn listed(left: &[DevicePath]) -> String {
     left.iter().map(|path| format!("{path}\n")).collect()
 }

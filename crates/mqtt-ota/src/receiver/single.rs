@@ -5,16 +5,16 @@ use super::store::{Store, name};
 use super::supply::{Items, Supply};
 use crate::wire::{DevicePath, Digest, Reason};
 
-/// One file whose transfer resumes.
+/// Single file whose transfer can resume.
 pub(super) struct Single<'a> {
     pub(super) path: &'a DevicePath,
     pub(super) digest: Digest,
-    /// In bytes.
+    /// Size in bytes.
     pub(super) size: u64,
 }
 
 impl<D: Disk> Store<D> {
-    /// Whether a file is there already.
+    /// Returns true if the file is already there.
     pub(super) fn has(&self, single: &Single<'_>) -> Result<bool, Failure> {
         Ok(self.holds(&self.locate(single.path)?, single.digest))
     }

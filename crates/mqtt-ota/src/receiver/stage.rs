@@ -6,24 +6,25 @@ use super::store::{Store, each_chunk, name};
 use super::supply::{Items, Supply, Want};
 use crate::wire::{Digest, Hasher, Reason};
 
-/// How much is written before it is brought to the disk, in bytes: what a power cut may cost of a long file.
+/// Bytes that are written before a sync begins. A power cut may cost as much of a long file.
 const SYNC_EVERY: usize = 8 * 1024 * 1024;
 
-/// An item to be fetched into a file of the client's folder.
+/// Item to be fetched into a file of the client's folder.
 pub(super) struct Item<'a> {
-    /// What the file is called there. What is in it already is taken for the item's beginning.
+    /// Name of the file there. Existing contents are taken for the beginning of the item.
     pub(super) name: &'a str,
     pub(super) digest: Digest,
-    /// The offset counts for nothing.
+    /// The offset is ignored.
     pub(super) want: Want,
-    /// Which file's owner and permissions it takes over, if that is there.
+    /// Path whose owner and permissions the file takes over, if it exists.
     pub(super) like: &'a Path,
-    /// What the user calls it.
+    /// Name for messages to the user.
     pub(super) called: &'a str,
 }
 
 impl<D: Disk> Store<D> {
-    /// Fetches an item, from where it broke off before, checks it and begins to sync it. Its name is not synced.
+    /// Fetches an item, from where an earlier transfer broke off, checks it and begins to sync it. The name is not
+    /// synced.
     pub(super) fn fetch<S: Supply>(
         &self,
         items: &mut Items<S>,
@@ -33,7 +34,7 @@ impl<D: Disk> Store<D> {
         let kept = self.length(item.name).filter(|kept| *kept <= item.want.size).unwrap_or_default();
         let (mut digest, mut syncing) = self.fetch_from(kept, items, item, received)?;
         if digest != item.digest && kept > 0 {
-            // What was kept may not be what was written: after a power cut, or of another file's.
+            // The kept bytes may differ from those written, after a power cut, or belong to another file.
             items.reset();
             (digest, syncing) = self.fetch_from(0, items, item, received)?;
         }
@@ -76,14 +77,14 @@ impl<D: Disk> Store<D> {
             Ok(())
         })?;
         syncing.end()?;
-        // A new file takes over its folder's owner.
+        // A new file takes over the owner of its folder.
         if let Some(like) = item.like.ancestors().find(|like| like.exists()) {
             self.disk.dress(&path, like)?;
         }
         Ok((hasher.finish(), self.disk.begin_sync(&file)?))
     }
 
-    /// Fetches item 0 of an offer, which may have come in part for an earlier one with the same digest.
+    /// Fetches item 0 of an offer. Resumes it if part of it came for an earlier offer with the same digest.
     pub(super) fn fetch_first<S: Supply>(
         &self,
         items: &mut Items<S>,

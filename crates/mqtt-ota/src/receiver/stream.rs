@@ -14,22 +14,23 @@ use super::pace::Pace;
 use super::supply::{Broken, Supply};
 use crate::wire::{Ask, Host, OfferId, Reason, Request};
 
-/// How much is received before it is written, in bytes; less at the end, and where the connection breaks. (BLAKE3 is
-/// fast with long pieces alone.)
+/// Bytes that are received before they are written. Fewer at the end, and if the connection breaks. BLAKE3 is only
+/// fast with long pieces.
 const CHUNK: usize = 128 * 1024;
-/// How many chunks wait to be written.
+/// Number of chunks that wait to be written.
 const CHUNKS: usize = 2;
 
-/// The connection to a sender: what [`Supply`] asks for in its own thread is done by [`Line::run`], on the
-/// runtime. Either ends when the other is dropped.
+/// Connection to a sender, for the thread that uses it as a [`Supply`].
+///
+/// [`Line::run`] carries out the requests on the runtime. Either half ends when the other is dropped.
 pub(super) struct TcpSupply {
     commands: mpsc::UnboundedSender<Command>,
     answers: mpsc::Receiver<Answer>,
-    /// Which connection is meant: what still comes of one that was closed is passed over.
+    /// Number of the current connection. Answers from a connection that was closed are ignored.
     generation: u64,
 }
 
-/// Where a sender is, and how long to wait for it.
+/// Address of a sender, and how long to wait for it.
 #[derive(Debug, Clone)]
 pub(super) struct Sender {
     pub(super) host: Host,
@@ -37,15 +38,15 @@ pub(super) struct Sender {
     pub(super) id: OfferId,
     pub(super) connect_timeout: Duration,
     pub(super) idle_timeout: Duration,
-    /// In bytes a second.
+    /// Lowest rate, in bytes per second.
     pub(super) min_rate: u64,
-    /// Before a connection, where the one before it broke.
+    /// Pause before a connection if the one before it broke.
     pub(super) pause: Duration,
-    /// Whether there is a newer offer of the file: then this one is not waited for.
+    /// True once there is a newer offer of the file. This one is not waited for then.
     pub(super) newer: watch::Receiver<bool>,
 }
 
-/// The half of the connection that has the socket.
+/// Half of the connection that owns the socket.
 pub(super) struct Line {
     sender: Sender,
     commands: mpsc::UnboundedReceiver<Command>,
@@ -65,11 +66,11 @@ enum What {
 
 struct Answer {
     generation: u64,
-    /// Empty: the sender has heard everything.
+    /// Requested bytes. Empty once the sender has received everything.
     bytes: Result<Bytes, Broken>,
 }
 
-/// The two halves of a connection that is made when something is asked for.
+/// Returns the two halves of a connection, which is made when something is asked for.
 pub(super) fn to(sender: Sender) -> (TcpSupply, Line) {
     let (commands, asked) = mpsc::unbounded_channel();
     let (answers, answered) = mpsc::channel(CHUNKS);
@@ -79,7 +80,7 @@ pub(super) fn to(sender: Sender) -> (TcpSupply, Line) {
 
 impl TcpSupply {
     fn command(&self, what: What) {
-        // Where nobody takes it, nobody answers either.
+        // If the line has ended, no answer comes either.
         let _ = self.commands.send(Command { generation: self.generation, what });
     }
 
@@ -114,7 +115,7 @@ impl Supply for TcpSupply {
 }
 
 impl Line {
-    /// Does what is asked for until nobody asks any more.
+    /// Carries out commands until the supply is dropped.
     ///
     /// Cancellation: the connection is closed.
     pub(super) async fn run(mut self) {
@@ -130,14 +131,14 @@ impl Line {
             };
             let Command { generation, what } = command;
             let is_close = matches!(what, What::Close);
-            // One failure is said once: what was asked for together with it is lost as well.
+            // Each failure is reported once. Requests made on the same connection are lost with it.
             if failed == Some(generation) && !is_close {
                 continue;
             }
             let answers = Answers { generation, to: &self.answers };
             tokio::select! {
                 biased;
-                // Whoever wants something else before this has been answered does not want this any more.
+                // A new command before the bytes have come means that they are no longer wanted.
                 next = self.commands.recv(), if matches!(what, What::Ask { expected: 1.., .. }) => {
                     stream = None;
                     match next {
@@ -158,14 +159,14 @@ impl Line {
     }
 }
 
-/// Memory that is used again once what was in it has been written.
+/// Buffers that are used again once their bytes have been written.
 #[derive(Default)]
 struct Chunks {
     lent: VecDeque<Bytes>,
 }
 
 impl Chunks {
-    /// An empty one, with room for as much as is `left` to come.
+    /// Returns an empty chunk. A new chunk has room for at most the `left` bytes that are still to come.
     fn empty(&mut self, left: u64) -> BytesMut {
         match self.lent.pop_front().map(Bytes::try_into_mut) {
             Some(Ok(mut chunk)) => {
@@ -231,7 +232,7 @@ impl Sender {
         Ok(())
     }
 
-    /// A new connection, after a pause where the one before it broke.
+    /// Returns a new connection, after a pause if the one before it broke.
     async fn connected(&self, is_broken: bool) -> Result<TcpStream, Failure> {
         let mut newer = self.newer.clone();
         if is_broken {
@@ -296,7 +297,7 @@ impl Sender {
     }
 }
 
-/// Waits for something that the sender does, which may fail and may be too slow.
+/// Waits for an operation of the sender, which may fail or be too slow.
 async fn during<T>(
     pace: &mut Pace,
     operation: impl Future<Output = Result<T, Failure>>,

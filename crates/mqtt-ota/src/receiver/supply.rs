@@ -3,27 +3,28 @@ use bytes::Bytes;
 use super::failure::Failure;
 use crate::wire::{Ask, Reason};
 
-/// Where the bytes of an extended offer come from: a connection that is made anew where it breaks. Blocking.
+/// Source of the bytes of an extended offer: a connection that is made anew when it breaks. Blocking.
 pub(super) trait Supply {
-    /// Asks for something, or says it; `expected` bytes come for it. On the connection that there is, or a
-    /// new one. What is wrong with it is told by `read` or `finish`.
+    /// Sends a request or a statement, for which `expected` bytes come.
+    ///
+    /// Uses the current connection, or a new one. Errors are reported by `read` or `finish`.
     fn ask(&mut self, ask: Ask, expected: u64);
-    /// The next of the bytes that were asked for, at least one.
+    /// Returns the next bytes that were asked for, at least one.
     fn read(&mut self) -> Result<Bytes, Broken>;
-    /// Closes the connection; what was asked for does not come.
+    /// Closes the connection. Bytes that were asked for and have not come are dropped.
     fn close(&mut self);
-    /// Says that this is all, and waits until the sender has heard it.
+    /// Ends the requests, and waits until the sender has received all of them.
     fn finish(&mut self) -> Result<(), Broken>;
 }
 
-/// Why a supply gives nothing more.
+/// Reason why a supply gives no more bytes.
 #[derive(Debug)]
 pub(super) enum Broken {
-    /// The connection is lost; the next request makes a new one.
+    /// The connection is lost. The next request makes a new one.
     Lost(Failure),
-    /// The sender is too slow, over all connections. Another one would not help.
+    /// The sender is too slow over all connections. A new connection would not help.
     TooSlow(Failure),
-    /// The receiver ends.
+    /// The receiver has ended.
     Over,
 }
 
@@ -42,29 +43,29 @@ impl From<Failure> for Broken {
     }
 }
 
-/// One item that is wanted of a supply.
+/// Item that is wanted of a supply.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Want {
-    /// Its number.
+    /// Number of the item.
     pub(super) item: u32,
-    /// Its length in bytes.
+    /// Length of the item, in bytes.
     pub(super) size: u64,
-    /// Where to begin, in bytes.
+    /// Offset of the first byte that is wanted.
     pub(super) offset: u64,
-    /// The last item that will be wanted next, one after the other.
+    /// Last of the consecutive items that will be wanted next.
     pub(super) last: u32,
-    /// The length of those behind this one, in bytes.
+    /// Total length of the items after this one, up to `last`, in bytes.
     pub(super) behind: u64,
 }
 
-/// Items one after the other, whatever happens to the connection.
+/// Reader of items, one after the other, that continues over new connections.
 #[derive(Debug)]
 pub(super) struct Items<S> {
     supply: S,
     attempts: u32,
-    /// Connections in a row that have brought nothing.
+    /// Number of connections lost since the last byte came.
     futile: u32,
-    /// What comes next on the connection, and the last item that was asked for with it.
+    /// Next item on the connection, and the last item that was asked for with it.
     next: Option<(u32, u32)>,
     rest: Bytes,
 }
@@ -74,7 +75,7 @@ impl<S: Supply> Items<S> {
         Self { supply, attempts, futile: 0, next: None, rest: Bytes::new() }
     }
 
-    /// Hands an item's bytes to `take`, piece by piece.
+    /// Passes an item's bytes to `take`, piece by piece.
     pub(super) fn fetch(
         &mut self,
         want: Want,
@@ -122,14 +123,14 @@ impl<S: Supply> Items<S> {
         if self.rest.is_empty() { self.supply.read() } else { Ok(std::mem::take(&mut self.rest)) }
     }
 
-    /// Forgets the connection and what was asked for.
+    /// Closes the connection and forgets its requests.
     pub(super) fn reset(&mut self) {
         self.supply.close();
         self.next = None;
         self.rest = Bytes::new();
     }
 
-    /// Says what a dry run has found out, all over again if the connection breaks meanwhile.
+    /// Sends the findings of a dry run, from the beginning again if the connection breaks.
     pub(super) fn tell(&mut self, all: &[Ask]) -> Result<(), Failure> {
         loop {
             all.iter().for_each(|ask| self.supply.ask(ask.clone(), 0));

@@ -7,8 +7,8 @@ use super::store::{Store, name};
 use crate::wire::Manifest;
 
 impl<D: Disk> Store<D> {
-    /// Removes what no journal and no manifest in the client's folder speaks of. What is called as the client
-    /// calls nothing is left alone.
+    /// Removes files in the client's folder that no journal and no manifest refers to. Files with names that the
+    /// client does not use are left alone.
     pub(super) fn sweep(&self) -> io::Result<()> {
         let copies = self.copies()?;
         let staged = self.staged()?;
@@ -35,7 +35,7 @@ impl<D: Disk> Store<D> {
         Ok(())
     }
 
-    /// The copies that a journal may put back.
+    /// Returns the names of the copies that a journal may put back.
     fn copies(&self) -> io::Result<HashSet<String>> {
         let mut copies = HashSet::new();
         for journal in [name::COMMIT, name::TRIAL, name::LAST, name::UNDO] {
@@ -45,7 +45,8 @@ impl<D: Disk> Store<D> {
         Ok(copies)
     }
 
-    /// How many files may be staged for the manifest that is being fetched from; None without one.
+    /// Returns the number of files that may be staged for the manifest in the client's folder. `None` without a
+    /// manifest.
     fn staged(&self) -> io::Result<Option<usize>> {
         let manifest = self.read(name::MANIFEST)?.and_then(|bytes| Manifest::parse(&bytes).ok());
         Ok(manifest.map(|manifest| manifest.lines().len()))

@@ -1,4 +1,4 @@
-//! What lies across the receiver's modules: whole sets, on a disk that fails and from a sender that breaks off.
+//! Tests across the receiver's modules: whole sets, on a disk that fails and from a sender that breaks off.
 
 mod faulty;
 mod hostile;

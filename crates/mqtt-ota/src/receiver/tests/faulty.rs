@@ -9,44 +9,44 @@ use tempfile::TempDir;
 use super::tree::Tree;
 use crate::receiver::disk::{Disk, Syncing, SystemDisk};
 
-/// A disk whose power goes at a call, or which refuses one, and which then forgets what was not synced.
+/// Disk that loses power at a chosen call, or refuses it, and that then forgets what was not synced.
 ///
-/// Names and contents come to the disk apart: a file's bytes with its own sync, a name with the sync of its
-/// folder, a name that moves with the sync of both. Before that, any of them may be there after a power cut, or
-/// may not.
+/// Names and contents reach the disk separately: a file's bytes with its own sync, a name with the sync of its
+/// folder, and a name that moves with the sync of both folders. Before that, each of them may or may not be there
+/// after a power cut.
 pub(super) struct FaultyDisk {
     folder: TempDir,
     model: Mutex<Model>,
     stop: Option<(usize, Stop)>,
-    /// Takes every sync for done: a mutant.
+    /// True if every sync counts as done: a mutant, which the tests must find.
     pub(super) ignores_syncs: bool,
     pub(super) free: Option<u64>,
 }
 
-/// What happens at the chosen call.
+/// Effect of the chosen call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stop {
-    /// The power goes: no further call does anything.
+    /// The power goes. No further call has an effect.
     Cut,
     /// This call fails, and no other.
     Refusal,
 }
 
-/// What is lost of what was not synced.
+/// Part of the unsynced changes that is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Loss {
-    /// Nothing: the process was killed, not the system.
+    /// Nothing, as if the process was killed and not the system.
     Nothing,
-    /// All of it.
+    /// All of them.
     Everything,
     /// The bytes of files, but no names.
     Bytes,
-    /// Whatever the seed says, each for itself, and of a file's bytes a part.
+    /// A random choice from this seed, for each change on its own. Of a file's bytes, a part.
     Some(u64),
 }
 
 impl Loss {
-    /// One of each kind.
+    /// Returns one of each kind.
     pub(super) fn all(seed: u64) -> [Self; 4] {
         [Self::Nothing, Self::Everything, Self::Bytes, Self::Some(seed)]
     }
@@ -87,7 +87,7 @@ fn apply(change: &Change, names: &mut BTreeMap<PathBuf, Node>) {
     };
     match change {
         Change::Made(path, node) if is_kept(path, names) => drop(names.insert(path.clone(), *node)),
-        // A folder is removed when it is empty, so that what was in it is gone as well.
+        // A folder is removed when it is empty, so its contents are gone as well.
         Change::Removed(path) => names.retain(|name, _| !name.starts_with(path)),
         Change::Renamed(from, to) if is_kept(to, names) => {
             if let Some(node) = names.remove(from) {
@@ -100,7 +100,7 @@ fn apply(change: &Change, names: &mut BTreeMap<PathBuf, Node>) {
 
 impl FaultyDisk {
     pub(super) fn new(tree: &Tree, stop: Option<(usize, Stop)>) -> Self {
-        // Memory, where the system has it as a folder.
+        // Memory is used if the system has it as a folder.
         let memory = Path::new("/dev/shm");
         let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
         let folder = folder.unwrap();
@@ -119,12 +119,12 @@ impl FaultyDisk {
         self.folder.path().canonicalize().unwrap()
     }
 
-    /// How many calls there were.
+    /// Returns the number of calls.
     pub(super) fn calls(&self) -> usize {
         self.model.lock().unwrap().calls
     }
 
-    /// What is on the disk when the power comes back.
+    /// Returns the contents of the disk when the power comes back.
     pub(super) fn survivors(&self, loss: Loss) -> Tree {
         let model = self.model.lock().unwrap();
         let mut random = match loss {
@@ -158,7 +158,7 @@ impl FaultyDisk {
                             0 => synced.clone(),
                             1 => now.clone(),
                             2 => now[..random.usize(..=now.len())].to_vec(),
-                            // The length came to the disk, and the bytes did not.
+                            // The length reached the disk, and the bytes did not.
                             _ => vec![0; now.len()],
                         },
                     };

@@ -15,7 +15,7 @@ fn device(files: &[(&str, Vec<u8>)]) -> Store<FaultyDisk> {
     Store::new(disk, root)
 }
 
-/// Offers any text for a manifest.
+/// Offers any text as a manifest.
 fn offer(store: &Store<FaultyDisk>, text: &[u8], algorithm: Algorithm) -> Result<Taken, Failure> {
     let digest = Digest::of(algorithm, text);
     let terms = SetTerms::default();
@@ -105,7 +105,7 @@ fn a_link_leads_neither_out_of_the_root_nor_into_the_folder_of_the_client() {
     assert!(failure.text.contains("another file of the set"), "{}", failure.text);
     assert_eq!(fs::read(outside.path().join("x")).unwrap(), b"not theirs");
 
-    // A link that stays below the root is followed; and what lies behind one is not deleted.
+    // A link that stays below the root is followed. Files that lie behind a link are not deleted.
     let mut set = Folder::of(&[("alias/a", bytes(1, 9))]);
     set.terms.delete = Delete::Everything;
     set.sync(&store).0.unwrap();

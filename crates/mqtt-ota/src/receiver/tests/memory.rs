@@ -8,16 +8,16 @@ use crate::receiver::supply::{Broken, Items, Supply};
 use crate::receiver::{disk::Disk, store::Store};
 use crate::wire::{Algorithm, Ask, Delete, Digest, Manifest, ManifestLine, Reason, SetTerms};
 
-/// How many bytes come at once.
+/// Bytes that come at once.
 const PIECE: usize = 700;
 
-/// A sender without a network: the items of a set.
+/// Sender without a network, which has the items of a set.
 #[derive(Clone)]
 pub(super) struct Memory {
     items: Arc<Vec<Vec<u8>>>,
     coming: Bytes,
     asked: Arc<Mutex<Vec<Ask>>>,
-    /// The connection breaks after each so many bytes.
+    /// Number of bytes after which each connection breaks.
     breaks: Option<usize>,
     left: usize,
 }
@@ -32,7 +32,7 @@ impl Memory {
         self
     }
 
-    /// What was asked for so far.
+    /// Returns the requests so far.
     pub(super) fn asked(&self) -> Vec<String> {
         let id = crate::wire::OfferId::from_bytes([0; 8]);
         let asked = self.asked.lock().unwrap();
@@ -75,7 +75,7 @@ impl Supply for Memory {
     }
 }
 
-/// Files that are to be a device's.
+/// Files to be synced to a device.
 #[derive(Clone)]
 pub(super) struct Folder {
     pub(super) files: Vec<(&'static str, Vec<u8>)>,
@@ -111,7 +111,7 @@ impl Folder {
         )
     }
 
-    /// Syncs the folder to a device; yields what was asked for on the way.
+    /// Syncs the folder to a device. Returns the requests on the way too.
     pub(super) fn sync<D: Disk>(&self, store: &Store<D>) -> (Result<Taken, Failure>, Vec<String>) {
         self.sync_from(store, self.supply())
     }
@@ -126,7 +126,7 @@ impl Folder {
     }
 }
 
-/// Bytes that differ from one seed to the next.
+/// Returns bytes that differ from seed to seed.
 pub(super) fn bytes(seed: u8, length: usize) -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(seed.into());
     (0..length).map(|_| random.u8(..)).collect()

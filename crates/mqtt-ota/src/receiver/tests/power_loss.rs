@@ -14,7 +14,7 @@ use crate::wire::{Algorithm, Digest, STATE_FOLDER, Trial};
 type Device = Store<FaultyDisk>;
 type Script<'a> = &'a dyn Fn(&Device) -> Result<(), Failure>;
 
-/// What is on a device, and what it says is installed.
+/// Contents of a device, and the set that it reports as installed.
 type State = (Tree, Option<Digest>);
 
 fn device(tree: &Tree, stop: Option<(usize, Stop)>) -> Device {
@@ -53,7 +53,7 @@ fn third() -> Folder {
     Folder::of(&[("lib/a.py", bytes(22, 10)), ("main.py", bytes(13, 700)), ("other/c", bytes(23, 720))])
 }
 
-/// A device that has the first set, confirmed, and a file of its user's.
+/// Returns a device that has the first set, confirmed, and a file of the user's.
 fn settled() -> Tree {
     let before = Tree::of(&[("main.py", b"first of all".to_vec()), ("notes.txt", b"mine".to_vec())]);
     after(&before, &|device| {
@@ -74,21 +74,21 @@ fn installed(taken: Result<Taken, Failure>) -> Result<(), Failure> {
     taken.map(|taken| assert!(matches!(taken, Taken::Installed(_)), "{taken:?}"))
 }
 
-/// What is found when the power goes at every call of a script, and at every call of what follows.
+/// Findings after power cuts at every call of a script, and at every call of the boot that follows.
 #[derive(Default)]
 struct Explored {
     cuts: usize,
     second_cuts: usize,
     refusals: usize,
     violations: Vec<String>,
-    /// How the device was left, and how often.
+    /// Number of times that the device ended in each state.
     ended: BTreeMap<&'static str, usize>,
 }
 
 struct Explorer<'a> {
     start: &'a Tree,
     script: Script<'a>,
-    /// The states that are allowed, with their names.
+    /// Allowed states, with their names.
     allowed: Vec<(&'static str, State)>,
     ignores_syncs: bool,
 }
@@ -129,7 +129,7 @@ impl Explorer<'_> {
         device
     }
 
-    /// Cuts the boot that follows a cut as well, at every call.
+    /// Cuts the boot that follows a cut, at every call.
     fn cut_again(&self, left: &Tree, seed: usize, found: &mut Explored) {
         let uncut = self.device(left, None);
         let _ = uncut.boot();
@@ -143,7 +143,7 @@ impl Explorer<'_> {
         }
     }
 
-    /// Boots what is left, and checks everything that is promised.
+    /// Boots what is left, and checks all promises.
     fn recover(&self, left: &Tree, how: &str, found: &mut Explored) {
         let device = self.device(left, None);
         let mut violation = |what: String| found.violations.push(format!("{how}: {what}"));
@@ -184,7 +184,7 @@ fn copies(device: &Device, journal: &str) -> BTreeSet<String> {
     lines.filter(|line| line.kind != Kind::New).map(|line| line.copy()).collect()
 }
 
-/// A file in the client's folder that nothing speaks of.
+/// Returns a file in the client's folder that nothing refers to.
 fn litter(device: &Device) -> Option<String> {
     let tree = Tree::read(&device.root);
     let names = tree.state();
@@ -203,7 +203,7 @@ fn litter(device: &Device) -> Option<String> {
         meant.extend(["part", "part.of"].map(str::to_owned));
     }
     if names.contains("0") {
-        // What is staged waits for the next offer of the set.
+        // Staged files wait for the next offer of the set.
         meant.extend((0..=6).map(|number| number.to_string()));
     }
     names.into_iter().find(|name| !meant.contains(*name)).map(str::to_owned)
@@ -232,7 +232,7 @@ fn as_it_is(tree: &Tree) -> State {
     state(&device(tree, None))
 }
 
-/// The second set, whose trial lasts longer than there are cuts.
+/// Returns the second set, with a trial that lasts longer than there are cuts.
 fn lasting() -> Folder {
     let mut folder = second();
     folder.terms.trial = Trial::new(999);
@@ -322,7 +322,7 @@ fn a_file_that_comes_by_itself_is_whole_wherever_the_power_goes() {
         device.take_single(&single, &mut items, &mut |_| {})
     };
     let end = after(&start, script);
-    // In between, the device only says no longer that it has the set; or has a folder for the file already.
+    // In between, the device no longer reports the set, or already has a folder for the file.
     let (old, new) = (as_it_is(&start), as_it_is(&end));
     let mut with_folder = old.0.clone();
     with_folder.folders.insert("lib/new".to_owned());
@@ -339,7 +339,7 @@ fn a_file_that_comes_by_itself_is_whole_wherever_the_power_goes() {
 fn the_search_finds_a_set_that_is_put_in_place_without_its_journal() {
     let start = settled();
     let script: Script<'_> = &|device| {
-        // All of `take_set`, but for the commit.
+        // All steps of `take_set` except the commit.
         let mut items = Items::new(lasting().supply(), 3);
         let set = lasting().offered();
         let manifest = lasting().manifest();

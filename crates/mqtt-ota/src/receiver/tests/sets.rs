@@ -258,7 +258,7 @@ fn a_file_that_came_by_itself_is_not_called_part_of_a_set_again_by_an_undo() {
     assert!(store.take_back(other.offered().digest).unwrap());
     assert_eq!(store.installed(), None);
     assert_eq!(files(&store), ["a", "b", "c/c", "d", "e", "own"]);
-    // And the next set still knows what the one before had installed.
+    // The next set still knows what the one before had installed.
     assert_eq!(installed(Folder::of(&[("own", vec![2])]).sync(&store).0).deleted, 5);
 }
 

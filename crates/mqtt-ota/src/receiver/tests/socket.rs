@@ -32,7 +32,7 @@ async fn listen() -> (TcpListener, Sender) {
     (listener, sender)
 }
 
-/// The items of these lengths, fetched one after the other in a thread, with one request.
+/// Fetches items of these lengths one after the other in a thread, with one request.
 fn fetch(supply: TcpSupply, sizes: &'static [u64]) -> JoinHandle<Result<Vec<u8>, Failure>> {
     spawn_blocking(move || {
         let mut items = Items::new(supply, 3);
@@ -56,7 +56,7 @@ async fn line_of(stream: &mut TcpStream) -> Option<String> {
     Some(line)
 }
 
-/// What a thread gives, and what a sender does meanwhile.
+/// Runs a thread's work, the line and a sender at once. Returns the result of the work.
 async fn with<T>(
     line: Line,
     work: JoinHandle<Result<T, Failure>>,
@@ -83,7 +83,7 @@ async fn a_range_is_one_request_and_its_bytes_may_come_one_by_one() {
             stream.write_all(&[*byte]).await.unwrap();
             tokio::task::yield_now().await;
         }
-        // Nothing more is asked for.
+        // No further request comes.
         assert_eq!(line_of(&mut stream).await, None);
     });
     assert_eq!(done.await.unwrap(), b"abcdefgh");
@@ -111,7 +111,7 @@ async fn connections_in_a_row_that_bring_nothing_end_the_offer_and_any_byte_star
     let (supply, line) = stream::to(sender);
     let mut accepted = 0;
     let done = with(line, fetch(supply, &[10]), async {
-        // Two that bring nothing, one byte, and then nothing for ever.
+        // Two connections bring nothing, the third a byte, and all others nothing.
         for byte in [None, None, Some(b"x"), None, None, None] {
             let (mut stream, _) = listener.accept().await.unwrap();
             accepted += 1;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::wire::STATE_FOLDER;
 
-/// The files and folders below a root, by their paths.
+/// Files and folders below a root, by their paths.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(super) struct Tree {
     pub(super) files: BTreeMap<String, Vec<u8>>,
@@ -52,7 +52,7 @@ impl Tree {
         }
     }
 
-    /// Without the client's own folder.
+    /// Returns the tree without the client's own folder.
     pub(super) fn device(&self) -> Self {
         let is_devices = |path: &str| path.split('/').next() != Some(STATE_FOLDER);
         Self {
@@ -61,7 +61,7 @@ impl Tree {
         }
     }
 
-    /// The names in the client's own folder.
+    /// Returns the names in the client's own folder.
     pub(super) fn state(&self) -> BTreeSet<&str> {
         let names = self.files.keys().filter_map(|path| path.strip_prefix(STATE_FOLDER));
         names.map(|name| &name[1..]).collect()
@@ -69,7 +69,7 @@ impl Tree {
 }
 
 impl fmt::Debug for Tree {
-    /// The lengths of the files stand for their bytes.
+    /// Shows the lengths of the files instead of their bytes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.files.iter().map(|(path, bytes)| (path, bytes.len()))).finish()?;
         f.debug_set().entries(&self.folders).finish()
