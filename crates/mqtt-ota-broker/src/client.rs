@@ -263,7 +263,7 @@ fn publish_for(publish: &v5::Publish, link: &Link) -> Result<Option<Packet>, End
     })
 }
 
-/// Subscribes the client, and queues the SUBACK and the retained messages behind those of earlier subscriptions.
+/// Subscribes the client, and queues the SUBACK and the retained messages after those of earlier subscriptions.
 fn subscribe_for(subscribe: &v5::Subscribe, link: &Link, answers: &mut Answers) -> Result<(), Ended> {
     let has_id = subscribe.properties.as_ref().is_some_and(|properties| properties.id.is_some());
     let mut replays = Vec::new();

@@ -15,7 +15,7 @@ use crate::limits;
 
 /// rumqttd's router, which keeps the messages in transit: a log for each session.
 ///
-/// rumqttd never forgets a filter, a topic or a log. It is therefore given none of the clients' names. A session is a
+/// rumqttd never frees a filter, a topic or a log. It is therefore given none of the clients' names. A session is a
 /// connection with a generated name, subscribed to a single filter that identifies its log. A later session uses the
 /// log again, so there are never more logs than there were sessions at once.
 ///
@@ -128,7 +128,7 @@ impl Engine {
         Ok((Log { topic, is_inside, number, to }, Reader::new(from)))
     }
 
-    /// Opens a connection with this name that reads the log from here on.
+    /// Opens a connection with this name that reads the log from now on.
     fn subscribed(&mut self, name: &str, topic: &str) -> Result<(LinkTx, LinkRx), EngineGone> {
         // `open` waits for an answer, and cannot be nudged meanwhile.
         self.pass_closed()?;

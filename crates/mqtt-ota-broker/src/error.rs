@@ -44,7 +44,7 @@ pub enum BrokerError {
         /// Reason why the path is not usable.
         source: io::Error,
     },
-    /// The broker ended although nobody stopped it.
+    /// The broker ended without being stopped.
     #[error("the broker stopped by itself")]
     Died,
 }

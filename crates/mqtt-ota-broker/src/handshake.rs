@@ -49,7 +49,7 @@ pub(crate) enum Refusal {
     Stream(#[from] StreamError),
 }
 
-/// Reads the client's CONNECT. Sends the reason for a refusal, where MQTT has a code for it, before closing.
+/// Reads the client's CONNECT. If MQTT has a code for a refusal, the client receives it before the connection closes.
 pub(crate) async fn receive<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut PacketStream<S>,
     credentials: Option<&Credentials>,

@@ -1,8 +1,8 @@
 //! In-process MQTT broker for tests, demos and trusted home networks.
 //!
 //! Clients speak MQTT 5 or MQTT 3.1.1 on one port. Everything that a client can make grow is bounded, and is freed
-//! when the client goes. [`Broker::start`] returns once the broker is usable, reports a port that is taken as an
-//! error, and [`Broker::stop`] returns once the port is free.
+//! when the client goes. [`Broker::start`] returns once the broker is usable, and reports a taken port as an error.
+//! [`Broker::stop`] returns once the port is free.
 //!
 //! There is no TLS and at most one user. Nothing survives a stop except the announcements of devices, and those only
 //! if [`BrokerConfig::announcements`] names a file. For untrusted clients, for a fleet, or for anything else that

@@ -140,7 +140,7 @@ pub(crate) const SAY_AGAIN: Duration = Duration::from_secs(10);
 /// Time in which the broker must deliver a message to itself over TCP when it starts. About 1 ms is usual.
 pub(crate) const READY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Time in which a client that is disconnected may read the reason.
+/// Time in which a client that the broker disconnects may read the reason.
 pub(crate) const GOODBYE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Time in which a refused client may read the answer and close.

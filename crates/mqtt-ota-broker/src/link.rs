@@ -100,8 +100,8 @@ impl Link {
         self.router.publish(Some(self.id), publish)
     }
 
-    /// Publishes a message with QoS 2, unless it came before. Returns `None` if too many of the client's are
-    /// unreleased.
+    /// Publishes a message with QoS 2, unless it came before. Returns `None` if too many of the client's
+    /// messages are unreleased.
     pub(crate) fn publish_once(&self, publish: &v5::Publish) -> Option<PubAckReason> {
         let is_new = self.router.state().session(self.id)?.0.receive(publish.pkid)?;
         if !is_new {

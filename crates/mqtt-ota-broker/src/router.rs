@@ -36,7 +36,7 @@ pub(crate) struct State {
     names: HashMap<Name, SessionId>,
     /// Sessions of disconnected clients, the longest disconnected first.
     away: BTreeSet<(Instant, SessionId)>,
-    /// Time at which the next session or will is due; `None` before the first check.
+    /// Time at which the next session or will is due. `None` before the first check.
     next_due: Option<Instant>,
     tree: Tree,
     pub(crate) retained: Retained,
@@ -170,7 +170,7 @@ impl Router {
         }
     }
 
-    /// Delivers a message to all subscribers, and retains it if it asks for that.
+    /// Delivers a message to all subscribers, and retains it if its RETAIN flag is set.
     pub(crate) fn publish(&self, from: Option<SessionId>, publish: &v5::Publish) -> PubAckReason {
         self.publish_in(&mut self.state(), from, publish)
     }

@@ -60,7 +60,7 @@ pub(crate) struct Terms {
 #[derive(Debug)]
 pub(crate) struct Away {
     pub(crate) since: Instant,
-    /// End of the session; `None` if it is too far away for the clock.
+    /// End of the session. `None` if it is too far away for the clock.
     pub(crate) until: Option<Instant>,
     /// Last will of the client, and the time at which it is published.
     pub(crate) will: Option<(v5::Publish, Instant)>,
@@ -90,7 +90,7 @@ impl Delivery {
         let mut buffer = BytesMut::with_capacity(self.message.cost());
         buffer.put_u8(self.qos as u8 | u8::from(self.retain) << 2);
         self.message.write(&mut buffer, epoch)?;
-        // Padding behind the packet is not read.
+        // Padding after the packet is not read.
         buffer.resize(buffer.len().max(limits::SHORTEST), 0);
         Some(buffer.freeze())
     }

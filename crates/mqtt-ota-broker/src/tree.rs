@@ -28,7 +28,7 @@ struct Node {
     any: Option<Box<Node>>,
     /// Sessions whose filter ends with this level.
     here: BTreeMap<SessionId, Options>,
-    /// Sessions whose filter has `#` behind this level.
+    /// Sessions whose filter has `#` after this level.
     below: BTreeMap<SessionId, Options>,
 }
 

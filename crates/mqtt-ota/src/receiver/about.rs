@@ -7,7 +7,7 @@ use crate::wire::{Algorithm, Announcement, Digest, Hasher, InstalledSet, STATE_F
 /// Longest error that is kept, in characters. An announcement has at most 1024 bytes.
 const MAX_ERROR: usize = 200;
 
-/// Error of a set that was taken back for a reason that could not be noted.
+/// Error text of a set that was taken back, if the reason could not be noted.
 const UNKNOWN: &str = "not known: it could not be noted";
 
 impl<D: Disk> Store<D> {

@@ -7,7 +7,7 @@ pub struct ReceiverConfig {
     pub client_id: Option<String>,
     /// Time to wait for a sender to accept the connection. Default: 10 s.
     pub connect_timeout: Duration,
-    /// Longest time in which a sender may send nothing. Every byte renews it. Default: 20 s.
+    /// Longest time for which a sender may send nothing, counted from its last byte. Default: 20 s.
     pub idle_timeout: Duration,
     /// Lowest rate of a sender, in bytes per second. Default: 1 KiB per second.
     ///

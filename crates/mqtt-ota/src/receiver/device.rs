@@ -314,8 +314,8 @@ impl Device {
         self.recovered(recovery).await;
     }
 
-    /// Reports the result of a boot. If files have changed, the user is told to reboot, because whatever runs by then
-    /// was started from the old files.
+    /// Reports the result of a boot. If files have changed, the user is told to reboot, because programs that already
+    /// run were started from the old files.
     async fn recovered(&mut self, recovery: Recovery) {
         match recovery {
             Recovery::Nothing => return,
@@ -340,7 +340,7 @@ impl Device {
         let Some(digest) = self.root.with(Store::confirm).await? else { return Ok(false) };
         self.say(State::Running, SET, digest, "").await;
         self.tell(ReceiverEvent::Confirmed { digest }).await;
-        // If the broker does not take it, the next connection announces it.
+        // If the broker does not take the announcement, the next connection repeats it.
         let _ = self.announcer().announce().await;
         Ok(true)
     }

@@ -14,7 +14,7 @@ pub(super) trait Disk: Send + Sync + 'static {
 
     /// Creates a file, or empties an existing one.
     fn create(&self, path: &Path) -> io::Result<Self::File>;
-    /// Opens a file to write behind its end.
+    /// Opens a file to append to it.
     fn append(&self, path: &Path) -> io::Result<Self::File>;
     /// Writes all the bytes.
     fn write(&self, file: &mut Self::File, bytes: &[u8]) -> io::Result<()>;
@@ -110,8 +110,9 @@ impl Disk for SystemDisk {
         Ok(Syncing(Some(thread::spawn(move || file.sync_all()))))
     }
 
-    /// Syncs a folder where the system can. Windows and some file systems have no such call; on Windows the file
-    /// system's journal has to do.
+    /// Syncs the names in a folder, where the system can.
+    ///
+    /// Windows has no such call, so the journal of its file system has to do. Some other file systems have none either.
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
         if !cfg!(unix) {
             return Ok(());

@@ -26,7 +26,7 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Creates a pace. `least` is in bytes per second; 0 accepts any rate.
+    /// Creates a pace. `least` is in bytes per second, and 0 accepts any rate.
     pub(super) fn new(least: u64) -> Self {
         Self { least, waited: Duration::ZERO, bytes: 0, before: 0, answers: 0 }
     }

@@ -22,7 +22,7 @@ pub(super) enum Recovery {
 }
 
 impl<D: Disk> Store<D> {
-    /// Does what a device does before anything else.
+    /// Boots the device's files, before anything else is done with them.
     ///
     /// An interrupted commit is finished, a set on trial that was not confirmed within its boots is taken back, and
     /// files that are no longer needed are removed. The boot counts for a set on trial.

@@ -6,7 +6,7 @@ use super::store::{Store, each_chunk, name};
 use super::supply::{Items, Supply, Want};
 use crate::wire::{Digest, Hasher, Reason};
 
-/// Bytes that are written before a sync begins. A power cut may cost as much of a long file.
+/// Bytes that are written before a sync begins. A power cut may lose as much of a long file.
 const SYNC_EVERY: usize = 8 * 1024 * 1024;
 
 /// Item to be fetched into a file of the client's folder.

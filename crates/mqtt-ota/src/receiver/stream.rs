@@ -42,7 +42,7 @@ pub(super) struct Sender {
     pub(super) min_rate: u64,
     /// Pause before a connection if the one before it broke.
     pub(super) pause: Duration,
-    /// True once there is a newer offer of the file. This one is not waited for then.
+    /// True once there is a newer offer of the file. The receiver does not wait for this sender then.
     pub(super) newer: watch::Receiver<bool>,
 }
 
