@@ -136,7 +136,7 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Whether it reads the settings file.
+    /// Returns true if the command reads the settings file.
     fn has_settings(&self) -> bool {
         match self {
             #[cfg(feature = "broker")]
@@ -444,10 +444,11 @@ pub(crate) struct Man {
 }
 
 impl Cli {
-    /// Reads the command line.
+    /// Parses the command line.
     ///
     /// # Errors
-    /// A wrong one, or a request for `--help` or `--version`: both know their text and exit status.
+    /// Fails on an invalid command line, and on a request for `--help` or `--version`. Either error carries its text
+    /// and exit status.
     pub(crate) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let arguments: Vec<_> = arguments.into_iter().collect();
         let mut command = Self::command().color(color_of_help(&arguments));
@@ -460,7 +461,7 @@ impl Cli {
         Ok(cli)
     }
 
-    /// Whether it runs for days, so that a person wants to know when something happened.
+    /// Returns true if the command runs for days as a service, so that its log lines need a time.
     pub(crate) fn is_service(&self) -> bool {
         match &self.command {
             Command::Keep(_) => true,
@@ -470,7 +471,7 @@ impl Cli {
         }
     }
 
-    /// Whether standard output carries JSON.
+    /// Returns true if standard output carries JSON.
     pub(crate) fn json(&self) -> bool {
         match &self.command {
             Command::Send(args) => args.json,
@@ -486,7 +487,8 @@ impl Cli {
     }
 }
 
-/// Help and usage errors are written before `--color` has been understood, so it is looked for by hand.
+/// Returns the colour choice for help and usage errors. They are written before clap has parsed `--color`, so this
+/// function searches the arguments for it.
 fn color_of_help(arguments: &[OsString]) -> clap::ColorChoice {
     let after = arguments.iter().skip_while(|argument| *argument != "--color").nth(1);
     let joined = arguments.iter().find_map(|argument| argument.to_str()?.strip_prefix("--color="));

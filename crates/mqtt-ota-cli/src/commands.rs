@@ -1,4 +1,4 @@
-//! The commands, one a file.
+//! Commands, one per file.
 
 #[cfg(feature = "broker")]
 mod broker;
@@ -28,10 +28,10 @@ use crate::report::Summary;
 use crate::settings::{Flags, Settings, process_environment};
 use crate::units::count;
 
-/// Does what the command line asks for.
+/// Runs the command that the command line names.
 ///
 /// # Errors
-/// Why it could not be done, with the exit status.
+/// Returns the reason of the failure, with its exit status.
 pub(crate) fn run(cli: Cli, printer: &Arc<Printer>) -> Result<Exit, Problem> {
     let config = cli.general.config.as_deref();
     match cli.command {
@@ -57,7 +57,8 @@ fn settings(flags: Flags, config: Option<&Path>) -> Result<Settings, Problem> {
     Settings::resolve(flags, config, &process_environment)
 }
 
-/// Says what came of all devices; for one that has been said.
+/// Prints the summary of all devices, and returns the exit status. A single device gets no summary in text mode, as its
+/// result is already printed.
 fn conclude(mut summary: Summary, printer: &Printer) -> Result<Exit, Problem> {
     summary.ok = summary.devices_ok == summary.devices;
     if printer.json() {
@@ -71,21 +72,21 @@ fn conclude(mut summary: Summary, printer: &Printer) -> Result<Exit, Problem> {
         });
     }
     match printer.finish().map_err(Problem::from) {
-        // What was asked for is done; that nobody reads on does not undo it.
+        // The work is done. A reader that closed standard output does not undo it.
         Err(problem) if !problem.is_closed_output() => Err(problem),
         _ if summary.ok => Ok(Exit::Done),
         _ => Ok(Exit::Failed),
     }
 }
 
-/// Runs a command that waits for the network. One thread is enough: it is the network that is slow.
+/// Runs a command that waits for the network. One thread is enough, as the network is the slow part.
 fn block_on<T>(future: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Problem::failed("cannot start").caused_by(error))?;
     let result = runtime.block_on(future);
-    // A name that is still being resolved, or a file on a disk that sleeps, must not delay the end.
+    // A pending name resolution, or a file on a sleeping disk, must not delay the exit.
     runtime.shutdown_background();
     result
 }

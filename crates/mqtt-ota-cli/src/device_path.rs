@@ -1,4 +1,4 @@
-//! A path on the device, as people write it who come from another tool.
+//! Paths on the device, as users of other tools may write them.
 
 use std::path::{Path, PathBuf};
 
@@ -6,10 +6,10 @@ use mqtt_ota::wire::{DevicePath, PathError};
 
 use crate::problem::Problem;
 
-/// Reads a path on the device; `origin` says where it stands.
+/// Parses a path on the device. `origin` names the source of the text in errors.
 ///
 /// # Errors
-/// Devices refuse it.
+/// Fails on a path that devices refuse.
 pub(crate) fn parse(text: &str, origin: &str) -> Result<DevicePath, Problem> {
     text.parse().map_err(|error: PathError| {
         refused(origin)
@@ -18,10 +18,11 @@ pub(crate) fn parse(text: &str, origin: &str) -> Result<DevicePath, Problem> {
     })
 }
 
-/// Refuses what is no path on the device but was meant to be one, and says what to write instead.
+/// Refuses a path on the device that is misspelt, and suggests the right one.
 ///
 /// # Errors
-/// A path as mpremote, Windows or a shell would have it; one that makes a folder of the file's name.
+/// Fails on a path as mpremote, Windows or a shell would write it, on a path that names nothing, and on a path that
+/// turns the file's name into a folder.
 pub(crate) fn check(wanted: &str, files: &[PathBuf]) -> Result<(), Problem> {
     let origin = format!("--as {wanted}");
     let meant = meant(wanted);
@@ -45,7 +46,8 @@ fn refused(origin: &str) -> Problem {
     Problem::usage(format!("{origin} cannot be a file's name on the device"))
 }
 
-/// The path that was meant, if this one was written in another way: it has only parts and single slashes.
+/// Returns the path that was meant: without a colon, a drive or a slash in front, and with neither empty parts nor `.`.
+/// A path that is well written is returned as it is.
 fn meant(text: &str) -> String {
     let slashed = text.replace('\\', "/");
     let rest = slashed.strip_prefix(':').unwrap_or(&slashed);
@@ -58,13 +60,14 @@ fn meant(text: &str) -> String {
     parts.join("/") + if is_folder { "/" } else { "" }
 }
 
-/// Whether the last part of `path` ends like one of the files: `main.py` is no folder's name where a `.py` is sent.
+/// Returns true if the last part of `path` has the extension of one of the files. `main.py` is no folder's name if a
+/// `.py` is sent.
 fn is_named_like_a_file(path: &str, files: &[PathBuf]) -> bool {
     let extension = Path::new(path).extension();
     extension.is_some() && files.iter().any(|file| file.extension() == extension)
 }
 
-/// What is wrong with the way in which a path is written.
+/// Reason why a path is misspelt.
 #[derive(Debug, thiserror::Error)]
 enum Spelling {
     #[error("a colon in front is mpremote's sign for the device; --as is a path on the device anyway")]

@@ -1,4 +1,4 @@
-//! Which files are sent, and under which names.
+//! Files to send, with their names on the device.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -10,17 +10,17 @@ use mqtt_ota::wire::DevicePath;
 use crate::device_path;
 use crate::problem::Problem;
 
-/// A file and its name on the device.
+/// File with its name on the device.
 #[derive(Debug)]
 pub(crate) struct Named {
     pub(crate) file: PathBuf,
     pub(crate) path: DevicePath,
 }
 
-/// Gives every file its name on the device. Touches no file.
+/// Gives every file its name on the device. No file is touched.
 ///
 /// # Errors
-/// A name that devices refuse, two files of one name, several files for one name.
+/// Fails on a name that devices refuse, on two files with one name, and if several files are given one name.
 pub(crate) fn name(files: &[PathBuf], wanted: Option<&str>) -> Result<Vec<Named>, Problem> {
     if let Some(path) = wanted {
         device_path::check(path, files)?;
@@ -66,7 +66,7 @@ fn base_name(file: &Path) -> Result<&str, Problem> {
 /// Opens every file, before anything is sent.
 ///
 /// # Errors
-/// The first file that is missing, no file or unreadable.
+/// Fails on the first file that is missing, unreadable or not a regular file.
 pub(crate) async fn open(named: &[Named]) -> Result<Vec<Payload>, Problem> {
     let mut payloads = Vec::with_capacity(named.len());
     for Named { file, .. } in named {
@@ -75,10 +75,10 @@ pub(crate) async fn open(named: &[Named]) -> Result<Vec<Payload>, Problem> {
     Ok(payloads)
 }
 
-/// Looks at what is in the files, and at their names.
+/// Checks the content of the files, and their names.
 ///
 /// # Errors
-/// The first file that cannot be read.
+/// Fails on the first file that cannot be read.
 pub(crate) async fn check(named: &[Named], payloads: &[Payload]) -> Result<Findings, Problem> {
     let paths = named.iter().map(|named| &named.path);
     Ok(Findings::of(paths.zip(payloads)).await?)

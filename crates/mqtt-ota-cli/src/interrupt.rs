@@ -1,4 +1,4 @@
-//! What ends the command from outside.
+//! Signals that end the command from outside.
 
 use std::future::Future;
 use std::io;
@@ -6,17 +6,17 @@ use std::io;
 use crate::problem::Exit;
 use crate::service;
 
-/// Why the command shall end.
+/// Signal that ends the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Signal {
     /// Ctrl-C.
     Interrupt,
-    /// A service manager's request to stop; only on Unix.
+    /// Request of a service manager to stop. Unix only.
     Terminate,
 }
 
 impl From<Signal> for Exit {
-    /// A service manager's request to stop is what a service is meant to follow; Ctrl-C is an interruption.
+    /// Returns `Done` for a request to stop, as a service is meant to follow it. Ctrl-C is an interruption.
     fn from(signal: Signal) -> Self {
         match signal {
             Signal::Terminate => Self::Done,
@@ -25,7 +25,7 @@ impl From<Signal> for Exit {
     }
 }
 
-/// Listens from the moment of its making, so that no signal is lost between two waits.
+/// Signal handler. It listens from its creation on, so that no signal is lost between two waits.
 pub(crate) struct Interrupt {
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
@@ -36,10 +36,10 @@ pub(crate) struct Interrupt {
 }
 
 impl Interrupt {
-    /// Only Ctrl-C is waited for; a request to terminate ends the process at once, as it always does.
+    /// Handles Ctrl-C alone. A request to terminate ends the process at once, as usual.
     ///
     /// # Errors
-    /// The system's, where it refuses a handler.
+    /// Fails if the system refuses a handler.
     pub(crate) fn ctrl_c() -> io::Result<Self> {
         Ok(Self {
             #[cfg(unix)]
@@ -51,10 +51,11 @@ impl Interrupt {
         })
     }
 
-    /// For a command that runs until it is told to stop: a request to terminate is waited for as well.
+    /// Handles Ctrl-C and a request to terminate, for a command that runs until it is told to stop. On Windows, Ctrl-C
+    /// alone.
     ///
     /// # Errors
-    /// The system's, where it refuses a handler.
+    /// Fails if the system refuses a handler.
     pub(crate) fn service() -> io::Result<Self> {
         #[cfg(unix)]
         {
@@ -65,7 +66,7 @@ impl Interrupt {
         Self::ctrl_c()
     }
 
-    /// Waits for a signal. Cancel safe: a signal that comes between two calls is seen by the next one.
+    /// Waits for a signal. Cancel safe: a signal that arrives between two calls is seen by the next one.
     pub(crate) async fn wait(&mut self) -> Signal {
         #[cfg(unix)]
         {
@@ -90,10 +91,10 @@ impl Interrupt {
         }
     }
 
-    /// Runs `future` until it ends or a signal comes; then it is dropped, and with it its ports.
+    /// Runs `future` until it ends or a signal arrives. On a signal the future is dropped, which closes its ports.
     ///
     /// # Errors
-    /// The signal.
+    /// Returns the signal.
     pub(crate) async fn during<T>(&mut self, future: impl Future<Output = T>) -> Result<T, Signal> {
         tokio::select! {
             biased;

@@ -13,8 +13,8 @@ const DOUBTFUL: Style = AnsiColor::Yellow.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
 const HELPFUL: Style = AnsiColor::Cyan.on_default().bold();
 
-/// A line that is made of pieces; each piece is made safe for a terminal as it is added, so nobody has to
-/// remember to. Whether the colours reach the terminal is the stream's decision.
+/// Line that is made of pieces. Each piece is made safe for a terminal as it is added, so that no caller can forget it.
+/// The output stream decides if the colours reach the terminal.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Line(String);
 
@@ -51,7 +51,7 @@ impl Line {
         self.styled(HELPFUL, text)
     }
 
-    /// Another line behind this one.
+    /// Appends another line to this one.
     #[cfg(feature = "broker")]
     pub(crate) fn then(mut self, line: &Self) -> Self {
         self.0.push_str(&line.0);
@@ -65,7 +65,7 @@ impl Line {
         self
     }
 
-    /// The line with its colours, without an end of line.
+    /// Returns the line with its colours, without an end of line.
     pub(crate) fn as_styled_str(&self) -> &str {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! What the libraries log, on standard error.
+//! Log records of the libraries, on standard error.
 
 use std::io;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::line::Line;
 use crate::printer::{Printer, Verbosity};
 
-/// Sends the libraries' log records to the printer. `is_dated`: each with the local time, unless what is written goes to
-/// systemd's journal, which has its own.
+/// Sends the libraries' log records to the printer. `is_dated` puts the local time before each record, unless standard
+/// error goes to systemd's journal, which records the time itself.
 pub(crate) fn start(printer: &Arc<Printer>, is_dated: bool) {
     let level = match printer.verbosity() {
         Verbosity::Quiet => LevelFilter::ERROR,
@@ -24,7 +24,7 @@ pub(crate) fn start(printer: &Arc<Printer>, is_dated: bool) {
     };
     let mut targets = Targets::new().with_target("mqtt_ota", level);
     if printer.verbosity() == Verbosity::Normal {
-        // What a keeper does is heard of in no other way.
+        // The log is the only account of a keeper's work.
         targets = targets.with_target("mqtt_ota::keeper", LevelFilter::INFO);
     }
     if printer.verbosity() == Verbosity::Trace {
@@ -36,7 +36,7 @@ pub(crate) fn start(printer: &Arc<Printer>, is_dated: bool) {
         .with_level(false)
         .with_target(printer.verbosity() >= Verbosity::Debug)
         .with_writer(Lines { printer: Arc::clone(printer), is_dated: is_dated && !is_journal() });
-    // Fails where there is a subscriber already; then that one has the records.
+    // Initialisation fails if there is a subscriber already. That one then gets the records.
     let _ = tracing_subscriber::registry().with(targets).with(layer).try_init();
 }
 
@@ -63,7 +63,7 @@ impl Lines {
     }
 }
 
-/// Whether standard error goes to systemd's journal: `JOURNAL_STREAM` names its device and inode.
+/// Returns true if standard error goes to systemd's journal. `JOURNAL_STREAM` names the journal's device and inode.
 #[cfg(unix)]
 fn is_journal() -> bool {
     use std::os::fd::AsFd as _;
@@ -80,7 +80,7 @@ fn is_journal() -> bool {
     false
 }
 
-/// Collects one record and hands it over whole.
+/// Writer that collects one record and prints it as a whole.
 struct LineWriter<'a> {
     printer: &'a Printer,
     is_dated: bool,

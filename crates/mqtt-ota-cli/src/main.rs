@@ -28,7 +28,8 @@ use mimalloc::MiMalloc;
 use printer::Printer;
 use problem::Exit;
 
-/// A keeper of many devices asks for memory all the time, and that of musl, in small containers, is slow.
+/// Memory allocator. A keeper of many devices allocates all the time, and musl's allocator, used in small containers,
+/// is slow.
 #[global_allocator]
 static MEMORY: MiMalloc = MiMalloc;
 
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
     let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(message) => {
-            // Help on standard output, or a usage error on standard error; either may be closed.
+            // Help goes to standard output, and a usage error to standard error. Either may be closed.
             let _ = message.print();
             return if message.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
         }

@@ -1,4 +1,4 @@
-//! Whether a device that is not found is there under another name.
+//! Suggestions for a device that is not found: it may exist under a similar name.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -13,15 +13,15 @@ use crate::report::Track;
 use crate::settings::Settings;
 use crate::similar;
 
-/// How long the broker may take to name the devices that it knows.
+/// Time limit for the broker to name the devices that it knows.
 const NAMES: Duration = Duration::from_secs(2);
-/// How long a device that has never announced itself may be silent before its name is doubted.
+/// Time for which a device that has never announced itself may be silent before its name is doubted.
 const DOUBT: Duration = Duration::from_millis(300);
-/// For how many names similar ones are looked for: each is compared with all.
+/// Maximum number of device names for which similar names are searched. Each is compared with all known names.
 const NAMES_IN_DOUBT: usize = 16;
 
-/// The devices that the broker knows, and the groups that the settings have. The broker is asked once, and only if a
-/// device is not found.
+/// Devices that the broker knows, and groups of the settings. The broker is asked once, and only if a device is not
+/// found.
 pub(crate) struct Neighbours<'a> {
     sender: &'a Sender,
     groups: Vec<String>,
@@ -35,12 +35,13 @@ impl<'a> Neighbours<'a> {
         Self { sender, groups, known: OnceCell::new(), left: Cell::new(NAMES_IN_DOUBT) }
     }
 
-    /// Asks whether another name was meant; None where this one is known, or no other is like it.
+    /// Returns a question that suggests another name. `None` if the device is known, if no name is similar, or if too
+    /// many names were asked about already.
     pub(crate) async fn question(&self, device: &DeviceName) -> Option<String> {
         self.question_of(device, |_| true).await
     }
 
-    /// The same, of the known devices that are `meant` at all.
+    /// Like [`Self::question`], but suggests only those devices for which `meant` returns true.
     pub(crate) async fn question_of(
         &self,
         device: &DeviceName,
@@ -48,7 +49,7 @@ impl<'a> Neighbours<'a> {
     ) -> Option<String> {
         self.left.set(self.left.get().checked_sub(1)?);
         let known = self.known.get_or_init(async || {
-            // Whoever may not list devices is told what else is the matter.
+            // If the user may not list devices, no name is suggested, and the other hints still apply.
             self.sender.device_names(NAMES).await.unwrap_or_default()
         });
         let known = known.await;
@@ -59,8 +60,8 @@ impl<'a> Neighbours<'a> {
         similar::question(device.as_str(), self.groups.iter().map(String::as_str).chain(names))
     }
 
-    /// Waits for a delivery, and says meanwhile that its device may have another name. Not every broker says that
-    /// nobody is subscribed.
+    /// Waits for a delivery, and meanwhile warns that the device may have another name. Not every broker reports that
+    /// no device is subscribed.
     pub(crate) async fn watch<T>(&self, track: &Track, delivery: impl Future<Output = T>) -> T {
         let mut delivery = std::pin::pin!(delivery);
         let doubt = async {
@@ -84,7 +85,7 @@ impl<'a> Neighbours<'a> {
         delivery.await
     }
 
-    /// Looks for the name that was meant where nobody was found under this one.
+    /// Suggests a similar name if the result is that no such device was found.
     pub(crate) async fn doubt(&self, track: &Track, result: Result<&Report, &SendError>) {
         let is_nobody = result.is_ok_and(|report| {
             matches!(

@@ -1,7 +1,7 @@
-//! The one value that controls every output stream.
+//! Printer that controls every output stream.
 //!
-//! Standard output carries what was asked for: results, tables, JSON. Everything else, progress, logs,
-//! errors and hints, goes to standard error. Nothing is said by colour alone.
+//! Standard output carries the results: lines, tables, JSON. Everything else goes to standard error: progress, logs,
+//! errors and hints. Colour alone never carries a meaning.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -15,18 +15,18 @@ use crate::line::Line;
 use crate::problem::{OutputError, Problem};
 use crate::sanitize;
 
-/// How much is said on standard error.
+/// Amount of output on standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Verbosity {
     /// `-q`: errors only.
     Quiet,
-    /// Progress and what the user should know.
+    /// Default: progress, and whatever the user should know.
     Normal,
     /// `-v`: each step as well.
     Steps,
-    /// `-vv`: what the library does.
+    /// `-vv`: debug records of this project's library as well.
     Debug,
-    /// `-vvv`: what every library does.
+    /// `-vvv`: trace records of all libraries as well.
     Trace,
 }
 
@@ -35,12 +35,12 @@ pub(crate) struct Printer {
     verbosity: Verbosity,
     json: bool,
     bars: MultiProgress,
-    /// What went wrong with standard output first; nothing is written after it.
+    /// First error of standard output. Nothing is written after it.
     output: Mutex<Option<io::Error>>,
 }
 
 impl Printer {
-    /// `json`: standard output carries one JSON object a line and nothing else.
+    /// Creates a printer. With `json`, standard output carries one JSON object per line and nothing else.
     pub(crate) fn new(color: ColorChoice, verbosity: Verbosity, json: bool) -> Self {
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let shows_bars = verbosity >= Verbosity::Normal && !json && !dumb && io::stderr().is_terminal();
@@ -62,34 +62,34 @@ impl Printer {
         self.verbosity
     }
 
-    /// Where progress bars are drawn; hidden where there is no terminal.
+    /// Returns the progress bars, which are hidden unless standard error is a terminal.
     pub(crate) fn bars(&self) -> &MultiProgress {
         &self.bars
     }
 
-    /// Whether progress bars are drawn.
+    /// Returns true if progress bars are drawn.
     pub(crate) fn shows_bars(&self) -> bool {
         !self.bars.is_hidden()
     }
 
-    /// How many columns the terminal has that standard output is; None where it is none.
+    /// Returns the width in columns of the terminal on standard output. `None` if standard output is no terminal.
     pub(crate) fn width(&self) -> Option<usize> {
         terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| width.0.into())
     }
 
-    /// A line of what was asked for.
+    /// Prints a line of the requested data.
     pub(crate) fn data(&self, line: &Line) {
         self.write_output(line.as_styled_str());
     }
 
-    /// A line of what was asked for that `-q` makes dispensable, as the exit status says the same.
+    /// Prints a line of the result. `-q` omits it, as the exit status says the same.
     pub(crate) fn result(&self, line: &Line) {
         if self.verbosity > Verbosity::Quiet {
             self.data(line);
         }
     }
 
-    /// One JSON object.
+    /// Prints one JSON object.
     pub(crate) fn object(&self, object: &impl Serialize) {
         match serde_json::to_string(object) {
             Ok(line) => self.write_output(&sanitize::for_json(&line)),
@@ -97,57 +97,59 @@ impl Printer {
         }
     }
 
-    /// Bytes as they are: a completion script, a manual page.
+    /// Writes bytes unchanged, such as a completion script or a manual page.
     pub(crate) fn raw(&self, bytes: &[u8]) {
         if let Err(error) = io::stdout().lock().write_all(bytes) {
             self.remember(error);
         }
     }
 
-    /// Something the user should know.
+    /// Prints a note that the user should read. `-q` omits it.
     pub(crate) fn note(&self, line: &Line) {
         if self.verbosity > Verbosity::Quiet {
             self.write_error(line.as_styled_str());
         }
     }
 
-    /// A step, shown with `-v`.
+    /// Prints a step, with `-v` or more.
     pub(crate) fn step(&self, line: &Line) {
         if self.verbosity > Verbosity::Normal {
             self.write_error(line.as_styled_str());
         }
     }
 
-    /// Something that may turn out wrong.
+    /// Prints a warning. `-q` omits it.
     pub(crate) fn warning(&self, message: impl fmt::Display) {
         self.note(&Line::new().doubtful("warning:").plain(' ').plain(message));
     }
 
-    /// An error with its causes and its hint.
+    /// Prints an error with its causes and its hint.
     pub(crate) fn problem(&self, problem: &Problem) {
         let mut chain = problem.error.chain().map(ToString::to_string);
         let mut above = chain.next().unwrap_or_default();
         let mut lines = vec![Line::new().bad("error:").plain(' ').plain(&above)];
         for cause in chain {
-            // Some libraries repeat their cause in their own message; once is enough.
+            // Some libraries repeat the cause in their own message. Once is enough.
             if !above.ends_with(&cause) {
                 lines.push(Line::new().plain("  ").strong("cause:").plain(' ').plain(&cause));
             }
             above = cause;
         }
         lines.extend(problem.hint.as_ref().map(|hint| Line::new().helpful("hint:").plain(' ').plain(hint)));
-        // At once, so that no bar is drawn in between.
+        // One write for all lines, so that no bar is drawn in between.
         let lines: Vec<_> = lines.iter().map(Line::as_styled_str).collect();
         self.write_error(&lines.join("\n"));
     }
 
-    /// A log record; how much is logged has been decided before.
+    /// Prints a log record. The log level has already been applied.
     pub(crate) fn log(&self, record: &Line) {
         self.write_error(record.as_styled_str());
     }
 
+    /// Flushes standard output.
+    ///
     /// # Errors
-    /// What went wrong with standard output, if anything did.
+    /// Returns the first error of standard output, if there was one.
     pub(crate) fn finish(&self) -> Result<(), OutputError> {
         let mut failed = self.output.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         failed.take().or_else(|| io::stdout().flush().err()).map_or(Ok(()), |error| Err(OutputError(error)))
@@ -166,7 +168,7 @@ impl Printer {
     }
 
     fn write_error(&self, line: &str) {
-        // Where even standard error is closed there is nobody left to tell.
+        // If standard error is closed as well, nobody can be told.
         let _ = self
             .bars
             .suspend(|| writeln!(AutoStream::new(io::stderr().lock(), self.choice(&io::stderr())), "{line}"));
@@ -177,7 +179,8 @@ impl Printer {
         failed.get_or_insert(error);
     }
 
-    /// `--color` decides; where it says `auto`, `NO_COLOR`, `TERM=dumb` and whether it is a terminal.
+    /// Chooses the colours of a stream: `--color` decides. With `auto`, `NO_COLOR` and `TERM=dumb` count, and colours
+    /// need a terminal.
     fn choice(&self, stream: &impl anstream::stream::RawStream) -> ColorChoice {
         match self.color {
             ColorChoice::Auto => AutoStream::choice(stream),

@@ -1,4 +1,4 @@
-//! Why the command ends with another status than 0.
+//! Errors of the command, with their exit status.
 
 use std::process::ExitCode;
 use std::{fmt, io};
@@ -8,16 +8,16 @@ use mqtt_ota::{CertificateProblem, ConnectError, LinkError, PayloadError, SendEr
 use crate::settings::{Settings, Source};
 use crate::similar;
 
-/// The statuses that the command ends with; `--help` documents them.
+/// Exit statuses of the command. `--help` documents them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// What was asked is done, and confirmed where the device can confirm.
+    /// The work is done, and confirmed where the device can confirm it. Status 0.
     Done,
-    /// It failed, for a reason that has been given.
+    /// The work failed, for a reason that is printed. Status 1.
     Failed,
-    /// The command line or the settings are wrong; nothing was done.
+    /// The command line or the settings are wrong, and nothing was done. Status 2.
     Usage,
-    /// Ctrl-C.
+    /// Ctrl-C interrupted the command. Status 130.
     Interrupted,
 }
 
@@ -27,13 +27,13 @@ impl From<Exit> for ExitCode {
             Exit::Done => Self::SUCCESS,
             Exit::Failed => Self::FAILURE,
             Exit::Usage => Self::from(2),
-            // 128 and the number of SIGINT, as a shell reports it.
+            // A shell reports 128 plus the number of the signal, which is 2 for SIGINT.
             Exit::Interrupted => Self::from(130),
         }
     }
 }
 
-/// An error on its way to the user: the chain of causes, what to do about it, and the exit status.
+/// Error on its way to the user, with the chain of causes, a hint and the exit status.
 #[derive(Debug)]
 pub(crate) struct Problem {
     pub(crate) exit: Exit,
@@ -42,38 +42,38 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    /// The command line or the settings are wrong.
+    /// Creates an error of the command line or the settings.
     pub(crate) fn usage(message: impl fmt::Display + fmt::Debug + Send + Sync + 'static) -> Self {
         Self { exit: Exit::Usage, error: anyhow::Error::msg(message), hint: None }
     }
 
-    /// What was asked cannot be done.
+    /// Creates an error of work that failed.
     pub(crate) fn failed(message: impl fmt::Display + fmt::Debug + Send + Sync + 'static) -> Self {
         Self { exit: Exit::Failed, error: anyhow::Error::msg(message), hint: None }
     }
 
-    /// The error below another one that says what was attempted.
+    /// Puts `source` below this error as its cause. This error says what was attempted.
     pub(crate) fn caused_by(self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
         let message = self.error.to_string();
         Self { error: anyhow::Error::new(source).context(message), ..self }
     }
 
-    /// What the user can do about it.
+    /// Sets the hint: what the user can do about the error.
     pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }
 
-    /// The same, where there is something to say.
+    /// Sets the hint if there is one, and otherwise keeps the present one.
     pub(crate) fn maybe_hint(self, hint: Option<String>) -> Self {
         Self { hint: hint.or(self.hint), ..self }
     }
 
-    /// There is no way to hear of Ctrl-C.
+    /// Creates the error for signals that cannot be listened for.
     pub(crate) fn no_signals(error: io::Error) -> Self {
         Self::failed("cannot listen for Ctrl-C").caused_by(error)
     }
 
-    /// A connection that failed, told to somebody who may not know which settings there are.
+    /// Replaces the hint of a connection error by one that names the settings, where one of them may help.
     pub(crate) fn with_settings(self, settings: &Settings) -> Self {
         let hint = match self.error.downcast_ref::<ConnectError>() {
             Some(ConnectError::Unreachable { .. }) if settings.broker.source == Source::Default => {
@@ -110,12 +110,12 @@ impl Problem {
         self.hint(hint)
     }
 
-    /// Whether standard output is what could not be written.
+    /// Returns true if the error is that standard output could not be written.
     pub(crate) fn is_of_output(&self) -> bool {
         self.error.is::<OutputError>()
     }
 
-    /// Whether the reader of our output has gone, as `head` does: no reason to complain.
+    /// Returns true if the reader of standard output has closed it, as `head` does. This is no reason to complain.
     pub(crate) fn is_closed_output(&self) -> bool {
         self.error
             .downcast_ref::<OutputError>()
@@ -123,7 +123,7 @@ impl Problem {
     }
 }
 
-/// What to do about a broker's certificate that is not trusted.
+/// Returns what to do about a broker's certificate that is not trusted.
 fn of_certificate(problem: &CertificateProblem) -> String {
     const PIN: &str = "if this is the fingerprint of your broker, --tls-fingerprint pins it";
     match problem {
@@ -145,9 +145,9 @@ fn of_certificate(problem: &CertificateProblem) -> String {
     }
 }
 
-/// Standard output could not be written.
+/// Error of standard output.
 ///
-/// A type of its own: a broken pipe to the broker is a failure, a broken pipe of the output is not.
+/// The type is separate because a broken pipe to the broker is a failure, and a broken pipe of the output is not.
 #[derive(Debug)]
 pub(crate) struct OutputError(pub(crate) io::Error);
 

@@ -1,4 +1,4 @@
-//! Progress bars, one a device; hidden where there is no terminal.
+//! Progress bars, one per device. Hidden unless standard error is a terminal.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,21 +9,21 @@ use mqtt_ota::wire::DeviceName;
 use crate::printer::Printer;
 use crate::sanitize;
 
-/// How often a bar moves although nothing happens, so that it is seen to live.
+/// Time between two moves of an idle bar, so that it is seen to live.
 const TICK: Duration = Duration::from_millis(120);
 
 const WAITING: &str = "{prefix}  {spinner} {wide_msg} {elapsed:>4}";
 const WAITING_FOR_ALL: &str = "{spinner} {wide_msg} {elapsed:>4}";
 const MOVING: &str = "{prefix}  {msg} {wide_bar} {bytes:>10}/{total_bytes} {bytes_per_sec:>12} eta {eta:>3}";
 
-/// The bar of one device. Removed from the screen when it is dropped.
+/// Progress bar of one device, or of all. Removed from the screen when dropped.
 pub(crate) struct Bar {
     bar: ProgressBar,
     moving: AtomicBool,
 }
 
 impl Bar {
-    /// `width`: of the longest name, so that the bars stand below each other.
+    /// Adds the bar of a device. `width` is the length of the longest name, so that the bars are aligned.
     pub(crate) fn new(printer: &Printer, device: &DeviceName, width: usize) -> Self {
         let bar = ProgressBar::with_draw_target(None, indicatif::ProgressDrawTarget::hidden());
         let bar = Self { bar, moving: AtomicBool::new(false) };
@@ -38,7 +38,7 @@ impl Bar {
         Self { bar: shown, ..bar }
     }
 
-    /// For what concerns no single device: shows what is waited for.
+    /// Adds a bar that belongs to no single device and shows what is waited for.
     pub(crate) fn of_all(printer: &Printer, what: &str) -> Self {
         let bar = ProgressBar::with_draw_target(None, indicatif::ProgressDrawTarget::hidden());
         let bar = Self { bar, moving: AtomicBool::new(false) };
@@ -60,7 +60,7 @@ impl Bar {
         self.bar.set_message(sanitize::for_terminal(what).into_owned());
     }
 
-    /// Shows how far a file is.
+    /// Shows the progress of a file, in bytes.
     pub(crate) fn moving(&self, file: &str, sent: u64, total: u64) {
         if !self.moving.swap(true, Ordering::Relaxed) {
             self.bar.set_message(sanitize::for_terminal(file).into_owned());

@@ -1,4 +1,4 @@
-//! What a delivery looks like: to people, line by line, and to programs, as JSON.
+//! Output of a delivery: lines for people, and JSON for programs.
 
 mod record;
 
@@ -17,38 +17,39 @@ use crate::problem::Problem;
 use crate::progress::Bar;
 use crate::units::{count, short, size, time};
 
-/// What is said of a device that runs its client alone.
+/// Description of a device that runs its client alone.
 pub(crate) const SAFE_MODE: &str =
     "safe mode: its application failed three times in a row; it waits for an update";
 
-/// The shortest time between two `progress` objects of one file.
+/// Shortest time between two `progress` objects of one file.
 const PROGRESS_PAUSE: Duration = Duration::from_millis(100);
 
-/// Lost connections of which each has a line of its own; further ones of the same file are counted.
+/// Maximum number of lost connections that get a line of their own. Further ones of the same file are counted.
 const LOST_CONNECTIONS: usize = 10;
 
-/// One file on its way to one device.
+/// Transfer of one file, or of one set, to one device.
 pub(crate) struct Track {
     pub(crate) printer: Arc<Printer>,
     pub(crate) bar: Arc<Bar>,
     pub(crate) device: DeviceName,
     pub(crate) path: DevicePath,
-    /// What it is called to people.
+    /// Name of the file or the set for people.
     label: String,
-    /// The length of what is sent; None where nothing is.
+    /// Length of what is sent, in bytes. `None` if nothing is sent.
     pub(crate) bytes: Option<u64>,
     last_progress: Mutex<Option<Instant>>,
-    /// The device has announced itself, at any time, or has come for the offer.
+    /// True once the device has shown a sign of life: an announcement, of any time, or a connection.
     heard: AtomicBool,
-    /// Whether another device was meant; a hint that takes the place of the outcome's.
+    /// Question that suggests another device. As a hint it replaces that of the outcome.
     question: OnceLock<String>,
-    /// Connections that broke.
+    /// Number of connections that broke.
     dropped: AtomicUsize,
-    /// The device has it, and the end has not been shown yet.
+    /// True while the device has installed the file and the end has not been shown.
     is_installed: AtomicBool,
 }
 
-/// Ctrl-C while the device boots does not undo what it has said.
+/// Reports the installation if the command ends before the device is back online. Ctrl-C during the boot does not undo
+/// what the device has confirmed.
 impl Drop for Track {
     fn drop(&mut self) {
         if *self.is_installed.get_mut() && !self.printer.json() {
@@ -82,33 +83,33 @@ impl Track {
         }
     }
 
-    /// Calls it something else than its name on the device.
+    /// Sets the name for people, which is the path on the device by default.
     pub(crate) fn called(mut self, label: impl Into<String>) -> Self {
         self.label = label.into();
         self
     }
 
-    /// Whether the device was ever heard of.
+    /// Returns true if there was a sign of the device.
     pub(crate) fn was_heard(&self) -> bool {
         self.heard.load(Ordering::Relaxed)
     }
 
-    /// Keeps a question, to be asked if it does not work.
+    /// Stores a question that is shown if the delivery fails.
     pub(crate) fn ask(&self, question: String) {
         let _ = self.question.set(question);
     }
 
-    /// Whether there is a question.
+    /// Returns true if there is a question.
     pub(crate) fn was_asked(&self) -> bool {
         self.question.get().is_some()
     }
 
-    /// What to do about an outcome.
+    /// Returns what to do about an outcome.
     fn hint(&self, outcome: &Outcome) -> Option<String> {
         self.question.get().cloned().or_else(|| outcome.hint())
     }
 
-    /// Shows something that happened.
+    /// Shows an event.
     pub(crate) fn event(&self, event: &Event) {
         if !matches!(event, Event::Listening { .. } | Event::Offered { .. } | Event::Retrying { .. }) {
             self.heard.store(true, Ordering::Relaxed);
@@ -131,7 +132,7 @@ impl Track {
         }
     }
 
-    /// Whether this progress follows the last one so closely that nobody needs it.
+    /// Returns true if the event is progress that follows the last one too closely to be printed.
     fn is_too_soon(&self, event: &Event) -> bool {
         let Event::Progress { sent, total, .. } = event else { return false };
         let mut last = self.last_progress.lock().unwrap_or_else(PoisonError::into_inner);
@@ -191,7 +192,8 @@ impl Track {
                 self.bar.waiting(&format!("{}: waiting for the device", self.label));
                 let what = format!("{peer} was served {} and no more: {cause}", size(*sent));
                 let line = self.about().plain(what);
-                // Each has a line with -v; without it, a link that breaks all the time does not fill the screen.
+                // With `-v` each lost connection has a line. Without it, a link that breaks all the time does not fill
+                // the screen.
                 match self.dropped.fetch_add(1, Ordering::Relaxed) {
                     0..LOST_CONNECTIONS => self.printer.note(&line),
                     _ => self.printer.step(&line),
@@ -233,7 +235,7 @@ impl Track {
         }
     }
 
-    /// Shows what the device says that is not what is usual.
+    /// Shows the rarer events, which the device itself causes.
     fn show_word(&self, event: &Event) {
         match event {
             Event::AtBoot => {
@@ -268,7 +270,8 @@ impl Track {
         }
     }
 
-    /// Tells of the lost connections that had no line: the end is shown next.
+    /// Ends the account of the events, before the result is shown. Lost connections without a line of their own are
+    /// counted.
     fn ends(&self) {
         self.is_installed.store(false, Ordering::Relaxed);
         let more = self.dropped.load(Ordering::Relaxed).saturating_sub(LOST_CONNECTIONS);
@@ -277,7 +280,7 @@ impl Track {
         }
     }
 
-    /// Shows what it came to. `ok`: whether this counts as done.
+    /// Shows the result of a file. `ok` says that it counts as done.
     pub(crate) fn done(&self, result: &Result<Report, SendError>, ok: bool, rebooting: bool) {
         self.ends();
         if self.printer.json() {
@@ -296,7 +299,7 @@ impl Track {
         }
     }
 
-    /// The same of a set.
+    /// Shows the result of a set. `ok` says that it counts as done.
     pub(crate) fn set_done(&self, result: &Result<SyncReport, SendError>, ok: bool, rebooting: bool) {
         self.ends();
         if self.printer.json() {
@@ -361,7 +364,7 @@ impl Track {
         }
     }
 
-    /// What the set is called, with the beginning of its hash.
+    /// Returns the set's name for people, with the beginning of its hash.
     fn called_set(&self, report: &Report) -> String {
         report.digest.map_or_else(String::new, |digest| format!("{} (set {}) ", self.label, short(digest)))
     }
@@ -381,7 +384,7 @@ impl Track {
             }
             Err(error) => {
                 let what = match error {
-                    // What it is about need not be the first of the files.
+                    // The refused file need not be the first one.
                     SendError::Refused(refused) => format!("{}: {refused}", self.device),
                     _ => format!("{}: {}: {error}", self.device, self.label),
                 };
@@ -416,7 +419,7 @@ impl Track {
         }
     }
 
-    /// Shows that this file was not tried.
+    /// Records in the JSON that this file was not tried.
     pub(crate) fn skipped(&self, because: &'static str) {
         if self.printer.json() {
             self.record(Some(Step::Skipped { because }));
@@ -424,7 +427,7 @@ impl Track {
     }
 }
 
-/// Adds whether the device boots, or has booted.
+/// Adds to the line that the device reboots, or that it is back.
 fn after_boot(line: Line, report: &Report, rebooting: bool) -> Line {
     match &report.back_online {
         Some(back) => {

@@ -1,8 +1,8 @@
-//! Text that came from a device, a broker or a file name, made safe for a terminal.
+//! Escaping of text from a device, a broker or a file name, so that a terminal can show it.
 //!
-//! A terminal obeys what it is sent: an escape sequence can clear the screen, set the title or fake an
-//! "installed". Other characters are invisible, reorder the text around them, or are drawn over it. All of
-//! these are shown as escapes. Which they are is decided by Unicode's own tables.
+//! A terminal obeys what it is sent: an escape sequence can clear the screen, set the title or fake an "installed".
+//! Other characters are invisible, reorder the text around them, or are drawn over it. All of these are shown as
+//! escapes. Unicode's own tables decide which characters they are.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -10,12 +10,12 @@ use std::fmt::Write as _;
 use icu_properties::props::{DefaultIgnorableCodePoint, GeneralCategory, GeneralCategoryGroup};
 use icu_properties::{CodePointMapData, CodePointSetData};
 
-/// The most marks that are drawn on one letter: pointed Hebrew has up to five. A terminal draws more of them over
-/// the lines above and below.
+/// Maximum number of marks on one letter. Pointed Hebrew has up to five. A terminal draws more marks over the lines
+/// above and below.
 const MARKS: usize = 5;
 
-/// Whether a terminal, or the eye, may take this character for something else than text: control and format
-/// characters, line and paragraph separators, private and unassigned ones, and whatever is invisible.
+/// Returns true if a terminal, or the eye, may take the character for something else than text. These are control and
+/// format characters, line and paragraph separators, private and unassigned characters, and all invisible ones.
 fn is_unsafe(c: char) -> bool {
     if matches!(c, ' '..='~') {
         return false;
@@ -32,15 +32,15 @@ fn is_unsafe(c: char) -> bool {
     }
 }
 
-/// Whether a character is drawn over the one before it.
+/// Returns true if the character is drawn over the one before it.
 fn is_mark(c: char) -> bool {
     !c.is_ascii() && GeneralCategoryGroup::Mark.contains(CodePointMapData::<GeneralCategory>::new().get(c))
 }
 
-/// Decides for one character after the other, as a mark is safe on a letter and nowhere else.
+/// State of the check of a text, character by character. A mark is safe on a letter and nowhere else.
 #[derive(Default)]
 struct Judge {
-    /// How many marks more the character before has room for.
+    /// Number of further marks that the character before has room for.
     room: usize,
 }
 
@@ -60,12 +60,12 @@ impl Judge {
     }
 }
 
-/// The text with everything unsafe written as an escape: `\n`, `\u{1b}`, `\u{202e}`.
+/// Escapes everything unsafe in a text: `\n`, `\u{1b}`, `\u{202e}`.
 pub(crate) fn for_terminal(text: &str) -> Cow<'_, str> {
     escaped(text, |c, into| into.extend(c.escape_default()))
 }
 
-/// The same for a line of JSON, where the escape has to be JSON's own.
+/// Escapes everything unsafe in a line of JSON, with JSON's own escapes.
 pub(crate) fn for_json(line: &str) -> Cow<'_, str> {
     escaped(line, |c, into| {
         for unit in c.encode_utf16(&mut [0; 2]) {
@@ -147,7 +147,7 @@ mod tests {
     fn marks_are_drawn_on_letters_and_not_without_end() {
         let flood = format!("a{}", "\u{0301}".repeat(40));
         assert_eq!(for_terminal(&flood), format!("a{}{}", "\u{0301}".repeat(5), "\\u{301}".repeat(35)));
-        // None is drawn over what stands before the text.
+        // No mark is drawn over what precedes the text.
         assert_eq!(for_terminal("\u{0336}x \u{0301}"), "\\u{336}x \\u{301}");
     }
 

@@ -1,14 +1,15 @@
-//! What a service manager is told of a command that runs until it is stopped: systemd's `Type=notify`.
+//! Reports to a service manager, by the protocol of systemd's `Type=notify`.
 //!
-//! Where none asks, as `NOTIFY_SOCKET` is not set, nothing is said; that it cannot be said stops nobody.
+//! Nothing is reported if `NOTIFY_SOCKET` is not set. A report that fails is logged, and stops nothing.
 
 #[cfg(unix)]
 use sd_notify::NotifyState;
 
-/// Where a service manager wants to be told. Not for what a service starts: that would speak for the service.
+/// Environment variable that names the service manager's socket. A child process must not inherit it, as it would speak
+/// for the service.
 pub(crate) const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 
-/// It does what it is for, and `status` says so in a line. May be told again, with another status.
+/// Reports that the service is ready, with a one-line `status`. May be called again with another status.
 #[cfg(unix)]
 pub(crate) fn ready(status: &str) {
     // A line break in the name of a folder would begin another message.
@@ -19,7 +20,7 @@ pub(crate) fn ready(status: &str) {
 #[cfg(not(unix))]
 pub(crate) fn ready(_status: &str) {}
 
-/// It has been told to stop, and does.
+/// Reports that the service is stopping.
 #[cfg(unix)]
 pub(crate) fn stopping() {
     tell(&[NotifyState::Stopping]);

@@ -1,5 +1,5 @@
-//! The settings: flags, then `MQTT_OTA_*` variables, then the settings file, then the default. Each value
-//! remembers where it came from.
+//! Settings: flags, then `MQTT_OTA_*` variables, then the settings file, then the default. Each value remembers its
+//! source.
 
 mod file;
 mod password;
@@ -21,34 +21,34 @@ pub(crate) use value::duration;
 use crate::problem::Problem;
 use source::Sources;
 
-/// How many devices are sent to at once where nothing is said: enough for a home, and few enough that
-/// neither a radio nor a broker is flooded.
+/// Default number of devices that are sent to at once: enough for a home, and few enough to flood neither a radio nor a
+/// broker.
 const PARALLEL: usize = 8;
 
-/// Every setting, with its origin.
+/// All settings, each with its source.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    /// The settings file, and whether it is there.
+    /// Path of the settings file. `file_found` is true if the file exists.
     pub(crate) file: PathBuf,
     pub(crate) file_found: bool,
-    /// The broker, without the login.
+    /// Broker, without the login.
     pub(crate) broker: Setting<Broker>,
     pub(crate) user: Setting<Option<String>>,
-    /// The password's value is read from its file only when it is needed.
+    /// Password. Its file is read only when the password is needed.
     pub(crate) password: Setting<Option<Password>>,
-    /// None: 5, and 3.1.1 where the broker does not speak it.
+    /// Version of MQTT. `None` means 5, and 3.1.1 if the broker does not speak 5.
     pub(crate) protocol: Setting<Option<Protocol>>,
     pub(crate) ca_file: Setting<Option<PathBuf>>,
     pub(crate) tls_fingerprint: Setting<Option<Fingerprint>>,
     pub(crate) client_cert: Setting<Option<PathBuf>>,
     pub(crate) client_key: Setting<Option<PathBuf>>,
-    /// The file of announcements of the broker that is built in.
+    /// File of the built-in broker for devices' announcements.
     #[cfg(feature = "broker")]
     pub(crate) announcements: Setting<Option<PathBuf>>,
     pub(crate) listen: Setting<Listen>,
     pub(crate) advertise: Setting<Option<Advertise>>,
     pub(crate) parallel: Setting<usize>,
-    /// Whether files are looked at before they are offered.
+    /// True if files are checked before they are offered.
     pub(crate) check: Setting<bool>,
     pub(crate) retries: Setting<u32>,
     pub(crate) retry_pause: Setting<Duration>,
@@ -56,12 +56,12 @@ pub(crate) struct Settings {
     pub(crate) idle_timeout: Setting<Duration>,
     pub(crate) confirm_timeout: Setting<Duration>,
     pub(crate) boot_timeout: Setting<Duration>,
-    /// In bytes a second; 0 is any rate.
+    /// Slowest accepted rate, in bytes per second. 0 accepts any rate.
     pub(crate) min_rate: Setting<u64>,
     pub(crate) groups: BTreeMap<String, Group>,
 }
 
-/// A password, or where it is written.
+/// Password, or the file that contains it.
 #[derive(Clone)]
 pub(crate) enum Password {
     Given(String),
@@ -77,14 +77,14 @@ impl std::fmt::Debug for Password {
     }
 }
 
-/// Devices that are named together.
+/// Devices under a common name.
 #[derive(Debug)]
 pub(crate) struct Group {
     pub(crate) members: Vec<String>,
     pub(crate) source: Source,
 }
 
-/// The groups of the settings file, and over them those of `--groups` or the variable.
+/// Returns the groups of the settings file. Those of `--groups` or its variable replace groups of the same name.
 fn groups(sources: &Sources<'_>) -> Result<BTreeMap<String, Group>, Problem> {
     let file = sources.file;
     let in_file = file.groups.iter().map(|(name, members)| {
@@ -99,11 +99,11 @@ fn groups(sources: &Sources<'_>) -> Result<BTreeMap<String, Group>, Problem> {
 }
 
 impl Settings {
-    /// Puts the settings together.
+    /// Combines all sources into the settings.
     ///
     /// # Errors
-    /// A settings file that cannot be read or has something wrong in it; a value that breaks its rule, with
-    /// the flag, the variable or the key that it came from.
+    /// Fails on a settings file that is unreadable or invalid, and on a value that breaks its rule. The error names the
+    /// flag, the variable or the key of the value.
     pub(crate) fn resolve(
         flags: Flags,
         config: Option<&std::path::Path>,
@@ -121,7 +121,7 @@ impl Settings {
         }
         let mut user = sources.optional("user", value::text, String::clone)?;
         if user.value.is_none() && broker.value.user().is_some() {
-            // Shown only: the broker knows it already.
+            // The user is for display only, as the broker's URL contains it already.
             user.shown = broker.value.user().map(str::to_owned);
             user.source = broker.source.clone();
         }
@@ -163,11 +163,11 @@ impl Settings {
         })
     }
 
-    /// The broker with its login, and whom it and we trust.
+    /// Returns the broker with its login, TLS settings and MQTT version.
     ///
     /// # Errors
-    /// A password file that cannot be read, a password without a user, a client certificate without a key, an option
-    /// that is of use with TLS alone.
+    /// Fails on an unreadable password file, a password without a user, a client certificate without a key or the
+    /// reverse, and a flag that only TLS needs.
     pub(crate) fn broker(&self) -> Result<Broker, Problem> {
         let mut broker = self.broker.value.clone();
         let of_tls = [
@@ -214,10 +214,10 @@ impl Settings {
         })
     }
 
-    /// The user and the password, which is empty where only a user was given.
+    /// Returns the user and the password. The password is empty if only a user was given.
     ///
     /// # Errors
-    /// A password file that cannot be read, a password without a user.
+    /// Fails on an unreadable password file, and on a password without a user.
     pub(crate) fn login(&self, user_in_url: Option<&str>) -> Result<Option<(String, String)>, Problem> {
         let password = match &self.password.value {
             None => None,
@@ -237,7 +237,7 @@ impl Settings {
         }
     }
 
-    /// The name, value and origin of every setting, in the order in which they are shown. No secrets.
+    /// Returns the name, value and source of every setting, in the order of display. No secrets.
     pub(crate) fn listed(&self) -> Vec<Listed<'_>> {
         fn row<'a, T>(name: &'static str, setting: &'a Setting<T>) -> Listed<'a> {
             Listed { name, value: setting.shown.as_deref(), source: &setting.source }
@@ -268,7 +268,7 @@ impl Settings {
     }
 }
 
-/// One setting as `mqtt-ota config` shows it.
+/// Setting as `mqtt-ota config` shows it.
 #[derive(Debug)]
 pub(crate) struct Listed<'a> {
     pub(crate) name: &'static str,
@@ -276,7 +276,7 @@ pub(crate) struct Listed<'a> {
     pub(crate) source: &'a Source,
 }
 
-/// The variables of the process that are settings; an empty one is not set.
+/// Returns an environment variable of the process. An empty variable counts as not set.
 pub(crate) fn process_environment(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }

@@ -1,4 +1,4 @@
-//! What `--help` and the manual pages say beyond the list of options.
+//! Text of `--help` and of the manual pages beyond the list of options.
 
 pub(super) const MAIN: &str = "\
 Examples:

@@ -1,5 +1,5 @@
-//! Options that several commands share. Each is also a variable and a key of the settings file, so they
-//! stay text here: [`crate::settings`] gives them their meaning, wherever they come from.
+//! Options that several commands share. Most are also an environment variable and a key of the settings file, so they
+//! stay text here. [`crate::settings`] parses them, whichever of the three they come from.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use mqtt_ota::keeper::Window;
 
 use crate::settings::Flags;
 
-/// The argument that names the folder whose devices are kept.
+/// Id of the argument that names the folder of the kept devices.
 pub(super) const FOLDER: &str = "folder";
 
 /// How to reach the broker.
@@ -350,7 +350,7 @@ fn settle(text: &str) -> Result<Duration, String> {
     crate::settings::duration(text).map_err(|error| error.to_string())
 }
 
-/// A keeper's name is a level of a topic, like a device's.
+/// Parses a keeper's name. The name is a level of a topic, so the rules are those of a device name.
 pub(super) fn topic_level(text: &str) -> Result<String, mqtt_ota::wire::NameError> {
     text.parse::<mqtt_ota::DeviceName>().map(|name| name.to_string())
 }

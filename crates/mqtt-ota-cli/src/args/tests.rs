@@ -85,7 +85,7 @@ fn what_has_an_effect_together_is_accepted() {
     }
 }
 
-/// The options of each command, besides the general ones. An option that a command does not use must not be here.
+/// Options of each command, besides the general ones. An option that a command does not use must not be listed here.
 const OPTIONS: &[(&str, &[&str])] = &[
     (
         "send",
@@ -121,12 +121,12 @@ const OPTIONS: &[(&str, &[&str])] = &[
             WAITING,
         ],
     ),
-    // It serves no file, and waits only for a device that is at its reboot.
+    // Rollback serves no file, and waits only for a device that is rebooting.
     ("rollback", &["to", "json", BROKER, DEVICES, "connect-timeout boot-timeout"]),
     ("devices", &["json", "no-ask", "timeout", "forget", "groups", BROKER]),
     ("log", &["json", "no-follow", "groups", BROKER]),
     ("receive", &["as", "root", "exec", "json", "min-rate", BROKER]),
-    // What fails is tried again at a pace of its own, and boots are waited for without an end.
+    // A keeper retries failures at its own pace, and waits for boots without a limit.
     ("keep", &[KEEPING, BROKER, SERVING, "parallel", WAITING]),
     ("status", &["json", "name", BROKER]),
     ("broker", &["listen", "keep", KEEPING, "announcements", "user password-file"]),

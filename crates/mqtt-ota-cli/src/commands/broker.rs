@@ -14,10 +14,10 @@ use crate::problem::{Exit, Problem};
 use crate::service;
 use crate::settings::Settings;
 
-/// The file in a kept folder that remembers what devices announced.
+/// Name of the file in a kept folder that stores what devices announced.
 const ANNOUNCEMENTS: &str = ".announcements";
 
-/// How long the end may take.
+/// Time limit for stopping the keeper, and again for stopping the broker.
 const GOODBYE: Duration = Duration::from_millis(500);
 
 /// Runs the embedded broker until it is told to stop.
@@ -45,14 +45,14 @@ pub(super) fn run(args: &args::Broker, config: Option<&Path>, printer: &Printer)
         }
         None => None,
     };
-    // A keeper needs to know who sleeps, also after a restart.
+    // A keeper needs to know which devices sleep, also after a restart.
     let in_folder = || args.keep.as_ref().map(|folder| folder.join(ANNOUNCEMENTS));
     let announcements = settings.announcements.value.clone().or_else(in_folder);
     let config = BrokerConfig { listen, credentials, announcements, ..BrokerConfig::default() };
     super::block_on(serve(config, keeping, &settings, printer))
 }
 
-/// `ADDR:PORT`, or a port alone for all addresses.
+/// Parses `ADDR:PORT`, or a port alone, which means that port on all IPv4 addresses.
 fn address(text: &str) -> Result<SocketAddr, Problem> {
     let port = text.parse().map(|port: u16| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)));
     port.or_else(|_| text.parse()).map_err(|error: std::net::AddrParseError| {
@@ -112,7 +112,7 @@ async fn serve(
     }
 }
 
-/// A keeper that reaches the broker without a network in between.
+/// Starts a keeper that reaches the broker without a network in between.
 async fn keeper(
     broker: &Broker,
     folder: &Path,
@@ -129,7 +129,7 @@ async fn keeper(
     Ok(keeper)
 }
 
-/// Says that it is ready, and how it is reached.
+/// Prints that the broker is ready, and the addresses at which devices reach it.
 fn announce(address: SocketAddr, open: bool, printer: &Printer) {
     printer.note(
         &Line::new().good("ready").plain(format!(" on {address}, for MQTT 5 and 3.1.1; Ctrl-C stops it")),
@@ -149,7 +149,7 @@ fn announce(address: SocketAddr, open: bool, printer: &Printer) {
     }
 }
 
-/// The addresses at which other machines find us.
+/// Returns the addresses at which other machines reach this one. Empty for a loopback address.
 fn reachable(listening: IpAddr) -> Vec<IpAddr> {
     if listening.is_loopback() {
         return Vec::new();

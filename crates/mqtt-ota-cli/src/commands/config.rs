@@ -9,7 +9,7 @@ use crate::problem::{Exit, Problem};
 use crate::settings::{Settings, Source};
 use crate::table;
 
-/// Shows every setting and where it comes from.
+/// Prints every setting and its source.
 pub(super) fn run(args: &Config, config: Option<&Path>, printer: &Printer) -> Result<Exit, Problem> {
     let flags = args.serving.add_to(args.connection.flags());
     let flags = args.groups.add_to(args.parallel.add_to(flags));

@@ -1,4 +1,4 @@
-//! A delivery from beginning to end, on this machine.
+//! Demonstration of a delivery from beginning to end, on this machine.
 
 mod device;
 mod stage;
@@ -21,16 +21,16 @@ use crate::units::{size, time};
 use device::{Device, Home};
 use stage::Stage;
 
-/// The file that is sent where the user names none.
+/// Content of the file that is sent where the user names none.
 const FILE: &str = include_str!("demo/main.py");
 
-/// The device's name.
+/// Name of the demo device.
 const DEVICE: &str = "DEMO";
 
-/// Nothing here takes longer; on loopback it is milliseconds.
+/// Limit for each step of the demo. On loopback a step takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Shows a delivery.
+/// Runs the demonstration.
 pub(super) fn run(args: &Demo, printer: &Arc<Printer>) -> Result<Exit, Problem> {
     super::block_on(demo(args, Stage::new(Arc::clone(printer))))
 }
@@ -152,7 +152,7 @@ impl Act<'_> {
             .maybe_hint(report.outcome.hint()))
     }
 
-    /// Compares what is on the device's disk with what was sent, without asking either of them.
+    /// Compares the file on the device's disk with the file that was sent. Neither the sender nor the device is asked.
     async fn compare(&self, report: &Report) -> Result<(), Problem> {
         let on_device = self.root.join(self.named.path.as_str());
         let hashed = |file: PathBuf| async move {

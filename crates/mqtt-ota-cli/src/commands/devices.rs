@@ -68,7 +68,7 @@ async fn survey_and_tell(
     Ok(exit)
 }
 
-/// Why the broker could not be asked.
+/// Adds a hint to the error of a survey that failed.
 fn unheard(error: SendError) -> Problem {
     let hint = match &error {
         SendError::Broker(LinkError::Lost) => "ask again once the broker is back".to_owned(),
@@ -105,7 +105,8 @@ fn list(
     }
 }
 
-/// Says that there is nobody, and what else may be the matter: a broker says nothing of what it does not let a user read.
+/// Prints that no device has announced itself, and what else may be the cause. A broker is silent about topics that a
+/// user may not read.
 fn nobody(settings: &Settings, printer: &Printer) {
     let broker = &settings.broker.value;
     printer.note(&Line::new().plain(format!("no device has announced itself at {broker}")));
@@ -117,7 +118,7 @@ fn nobody(settings: &Settings, printer: &Printer) {
     printer.note(&Line::new().helpful("hint:").plain(' ').plain(hint));
 }
 
-/// Says which of the devices that were named the broker knows nothing of. Returns whether there is none.
+/// Prints an error for each named device that the broker knows nothing of. Returns true if there is none.
 async fn name_the_unknown(
     named: &[DeviceName],
     devices: &[KnownDevice],
@@ -167,7 +168,7 @@ impl<'a> From<&'a KnownDevice> for Object<'a> {
     }
 }
 
-/// Whether it runs its client alone, whether a set is on trial, which was taken back, and what its application died of.
+/// Describes safe mode, the trial of a set, the set that was rolled back last, and the application's last crash.
 fn state(announcement: &Announcement, crash: Option<&Crash>) -> String {
     let crash = crash.map(|crash| format!("last crash: {}", crash.summary()));
     let safe = announcement.is_safe.then(|| SAFE_MODE.to_owned());

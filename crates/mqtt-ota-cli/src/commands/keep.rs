@@ -17,10 +17,10 @@ use crate::settings::{Settings, Source};
 use crate::similar;
 use crate::targets;
 
-/// How long a device may be silent where nothing is said: it hashes and copies files.
+/// Default limit on a device's silence. A device that takes a set hashes and copies files meanwhile.
 const CONFIRM: Duration = Duration::from_secs(120);
 
-/// How many folders' names are looked at for one that was meant.
+/// Maximum number of entries of the kept folder that are searched for the name that was meant.
 const FOLDERS: usize = 16 * 1024;
 
 /// Keeps devices in step with a folder.
@@ -67,7 +67,7 @@ async fn keep(
     }
 }
 
-/// Runs a keeper, and tells the service manager what it becomes; `what` it keeps is part of that.
+/// Runs a keeper, and reports its role to the service manager. The report includes `what` the keeper keeps.
 pub(super) async fn run_told(keeper: &mut Keeper, what: &str) -> Problem {
     let roles = keeper.roles();
     tokio::select! {
@@ -89,7 +89,7 @@ async fn tell(mut roles: Roles, what: &str) -> Infallible {
     std::future::pending().await
 }
 
-/// What the flags and the settings come to together.
+/// Combines the flags and the settings into the keeper's options.
 pub(super) fn options(keeping: &Keeping, settings: &Settings) -> Result<KeeperOptions, Problem> {
     let mut options = KeeperOptions {
         at_once: match settings.parallel.source {
@@ -111,7 +111,7 @@ pub(super) fn options(keeping: &Keeping, settings: &Settings) -> Result<KeeperOp
     };
     for canary in &keeping.canary {
         match canary.trim().strip_prefix('@') {
-            // A group that the settings do not have may be one of the folders'.
+            // A group that the settings lack may be defined in a `device.toml`.
             Some(group) if !settings.groups.contains_key(group) => {
                 options.canary_groups.insert(group.to_owned());
             }
@@ -125,13 +125,14 @@ pub(super) fn options(keeping: &Keeping, settings: &Settings) -> Result<KeeperOp
     Ok(options)
 }
 
-/// Asks whether another device was meant that goes first: the others would wait for one that is misspelt.
+/// Warns of a canary without a folder if a folder has a similar name. All other devices would wait for a misspelt
+/// canary.
 pub(super) fn doubt_canaries(folder: &Path, options: &KeeperOptions, printer: &Printer) {
     let entries = std::fs::read_dir(folder).into_iter().flatten().take(FOLDERS).flatten();
     let folders: Vec<_> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
     for canary in options.canaries.iter().filter(|canary| !folders.iter().any(|it| it == canary.as_str())) {
         let names = similar::to(canary.as_str(), folders.iter().map(String::as_str));
-        // One of these folders may be this device's as well.
+        // One of these folders may list the canary as an alias.
         let is_alias = |name: &&str| {
             let settings = std::fs::read_to_string(folder.join(name).join(keeper::SETTINGS_FILE));
             settings.is_ok_and(|text| text.contains(canary.as_str()))

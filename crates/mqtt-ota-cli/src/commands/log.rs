@@ -50,7 +50,7 @@ async fn connected(
     ended
 }
 
-/// Shows what comes until a signal does, and tells the devices that nobody listens any more.
+/// Shows events until a signal arrives, and then tells the devices that the log is no longer wanted.
 async fn follow(
     devices: &[DeviceName],
     sender: &Sender,
@@ -70,7 +70,7 @@ async fn follow(
     }
 }
 
-/// Ends only where it cannot go on.
+/// Shows events until output fails or the connection is lost for good, and returns that problem.
 async fn show_all(log: &mut DeviceLog<'_>, neighbours: &Neighbours<'_>, printer: &Printer) -> Problem {
     while let Some(event) = log.next().await {
         if printer.json() {
@@ -86,9 +86,9 @@ async fn show_all(log: &mut DeviceLog<'_>, neighbours: &Neighbours<'_>, printer:
     Problem::failed("the connection to the broker is lost for good")
 }
 
-/// Shows what came from a device.
+/// Shows the lines and crashes of a device on standard output.
 fn show(event: &LogEvent, printer: &Printer) {
-    // Nobody knows when what the broker has kept was said.
+    // The time of a crash that the broker has retained is not known.
     let time = match event {
         LogEvent::Crash { retained: true, .. } => String::new(),
         _ => clock(),
@@ -106,7 +106,7 @@ fn show(event: &LogEvent, printer: &Printer) {
     }
 }
 
-/// Says on standard error what is the matter where nothing comes, or not everything.
+/// Explains on standard error why no lines come, or why some are missing.
 async fn explain(event: &LogEvent, neighbours: &Neighbours<'_>, printer: &Printer) {
     let note = |text: String| printer.note(&Line::new().plain(text));
     match event {
@@ -141,7 +141,7 @@ async fn explain(event: &LogEvent, neighbours: &Neighbours<'_>, printer: &Printe
     }
 }
 
-/// The time of day, to be put in front of a line.
+/// Returns the local time of day as the beginning of a line.
 fn clock() -> String {
     jiff::Zoned::now().strftime("%H:%M:%S%.3f ").to_string()
 }
@@ -186,7 +186,7 @@ impl<'a> Object<'a> {
     }
 }
 
-/// The time in seconds since 1970, to the millisecond.
+/// Returns the time in seconds since 1970, rounded to the millisecond.
 fn now() -> f64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     (since.as_secs_f64() * 1000.0).round() / 1000.0

@@ -12,7 +12,7 @@ use crate::similar;
 /// Prints a manual page, or writes all of them.
 pub(super) fn run(args: &Man, printer: &Printer) -> Result<Exit, Problem> {
     let mut command = Cli::command().disable_help_flag(false);
-    // Gives the pages of commands their full name, mqtt-ota-send.
+    // Building gives the pages of commands their full names, such as mqtt-ota-send.
     command.build();
     let failed = |error| Problem::failed("cannot make the manual page").caused_by(error);
     if let Some(folder) = &args.dir {
@@ -40,7 +40,7 @@ pub(super) fn run(args: &Man, printer: &Printer) -> Result<Exit, Problem> {
     Ok(Exit::Done)
 }
 
-/// A command's full name and its page.
+/// Returns a command's full name and its manual page.
 fn page(command: &Command) -> io::Result<(String, Vec<u8>)> {
     let name = command.get_display_name().unwrap_or(command.get_name()).to_owned();
     let man = clap_mangen::Man::new(command.clone().name(name.clone()));
@@ -54,7 +54,7 @@ fn page(command: &Command) -> io::Result<(String, Vec<u8>)> {
         man.render_subcommands_section(&mut page)?;
     }
     if let Some(notes) = command.get_after_long_help() {
-        // Examples and tables stand as they are written: clap_mangen would fill their lines.
+        // Examples and tables keep their line breaks. clap_mangen would refill them.
         writeln!(page, ".SH NOTES\n.nf")?;
         for line in notes.to_string().lines() {
             writeln!(page, "{}", verbatim(line))?;
@@ -65,7 +65,7 @@ fn page(command: &Command) -> io::Result<(String, Vec<u8>)> {
     Ok((name, page))
 }
 
-/// A line of text as roff shows it unchanged, and so that it can be copied.
+/// Escapes a line for roff, so that it is shown unchanged and can be copied.
 fn verbatim(line: &str) -> String {
     let line = line.replace('\\', "\\e").replace('-', "\\-").replace('\'', "\\(aq");
     if line.starts_with('.') { format!("\\&{line}") } else { line }

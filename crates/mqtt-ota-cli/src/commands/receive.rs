@@ -16,13 +16,13 @@ use crate::service;
 use crate::settings::Settings;
 use crate::units::size;
 
-/// How long the goodbye to the broker may take.
+/// Time limit for the goodbye to the broker.
 const GOODBYE: Duration = Duration::from_millis(500);
 
-/// The shortest time between two `progress` objects.
+/// Shortest time between two `progress` objects.
 const PROGRESS_PAUSE: Duration = Duration::from_millis(100);
 
-/// Is a device.
+/// Runs as a device until a signal arrives.
 pub(super) fn run(args: &Receive, config: Option<&Path>, printer: &Printer) -> Result<Exit, Problem> {
     let settings = super::settings(args.least_rate.add_to(args.connection.flags()), config)?;
     let name = args.name.parse::<DeviceName>().map_err(|error: NameError| {
@@ -84,15 +84,15 @@ struct Device<'a> {
     broker: String,
     printer: &'a Printer,
     receiver: Receiver,
-    /// What --exec runs at the moment.
+    /// Process that `--exec` has started and that has not ended.
     running: Option<Child>,
-    /// Another reboot is due once that has ended.
+    /// True if another reboot is due once [`Self::running`] has ended.
     again: bool,
     last_progress: Option<Instant>,
 }
 
 impl Device<'_> {
-    /// Runs until the receiver ends, which it does only when it cannot go on.
+    /// Runs until the receiver ends, which happens only when it cannot go on, or until output fails.
     async fn run(&mut self) -> Problem {
         loop {
             tokio::select! {
@@ -120,7 +120,7 @@ impl Device<'_> {
         }
     }
 
-    /// Runs what stands for a reboot.
+    /// Runs the `--exec` command in place of a reboot. Without one, the reboot is reported as done.
     async fn reboot(&mut self) {
         let Some(command) = &self.args.exec else { return self.receiver.rebooted().await };
         if self.running.is_some() {
@@ -136,7 +136,8 @@ impl Device<'_> {
         }
     }
 
-    /// Only a command that worked counts as a boot: else a sender that waits for it hears nothing.
+    /// Handles the end of the `--exec` command. Only a success counts as a boot, so a sender that waits for the boot
+    /// hears nothing of a failure.
     async fn ran(&mut self, ended: std::io::Result<ExitStatus>) {
         let ok = ended.as_ref().is_ok_and(ExitStatus::success);
         let status = match ended {
@@ -256,7 +257,7 @@ impl Device<'_> {
     }
 }
 
-/// How much a set changes, to be put behind a word.
+/// Formats how much a set changes, as the end of a line.
 fn changes(files: usize, deleted: usize, bytes: u64) -> String {
     let files = format!(" ({files} {}, {}", if files == 1 { "file" } else { "files" }, size(bytes));
     if deleted == 0 { files + ")" } else { format!("{files}, {deleted} deleted)") }
@@ -269,7 +270,8 @@ async fn ended(running: &mut Option<Child>) -> std::io::Result<ExitStatus> {
     }
 }
 
-/// The command in the system's shell. What it prints goes to standard error: standard output is ours.
+/// Returns the command to be run in the system's shell. Its output goes to standard error, as standard output is
+/// reserved for data.
 fn shell(command: &str) -> Command {
     #[cfg(windows)]
     let mut shell = {

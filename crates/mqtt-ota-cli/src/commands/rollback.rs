@@ -17,7 +17,7 @@ use crate::report::{Summary, Track};
 use crate::settings::Settings;
 use crate::targets;
 
-/// Takes sets back. Who reads JSON hears of the end in it, whatever it is.
+/// Takes sets back. With `--json` a summary is printed in any case, except after Ctrl-C or if standard output fails.
 pub(super) fn run(args: &Rollback, config: Option<&Path>, printer: &Arc<Printer>) -> Result<Exit, Problem> {
     let ended = take_back(args, config, printer);
     if let Err(problem) = &ended

@@ -21,10 +21,11 @@ use crate::settings::Settings;
 use crate::targets;
 use crate::units::count;
 
-/// How long the goodbye to the broker may take after Ctrl-C.
+/// Time limit for the goodbye to the broker.
 pub(super) const GOODBYE: Duration = Duration::from_millis(300);
 
-/// Sends files to devices. Who reads JSON hears of the end in it, whatever it is.
+/// Sends files to devices. With `--json` a summary is printed in any case, except after Ctrl-C or if standard output
+/// fails.
 pub(super) fn run(args: Send, config: Option<&Path>, printer: &Arc<Printer>) -> Result<Exit, Problem> {
     let ended = deliver(&args, config, printer);
     if let Err(problem) = &ended
@@ -105,7 +106,7 @@ async fn send(
     let ok = summarise(&results, named.len(), args, printer);
     let _ = tokio::time::timeout(GOODBYE, sender.close()).await;
     match printer.finish().map_err(Problem::from) {
-        // What was asked for is the delivery; that nobody reads on does not undo it.
+        // The delivery is done. A reader that closed standard output does not undo it.
         Err(problem) if !problem.is_closed_output() => Err(problem),
         _ if ok => Ok(Exit::Done),
         _ => Ok(Exit::Failed),
@@ -117,20 +118,20 @@ struct Delivery<'a> {
     settings: &'a Settings,
     named: &'a [Named],
     payloads: &'a [Payload],
-    /// What was found in all of the files.
+    /// Findings in all of the files. `None` if the files were not checked.
     check: Option<&'a Findings>,
     sender: &'a Sender,
     neighbours: Neighbours<'a>,
     printer: &'a Arc<Printer>,
-    /// The broker is gone for good: what comes next would only wait for it again.
+    /// True once the broker is lost for good. Further transfers would only wait for it again.
     lost: Cell<bool>,
 }
 
-/// What one device got.
+/// Result of all transfers to one device.
 struct Received<'a> {
     device: &'a DeviceName,
     ok: bool,
-    /// The names of the files that are there now, of the one that failed, and of those not tried.
+    /// Names of the files that are on the device now, of the file that failed, and of the files that were not tried.
     there: Vec<&'a str>,
     failed: Option<&'a str>,
     skipped: Vec<&'a str>,
@@ -192,7 +193,7 @@ impl<'a> Delivery<'a> {
             idle_timeout: self.settings.idle_timeout.value,
             confirm_timeout: self.settings.confirm_timeout.value,
             boot_timeout: self.settings.boot_timeout.value,
-            // Of all files at once, so that none is sent before another one is refused.
+            // The findings cover all files at once, so that no file is sent before another one is refused.
             check: self.check.filter(|_| first).cloned(),
             ..SendOptions::default()
         };
@@ -215,7 +216,8 @@ impl<'a> Delivery<'a> {
     }
 }
 
-/// Says what is where now; for one file to one device that has been said. Returns whether all is done.
+/// Prints which device has which files, and the summary. In text mode a single file to a single device needs neither.
+/// Returns true if everything is done.
 fn summarise(results: &[Received<'_>], files: usize, args: &Send, printer: &Printer) -> bool {
     let mut total = Summary { devices: results.len(), ..Summary::default() };
     for received in results {

@@ -18,7 +18,7 @@ use crate::settings::Settings;
 use crate::table;
 use crate::units::{ago, short};
 
-/// Shows how the devices of a folder stand.
+/// Shows the state of a folder's devices.
 pub(super) fn run(args: &Status, config: Option<&Path>, printer: &Printer) -> Result<Exit, Problem> {
     let settings = super::settings(args.connection.flags(), config)?;
     super::block_on(show(args, &settings, printer))
@@ -68,7 +68,8 @@ async fn show(args: &Status, settings: &Settings, printer: &Printer) -> Result<E
     Ok(if devices.iter().all(is_fine) { Exit::Done } else { Exit::Failed })
 }
 
-/// Of devices that were never heard of, whether another one was meant: one that has announced itself, and has no folder.
+/// For each device that was never heard of: a question that suggests a similar device, which has announced itself but
+/// has no folder.
 type Questions = HashMap<DeviceName, String>;
 
 async fn questions(devices: &[DeviceStatus], neighbours: &Neighbours<'_>) -> Questions {
@@ -121,7 +122,7 @@ fn state(device: &DeviceStatus) -> &'static str {
     }
 }
 
-/// Whether it runs its client alone, whatever files it has.
+/// Returns true if the device runs its client alone, whatever files it has.
 fn is_safe(device: &DeviceStatus) -> bool {
     device.announcement.as_ref().is_some_and(|announcement| announcement.is_safe)
 }
@@ -133,7 +134,7 @@ fn why(device: &DeviceStatus, questions: &Questions) -> Option<String> {
     (!whys.is_empty()).then(|| whys.join("; "))
 }
 
-/// Why it stands as it does.
+/// Returns the reason of the device's state.
 fn why_so(device: &DeviceStatus, questions: &Questions) -> Option<String> {
     if let Some(problem) = &device.problem {
         let causes = std::iter::successors(std::error::Error::source(&**problem), |error| error.source());

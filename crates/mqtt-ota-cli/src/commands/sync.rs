@@ -19,7 +19,8 @@ use crate::settings::{Settings, Source};
 use crate::targets;
 use crate::units::{count, size};
 
-/// Makes a folder's files those of devices. Who reads JSON hears of the end in it, whatever it is.
+/// Mirrors a folder to devices. With `--json` a summary is printed in any case, except after Ctrl-C or if standard
+/// output fails.
 pub(super) fn run(args: &Sync, config: Option<&Path>, printer: &Arc<Printer>) -> Result<Exit, Problem> {
     let ended = deliver(args, config, printer);
     if let Err(problem) = &ended
@@ -97,7 +98,7 @@ async fn sync(
     super::conclude(summary, printer)
 }
 
-/// Says that something is not sent, and by which rule.
+/// Describes a file or folder that is not sent, with the rule that leaves it out.
 fn why_left_out(left_out: &LeftOut) -> String {
     let why = match (&left_out.rule, &left_out.file) {
         (None, _) => "hidden".to_owned(),
@@ -138,7 +139,7 @@ impl Delivery<'_> {
             retry_pause: settings.retry_pause.value,
             connect_timeout: settings.connect_timeout.value,
             idle_timeout: settings.idle_timeout.value,
-            // What a device needs for a set is more than it needs for a file.
+            // A device needs more time for a set than for a single file.
             confirm_timeout: match settings.confirm_timeout.source {
                 Source::Default => defaults.confirm_timeout,
                 _ => settings.confirm_timeout.value,

@@ -1,4 +1,4 @@
-//! The JSON of a delivery; `mqtt-ota send --help` documents it.
+//! JSON of a delivery. `mqtt-ota send --help` documents it.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::problem::Problem;
 
-/// One line: what happened to which file on which device.
+/// One line of JSON: the step of a file on a device.
 #[derive(Debug, Serialize)]
 pub(crate) struct Record<'a> {
     pub(crate) device: &'a str,
@@ -18,7 +18,7 @@ pub(crate) struct Record<'a> {
     pub(crate) step: Step,
 }
 
-/// What happened.
+/// Step of a delivery.
 #[derive(Debug, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub(crate) enum Step {
@@ -81,11 +81,11 @@ pub(crate) enum Step {
     TooLittleMemory {
         text: String,
     },
-    /// The device imports another file instead.
+    /// The device imports another file instead of this one.
     Hidden {
         by: String,
     },
-    /// The device's application has died of this.
+    /// The device's application has died of this exception.
     Crashed {
         text: String,
     },
@@ -97,7 +97,7 @@ pub(crate) enum Step {
     },
 }
 
-/// What a device says of itself.
+/// Announcement of a device.
 #[derive(Debug, Serialize)]
 pub(crate) struct Announced {
     version: u32,
@@ -139,7 +139,7 @@ impl From<&Announcement> for Announced {
     }
 }
 
-/// What became of a file.
+/// Result of a file or a set.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Result {
     outcome: &'static str,
@@ -157,13 +157,13 @@ pub(crate) struct Result {
     advertised: Option<String>,
     why: Option<String>,
     back_online_after: Option<f64>,
-    /// Whether the device has fetched it at its boot.
+    /// True if the device has fetched it at its boot.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     at_boot: bool,
-    /// Of something postponed: after which time the device wants it to be offered again.
+    /// For a postponed delivery: time after which the device wants the offer again, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     after: Option<f64>,
-    /// Of a set: how many files it has, and how many of them the device asked for.
+    /// For a set: the number of its files. `fetched` is the number of files that the device asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     files: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -172,7 +172,7 @@ pub(crate) struct Result {
     plan: Option<Planned>,
 }
 
-/// What a device would do with a set.
+/// Plan of a device for a set.
 #[derive(Debug, Serialize)]
 struct Planned {
     send: Vec<File>,
@@ -200,7 +200,7 @@ impl From<&Plan> for Planned {
 }
 
 impl Step {
-    /// The JSON of an event; none for one that this version does not know.
+    /// Returns the JSON of an event. `None` for an event that this version does not know.
     pub(super) fn of(event: &Event) -> Option<Self> {
         Some(match event {
             Event::Announced(announcement) => Self::Announced(announcement.into()),
@@ -248,7 +248,7 @@ impl Step {
         })
     }
 
-    /// `bytes`: the length of what was to be sent, if anything was.
+    /// Returns the JSON of a result. `bytes` is the length of what was to be sent, if anything was.
     pub(super) fn result(report: &Report, bytes: Option<u64>, ok: bool) -> Self {
         Self::Result(Box::new(Result { bytes, ..Self::result_of(report, ok) }))
     }
@@ -262,7 +262,7 @@ impl Step {
         }))
     }
 
-    /// With this hint.
+    /// Replaces the hint of a result.
     pub(super) fn hinting(self, hint: Option<String>) -> Self {
         match self {
             Self::Result(result) => Self::Result(Box::new(Result { hint, ..*result })),
@@ -312,7 +312,7 @@ impl Step {
     }
 }
 
-/// The word for an outcome.
+/// Returns the word for an outcome.
 pub(crate) fn code(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Installed => "installed",
@@ -339,12 +339,12 @@ pub(crate) fn code(outcome: &Outcome) -> &'static str {
     }
 }
 
-/// To the millisecond.
+/// Converts a duration to seconds, rounded to the millisecond.
 fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e3).round() / 1e3
 }
 
-/// All files on all devices, counted.
+/// Counts of the results, over all files and devices.
 #[derive(Debug, Default, Serialize)]
 #[serde(tag = "event", rename = "summary")]
 pub(crate) struct Summary {
@@ -358,12 +358,12 @@ pub(crate) struct Summary {
     pub(crate) taken_back: usize,
     pub(crate) failed: usize,
     pub(crate) skipped: usize,
-    /// Why nothing was sent at all.
+    /// Reason why nothing was sent at all.
     pub(crate) error: Option<String>,
 }
 
 impl Summary {
-    /// Nothing was sent, for this reason.
+    /// Creates the summary of a command that sent nothing, for this reason.
     pub(crate) fn of_nothing(problem: &Problem) -> Self {
         Self { error: Some(Described::of(&*problem.error).to_string()), ..Self::default() }
     }
@@ -381,7 +381,7 @@ impl Summary {
     }
 }
 
-/// An error and its causes as text, for where the error itself cannot be kept.
+/// Error with its causes as text, for where the error itself cannot be kept.
 #[derive(Debug)]
 pub(crate) struct Described(String);
 

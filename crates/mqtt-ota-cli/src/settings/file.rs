@@ -1,4 +1,4 @@
-//! The settings file, `config.toml`.
+//! Settings file, `config.toml`.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,8 +11,8 @@ use super::source::Environment;
 use crate::problem::Problem;
 use crate::similar;
 
-/// The keys that may stand at the top of the file. `password` is none of them on purpose: a file that is
-/// copied from machine to machine, or into a repository, should only say where the password is.
+/// Keys at the top level of the file. `password` is left out on purpose. The file may be copied from machine to machine
+/// or into a repository, and should only say where the password is.
 const KEYS: [&str; 20] = [
     "broker",
     "user",
@@ -22,7 +22,7 @@ const KEYS: [&str; 20] = [
     "tls-fingerprint",
     "client-cert",
     "client-key",
-    // Of `mqtt-ota broker`; a build without it knows the key, for the file may be shared.
+    // Used by `mqtt-ota broker`. A build without it accepts the key too, as the file may be shared.
     "announcements",
     "listen",
     "advertise",
@@ -37,21 +37,21 @@ const KEYS: [&str; 20] = [
     "min-rate",
 ];
 
-/// The table of groups of devices.
+/// Table of the groups of devices.
 const GROUPS: &str = "groups";
 
-/// What the settings file says, as text, not yet understood.
+/// Content of the settings file, as text that is not parsed yet.
 #[derive(Debug, Default)]
 pub(crate) struct SettingsFile {
     pub(crate) path: PathBuf,
-    /// Whether there is such a file: the one in the configuration folder may be missing.
+    /// True if the file exists. The one in the configuration folder may be missing.
     pub(crate) found: bool,
     pub(crate) values: BTreeMap<&'static str, String>,
     pub(crate) groups: BTreeMap<String, Vec<String>>,
 }
 
 impl SettingsFile {
-    /// Reads the file that the user named, by flag or by variable, or the one in the configuration folder.
+    /// Reads the file that the user named by flag or variable, or otherwise the one in the configuration folder.
     pub(super) fn load(named: Option<&Path>, environment: &Environment<'_>) -> Result<Self, Problem> {
         let named = named.map(Path::to_owned).or_else(|| environment("MQTT_OTA_CONFIG").map(PathBuf::from));
         let Some(path) = named.clone().or_else(|| default_path(environment)) else {
@@ -134,8 +134,8 @@ fn groups(value: Value) -> Result<BTreeMap<String, Vec<String>>, String> {
     table.into_iter().map(|(name, value)| Ok((name.clone(), members(&name, value)?))).collect()
 }
 
-/// `mqtt-ota/config.toml` in the configuration folder: `~/.config` or what `XDG_CONFIG_HOME` says, on
-/// Windows `%APPDATA%`.
+/// Returns the path of `mqtt-ota/config.toml` in the configuration folder: `~/.config` or the value of
+/// `XDG_CONFIG_HOME`, and `%APPDATA%` on Windows.
 fn default_path(environment: &Environment<'_>) -> Option<PathBuf> {
     let told = environment("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let folder = match told {

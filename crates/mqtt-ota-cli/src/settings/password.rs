@@ -1,4 +1,4 @@
-//! The password: from a file or the environment, never from an argument.
+//! Password, from a file or the environment and never from an argument.
 
 use std::path::Path;
 
@@ -6,11 +6,12 @@ use super::Password;
 use super::source::{Setting, Source, Sources, variable_of};
 use crate::problem::Problem;
 
-/// A longer password is a wrong file. In bytes.
+/// Maximum length of a password file, in bytes. A longer file is the wrong one.
 const MAX_PASSWORD: u64 = 4096;
 
-/// `--password-file`, then `MQTT_OTA_PASSWORD`, then `MQTT_OTA_PASSWORD_FILE`, then `password-file` in the
-/// settings file: the order of all settings, where the variable with the password itself comes first.
+/// Finds the password in `--password-file`, then `MQTT_OTA_PASSWORD`, then `MQTT_OTA_PASSWORD_FILE`, then
+/// `password-file` of the settings file. This is the order of all settings, with the variable of the password itself
+/// before that of its file.
 pub(super) fn find(sources: &Sources<'_>) -> Result<Setting<Option<Password>>, Problem> {
     let file = sources.path("password-file")?;
     let variable = variable_of("password");
@@ -30,10 +31,10 @@ pub(super) fn find(sources: &Sources<'_>) -> Result<Setting<Option<Password>>, P
     Ok(Setting { value: file.value.map(Password::InFile), shown, source: file.source })
 }
 
-/// The first line of the file.
+/// Reads the password from the first line of the file.
 ///
 /// # Errors
-/// The file cannot be read, is empty, is no text or is far too long.
+/// Fails if the file is unreadable, has an empty first line, is not UTF-8 or is longer than the limit.
 pub(crate) fn read_password_file(path: &Path) -> Result<String, Problem> {
     use std::io::Read as _;
 

@@ -1,4 +1,4 @@
-//! Where a setting comes from.
+//! Sources of the settings.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -7,19 +7,19 @@ use std::path::{Path, PathBuf};
 use super::file::SettingsFile;
 use crate::problem::Problem;
 
-/// Looks a variable up; a parameter, so that tests need not change the process's own.
+/// Lookup of an environment variable. A parameter, so that tests need not change the variables of the process.
 pub(crate) type Environment<'a> = dyn Fn(&str) -> Option<OsString> + 'a;
 
-/// A value, how it is shown, and where it came from.
+/// Value of a setting, with its text for display and its source.
 #[derive(Debug)]
 pub(crate) struct Setting<T> {
     pub(crate) value: T,
-    /// None where nothing is set.
+    /// Text for display. `None` if nothing is set.
     pub(crate) shown: Option<String>,
     pub(crate) source: Source,
 }
 
-/// The origin of a value.
+/// Source of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Source {
     Flag(String),
@@ -39,7 +39,7 @@ impl fmt::Display for Source {
     }
 }
 
-/// The flags that were given, by the name of their setting.
+/// Flags that were given, by the name of their setting.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Flags(Vec<(&'static str, OsString)>);
 
@@ -58,17 +58,17 @@ impl Flags {
     }
 }
 
-/// `MQTT_OTA_RETRY_PAUSE` for `retry-pause`.
+/// Returns the variable of a setting: `MQTT_OTA_RETRY_PAUSE` for `retry-pause`.
 pub(super) fn variable_of(key: &str) -> String {
     format!("MQTT_OTA_{}", key.to_uppercase().replace('-', "_"))
 }
 
-/// `--retry-pause` for `retry-pause`. The only flag for `check` is the one against it.
+/// Returns the flag of a setting: `--retry-pause` for `retry-pause`. The only flag for `check` is `--no-check`.
 fn flag_of(key: &str) -> String {
     if key == "check" { "--no-check".to_owned() } else { format!("--{key}") }
 }
 
-/// All places where a value may be, in their order.
+/// All sources of a value, in order of precedence.
 pub(super) struct Sources<'a> {
     pub(super) flags: &'a Flags,
     pub(super) environment: &'a Environment<'a>,
@@ -76,7 +76,7 @@ pub(super) struct Sources<'a> {
 }
 
 impl Sources<'_> {
-    /// What was said first of a setting, and where.
+    /// Returns the value of a setting and its source, from the first source that has one.
     pub(super) fn find(&self, key: &str) -> Option<(OsString, Source)> {
         if let Some(value) = self.flags.get(key) {
             return Some((value.to_owned(), Source::Flag(flag_of(key))));
@@ -89,7 +89,7 @@ impl Sources<'_> {
         Some((value.into(), Source::File { path: self.file.path.clone(), key: key.to_owned() }))
     }
 
-    /// A setting that always has a value.
+    /// Returns a setting that always has a value.
     pub(super) fn one<T, E: std::error::Error + Send + Sync + 'static>(
         &self,
         key: &str,
@@ -104,7 +104,7 @@ impl Sources<'_> {
         Ok(Setting { shown: Some(show(&value)), value, source })
     }
 
-    /// A setting that may have none.
+    /// Returns a setting that may have no value.
     pub(super) fn optional<T, E: std::error::Error + Send + Sync + 'static>(
         &self,
         key: &str,
@@ -118,7 +118,7 @@ impl Sources<'_> {
         Ok(Setting { shown: Some(show(&value)), value: Some(value), source })
     }
 
-    /// A path; one in the settings file is relative to the folder of that file.
+    /// Returns a setting that is a path. In the settings file, a path is relative to that file's folder.
     pub(super) fn path(&self, key: &str) -> Result<Setting<Option<PathBuf>>, Problem> {
         let Some((text, source)) = self.find(key) else {
             return Ok(Setting { value: None, shown: None, source: Source::Default });
@@ -137,7 +137,7 @@ fn parsed<T, E: std::error::Error + Send + Sync + 'static>(
     source: &Source,
     parse: impl Fn(&str) -> Result<T, E>,
 ) -> Result<T, Problem> {
-    // A broker's URL may have a password in it, so it is not repeated.
+    // A broker's URL may contain a password, so the error does not repeat it.
     let shown =
         if key == "broker" { "the value".to_owned() } else { format!("{:?}", text.to_string_lossy()) };
     let wrong = || Problem::usage(format!("{shown} is not valid for {source}")).hint(example(key));
@@ -145,7 +145,7 @@ fn parsed<T, E: std::error::Error + Send + Sync + 'static>(
     parse(text).map_err(|error| wrong().caused_by(error))
 }
 
-/// What a valid value of a setting looks like.
+/// Returns a hint that shows a valid value of a setting.
 fn example(key: &str) -> &'static str {
     match key {
         "broker" => "for example mqtt://iot.lan, or mqtts://iot.lan:8883 for TLS",

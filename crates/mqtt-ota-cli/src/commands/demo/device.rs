@@ -10,10 +10,10 @@ use super::stage::Stage;
 use crate::problem::{Exit, Problem};
 use crate::settings::process_environment;
 
-/// The program that MicroPython runs as the device.
+/// Program that MicroPython runs as the device.
 const SCRIPT: &str = include_str!("device.py");
 
-/// The modules of the companion client that take single files. (Here they are symbolic links.)
+/// Modules of the companion client that take single files. (In this repository they are symbolic links.)
 const MODULES: [(&str, &str); 13] = [
     ("mqtt_ota.py", include_str!("client/mqtt_ota.py")),
     ("mqtt_ota_about.py", include_str!("client/mqtt_ota_about.py")),
@@ -30,27 +30,28 @@ const MODULES: [(&str, &str); 13] = [
     ("mqtt_ota_work.py", include_str!("client/mqtt_ota_work.py")),
 ];
 
-/// What the program's line begins with when it has announced itself.
+/// Beginning of the line that the program prints once it has announced itself.
 const BOOTED: &str = "booted";
 
-/// Where the device lives.
+/// Surroundings of the device.
 pub(super) struct Home<'a> {
     pub(super) broker: &'a Broker,
     pub(super) name: &'a DeviceName,
-    /// Its disk.
+    /// Folder that serves as the device's disk.
     pub(super) root: &'a Path,
-    /// Where the program may be written.
+    /// Folder that the program and the client modules are written to.
     pub(super) programs: &'a Path,
 }
 
-/// The device: real MicroPython where there is one, else the receiver that is built in.
+/// Demo device: real MicroPython if there is one, otherwise the built-in receiver.
 pub(super) enum Device {
     MicroPython(Box<MicroPython>),
     Receiver(Receiver),
 }
 
 impl Device {
-    /// `told`: the MicroPython that the user wants.
+    /// Starts the device. `told` is the MicroPython program that the user asked for. Otherwise `MQTT_OTA_MICROPYTHON`
+    /// or the program in `PATH` is used, and failing these the built-in receiver.
     pub(super) async fn start(told: Option<&Path>, home: &Home<'_>, stage: &Stage) -> Result<Self, Problem> {
         let told = told.map(Path::to_owned);
         let told = told.or_else(|| process_environment("MQTT_OTA_MICROPYTHON").map(PathBuf::from));
@@ -61,7 +62,7 @@ impl Device {
             None => "there is no micropython in PATH",
             Some(program) => {
                 let mut device = MicroPython::start(&program, home, stage)?;
-                // One that was only found may be of another version, or built without sockets.
+                // A program that was only found in PATH may be of another version, or built without sockets.
                 tokio::select! {
                     _ = device.run(stage) => "that one cannot run the program",
                     () = stage.device_is_ready() => {
@@ -80,7 +81,7 @@ impl Device {
         Ok(Self::Receiver(receiver))
     }
 
-    /// Shows what the device does, until it ends, which it should not.
+    /// Shows what the device does until it ends. It is not expected to end.
     pub(super) async fn run(&mut self, stage: &Stage) -> Problem {
         match self {
             Self::MicroPython(device) => device.run(stage).await,
@@ -123,7 +124,7 @@ fn show(event: &ReceiverEvent, stage: &Stage) {
     }
 }
 
-/// A MicroPython process that runs the device's program.
+/// MicroPython process that runs the device's program.
 pub(super) struct MicroPython {
     child: Child,
     output: Lines<BufReader<ChildStdout>>,
@@ -158,7 +159,7 @@ impl MicroPython {
         Ok(Self { child, output: BufReader::new(output).lines(), errors: BufReader::new(errors).lines() })
     }
 
-    /// Shows its lines until it ends.
+    /// Shows the program's output until the program ends.
     async fn run(&mut self, stage: &Stage) -> Problem {
         let (mut talks, mut complains) = (true, true);
         while talks || complains {

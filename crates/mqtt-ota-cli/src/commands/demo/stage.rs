@@ -7,7 +7,7 @@ use crate::line::Line;
 use crate::printer::Printer;
 use crate::problem::OutputError;
 
-/// Who says what, line by line.
+/// Printer of the demo's lines, each with its speaker in front.
 #[derive(Clone)]
 pub(super) struct Stage {
     printer: Arc<Printer>,
@@ -41,7 +41,7 @@ impl Stage {
         self.printer.result(&Line::new().plain("  ").helpful(format!("{who:<8}")).then(&what));
     }
 
-    /// Lets [`Self::device_is_ready`] go on.
+    /// Wakes [`Self::device_is_ready`].
     pub(super) fn device_ready(&self) {
         self.device_ready.notify_one();
     }
@@ -50,9 +50,9 @@ impl Stage {
         self.device_ready.notified().await;
     }
 
-    /// What to do next.
+    /// Prints the commands to try next.
     pub(super) fn curtain(&self) {
-        // As it was typed, so that the lines below can be copied as they are.
+        // The program's name is printed as the user typed it, so that the lines below can be copied.
         let program = std::env::args().next().unwrap_or_else(|| "mqtt-ota".to_owned());
         self.scene("For real");
         for (what, command) in [

@@ -1,4 +1,4 @@
-//! `mqtt-ota devices --forget`.
+//! Implementation of `mqtt-ota devices --forget`.
 
 use mqtt_ota::wire::DeviceName;
 use mqtt_ota::{Forgotten, KnownDevice, LinkError, Presence, SendError, Sender};
@@ -12,7 +12,7 @@ use crate::problem::Problem;
 #[derive(Serialize)]
 struct Object<'a> {
     device: &'a str,
-    /// Whether the broker keeps nothing of it now.
+    /// True if the broker keeps nothing of the device any more.
     forgotten: bool,
     announcement: bool,
     memory: bool,
@@ -20,7 +20,7 @@ struct Object<'a> {
     error: Option<String>,
 }
 
-/// Clears what the broker keeps of these devices, unless they are there. Returns whether nothing is kept of any.
+/// Clears what the broker keeps of these devices, unless they have answered. Returns true if nothing is kept of any.
 pub(super) async fn all(
     devices: &[KnownDevice],
     sender: &Sender,

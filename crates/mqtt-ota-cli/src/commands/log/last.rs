@@ -1,4 +1,4 @@
-//! `mqtt-ota log -n`.
+//! Implementation of `mqtt-ota log -n`.
 
 use mqtt_ota::wire::DeviceName;
 use mqtt_ota::{LastCrash, Sender};
@@ -12,7 +12,7 @@ use crate::problem::{Exit, Problem};
 #[derive(Serialize)]
 struct Object<'a> {
     device: &'a str,
-    /// Null where the broker keeps none.
+    /// `null` if the broker has kept none.
     crash: Option<&'a str>,
 }
 
