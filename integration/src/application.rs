@@ -8,20 +8,20 @@ use tokio::task::JoinHandle;
 use crate::endpoint::Endpoint;
 use crate::runtime::GUARD;
 
-/// A send that is under way.
+/// Handle of a send that is under way.
 pub type Sending = JoinHandle<Result<Report, SendError>>;
 
-/// An application that uses the library, beside the test's own thread.
+/// Application that uses the library, beside the test's own thread.
 #[allow(missing_debug_implementations, reason = "test support")]
 pub struct Application {
-    /// Where it runs.
+    /// Runtime that the sender runs on.
     pub runtime: Runtime,
-    /// Its sender.
+    /// Sender that is connected to the broker.
     pub sender: Arc<Sender>,
 }
 
 impl Application {
-    /// Connects a sender as it comes.
+    /// Connects a sender with the default configuration.
     pub fn on(broker: &impl Endpoint) -> Self {
         Self::with(broker, Config::default())
     }
@@ -33,12 +33,12 @@ impl Application {
         Self { runtime, sender: Arc::new(sender.expect("a connection")) }
     }
 
-    /// The broker as the library takes it.
+    /// Returns the broker as the library takes it.
     pub fn url(broker: &impl Endpoint) -> Broker {
         Broker::parse(&broker.url()).expect("a broker's URL")
     }
 
-    /// Begins to send.
+    /// Starts a send.
     pub fn send(&self, payload: &Payload, device: &str, options: SendOptions) -> Sending {
         let (sender, payload) = (Arc::clone(&self.sender), payload.clone());
         let device = device.parse().expect("a device's name");
@@ -56,7 +56,7 @@ impl Application {
         self.result(sending).expect("nothing went wrong on this side")
     }
 
-    /// Waits, and ends the test if it takes too long.
+    /// Waits for `work`, and fails the test if it takes too long.
     pub async fn guarded<T>(work: impl Future<Output = T>) -> T {
         tokio::time::timeout(GUARD, work).await.expect("it takes too long")
     }

@@ -7,8 +7,7 @@ use tempfile::TempDir;
 
 use crate::process::{Process, captured};
 
-/// A certificate authority that nobody trusts yet, and a certificate by it for `localhost` and
-/// `127.0.0.1`.
+/// Certificate authority that nobody trusts yet, with a server certificate for `localhost` and `127.0.0.1`.
 #[derive(Debug)]
 pub struct Authority {
     folder: TempDir,
@@ -16,23 +15,23 @@ pub struct Authority {
     ca_key: KeyPair,
 }
 
-/// What is wrong with a server's certificate.
+/// Flaw of a server's certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flaw {
     /// X.509 version 1, as `openssl x509 -req` makes it without an extensions file.
     Version1,
-    /// Signed by itself, and an authority's, as `openssl req -x509` makes it.
+    /// Self-signed certificate of an authority, as `openssl req -x509` makes it.
     SelfSigned,
-    /// Not valid any more.
+    /// Certificate that has expired.
     Expired,
-    /// Not valid yet.
+    /// Certificate that is not valid yet.
     Early,
-    /// For `iot.lan`.
+    /// Certificate for `iot.lan`.
     OtherName,
 }
 
 impl Authority {
-    /// Makes new keys and certificates.
+    /// Creates new keys and certificates.
     pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let ca_key = KeyPair::generate().expect("a key");
@@ -46,7 +45,7 @@ impl Authority {
         authority
     }
 
-    /// The same, with something wrong with the server's certificate.
+    /// Creates new keys and certificates, with a flaw in the server's certificate.
     pub fn with(flaw: Flaw) -> Self {
         let authority = Self::new();
         let mut params = server(&["localhost", "127.0.0.1"]);
@@ -70,12 +69,13 @@ impl Authority {
         authority
     }
 
-    /// The authority's own certificate: what a client has to trust.
+    /// Returns the path of the authority's own certificate, which a client has to trust.
     pub fn ca_file(&self) -> PathBuf {
         self.folder().join("ca.pem")
     }
 
-    /// A certificate for a client of this name, and its key, which only its owner may read.
+    /// Issues a certificate for a client of this name. Returns its path, and that of its key, which only its owner may
+    /// read.
     pub fn client(&self, name: &str) -> (PathBuf, PathBuf) {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -83,7 +83,7 @@ impl Authority {
         (self.folder().join(format!("{name}.pem")), self.folder().join(format!("{name}.key")))
     }
 
-    /// The server's certificate.
+    /// Returns the path of the server's certificate.
     pub fn certificate_file(&self) -> PathBuf {
         self.folder().join("server.pem")
     }
@@ -114,7 +114,7 @@ impl Authority {
         }
     }
 
-    /// With the commands of Mosquitto's manual page `mosquitto-tls`.
+    /// Issues the server's certificate with the commands of Mosquitto's manual page `mosquitto-tls`.
     fn issue_version_1(&self) {
         fs::write(self.folder().join("ca.key"), self.ca_key.serialize_pem()).expect("a file is written");
         let request = ["req", "-new", "-key", "server.key", "-subj", "/CN=localhost", "-out", "server.csr"];

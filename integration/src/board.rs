@@ -11,10 +11,10 @@ use crate::process::{Finished, Process, captured};
 
 const HERE: &str = env!("CARGO_MANIFEST_DIR");
 
-/// What an application does when it is ready, in its last line.
+/// Words in the line that an application prints when it is ready.
 const READY: &str = "is ready";
 
-/// What a [`Board`] has its files on.
+/// File system of a [`Board`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileSystem {
     /// LittleFS 2, as on an ESP8266, an ESP32 and a Pico.
@@ -25,8 +25,8 @@ pub enum FileSystem {
     Fat,
 }
 
-/// A board: real MicroPython with a real file system, on an image as its flash. It has an application as
-/// its `main.py`, which begins anew after each reset.
+/// Simulated board: real MicroPython with a real file system, on an image as its flash. Its `main.py` is an
+/// application, which starts anew after each reset.
 #[derive(Debug)]
 pub struct Board {
     home: TempDir,
@@ -38,8 +38,8 @@ pub struct Board {
 }
 
 impl Board {
-    /// Flashes one with `application`, one of those below `micropython/apps`, and with the companion
-    /// client; it connects to `broker` as `name`. `settings` are further lines of its `settings.py`.
+    /// Flashes a board with the companion client and with `application`, one of those below `micropython/apps`. The
+    /// board connects to `broker` as `name`. `settings` are further lines of its `settings.py`.
     pub fn flash(
         file_system: FileSystem,
         application: &str,
@@ -50,7 +50,7 @@ impl Board {
         Self::flash_on(Interpreter::MicroPython, file_system, application, broker, name, settings)
     }
 
-    /// The same, with another MicroPython as its firmware.
+    /// Like [`Self::flash`], with another MicroPython as the firmware.
     pub fn flash_on(
         firmware: Interpreter,
         file_system: FileSystem,
@@ -74,7 +74,7 @@ impl Board {
         Self::flash_files(firmware, file_system, files)
     }
 
-    /// Flashes one with a folder's files, besides what its firmware has: umqtt, and what stands in for its hardware.
+    /// Flashes a board with a folder's files, besides those of its firmware: umqtt, and stand-ins for its hardware.
     pub fn flash_folder(file_system: FileSystem, folder: &Path) -> Self {
         Self::flash_files(Interpreter::MicroPython, file_system, folder)
     }
@@ -89,7 +89,7 @@ impl Board {
             fs::remove_file(files.join("lib/mqtt_as.py")).expect("what stands in for it");
             copy(&mqtt_as, &files.join("lib/mqtt_as"));
         }
-        // Another version of umqtt is tried by naming its folder.
+        // `UMQTT` names the folder of another version of umqtt to try.
         let umqtt = std::env::var_os("UMQTT")
             .map_or_else(|| here.join(".cache/micropython/lib/umqtt"), PathBuf::from);
         for module in ["simple.py", "robust.py", "simple2.py"] {
@@ -102,7 +102,7 @@ impl Board {
         board
     }
 
-    /// Puts a file on its flash, as with a cable. The power has to be off.
+    /// Puts a file on the flash, as with a cable. The power has to be off.
     pub fn put(&self, file: &str, bytes: impl AsRef<[u8]>) {
         assert!(self.process.is_none(), "turn the power off first");
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -110,7 +110,7 @@ impl Board {
         self.run("put", Some(folder.path())).assert_status(0);
     }
 
-    /// Turns the power on; returns when the application is ready.
+    /// Turns the power on, and returns when the application is ready.
     #[track_caller]
     pub fn boot(&mut self) -> &Process {
         assert!(self.tries_to_boot(), "the board does not boot: {:?}", self.process());
@@ -124,18 +124,19 @@ impl Board {
         self.process = Some(Process::start(format!("a board with {:?}", self.file_system), command));
     }
 
-    /// Turns the power on; whether the application is ready before the board resets.
+    /// Turns the power on. Returns true if the application is ready before the board resets.
     pub fn tries_to_boot(&mut self) -> bool {
         self.tries_to_come_up(READY)
     }
 
-    /// Turns the power on; whether these words are in a line that it prints before it resets.
+    /// Turns the power on. Returns true if the board prints a line with these words before it resets.
     pub fn tries_to_come_up(&mut self, words: &str) -> bool {
         self.power_on();
         self.process().stdout().has_line_before_end(words)
     }
 
-    /// Turns the power on without an application, its prompt on a terminal as on a cable. Returns the terminal's path.
+    /// Turns the power on without an application, with the prompt on a terminal as on a cable. Returns the terminal's
+    /// path.
     pub fn prompt(&mut self) -> PathBuf {
         let board = self.command("prompt", None);
         let mut command = Command::new("python3");
@@ -146,7 +147,7 @@ impl Board {
         process.stdout().wait_until("the terminal's path", path)
     }
 
-    /// Waits for its reset. Returns what it has printed since the boot.
+    /// Waits for a reset of the board. Returns what the board has printed since the boot.
     #[track_caller]
     pub fn resets(&mut self) -> String {
         let run = self.process.take().expect("the board runs").wait();
@@ -160,7 +161,7 @@ impl Board {
         run.stdout
     }
 
-    /// Waits for its reset, and lets it boot again. Returns what it printed before.
+    /// Waits for a reset of the board, and lets it boot again. Returns what the board printed before.
     #[track_caller]
     pub fn reboots(&mut self) -> String {
         let printed = self.resets();
@@ -168,12 +169,12 @@ impl Board {
         printed
     }
 
-    /// Its running interpreter.
+    /// Returns the running interpreter.
     pub fn process(&self) -> &Process {
         self.process.as_ref().expect("the board runs")
     }
 
-    /// Returns whether the board is still in the boot that it began with.
+    /// Returns true if the board is still in the boot that it began with.
     pub fn runs(&mut self) -> bool {
         self.process.as_mut().is_some_and(|process| !process.has_ended())
     }
@@ -184,12 +185,12 @@ impl Board {
         self.cause = "power";
     }
 
-    /// Turns the access point on or off for all boots from now on.
+    /// Turns the access point on or off for all further boots.
     pub fn has_wifi(&mut self, wifi: bool) {
         self.wifi = wifi;
     }
 
-    /// The bytes of a file on its flash. The power has to be off, as there is one file system driver only.
+    /// Returns the bytes of a file on the flash. The power has to be off, as there is one file system driver only.
     pub fn read(&self, file: &str) -> Vec<u8> {
         assert!(self.process.is_none(), "turn the power off first");
         let read = self.run("read", Some(Path::new(file)));
@@ -198,7 +199,7 @@ impl Board {
         hex.chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
     }
 
-    /// All files on its flash, but those that every board was flashed with. The power has to be off.
+    /// Returns all files on the flash, except those that every board was flashed with. The power has to be off.
     pub fn files(&self) -> Vec<String> {
         assert!(self.process.is_none(), "turn the power off first");
         let list = self.run("list", None);
@@ -226,7 +227,7 @@ impl Board {
     }
 }
 
-/// The package mqtt_as, if the environment has its checkout.
+/// Returns the folder of the package mqtt_as, if `MQTT_AS` names its checkout.
 fn mqtt_as() -> Option<PathBuf> {
     Some(PathBuf::from(std::env::var_os("MQTT_AS")?).join("mqtt_as"))
 }

@@ -13,14 +13,14 @@ use tokio::time::sleep;
 
 use crate::runtime::{runtime, within};
 
-/// Of so many pieces that a bad link passes on, one is delayed.
+/// Number of pieces that a bad link passes on, of which one is delayed on average.
 const DELAYED: u32 = 16;
-/// By how much at most, in milliseconds.
+/// Longest delay, in milliseconds.
 const DELAY: u64 = 20;
-/// Of so many connections that break, one does so without a word: nothing comes any more.
+/// Number of connections that break, of which one falls silent on average: nothing more comes.
 const STALLED: u32 = 24;
 
-/// A bad link between a device and a sender, that does to what passes what a seed has it do.
+/// Bad link between a device and a sender. A seed decides what the link does to the bytes that pass.
 #[derive(Debug)]
 pub struct Chaos {
     address: SocketAddr,
@@ -28,14 +28,14 @@ pub struct Chaos {
     task: JoinHandle<()>,
 }
 
-/// How a connection breaks.
+/// Way in which a connection breaks.
 #[derive(Debug, Clone, Copy)]
 enum End {
-    /// The device's side hears a reset.
+    /// The device's side gets a reset.
     Reset,
-    /// It hears an end, as if the sender had closed it.
+    /// The device's side gets an end of the stream, as if the sender had closed the connection.
     Close,
-    /// It hears nothing, for ever.
+    /// The device's side gets nothing, for ever.
     Stall,
 }
 
@@ -52,7 +52,7 @@ impl End {
 }
 
 impl Chaos {
-    /// A link to the port `sender` of this machine that splits what passes, and delays some of it. Each of its
+    /// Starts a link to the port `sender` of this machine that splits what passes, and delays some of it. Each of its
     /// first `breaks` connections is reset, closed or left silent after at most `most` bytes from the sender.
     pub fn to(sender: u16, seed: u64, breaks: usize, most: usize) -> Self {
         let mut all = Rng::with_seed(seed);
@@ -63,7 +63,7 @@ impl Chaos {
         })
     }
 
-    /// A link to the port `sender` of this machine. The first connection that has brought `after` bytes from the
+    /// Starts a link to the port `sender` of this machine. The first connection that has brought `after` bytes from the
     /// sender brings no more, and stays open.
     pub fn that_stalls(sender: u16, after: usize) -> Self {
         let has_stalled = Arc::<AtomicBool>::default();
@@ -106,12 +106,12 @@ impl Chaos {
         Self { address, connections, task }
     }
 
-    /// What a sender advertises to be reached by it.
+    /// Returns the address that a sender advertises to be reached by this link.
     pub fn advertised(&self) -> String {
         self.address.to_string()
     }
 
-    /// How often a device has connected.
+    /// Returns the number of connections that devices have made.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
@@ -123,7 +123,7 @@ impl Drop for Chaos {
     }
 }
 
-/// Relays until one side closes, or the connection is to break.
+/// Relays until one side closes, or until the connection is to break.
 async fn relay(device: TcpStream, sender: u16, rng: &mut Rng, end: Option<(usize, End)>) -> io::Result<()> {
     let upstream = TcpStream::connect((Ipv4Addr::LOCALHOST, sender)).await?;
     device.set_nodelay(true)?;
@@ -142,8 +142,8 @@ async fn relay(device: TcpStream, sender: u16, rng: &mut Rng, end: Option<(usize
     }
 }
 
-/// Passes on what comes, in pieces of at most `most` bytes. Yields whether `limit` bytes have passed; else the
-/// side that it comes from has closed.
+/// Passes bytes on, in pieces of at most `most` bytes. Returns true once `limit` bytes have passed, and false if the
+/// side that they come from has closed.
 async fn pass(
     mut from: OwnedReadHalf,
     to: &OwnedWriteHalf,

@@ -8,22 +8,22 @@ use tokio::task::JoinHandle;
 use crate::endpoint::Endpoint;
 use crate::runtime::{GUARD, runtime, within};
 
-/// The longest message that it sends or takes, in bytes: far above what the protocol allows.
+/// Longest message that the client sends or takes, in bytes: far more than the protocol allows.
 const MAX_MESSAGE: usize = 4 << 20;
 
-/// A message as it came from the broker.
+/// Message as it came from the broker.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Message {
-    /// Where it was published.
+    /// Topic that the message was published on.
     pub topic: String,
-    /// All of it.
+    /// Whole payload.
     pub payload: Vec<u8>,
-    /// Whether the broker had kept it.
+    /// True if the broker had retained the message.
     pub retained: bool,
 }
 
 impl Message {
-    /// The payload, with what is not UTF-8 replaced.
+    /// Returns the payload as text, with replacements for what is not UTF-8.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.payload).into_owned()
     }
@@ -35,7 +35,7 @@ impl fmt::Debug for Message {
     }
 }
 
-/// An MQTT 3.1.1 client that a test drives. Everything is QoS 1 and acknowledged when a call returns.
+/// MQTT 3.1.1 client that a test drives. All messages have QoS 1 and are acknowledged when a call returns.
 pub struct Client {
     mqtt: AsyncClient,
     messages: Receiver<Message>,
@@ -49,7 +49,7 @@ impl Client {
         Self::with(broker, id, true)
     }
 
-    /// Connects as a device whose session the broker keeps while it sleeps.
+    /// Connects as a device whose session the broker keeps while the device sleeps.
     pub fn returning(broker: &impl Endpoint, id: &str) -> Self {
         Self::with(broker, id, false)
     }
@@ -81,7 +81,7 @@ impl Client {
         self.send(topic, payload, false)
     }
 
-    /// Publishes `payload` to be kept; an empty one takes back what was.
+    /// Publishes `payload` as a retained message. An empty payload clears the retained message.
     pub fn publish_retained(&self, topic: &str, payload: impl Into<Vec<u8>>) -> &Self {
         self.send(topic, payload, true)
     }
@@ -91,12 +91,12 @@ impl Client {
         self.messages.recv_timeout(GUARD).expect("a message comes")
     }
 
-    /// Waits for so long; returns the message that has come meanwhile, if any has.
+    /// Waits for `time`, or until a message comes. Returns the message, if there is one.
     pub fn hears_nothing_for(&self, time: Duration) -> Option<Message> {
         self.messages.recv_timeout(time).ok()
     }
 
-    /// The messages that have come and were not asked for.
+    /// Returns the messages that have come and were not read yet.
     pub fn pending(&self) -> Vec<Message> {
         self.messages.try_iter().collect()
     }
@@ -128,7 +128,7 @@ impl fmt::Debug for Client {
 }
 
 async fn pump(mut events: EventLoop, told: Sender<Message>, acknowledged: Sender<()>) {
-    // An error ends it: this client does not reconnect, and the test hears of it by what never comes.
+    // An error ends the loop. This client does not reconnect, and the test notices it by what never comes.
     while let Ok(event) = events.poll().await {
         let heard = match event {
             Event::Incoming(Packet::Publish(publish)) => {

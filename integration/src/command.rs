@@ -12,10 +12,10 @@ use crate::endpoint::Endpoint;
 use crate::process::{Finished, Process, captured};
 use crate::runtime::GUARD;
 
-/// The only variables of the tester's that the command sees: what a system needs to start a program.
+/// Only variables of the tester's environment that the command sees. A system needs them to start a program.
 const KEPT: [&str; 6] = ["PATH", "SYSTEMROOT", "TMPDIR", "TEMP", "TMP", "LLVM_PROFILE_FILE"];
 
-/// The user and the group that Linux and macOS keep for who owns nothing.
+/// User and group id that owns nothing on Linux and macOS.
 #[cfg(unix)]
 const NOBODY: u32 = 65_534;
 
@@ -28,12 +28,12 @@ pub struct MqttOta {
 }
 
 impl MqttOta {
-    /// `mqtt-ota` and its first argument, the subcommand.
+    /// Prepares `mqtt-ota` with its first argument, the subcommand.
     pub fn run(subcommand: &str) -> Self {
         Self::run_of(binary(), subcommand)
     }
 
-    /// The same of another `mqtt-ota`, such as one of another version.
+    /// Like [`Self::run`], with another `mqtt-ota`, such as one of another version.
     pub fn run_of(binary: &Path, subcommand: &str) -> Self {
         let home = tempfile::tempdir().expect("a temporary folder");
         let mut command = Command::new(binary);
@@ -50,7 +50,7 @@ impl MqttOta {
         Self { command, shown: "mqtt-ota".to_owned(), home }.arg(subcommand)
     }
 
-    /// One more argument.
+    /// Adds an argument.
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.shown.push(' ');
         self.shown.push_str(&arg.as_ref().to_string_lossy());
@@ -58,12 +58,12 @@ impl MqttOta {
         self
     }
 
-    /// More arguments.
+    /// Adds arguments.
     pub fn args<A: AsRef<OsStr>>(self, args: impl IntoIterator<Item = A>) -> Self {
         args.into_iter().fold(self, Self::arg)
     }
 
-    /// Points it at `broker`, with its login, by the environment.
+    /// Points the command at `broker`, with its login, by environment variables.
     pub fn broker(self, broker: &impl Endpoint) -> Self {
         let url = broker.url();
         match broker.login() {
@@ -74,24 +74,24 @@ impl MqttOta {
         }
     }
 
-    /// A variable of its environment.
+    /// Sets an environment variable of the command.
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
         self
     }
 
-    /// The folder that it starts in; its own home otherwise.
+    /// Sets the folder that the command starts in, which is its home by default.
     pub fn in_folder(mut self, folder: &Path) -> Self {
         self.command.current_dir(folder);
         self
     }
 
-    /// The home folder that it sees, to put settings into; lives as long as this.
+    /// Returns the command's home folder, to put settings into. The folder lives as long as this value.
     pub fn home(&self) -> &Path {
         self.home.path()
     }
 
-    /// Lets it write to a pipe that nobody reads, as after `| head -0`.
+    /// Connects standard output to a pipe that nobody reads, as after `| head -0`.
     pub fn stdout_closed(mut self) -> Self {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);
@@ -99,8 +99,7 @@ impl MqttOta {
         self
     }
 
-    /// Makes the tester's rights those of nobody in particular, where the tester is root, who may read
-    /// everything.
+    /// Drops the rights of a tester who is root, and so may read everything, to those of an unprivileged user.
     #[cfg(unix)]
     pub fn unprivileged(mut self) -> Self {
         use std::fs::Permissions;
@@ -125,28 +124,28 @@ impl MqttOta {
         self
     }
 
-    /// Starts it.
+    /// Starts the command. The second value is its home folder, which has to outlive it.
     pub fn start(self) -> (Process, TempDir) {
         (Process::start(self.shown, self.command), self.home)
     }
 
-    /// Starts it, and waits for its end.
+    /// Starts the command, and waits for its end.
     pub fn finish(self) -> Finished {
         self.finish_within(GUARD)
     }
 
-    /// Starts it, and waits for its end, for so long.
+    /// Starts the command, and waits for its end, for at most `limit`.
     pub fn finish_within(self, limit: Duration) -> Finished {
         let (process, _home) = self.start();
         process.wait_for(limit)
     }
 }
 
-/// The `mqtt-ota` binary that was built with the tests, or the one that `MQTT_OTA_BINARY` names.
+/// Returns the path of the `mqtt-ota` binary that was built with the tests, or of the one that `MQTT_OTA_BINARY` names.
 ///
 /// # Panics
 ///
-/// When it is not there, or older than a source that it was built from: a test builds nothing.
+/// Panics if the built binary is missing, or older than a source that it was built from. A test builds nothing.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| env::var_os("MQTT_OTA_BINARY").map_or_else(built, PathBuf::from))
@@ -169,11 +168,11 @@ fn built() -> PathBuf {
     binary
 }
 
-/// The sources of the binary: those that `cargo build` wrote beside it. `cargo test` alone writes none; then it is every
-/// source of the crates.
+/// Returns the sources of the binary: those that `cargo build` lists beside it. `cargo test` alone lists none, and then
+/// the result is every source of the crates.
 fn sources_of(binary: &Path) -> Vec<PathBuf> {
     if let Ok(text) = fs::read_to_string(binary.with_extension("d")) {
-        // The binary, a colon, and its sources, with blanks escaped.
+        // The file has the binary, a colon, and the sources, with blanks escaped.
         let sources = text.split_once(": ").map_or("", |(_, sources)| sources).trim_end();
         let sources = sources.replace("\\ ", "\0");
         return sources.split(' ').map(|source| PathBuf::from(source.replace('\0', " "))).collect();
@@ -183,7 +182,7 @@ fn sources_of(binary: &Path) -> Vec<PathBuf> {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
             let path = entry.path();
-            // No part of a binary.
+            // Not part of a binary.
             if ["tests", "tests.rs", "played.rs", "examples", "benches"]
                 .iter()
                 .any(|name| entry.file_name() == *name)

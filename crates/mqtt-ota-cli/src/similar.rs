@@ -1,18 +1,18 @@
-//! Names that are like one that is not there.
+//! Suggestions of names that are similar to one that does not exist.
 
 use std::path::Path;
 
 use strsim::osa_distance;
 
-/// How many names are proposed.
+/// Maximum number of names that are suggested.
 const PROPOSED: usize = 3;
-/// How many known names are looked at: anybody can invent some.
+/// Maximum number of known names that are compared, as anybody can invent some.
 const LOOKED_AT: usize = 16 * 1024;
-/// The fewest characters of a name that say which longer name they begin.
+/// Minimum length, in characters, of a name that counts as the beginning of a longer one.
 const BEGINNING: usize = 3;
 
-/// The known names that were probably meant, the likeliest first: the same but for capitals and separators, a slip of
-/// the finger away, or a longer one that begins like this.
+/// Returns the known names that were probably meant, the likeliest first. They differ in capitals and separators alone,
+/// are a typo away, or are longer and begin with the wanted name.
 pub(crate) fn to<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let folded = fold(wanted);
     let mut found: Vec<_> = known
@@ -27,7 +27,7 @@ pub(crate) fn to<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> 
     found.into_iter().map(|(_, name)| name).collect()
 }
 
-/// As a question; None where no name is like it.
+/// Returns a question that suggests similar names. `None` if there are none.
 pub(crate) fn question<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let names = to(wanted, known);
     let (last, others) = names.split_last()?;
@@ -39,7 +39,7 @@ pub(crate) fn question<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str
     })
 }
 
-/// The same of a file that is not there and those beside it.
+/// Like [`question`], for a file that does not exist and the files beside it.
 pub(crate) fn file(path: &Path) -> Option<String> {
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let entries = std::fs::read_dir(folder).ok()?.take(LOOKED_AT).flatten();
@@ -48,18 +48,18 @@ pub(crate) fn file(path: &Path) -> Option<String> {
     question(path.file_name()?.to_str()?, names.iter().map(String::as_str))
 }
 
-/// A group is like a device of its name.
+/// Folds a name for comparison: lower case, without separators. A group is compared without its `@`.
 fn fold(name: &str) -> String {
     let name = name.strip_prefix('@').unwrap_or(name);
     name.chars().filter(|c| !matches!(c, '-' | '_' | '.' | ' ')).flat_map(char::to_lowercase).collect()
 }
 
-/// How far a known name is away; None where it is another one.
+/// Returns how far a known name is from the wanted one. `None` if the two are not similar.
 fn distance(wanted: &str, known: &str) -> Option<usize> {
     let (length, known_length) = (wanted.chars().count(), known.chars().count());
     let limit = (length.min(known_length) / 3).max(1);
     if length.abs_diff(known_length) <= limit {
-        // One letter instead of another is no likeness.
+        // A single letter in place of another is not a similarity.
         let away = osa_distance(wanted, known);
         if away <= limit && away < length.min(known_length) {
             return Some(away);

@@ -1,4 +1,4 @@
-//! Columns that stand below each other.
+//! Table with aligned columns.
 
 use unicode_width::UnicodeWidthStr as _;
 
@@ -6,11 +6,11 @@ use crate::line::Line;
 use crate::printer::Printer;
 use crate::sanitize;
 
-/// The space between two columns.
+/// Space between two columns, in characters.
 const GAP: usize = 2;
 
-/// Prints the rows, the first of which are the titles. On a terminal that is too narrow, columns that nobody has
-/// anything in are left out, and then the `dispensable` ones, by title, as many as it takes.
+/// Prints the rows, of which the first contains the titles. On a terminal that is too narrow, columns whose titles are
+/// `dispensable` are left out: first the empty ones, and then as many others as necessary.
 pub(crate) fn print<const N: usize>(printer: &Printer, rows: Vec<[String; N]>, dispensable: &[&str]) {
     let mut columns = columns(rows);
     let left_out = printer.width().map_or_else(Vec::new, |width| fit(&mut columns, width, dispensable));
@@ -24,7 +24,7 @@ pub(crate) fn print<const N: usize>(printer: &Printer, rows: Vec<[String; N]>, d
     }
 }
 
-/// A column: its title, what is below it, and how wide it is.
+/// Column with its cells, of which the first is the title, and its width.
 struct Column {
     cells: Vec<String>,
     width: usize,
@@ -52,7 +52,7 @@ fn columns<const N: usize>(rows: Vec<[String; N]>) -> Vec<Column> {
     columns
 }
 
-/// Takes columns away until the others fit. Returns the titles of those that had something in them.
+/// Removes dispensable columns until the others fit. Returns the titles of the removed columns that were not empty.
 fn fit(columns: &mut Vec<Column>, width: usize, dispensable: &[&str]) -> Vec<String> {
     let is_too_wide = |columns: &[Column]| {
         columns.iter().map(|column| column.width + GAP).sum::<usize>().saturating_sub(GAP) > width

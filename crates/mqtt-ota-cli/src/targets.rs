@@ -1,4 +1,4 @@
-//! Which devices are meant: names and `@groups`.
+//! Devices that an option names: names and `@groups`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,11 +8,11 @@ use crate::problem::Problem;
 use crate::settings::Group;
 use crate::similar;
 
-/// The devices that an option names, groups replaced by their members, each device once, in the order of first
-/// mention.
+/// Returns the devices that an option names, with groups replaced by their members. Each device appears once, in the
+/// order of first mention.
 ///
 /// # Errors
-/// A name that is none, a group that is unknown or empty.
+/// Fails on an invalid device name, and on a group that is unknown, empty or contains another group.
 pub(crate) fn resolve(
     option: &str,
     wanted: &[String],
@@ -50,7 +50,7 @@ pub(crate) fn resolve(
     Ok(devices)
 }
 
-/// All devices that are in a group. Names that are none are left out.
+/// Returns all members of all groups. Invalid names are left out.
 pub(crate) fn members(groups: &BTreeMap<String, Group>) -> Vec<DeviceName> {
     let members = groups.values().flat_map(|group| &group.members);
     let names: BTreeSet<_> = members.filter_map(|member| member.parse().ok()).collect();

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use mqtt_ota::Digest;
 
-/// The exact number where it is small enough to mean something, else the binary unit below it.
+/// Formats a size: the exact number of bytes below 10,000, and a binary unit from there on.
 pub(crate) fn size(bytes: u64) -> String {
     match bytes {
         1 => "1 byte".to_owned(),
@@ -23,7 +23,7 @@ pub(crate) fn time(duration: Duration) -> String {
     }
 }
 
-/// How long ago, in the largest two units.
+/// Formats the time since `since`. It is rounded down to minutes from one minute on, and to hours from one day on.
 pub(crate) fn ago(since: SystemTime) -> String {
     let seconds = since.elapsed().unwrap_or_default().as_secs();
     let round = match seconds {
@@ -34,12 +34,12 @@ pub(crate) fn ago(since: SystemTime) -> String {
     humantime::format_duration(Duration::from_secs(seconds / round * round)).to_string()
 }
 
-/// The beginning of a digest: enough to tell one set from another.
+/// Returns the first 8 characters of a digest, which are enough to tell one set from another.
 pub(crate) fn short(digest: Digest) -> String {
     digest.to_string().chars().take(8).collect()
 }
 
-/// `1 device`, `2 devices`.
+/// Formats a number with its noun: `1 device`, `2 devices`.
 pub(crate) fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }

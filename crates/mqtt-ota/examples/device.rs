@@ -1,4 +1,4 @@
-//! Is a device, and keeps its files in a folder:
+//! Runs as a device that keeps its files in a folder:
 //! `cargo run -p mqtt-ota --example device -- mqtt://iot.lan NIGHTLAMP /srv/nightlamp`
 
 use std::error::Error;
@@ -16,7 +16,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut device = Receiver::start(Broker::parse(&broker)?, name.parse()?, root, config).await?;
     while let Some(event) = device.next().await {
         if let ReceiverEvent::Reboot = event {
-            // Here a service would be restarted.
+            // A real device would restart its service here.
             device.rebooted().await;
         }
     }

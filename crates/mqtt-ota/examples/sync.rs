@@ -1,4 +1,4 @@
-//! Makes a folder's files those of a device, all or none, and says what became of it:
+//! Syncs a folder to a device, all files or none, and prints the outcome:
 //! `cargo run -p mqtt-ota --example sync -- mqtt://iot.lan src NIGHTLAMP`
 
 use std::error::Error;
@@ -15,7 +15,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let set = FileSet::of_folder(folder).await?;
     let sender = Sender::connect(Broker::parse(&broker)?, Config::default()).await?;
-    // A set that does not work is taken back by the device; that takes it some boots.
+    // The device rolls a set back that does not work. This takes several boots.
     let options = SyncOptions { wait_for_boot: true, ..SyncOptions::default() };
     let sync = sender.sync(&set, &device.parse()?, options).await?;
     sender.close().await;

@@ -1,4 +1,4 @@
-//! Sends a file to a device and says what became of it:
+//! Sends a file to a device, and prints the outcome:
 //! `cargo run -p mqtt-ota --example update -- mqtt://iot.lan main.py NIGHTLAMP`
 
 use std::error::Error;

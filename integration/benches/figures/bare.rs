@@ -12,15 +12,17 @@ use tokio::runtime::Builder;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-/// Devices that are between their offer and their `installed` at once.
+/// Maximum number of devices between their offer and their `installed`.
 const AT_ONCE: usize = 64;
-/// Messages that the broker has not acknowledged, at most.
+/// Maximum number of messages that the broker has not acknowledged.
 const IN_FLIGHT: u16 = 100;
-/// The one id of all offers: nobody is kept out here.
+/// Id that all offers share. This sender turns nobody away.
 const ID: &str = "0123456789abcdef";
 
-/// A sender that knows everything beforehand and checks nothing: it offers `file`, as the one file of a set, to the
-/// whole fleet. Until every device `is_done` it takes what the broker, the network and the simulated devices take.
+/// Offers `file`, as the only file of a set, to the whole fleet.
+///
+/// The sender knows everything beforehand and checks nothing. Returns the time until every device `is_done`: the time
+/// that the broker, the network and the simulated devices need.
 pub(crate) fn follow(
     broker: &impl Endpoint,
     fleet: &Fleet,
@@ -48,13 +50,13 @@ pub(crate) fn follow(
     time
 }
 
-/// Connects, and hears the announcements that there are.
+/// Connects, and waits for the retained announcements.
 async fn join(broker: &impl Endpoint, announcements: usize) -> (AsyncClient, EventLoop) {
     let address = broker.address();
     let mut options = MqttOptions::new("bare", address.ip().to_string(), address.port());
     options.set_inflight(IN_FLIGHT).set_keep_alive(Duration::from_secs(600));
     let (client, mut events) = AsyncClient::new(options, usize::from(IN_FLIGHT));
-    // With QoS 1, what is retained would fill Mosquitto's queue of 1,000 messages, and statuses be dropped.
+    // With QoS 1, retained messages would fill Mosquitto's queue of 1,000, and statuses would be dropped.
     for (filter, qos) in [("+/OTA/status", QoS::AtLeastOnce), ("+/OTA/device", QoS::AtMostOnce)] {
         client.subscribe(filter, qos).await.expect("the client runs");
     }
@@ -77,7 +79,7 @@ async fn offer_to(client: AsyncClient, names: Vec<DeviceName>, offer: String, wi
     std::future::pending().await
 }
 
-/// Makes room for one more with each `installed`.
+/// Makes room for one more device with each `installed`.
 async fn hear(mut events: EventLoop, window: Arc<Semaphore>) {
     while let Ok(event) = events.poll().await {
         if let Event::Incoming(Packet::Publish(publish)) = event {

@@ -7,10 +7,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
 
-/// How much is hashed or moved at once, in bytes.
+/// Number of bytes that are hashed or moved at once.
 const CHUNK: usize = 128 * 1024;
 
-/// Hashes `bytes` bytes that are in memory, once, with the function that an announcement calls `algorithm`.
+/// Measures hashing `bytes` bytes in memory once, with the function that an announcement calls `algorithm`.
 pub(crate) fn hash(algorithm: &str, bytes: usize) -> Duration {
     match algorithm {
         "sha1" => hash_with(bytes, Sha1::new(), |state, chunk| state.update(chunk)),
@@ -32,7 +32,7 @@ fn hash_with<S>(bytes: usize, mut state: S, update: impl Fn(&mut S, &[u8])) -> D
     started.elapsed()
 }
 
-/// Moves `bytes` bytes over loopback once, from one task to another.
+/// Measures moving `bytes` bytes over loopback once, from one task to another.
 pub(crate) fn move_over_loopback(bytes: usize) -> Duration {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     runtime.block_on(async {

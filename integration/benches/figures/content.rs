@@ -2,11 +2,11 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
 
-/// How much is written at once, in bytes.
+/// Number of bytes that are written at once.
 const CHUNK: usize = 1 << 20;
 
-/// Makes `path` a file of `bytes` random bytes, which no device has yet, and has the system write it now
-/// rather than while something is measured.
+/// Fills the file `path` with `bytes` random bytes, which no device has yet. The file is synced here, so that the
+/// system does not write it during a measurement.
 pub(crate) fn write_random(path: &Path, bytes: usize) {
     let mut file = File::create(path).expect("a file is made");
     let mut chunk = vec![0; bytes.min(CHUNK)];

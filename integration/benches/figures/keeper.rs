@@ -21,24 +21,26 @@ use crate::peak::Peak;
 use crate::sample::Sample;
 use crate::steal::undisturbed_after;
 
-/// How many devices there are, unless `KEEPER_DEVICES` says otherwise.
+/// Default number of devices. `KEEPER_DEVICES` overrides it.
 const DEVICES: usize = 10_000;
-/// The length of the one file, in bytes.
+/// Length of the one file, in bytes.
 const BYTES: usize = 4096;
-/// How many connections the devices share that have none of their own.
+/// Number of connections that devices without one of their own share.
 const SHARED: usize = 4;
-/// How long a reboot takes, where those that have the file are not to connect while the others are still given it, which
-/// no limit has.
+/// Duration of a reboot in one of the measurements. Devices that have the file then do not reconnect while others still
+/// get it, as the limit has no such connections either.
 const BOOT: Duration = Duration::from_secs(3);
-/// Far longer than all devices take.
+/// Time after which missing devices are listed. Far longer than all devices need.
 const LONG: Duration = Duration::from_secs(15);
-/// How often each is measured.
+/// Number of rounds of each measurement.
 const ROUNDS: usize = 7;
 
-/// The keeper: how long all devices take to follow a change of the one file that they have in common, against
-/// fetching it as often from nginx and passing as many messages through the same broker. The devices are behind a few
-/// connections, and then have one each; they reboot at once and are waited for until they are back, or take their time
-/// and are waited for until they have told the broker that they have the file.
+/// Measures the keeper: the time until all devices have followed a change of the one file that they have in common.
+///
+/// The limit is the time to fetch the file as often from nginx, and to pass as many messages through the same broker.
+/// The devices share a few connections, and then have one each. Either they reboot at once and are waited for until
+/// they are back, or a reboot takes [`BOOT`] and they are waited for until they have told the broker that they have the
+/// file.
 pub(crate) fn measure() {
     let count = std::env::var("KEEPER_DEVICES").ok().and_then(|count| count.parse().ok()).unwrap_or(DEVICES);
     println!("{count} devices, a file of {BYTES} bytes that all have, {ROUNDS} rounds");
@@ -59,18 +61,18 @@ pub(crate) fn measure() {
     house.measure(&embedded, embedded.process().id(), Connections::Shared(SHARED), Duration::ZERO);
 }
 
-/// What is the same for all brokers.
+/// Settings that are the same for all brokers.
 struct House<'a> {
-    /// Where there is one.
+    /// Server that the limit is measured with, if there is one.
     nginx: Option<&'a Nginx>,
-    /// How many devices there are.
+    /// Number of devices.
     count: usize,
 }
 
 impl House<'_> {
     fn measure(&self, broker: &impl Endpoint, process: u32, connections: Connections, boot: Duration) {
         let Self { nginx, count } = *self;
-        // Devices that are still away when the time ends have not announced themselves in it.
+        // Devices that are still away when the time ends have not announced themselves within it.
         let extent = Extent { count, bytes: BYTES, messages: if boot.is_zero() { 4 } else { 3 } };
         let limit = || nginx.map(|nginx| Limit::new(broker, nginx, extent));
         match connections {
@@ -90,13 +92,13 @@ impl House<'_> {
     }
 }
 
-/// What each time of the whole fleet is compared with: what was measured right before it.
+/// Limits that the times of the whole fleet are compared with, each measured right before its time.
 struct Bounds<'a, B> {
-    /// The files and the messages, where that can be measured.
+    /// Measurement of the files and the messages, where it is possible.
     limit: Option<Limit<'a, B>>,
-    /// What was measured last.
+    /// Limit that was measured last.
     last: Duration,
-    /// Times that were compared, each with the limit that it had.
+    /// Times that were compared, each with its limit.
     compared: Vec<(Duration, Duration)>,
 }
 
@@ -105,19 +107,19 @@ impl<'a, B: Endpoint> Bounds<'a, B> {
         Self { limit, last: Duration::ZERO, compared: Vec::new() }
     }
 
-    /// Measures what can be, once more.
+    /// Measures the limit once more, where it is possible.
     fn add(&mut self) {
         if let Some(limit) = &mut self.limit {
             self.last = limit.add();
         }
     }
 
-    /// Compares a time with what was measured right before it.
+    /// Compares a time with the limit that was measured right before it.
     fn compare(&mut self, time: Duration) {
         self.compared.push((time, self.last));
     }
 
-    /// The ratio of all rounds together, the lowest and the highest of one.
+    /// Returns the ratio of all rounds together, with the lowest and the highest ratio of a round.
     fn ratios(&self) -> String {
         if self.limit.is_none() {
             return String::new();
@@ -137,16 +139,16 @@ impl<'a, B: Endpoint> Bounds<'a, B> {
     }
 }
 
-/// What the keepers are called, one after the other.
+/// Name of the keepers, which run one after the other.
 const NAME: &str = "figures";
 
-/// Whether a device is waited for no longer.
+/// Returns true if the device is no longer waited for.
 fn is_done(device: &FleetDevice, set: Digest, boot: Duration) -> bool {
     if boot.is_zero() { device.runs(set) } else { device.has_rebooted_for(set) }
 }
 
-/// What the simulated devices themselves take of what is measured with them: a boot of all, and whole updates by a
-/// sender that only sends.
+/// Measures the share of the simulated devices in the other times: a boot of all, and whole updates by a sender that
+/// only sends.
 fn measure_fleet<B: Endpoint>(broker: &B, fleet: &Fleet, boot: Duration, mut bounds: Bounds<'_, B>) {
     let (mut booting, mut bare) = (Sample::default(), Sample::default());
     for boots in 1..=ROUNDS {
@@ -176,7 +178,7 @@ fn measure_fleet<B: Endpoint>(broker: &B, fleet: &Fleet, boot: Duration, mut bou
     println!("    this process        {} so far, with all devices", Peak::of(std::process::id()));
 }
 
-/// The real command, from the change of the file until no device is waited for.
+/// Measures the real command, from the change of the file until no device is waited for.
 fn measure_keeper<B: Endpoint>(
     broker: &B,
     process: u32,
@@ -202,7 +204,7 @@ fn measure_keeper<B: Endpoint>(
     for _ in 0..ROUNDS {
         let follow = || {
             let reboots = reboots_of(fleet);
-            // At once: half a file would be a set of its own.
+            // The file is replaced at once, as half a file would be a set of its own.
             let next = spare.path().join("data.bin");
             write_random(&next, BYTES);
             let set = set_of(&next);
@@ -232,7 +234,7 @@ fn measure_keeper<B: Endpoint>(
     if !boot.is_zero() {
         println!("    until all are back  {returning}");
     }
-    // What a keeper waits for after many files have changed.
+    // A keeper waits for this time after many files have changed.
     let rest = KeeperOptions::default().settle.unwrap_or(Duration::from_millis(250));
     println!("      of it at rest     {:8.1} ms", ms(rest));
     let taken = processes
@@ -244,18 +246,18 @@ fn measure_keeper<B: Endpoint>(
     for warning in keeper.stderr().text().lines() {
         println!("      {warning}");
     }
-    // It leaves the devices to the next one.
+    // A keeper that is stopped leaves the devices to the next one.
     keeper.terminate();
     keeper.wait();
 }
 
-/// How often all devices together have rebooted.
+/// Returns the number of reboots of all devices together.
 fn reboots_of(fleet: &Fleet) -> u32 {
     fleet.look(|devices| devices.iter().map(|device| device.all_reboots()).sum())
 }
 
-/// Waits until all devices are back with the set; says after a while which are not, and why, as one that has failed is
-/// tried again with ever longer pauses.
+/// Waits until all devices are back with the set. After [`LONG`] it prints the missing devices and the reasons, as a
+/// device that has failed is retried with ever longer pauses.
 fn wait(broker: &impl Endpoint, fleet: &Fleet, folder: &Path, set: Digest) {
     let (done, is_done) = mpsc::channel::<()>();
     let status = MqttOta::run("status").broker(broker).arg(folder).args(["--name", NAME]);
@@ -274,7 +276,7 @@ fn wait(broker: &impl Endpoint, fleet: &Fleet, folder: &Path, set: Digest) {
     });
 }
 
-/// The set that `file` is alone in.
+/// Returns the digest of the set that contains `file` alone.
 fn set_of(file: &Path) -> Digest {
     manifest_of(&fs::read(file).expect("a file that can be read")).digest(Algorithm::Sha256)
 }
@@ -284,7 +286,7 @@ fn manifest_of(file: &[u8]) -> Manifest {
     Manifest::new([ManifestLine { digest, size: file.len() as u64, path }]).expect("a manifest")
 }
 
-/// How the keeper's folder says which devices there are.
+/// Layout of the keeper's folder, which names the devices.
 #[derive(Debug, Clone, Copy)]
 enum Layout {
     Folders,

@@ -11,15 +11,17 @@ use crate::steal::undisturbed;
 
 const MIB: usize = 256;
 
-/// How often each is measured.
+/// Number of rounds of each measurement.
 const ROUNDS: usize = 9;
 
-/// What the device has: all that the Rust receiver announces, with which it takes an extended offer and BLAKE3; or one
-/// hash function alone and plain offers, as other devices do.
+/// Hash function that the device announces. With `None` the Rust receiver announces all that it has, and takes an
+/// extended offer and BLAKE3. Otherwise it has one hash function and takes plain offers, as other devices do.
 const ANNOUNCED: [Option<&str>; 4] = [None, Some("blake3"), Some("sha256"), Some("sha1")];
 
-/// A large file: against hashing it once, with SHA-1, and moving it once. The sender cannot make an offer before it has
-/// hashed the file, and the device cannot say "installed" before it has.
+/// Measures a large file, in comparison with hashing it once, with SHA-1, and moving it once.
+///
+/// The sender cannot make an offer before it has hashed the file, and the device cannot report `installed` before it
+/// has.
 pub(crate) fn measure() {
     let bytes = MIB << 20;
     println!("{MIB} MiB to `mqtt-ota receive`, {ROUNDS} rounds");
@@ -40,7 +42,7 @@ pub(crate) fn measure() {
                 moving.add(undisturbed(|| baseline::move_over_loopback(bytes)));
                 let measured: Measured = undisturbed(|| {
                     let measured = stage.send(&file).arg("--no-reboot").measure();
-                    // Else the device would answer that nothing has changed.
+                    // Otherwise the device would answer that nothing has changed.
                     fs::remove_file(place.file("image.bin")).expect("the device has the file");
                     measured
                 });

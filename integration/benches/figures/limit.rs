@@ -16,15 +16,17 @@ use crate::nginx::Nginx;
 use crate::sample::Sample;
 use crate::steal::undisturbed;
 
-/// Files that are fetched at once.
+/// Number of files that are fetched at once.
 const AT_ONCE: usize = 64;
-/// Messages that are on their way at once: Mosquitto drops what comes on top of 1,000 for one subscriber.
+/// Maximum number of messages on their way. Mosquitto drops what exceeds 1,000 for one subscriber.
 const ON_THE_WAY: usize = 500;
-/// Messages that the publisher's broker has not acknowledged, at most: what rumqttc does by itself.
+/// Maximum number of the publisher's messages that the broker has not acknowledged. rumqttc has the same default.
 const IN_FLIGHT: u16 = 100;
 
-/// What bounds any keeper on this machine: the sum of two things, measured between what is compared with them, as a
-/// machine is not the same for long.
+/// Lower bound for any keeper on this machine: the time to pass the messages plus the time to fetch the files.
+///
+/// Both are measured between the times that they are compared with, as a machine's speed does not stay the same for
+/// long.
 pub(crate) struct Limit<'a, B> {
     broker: &'a B,
     nginx: &'a Nginx,
@@ -33,14 +35,14 @@ pub(crate) struct Limit<'a, B> {
     fetching: Sample,
 }
 
-/// What is passed and fetched.
+/// Number and size of what is passed and fetched.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Extent {
-    /// How many devices there are.
+    /// Number of devices.
     pub(crate) count: usize,
-    /// The length of their file.
+    /// Length of the devices' file, in bytes.
     pub(crate) bytes: usize,
-    /// How many of the [`messages`] of each device there are in the time that is compared.
+    /// Number of the [`messages`] of each device that fall into the compared time.
     pub(crate) messages: usize,
 }
 
@@ -49,7 +51,7 @@ impl<'a, B: Endpoint> Limit<'a, B> {
         Self { broker, nginx, extent, passing: Sample::default(), fetching: Sample::default() }
     }
 
-    /// Measures both once more; yields their sum.
+    /// Measures both once more, and returns their sum.
     pub(crate) fn add(&mut self) -> Duration {
         let Extent { count, bytes, .. } = self.extent;
         let passing = undisturbed(|| pass(self.broker, self.extent));
@@ -70,7 +72,7 @@ impl<B> fmt::Display for Limit<'_, B> {
     }
 }
 
-/// Fetches `/main.py`, of `bytes` bytes, `count` times over HTTP, with a connection each.
+/// Measures fetching `/main.py`, of `bytes` bytes, `count` times over HTTP, with a connection each.
 fn fetch(server: SocketAddr, bytes: usize, count: usize) -> Duration {
     let next = Arc::new(AtomicUsize::new(0));
     let started = Instant::now();
@@ -96,7 +98,8 @@ fn fetch(server: SocketAddr, bytes: usize, count: usize) -> Duration {
     started.elapsed()
 }
 
-/// Passes the [`messages`] of the updates through `broker`, from one client to another. Nobody else hears them.
+/// Measures passing the [`messages`] of the updates through `broker`, from one client to another. No other client
+/// receives them.
 fn pass(broker: &impl Endpoint, Extent { count, messages: each, .. }: Extent) -> Duration {
     let (publisher, mut publishing) = client(broker, "publisher");
     let (subscriber, mut subscribing) = client(broker, "subscriber");
@@ -117,7 +120,7 @@ fn pass(broker: &impl Endpoint, Extent { count, messages: each, .. }: Extent) ->
                 places.acquire().await.expect("it stays open").forget();
                 publisher.publish(topic, QoS::AtLeastOnce, false, payload).await.expect("the client runs");
             }
-            // The client that is dropped ends its connection.
+            // A client that is dropped would end its connection.
             std::future::pending().await
         });
         let mut left = count * each;
@@ -131,7 +134,7 @@ fn pass(broker: &impl Endpoint, Extent { count, messages: each, .. }: Extent) ->
     })
 }
 
-/// What is said when one device is updated, as long as it really is: an offer, the statuses `receiving` and
+/// Returns the messages of one device's update, as long as the real ones: an offer, the statuses `receiving` and
 /// `installed`, and the announcement of the device that is back.
 fn messages(device: usize) -> [(String, String); 4] {
     let topic = |end: &str| format!("LAMP{device:05}/LIM{end}");
@@ -154,7 +157,7 @@ fn client(broker: &impl Endpoint, id: &str) -> (AsyncClient, EventLoop) {
     AsyncClient::new(options, usize::from(IN_FLIGHT))
 }
 
-/// The next packet from the broker.
+/// Returns the next packet from the broker.
 async fn poll(events: &mut EventLoop) -> Packet {
     loop {
         if let Event::Incoming(packet) = events.poll().await.expect("the broker stays") {

@@ -2,10 +2,12 @@
 //! `cargo build --profile dist && cargo bench --profile dist -p mqtt-ota-integration`, or with the names of parts:
 //! `… -- small large sparse sets keeper`.
 //!
-//! It compares and does not judge: a slow day fails nothing. Everything is on this machine and on
-//! loopback. Medians, with the quartiles in brackets. What the host of a virtual machine disturbs is measured
-//! again. Other work on the machine disturbs it; what was built
-//! with `cargo bench --no-run` can be run ahead of that, by root on Linux, with `chrt -f 10 cargo bench …`.
+//! The benchmark compares and does not judge: a slow day fails nothing. Everything runs on this machine, over loopback.
+//! The figures are medians, with the quartiles in brackets.
+//!
+//! A measurement that the host of a virtual machine disturbs is repeated. Other work on the machine disturbs the
+//! figures too. A benchmark that was built with `cargo bench --no-run` can be run ahead of other work, by root on
+//! Linux, with `chrt -f 10 cargo bench …`.
 #![allow(clippy::print_stdout, reason = "a benchmark is there to print")]
 #![allow(
     clippy::unwrap_used,

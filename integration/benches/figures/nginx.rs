@@ -7,22 +7,24 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 use mqtt_ota_integration::free_port;
 use tempfile::TempDir;
 
-/// What it says once it takes connections.
+/// Log message of nginx once it takes connections.
 const READY: &str = "start worker process ";
 
-/// A real nginx that serves one file, on a free port of the loopback address and with a configuration of its own.
+/// Real nginx that serves one file, on a free port of the loopback address and with a configuration of its own.
 #[derive(Debug)]
 pub(crate) struct Nginx {
     child: Child,
     address: SocketAddr,
-    /// Closed, it would be an error to write to it.
+    /// Pipe of nginx's log. If it were closed, writing to it would be an error.
     _log: BufReader<ChildStderr>,
     _folder: TempDir,
 }
 
 impl Nginx {
-    /// Starts one that serves `bytes` as `/main.py`, and returns when it takes connections; or says why there is
-    /// none.
+    /// Starts nginx with `bytes` as `/main.py`, and returns once it takes connections.
+    ///
+    /// # Errors
+    /// Returns the reason if nginx is not installed or does not start.
     pub(crate) fn serving(bytes: &[u8]) -> Result<Self, String> {
         let program = find().ok_or("nginx is not installed (Debian: nginx-light)")?;
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -52,7 +54,7 @@ impl Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        // Killed, it would leave its workers behind.
+        // If nginx were killed, its workers would stay behind.
         #[cfg(unix)]
         if let Some(id) = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw) {
             let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
@@ -67,7 +69,7 @@ fn configuration(folder: &Path, address: SocketAddr) -> String {
         .iter()
         .map(|what| format!("{what}_temp_path {folder}/{what};\n"))
         .collect();
-    // Its workers would else be another user, who cannot read this folder.
+    // Otherwise the workers would run as another user, who cannot read this folder.
     let user = if is_root() { "user root;\n" } else { "" };
     format!(
         "{user}daemon off;\nworker_processes auto;\npid {folder}/pid;\nerror_log stderr notice;\n\

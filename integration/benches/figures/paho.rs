@@ -1,7 +1,10 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// A Python with paho-mqtt, installed at the first call; or why there is none.
+/// Returns a Python with paho-mqtt, which the first call installs.
+///
+/// # Errors
+/// Returns the reason if the installation fails.
 pub(crate) fn python() -> Result<PathBuf, String> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/bench/paho.sh");
     let output = Command::new("bash").arg(script).stdin(Stdio::null()).output();

@@ -4,23 +4,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// How often a process is looked at.
+/// Time between two readings.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// The most resident memory that a process had, in KiB; None where the system does not say.
+/// Peak resident memory of a process, in KiB. `None` if the system does not report it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Peak(Option<u64>);
 
 impl Peak {
-    /// That of a process that is running, so far.
+    /// Returns the peak so far of a running process.
     pub(crate) fn of(process: u32) -> Self {
         Self(read(process))
     }
 
     /// Follows a process while `work` waits for its end.
     ///
-    /// The system keeps the peak itself, so what is read last misses only growth in the last millisecond.
-    /// (What `wait4` tells would include the memory of this process, which the child starts as a copy of.)
+    /// The system keeps the peak itself, so the last reading misses only the growth of the last millisecond. (The
+    /// figure of `wait4` would include the memory of this process, which the child starts as a copy of.)
     pub(crate) fn during<T>(process: u32, work: impl FnOnce() -> T) -> (T, Self) {
         let ended = AtomicBool::new(false);
         thread::scope(|scope| {

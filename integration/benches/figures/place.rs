@@ -6,7 +6,7 @@ use tempfile::TempDir;
 /// Linux's file system in memory.
 const MEMORY: &str = "/dev/shm";
 
-/// Where files are: on a disk, where a device that syncs them waits for it, or in memory.
+/// Folder for files, on a disk or in memory. A device that syncs its files waits for the disk.
 #[derive(Debug)]
 pub(crate) struct Place {
     what: &'static str,
@@ -14,20 +14,20 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// On the disk that has the build: the folder for temporary files may be in memory.
+    /// Creates a folder on the disk that has the build, as the folder for temporary files may be in memory.
     pub(crate) fn disk() -> Self {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary folder");
         Self { what: "disk", folder }
     }
 
-    /// In memory, where this machine has room for `bytes` bytes there: many containers do not.
+    /// Creates a folder in memory, if this machine has room for `bytes` bytes there. Many containers do not.
     pub(crate) fn memory(bytes: u64) -> Option<Self> {
         let room = free(MEMORY)?;
         let folder = (room > bytes).then(|| tempfile::tempdir_in(MEMORY).ok())??;
         Some(Self { what: "memory", folder })
     }
 
-    /// Those of this machine that have room for `bytes` bytes, the fastest first.
+    /// Creates a folder in each kind of place that has room for `bytes` bytes, the fastest first.
     pub(crate) fn all(bytes: u64) -> Vec<Self> {
         Self::memory(bytes).into_iter().chain([Self::disk()]).collect()
     }

@@ -4,25 +4,25 @@ use std::time::{Duration, Instant};
 
 use crate::peak::Peak;
 
-/// A sender, about to be run and measured.
+/// Sender, about to be run and measured.
 #[derive(Debug)]
 pub(crate) struct Run {
     command: Command,
 }
 
-/// What was measured.
+/// Result of a measurement.
 #[derive(Debug)]
 pub(crate) struct Measured {
-    /// From the start of the process to its end.
+    /// Time from the start of the process to its end.
     pub(crate) whole: Duration,
-    /// From the first offer to the device's `installed`.
+    /// Time from the first offer to the device's `installed`.
     pub(crate) delivery: Duration,
     pub(crate) peak: Peak,
 }
 
 impl Run {
     pub(crate) fn of(mut command: Command) -> Self {
-        // What goes wrong is said in so few words that the pipe holds them.
+        // Errors are so short that the pipe holds them.
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         Self { command }
     }
@@ -32,7 +32,7 @@ impl Run {
         self
     }
 
-    /// The time of the whole process, and nothing else, so that nothing is in its way.
+    /// Measures the time of the whole process. Nothing else is measured, so that nothing slows it down.
     pub(crate) fn time(mut self) -> Duration {
         let started = Instant::now();
         let mut child = self.start();
@@ -42,7 +42,7 @@ impl Run {
         elapsed
     }
 
-    /// The peak of its memory.
+    /// Measures the peak of the process's memory.
     pub(crate) fn peak(mut self) -> Peak {
         let mut child = self.start();
         let (status, peak) = Peak::during(child.id(), || child.wait().expect("a child ends"));
@@ -50,7 +50,7 @@ impl Run {
         peak
     }
 
-    /// Everything, from a sender that tells what it does.
+    /// Measures everything, by the events that the sender prints.
     pub(crate) fn measure(mut self) -> Measured {
         self.command.arg("--json").stdout(Stdio::piped());
         let started = Instant::now();

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::time::Duration;
 
-/// Times that were measured, of one thing.
+/// Measured times of one thing, in ascending order.
 #[derive(Debug, Default)]
 pub(crate) struct Sample(Vec<Duration>);
 
@@ -15,7 +15,7 @@ impl Sample {
         self.at(0.5)
     }
 
-    /// How many times as long as `other`, median by median.
+    /// Returns the ratio of the median to `other`.
     pub(crate) fn over(&self, other: Duration) -> f64 {
         self.median().as_secs_f64() / other.as_secs_f64()
     }

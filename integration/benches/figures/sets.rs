@@ -8,13 +8,13 @@ use crate::sample::Sample;
 use crate::stage::DEVICE;
 
 const FILES: usize = 50;
-/// The length of each, in bytes.
+/// Length of each file, in bytes.
 const BYTES: usize = 4096;
 const ROUND_TRIP: Duration = Duration::from_millis(20);
 const RUNS: usize = 10;
 
-/// Sets over a link with a round trip: what a file that changed costs, and how a folder compares with one
-/// file of its size. The device is the companion client on MicroPython.
+/// Measures sets over a link with a round trip: the cost of one changed file, and a folder in comparison with one file
+/// of its size. The device is the companion client on MicroPython.
 pub(crate) fn measure() {
     println!("{FILES} files of {BYTES} bytes, a round trip of {ROUND_TRIP:?}, {RUNS} runs each");
     let (mut one_near, mut one_far) = (Sample::default(), Sample::default());
@@ -60,12 +60,12 @@ impl Stage {
         Self { broker, _device, _root, files }
     }
 
-    /// Writes one file of the folder anew.
+    /// Rewrites one file of the folder.
     fn change(&self) {
         write_random(&self.files.path().join("folder/17.bin"), BYTES);
     }
 
-    /// How long the command takes from its offer's making to the device's word.
+    /// Runs the command. Returns the time from the making of its offer to the device's confirmation.
     fn run(&self, command: &str, what: &str, round_trip: Duration) -> Duration {
         let port = free_port();
         let link = Distance::to(port, round_trip);

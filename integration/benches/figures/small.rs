@@ -11,17 +11,19 @@ use crate::run::Run;
 use crate::sample::Sample;
 use crate::stage::Stage;
 
-/// The file's length in bytes: that of the original's own example.
+/// Length of the file, in bytes: that of the original's own example.
 const BYTES: usize = 3_891;
 
-/// How often each sender runs.
+/// Number of runs of each sender.
 const RUNS: usize = 50;
 
-/// How long a device that has just subscribed is left alone: for 40 ms its system does not acknowledge the answer to that, and
-/// Mosquitto sends it nothing more until then (Nagle). That is no part of what either sender takes.
+/// Pause for a device that has just subscribed.
+///
+/// For 40 ms its system does not acknowledge the broker's answer, and Mosquitto sends it nothing more until then
+/// (Nagle). This delay is no part of what either sender takes.
 const AT_REST: Duration = Duration::from_millis(100);
 
-/// A small file: the time of the whole process, beside that of a Python sender of the same design.
+/// Measures a small file: the time of the whole process, in comparison with a Python sender of the same design.
 pub(crate) fn measure() {
     println!("{BYTES} bytes, the whole process, {RUNS} runs each, alternating");
     let python = paho::python();
@@ -34,8 +36,8 @@ pub(crate) fn measure() {
     measure_original(python.as_deref().ok());
 }
 
-/// The same file to the firmware of 2018, which announces nothing and reports nothing: both senders end when the device
-/// has closed.
+/// Measures a small file to the firmware of 2018, which announces nothing and reports nothing. Both senders end when
+/// the device has closed its connection.
 fn measure_original(python: Option<&Path>) {
     const DEVICE: &str = "HEATER";
     let (source, root) = (Place::disk(), Place::disk());

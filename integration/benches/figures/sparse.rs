@@ -5,7 +5,7 @@ use crate::stage::Stage;
 
 const BYTES: u64 = 1 << 30;
 
-/// A file that is larger than any device: the sender's memory must not grow with it.
+/// Measures the memory for a file that is larger than any device: the sender's memory must not grow with the file.
 pub(crate) fn measure() {
     println!("1 GiB, sparse");
     let source = Place::disk();

@@ -6,20 +6,20 @@ use tempfile::TempDir;
 
 use crate::run::Run;
 
-/// The device's name.
+/// Name of the device.
 pub(crate) const DEVICE: &str = "LAMP";
 
-/// A broker and a device that does its best: what everything is measured between.
+/// Broker and device between which everything is measured. The device announces all that it has.
 pub(crate) struct Stage {
     broker: Mosquitto,
     device: Process,
     _device_home: TempDir,
-    /// Of the sender: nobody's settings are in it.
+    /// Home folder of the sender, without settings.
     home: TempDir,
 }
 
 impl Stage {
-    /// With the device's files in `root`.
+    /// Starts a broker and a device with its files in `root`.
     pub(crate) fn set(root: &Path) -> Self {
         let broker = Mosquitto::start();
         let receive = MqttOta::run("receive").args(["--json", "--as", DEVICE]).arg("--root").arg(root);
@@ -30,21 +30,21 @@ impl Stage {
         stage
     }
 
-    /// Makes senders believe that the device knows one hash function alone, until it announces itself again.
+    /// Makes senders believe that the device has a single hash function, until it announces itself again.
     pub(crate) fn announce(&self, algorithm: &str) {
         let client = Client::connect(&self.broker, "announcer");
         let announcement = format!("v=1|client=bench 0|sys=bench 0|addr=127.0.0.1|hash={algorithm}");
         client.publish_retained(&format!("{DEVICE}/OTA/device"), announcement);
     }
 
-    /// Waits until the device has told of `event` `count` times since it was started.
+    /// Waits until the device has reported `event` `count` times since its start.
     pub(crate) fn wait_for(&self, event: &str, count: usize) {
         let object = format!("\"event\":\"{event}\"");
         let is_there = |text: &str| (text.matches(&object).count() >= count).then_some(());
         self.device.stdout().wait_until(&object, is_there);
     }
 
-    /// The real command, about to send `file`.
+    /// Prepares the real command to send `file`.
     pub(crate) fn send(&self, file: &Path) -> Run {
         let mut command = Command::new(binary());
         command.env_clear().env("HOME", self.home.path()).env("MQTT_OTA_BROKER", self.broker.url());
@@ -52,7 +52,7 @@ impl Stage {
         Run::of(command)
     }
 
-    /// The Python sender, about to send `file`.
+    /// Prepares the Python sender to send `file`.
     pub(crate) fn send_with_python(&self, python: &Path, file: &Path) -> Run {
         let mut command = Command::new(python);
         command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/bench/paho_sender.py"));

@@ -2,23 +2,26 @@ use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// One tick of the times below, as Linux tells them to all programs.
+/// Length of one tick, the unit in which Linux reports processor times to all programs.
 const TICK: Duration = Duration::from_millis(10);
-/// The part of the processors' time that may be gone without a word, in percent; one tick always may.
+/// Share of the processors' time that the host may take without a repetition, in percent. One tick is always allowed.
 const ALLOWED: u32 = 3;
-/// How often something is measured at most, until nothing disturbs it.
+/// Maximum number of attempts at an undisturbed measurement.
 const ATTEMPTS: usize = 6;
 
-/// How often something was measured here, was measured again, and was kept though it was disturbed to the last.
+/// Number of measurements, of repetitions, and of disturbed results that were kept.
 static MEASURED: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
 
-/// Measures, and measures again if the host of this virtual machine has meanwhile run other things on its processors
-/// ("steal" in `/proc/stat`, see proc(5)): what needs all processors at once loses more by that than what bounds it.
+/// Measures, and repeats the measurement if the host of this virtual machine meanwhile ran other things on its
+/// processors.
+///
+/// Linux calls this time "steal" in `/proc/stat` (see proc(5)). Work that needs all processors at once loses more by it
+/// than what bounds the work.
 pub(crate) fn undisturbed<T>(measure: impl FnMut() -> T) -> T {
     undisturbed_after(|| (), measure)
 }
 
-/// The same, with something to be done before each attempt that is not part of it.
+/// Like [`undisturbed`], with work before each attempt that is not part of the measurement.
 pub(crate) fn undisturbed_after<T>(mut prepare: impl FnMut(), mut measure: impl FnMut() -> T) -> T {
     let [all, again, kept] = &MEASURED;
     all.fetch_add(1, Ordering::Relaxed);
@@ -40,7 +43,7 @@ pub(crate) fn undisturbed_after<T>(mut prepare: impl FnMut(), mut measure: impl 
     }
 }
 
-/// What the host has disturbed since this was last asked; nothing where that was not looked at.
+/// Describes what the host has disturbed since the last call. `None` if nothing was measured.
 pub(crate) fn told() -> Option<String> {
     let [all, again, kept] = MEASURED.each_ref().map(|count| count.swap(0, Ordering::Relaxed));
     (all > 0).then(|| {
@@ -48,8 +51,8 @@ pub(crate) fn told() -> Option<String> {
     })
 }
 
-/// The time of all processors that the host has used otherwise so far, and how many processors that is about; nothing
-/// where the system does not say.
+/// Returns the time of all processors that the host has used otherwise so far, and the number of these processors. Zero
+/// if the system does not report it.
 fn stolen() -> (Duration, u32) {
     let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
     let ticks = stat.split_whitespace().nth(8).and_then(|ticks| ticks.parse().ok());

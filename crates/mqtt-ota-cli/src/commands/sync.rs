@@ -19,8 +19,8 @@ use crate::settings::{Settings, Source};
 use crate::targets;
 use crate::units::{count, size};
 
-/// Mirrors a folder to devices. With `--json` a summary is printed in any case, except after Ctrl-C or if standard
-/// output fails.
+/// Syncs a folder to devices. With `--json` a summary is printed in any case, except after Ctrl-C or if standard output
+/// fails.
 pub(super) fn run(args: &Sync, config: Option<&Path>, printer: &Arc<Printer>) -> Result<Exit, Problem> {
     let ended = deliver(args, config, printer);
     if let Err(problem) = &ended

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use super::*;
 
-/// A settings file in a folder of its own.
+/// Writes a settings file to a folder of its own.
 fn settings_file(text: &str) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.toml");

@@ -1,4 +1,4 @@
-//! How the values of settings are read and shown.
+//! Parsing and display of the values of settings.
 
 use std::convert::Infallible;
 use std::ffi::OsStr;
@@ -10,7 +10,7 @@ use mqtt_ota::{Broker, BrokerUrlError, Listen, Protocol};
 
 use crate::problem::Problem;
 
-/// The longest that anything waits: a week. More is a slip of the finger.
+/// Longest accepted time: one week. A longer one is most likely a typo.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 const DEFAULT_BROKER: &str = "mqtt://localhost";
@@ -19,12 +19,12 @@ pub(super) fn default_broker() -> Result<Broker, Problem> {
     Broker::parse(DEFAULT_BROKER).map_err(|error| Problem::failed("no default broker").caused_by(error))
 }
 
-/// A URL, or a host alone: what people write.
+/// Parses a broker: a URL, or a host alone, as people write it.
 pub(super) fn broker(text: &str) -> Result<Broker, BrokerUrlError> {
     if text.contains("://") { Broker::parse(text) } else { Broker::parse(&format!("mqtt://{text}")) }
 }
 
-/// A version of MQTT, as people write it.
+/// Parses a version of MQTT, as people write it.
 pub(super) fn protocol(text: &str) -> Result<Protocol, ProtocolError> {
     match text.trim().trim_start_matches(['v', 'V']) {
         "5" | "5.0" => Ok(Protocol::V5),
@@ -37,7 +37,7 @@ pub(crate) fn show_protocol(protocol: &Protocol) -> String {
     if *protocol == Protocol::V5 { "5" } else { "3.1.1" }.to_owned()
 }
 
-/// Whether a broker's URL has a password in it.
+/// Returns true if a broker's URL contains a password.
 pub(super) fn has_password(url: &OsStr) -> bool {
     let url = url.to_string_lossy();
     let rest = url.split_once("://").map_or(&*url, |(_, rest)| rest);
@@ -56,7 +56,7 @@ pub(super) fn at_least_one(text: &str) -> Result<usize, NumberError> {
     text.parse().map(|number: NonZeroU16| number.get().into()).map_err(|_| NumberError { least: 1 })
 }
 
-/// Yes or no, as people write it.
+/// Parses yes or no, as people write it.
 pub(super) fn switch(text: &str) -> Result<bool, SwitchError> {
     match text.to_ascii_lowercase().as_str() {
         "yes" | "true" | "on" | "1" => Ok(true),
@@ -69,7 +69,7 @@ pub(super) fn show_switch(switch: &bool) -> String {
     if *switch { "yes" } else { "no" }.to_owned()
 }
 
-/// A duration that may be nothing.
+/// Parses a duration that may be zero. A number alone is in seconds.
 pub(super) fn pause(text: &str) -> Result<Duration, DurationError> {
     let duration = match text.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
@@ -86,7 +86,7 @@ pub(super) fn show_duration(duration: &Duration) -> String {
     humantime::format_duration(*duration).to_string()
 }
 
-/// Bytes a second, with `K` or `M` behind the number for multiples of 1024.
+/// Parses a rate in bytes per second. `K` or `M` behind the number multiplies it by 1024 or 1024².
 pub(super) fn rate(text: &str) -> Result<u64, RateError> {
     let (number, unit) = match text.strip_suffix(['K', 'k']) {
         Some(number) => (number, 1 << 10),
@@ -108,7 +108,7 @@ pub(super) fn show_listen(listen: &Listen) -> String {
     if *listen == Listen::default() { "any free port".to_owned() } else { listen.to_string() }
 }
 
-/// Groups as they stand in one line: `lamps=NIGHTLAMP,HALL;plugs=P1`.
+/// Parses groups that are written in one line: `lamps=NIGHTLAMP,HALL;plugs=P1`.
 pub(super) fn groups(text: &str) -> Result<Vec<(String, Vec<String>)>, GroupsError> {
     let one = |group: &str| {
         let (name, members) = group.split_once('=')?;
@@ -121,7 +121,7 @@ pub(super) fn groups(text: &str) -> Result<Vec<(String, Vec<String>)>, GroupsErr
         .collect()
 }
 
-/// A text that is no version of MQTT.
+/// Error of a text that is no version of MQTT.
 #[derive(Debug)]
 pub(super) struct ProtocolError;
 
@@ -133,7 +133,7 @@ impl fmt::Display for ProtocolError {
 
 impl std::error::Error for ProtocolError {}
 
-/// A text that is neither yes nor no.
+/// Error of a text that is neither yes nor no.
 #[derive(Debug)]
 pub(super) struct SwitchError;
 
@@ -145,7 +145,7 @@ impl fmt::Display for SwitchError {
 
 impl std::error::Error for SwitchError {}
 
-/// A text that is no rate.
+/// Error of a text that is no rate.
 #[derive(Debug)]
 pub(super) struct RateError;
 
@@ -157,7 +157,7 @@ impl fmt::Display for RateError {
 
 impl std::error::Error for RateError {}
 
-/// A text that names no groups.
+/// Error of a text that names no groups.
 #[derive(Debug)]
 pub(super) struct GroupsError;
 
@@ -169,7 +169,7 @@ impl fmt::Display for GroupsError {
 
 impl std::error::Error for GroupsError {}
 
-/// A text that is not a number.
+/// Error of a text that is not a number.
 #[derive(Debug)]
 pub(super) struct NumberError {
     least: u8,
@@ -183,7 +183,7 @@ impl fmt::Display for NumberError {
 
 impl std::error::Error for NumberError {}
 
-/// Why a text is not a time to wait.
+/// Error of a text that is not a time to wait.
 #[derive(Debug)]
 pub(crate) enum DurationError {
     Syntax(humantime::DurationError),
