@@ -3,14 +3,14 @@ use std::path::{Path, PathBuf};
 
 use crate::endpoint::Endpoint;
 
-/// The folder of the MicroPython client.
+/// Returns the folder of the MicroPython client.
 pub fn companion() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../micropython-client")
 }
 
-/// The names of its modules, without `.py`, in their order.
+/// Returns the names of the client's modules, without `.py`, in alphabetical order.
 pub fn companion_modules() -> Vec<String> {
-    // What CPython needs besides is on no board.
+    // CPython needs this module. Boards do not have it.
     const CPYTHON: &str = "mqtt_ota_python";
     let entries = fs::read_dir(companion()).expect("the client's folder");
     let files = entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"));
@@ -22,7 +22,7 @@ pub fn companion_modules() -> Vec<String> {
     modules
 }
 
-/// Puts all modules into `lib`, as an installation does.
+/// Copies all modules to `lib`, as an installation does.
 pub fn install_companion(lib: &Path) {
     fs::create_dir_all(lib).expect("a folder");
     for module in companion_modules() {
@@ -31,7 +31,7 @@ pub fn install_companion(lib: &Path) {
     }
 }
 
-/// Copies the template to `folder`, and writes into its settings what a user has to.
+/// Copies the template to `folder`, and fills in the settings that a user has to.
 pub fn copy_template(folder: &Path, broker: &impl Endpoint, name: &str) {
     fs::create_dir_all(folder).expect("a folder");
     for entry in fs::read_dir(companion().join("template")).expect("the template") {

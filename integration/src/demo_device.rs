@@ -5,24 +5,24 @@ use crate::companion::companion;
 use crate::endpoint::Endpoint;
 use crate::process::{Process, captured};
 
-/// The folder of the interpreters that `integration/micropython.sh` gets.
+/// Folder of the interpreters that `integration/micropython.sh` installs.
 const CACHE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.cache/micropython/bin");
 
-/// What runs a [`DemoDevice`].
+/// Interpreter that runs a [`DemoDevice`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interpreter {
     /// The unix port of MicroPython 1.25, or the one that MICROPYTHON names.
     MicroPython,
-    /// The newest one that a package registry has, in the thorough tier.
+    /// The newest MicroPython that a package registry has, in the thorough tier.
     Newest,
-    /// The oldest one that the client is for, 1.19, if MICROPYTHON_OLDEST names it.
+    /// The oldest MicroPython that the client supports, 1.19, if MICROPYTHON_OLDEST names it.
     Oldest,
     /// CPython 3.
     Python3,
 }
 
 impl Interpreter {
-    /// What to start.
+    /// Returns the program to start.
     pub fn program(self) -> PathBuf {
         match self {
             Self::Python3 => PathBuf::from("python3"),
@@ -37,14 +37,14 @@ impl Interpreter {
     }
 }
 
-/// The script that `mqtt-ota demo` runs, as a device on its own.
+/// Script that `mqtt-ota demo` runs, as a device on its own.
 #[derive(Debug)]
 pub struct DemoDevice {
     process: Process,
 }
 
 impl DemoDevice {
-    /// Boots one called `name` whose flash is the folder `root`, and returns when it takes offers.
+    /// Boots a device called `name` whose flash is the folder `root`, and returns when it takes offers.
     pub fn boot(interpreter: Interpreter, broker: &impl Endpoint, name: &str, root: &Path) -> Self {
         let script =
             concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/mqtt-ota-cli/src/commands/demo/device.py");
@@ -57,7 +57,7 @@ impl DemoDevice {
         Self::start(interpreter, command, "waiting for offers")
     }
 
-    /// The same, with the application in asyncio that [`Board`](crate::Board)s run.
+    /// Like [`Self::boot`], with the asyncio application that [`Board`](crate::Board)s run.
     pub fn boot_asyncio(interpreter: Interpreter, broker: &impl Endpoint, name: &str, root: &Path) -> Self {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         let address = broker.address();
@@ -71,8 +71,8 @@ impl DemoDevice {
         Self::start(interpreter, command, "is ready")
     }
 
-    /// Runs an application, one of those below `micropython/apps`, on MicroPython; it imports from `modules` and from
-    /// umqtt's folder, and says that it is ready.
+    /// Runs an application, one of those below `micropython/apps`, on MicroPython, and returns when it is ready. The
+    /// application imports from `modules` and from umqtt's folder.
     pub fn boot_application<'a>(
         application: &str,
         modules: &Path,
@@ -81,7 +81,7 @@ impl DemoDevice {
         Self::boot_application_on(Interpreter::MicroPython, application, modules, arguments)
     }
 
-    /// The same, on another MicroPython.
+    /// Like [`Self::boot_application`], on another MicroPython.
     pub fn boot_application_on<'a>(
         interpreter: Interpreter,
         application: &str,
@@ -89,7 +89,7 @@ impl DemoDevice {
         arguments: impl IntoIterator<Item = &'a str>,
     ) -> Self {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-        // Another version of umqtt is tried by naming the folder that umqtt's is in.
+        // `UMQTT_LIB` names the folder above another version of umqtt to try.
         let umqtt =
             std::env::var_os("UMQTT_LIB").map_or_else(|| here.join(".cache/micropython/lib"), PathBuf::from);
         let mut command = Command::new(interpreter.program());
@@ -115,7 +115,7 @@ impl DemoDevice {
         Self { process }
     }
 
-    /// The running interpreter; its steps are on its standard output.
+    /// Returns the running interpreter. The device's steps are on its standard output.
     pub fn process(&self) -> &Process {
         &self.process
     }

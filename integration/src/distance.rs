@@ -11,11 +11,11 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::runtime::{runtime, within};
 
-/// How many pieces are under way at once; each is of at most 16 KiB.
+/// Maximum number of pieces under way at once, each of at most 16 KiB.
 const UNDER_WAY: usize = 1024;
 
-/// A link that takes its time: all that goes through it arrives later, and nothing is lost. The connection
-/// itself takes none.
+/// Link with a delay: everything that goes through it arrives later, and nothing is lost. The connection itself is not
+/// delayed.
 #[derive(Debug)]
 pub struct Distance {
     address: SocketAddr,
@@ -23,7 +23,7 @@ pub struct Distance {
 }
 
 impl Distance {
-    /// A link to the port `sender` of this machine, with a round trip of `round_trip`.
+    /// Starts a link to the port `sender` of this machine, with a round trip of `round_trip`.
     pub fn to(sender: u16, round_trip: Duration) -> Self {
         let listener =
             within("a long link", TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).expect("a free port");
@@ -37,7 +37,7 @@ impl Distance {
         Self { address, task }
     }
 
-    /// What a sender advertises to be reached by it.
+    /// Returns the address that a sender advertises to be reached by this link.
     pub fn advertised(&self) -> String {
         self.address.to_string()
     }
@@ -66,7 +66,7 @@ async fn later(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay: Duration)
             let mut piece = vec![0; 16 * 1024];
             let read = from.read(&mut piece).await?;
             piece.truncate(read);
-            // An end takes as long as everything else.
+            // The end of the stream is delayed like everything else.
             if pieces.send((Instant::now() + delay, piece)).await.is_err() || read == 0 {
                 return io::Result::Ok(());
             }

@@ -7,7 +7,7 @@ use crate::command::MqttOta;
 use crate::endpoint::Endpoint;
 use crate::process::Process;
 
-/// `mqtt-ota broker` on a free port of the loopback address. Killed when dropped.
+/// Running `mqtt-ota broker` on a free port of the loopback address. Killed when dropped.
 #[derive(Debug)]
 pub struct EmbeddedBroker {
     process: Process,
@@ -17,27 +17,27 @@ pub struct EmbeddedBroker {
 }
 
 impl EmbeddedBroker {
-    /// Starts one that lets everybody in.
+    /// Starts a broker that lets everybody in.
     pub fn start() -> Self {
         Self::with(MqttOta::run("broker"), None)
     }
 
-    /// Starts one that keeps announcements in `file`, and logs each time that it writes it.
+    /// Starts a broker that keeps announcements in `file`, and logs each write of the file.
     pub fn keeping(file: &Path) -> Self {
         Self::with(MqttOta::run("broker").arg("-vv").arg("--announcements").arg(file), None)
     }
 
-    /// Starts one with arguments, variables and settings that a test has given.
+    /// Starts a broker with the arguments, variables and settings of a test.
     pub fn of(command: MqttOta) -> Self {
         Self::with(command, None)
     }
 
-    /// Starts one in the place of another, which has gone.
+    /// Starts a broker on the address of another one, which has gone.
     pub fn at(command: MqttOta, address: SocketAddr) -> Self {
         Self::started(command.arg("--listen").arg(address.to_string()), None)
     }
 
-    /// Starts one that asks for this user and password.
+    /// Starts a broker that asks for this user and password.
     pub fn with_login(user: &'static str, password: &'static str) -> Self {
         Self::with(MqttOta::run("broker"), Some((user, password)))
     }
@@ -59,12 +59,12 @@ impl EmbeddedBroker {
         Self { process, address, login, _home: home }
     }
 
-    /// The running command alone, to see how it ends.
+    /// Returns the running command alone, to see how it ends.
     pub fn into_process(self) -> Process {
         self.process
     }
 
-    /// The running broker.
+    /// Returns the running broker.
     pub fn process(&self) -> &Process {
         &self.process
     }

@@ -1,16 +1,16 @@
 use std::net::SocketAddr;
 
-/// A broker that a client can be pointed at.
+/// Broker that a client can be pointed at.
 pub trait Endpoint {
-    /// Where it listens for plain MQTT.
+    /// Returns the address of the listener for plain MQTT.
     fn address(&self) -> SocketAddr;
 
-    /// The user and the password that it asks for.
+    /// Returns the user and the password that the broker asks for, if it does.
     fn login(&self) -> Option<(&str, &str)> {
         None
     }
 
-    /// Its address as the command takes it, without the login.
+    /// Returns the URL of the broker as the command takes it, without the login.
     fn url(&self) -> String {
         format!("mqtt://{}", self.address())
     }

@@ -6,8 +6,7 @@ use std::thread;
 use crate::raw_device::sha1_hex;
 use crate::runtime::GUARD;
 
-/// A sender's listening side, done by hand, for tests of devices: every connection is handed to the
-/// test.
+/// Listening side of a sender, for tests of devices. The test gets every connection.
 #[derive(Debug)]
 pub struct Feeder {
     address: SocketAddr,
@@ -20,7 +19,7 @@ impl Feeder {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let address = listener.local_addr().expect("a bound listener has an address");
         let (accepted, connections) = channel();
-        // Blocked in `accept` for the rest of the test; the process ends it.
+        // The thread blocks in `accept` for the rest of the test, and ends with the process.
         thread::spawn(move || {
             while let Ok((stream, _)) = listener.accept() {
                 if accepted.send(stream).is_err() {
@@ -31,7 +30,7 @@ impl Feeder {
         Self { address, connections }
     }
 
-    /// The four fields that offer `bytes` as `file` from here.
+    /// Returns a plain offer of `bytes` as `file` from this address, with four fields.
     pub fn offer(&self, file: &str, bytes: &[u8]) -> String {
         format!("{}|{}|{file}|{}", self.address.ip(), self.address.port(), sha1_hex(bytes))
     }
@@ -48,7 +47,7 @@ impl Feeder {
         stream.shutdown(Shutdown::Write).expect("the device is there");
     }
 
-    /// Whether a device has connected that was not asked for.
+    /// Returns true if a further device has connected that no test has accepted.
     pub fn has_more(&self) -> bool {
         self.connections.try_recv().is_ok()
     }

@@ -3,7 +3,7 @@ use std::process::Command;
 
 use crate::process::{Process, captured};
 
-/// `python3 -m http.server`, which serves a folder on loopback.
+/// Running `python3 -m http.server`, which serves a folder on loopback.
 #[derive(Debug)]
 pub struct FileServer {
     process: Process,
@@ -18,7 +18,7 @@ impl FileServer {
         Self { process: Process::start("python3 -m http.server", command) }
     }
 
-    /// Its address, `http://127.0.0.1:PORT`, once it listens.
+    /// Waits until the server listens, and returns its address, `http://127.0.0.1:PORT`.
     pub fn address(&self) -> String {
         let address = |text: &str| Some(text.split_once('(')?.1.split_once("/)")?.0.to_owned());
         self.process.stdout().wait_until("its address", address)

@@ -34,24 +34,24 @@ use interface::Interface;
 use ledger::Ledger;
 use staging::Staging;
 
-/// Devices that connect to the broker at once. Mosquitto's queue holds 100 connections, and the system tries again
-/// one that found it full only after a second.
+/// Maximum number of devices that connect to the broker at once. Mosquitto's queue holds 100 connections, and the
+/// system retries a connection that found it full only after a second.
 const CONNECTING: usize = 64;
-/// Files that are left to whatever else there is in this process.
+/// Number of open files that are left to everything else in this process.
 const OTHER_FILES: usize = 1024;
-/// By how much a device more lengthens the guard.
+/// Addition to the guard time for each device.
 const GUARD_EACH: Duration = Duration::from_millis(20);
 
-/// What is the same for all devices of a [`Fleet`].
+/// Settings that all devices of a [`Fleet`] have in common.
 #[derive(Debug, Clone)]
 pub struct FleetSettings {
-    /// What the names begin with; a number of five digits follows.
+    /// Beginning of the names. A number of five digits follows.
     pub prefix: String,
-    /// What the devices' own moments come from.
+    /// Seed of the devices' random moments.
     pub seed: u64,
-    /// How they reach the broker.
+    /// Connections of the devices to the broker.
     pub connections: Connections,
-    /// How long a device is away when it reboots because of what it has installed.
+    /// Time for which a device is away when it reboots after an installation.
     pub boot: Duration,
 }
 
@@ -61,18 +61,18 @@ impl Default for FleetSettings {
     }
 }
 
-/// The connections to the broker that a [`Fleet`] has.
+/// Connections of a [`Fleet`] to the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Connections {
-    /// Each device has its own, and makes it anew at each boot.
+    /// Each device has its own connection, and makes it anew at each boot.
     Own,
-    /// The devices share so many, which stay, as those of bridges do. To the broker, devices that are off are
-    /// subscribed as well, and what they are told is lost.
+    /// The devices share this number of connections, which stay, as those of bridges do. To the broker, devices that
+    /// are off are subscribed as well, and messages to them are lost.
     Shared(usize),
 }
 
-/// Many devices in this process, on tokio: what they take they hash, and keep nothing of. They end with this value,
-/// as by a power cut.
+/// Many devices in this process, on tokio. They hash what they take, and keep none of it. They end when this value is
+/// dropped, as by a power cut.
 #[derive(Debug)]
 pub struct Fleet {
     ground: Arc<Ground>,
@@ -82,13 +82,13 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Starts `count` devices, called `LAMP00000` and so on, that are always awake and take sets, and returns when
-    /// all are announced.
+    /// Starts `count` devices, called `LAMP00000` and so on, that are always awake and take sets. Returns when all are
+    /// announced.
     pub fn start(broker: &impl Endpoint, count: usize) -> Self {
         Self::with(broker, FleetSettings::default(), vec![Behaviour::default(); count])
     }
 
-    /// Starts a device for each of `behaviours`, and returns when all are announced; those that sleep may do so
+    /// Starts a device for each of `behaviours`, and returns when all are announced. Devices that sleep may be asleep
     /// again by then.
     pub fn with(broker: &impl Endpoint, settings: FleetSettings, behaviours: Vec<Behaviour>) -> Self {
         let count = behaviours.len();
@@ -138,41 +138,41 @@ impl Fleet {
         fleet
     }
 
-    /// The names, in the order of the devices' numbers.
+    /// Returns the names, in the order of the devices' numbers.
     pub fn names(&self) -> &[DeviceName] {
         &self.names
     }
 
-    /// What one device has, and what has happened to it.
+    /// Returns the state and the history of one device.
     pub fn device(&self, index: usize) -> FleetDevice {
         self.look(|devices| devices[index].clone())
     }
 
-    /// Looks at all devices at one moment. They stand still meanwhile.
+    /// Passes all devices, as of one moment, to `look`. The devices stand still meanwhile.
     pub fn look<T>(&self, look: impl FnOnce(&[FleetDevice]) -> T) -> T {
         self.ground.ledger.look(look)
     }
 
-    /// Waits until `found` finds something. It is asked again after each change; of many devices that is slow, and
+    /// Waits until `found` returns a value. `found` is called again after each change, which is slow with many devices.
     /// [`Self::wait_until_all`] is not.
     ///
     /// # Panics
     ///
-    /// When the guard time passes before it does.
+    /// Panics if the guard time passes first.
     #[track_caller]
     pub fn wait_until<T>(&self, what: &str, mut found: impl FnMut(&[FleetDevice]) -> Option<T>) -> T {
         let found = self.ground.ledger.wait(self.guard(), |devices| found(devices).ok_or(None));
         found.unwrap_or_else(|| panic!("time is up, and not {what}: {}", self.summary(|_| false)))
     }
 
-    /// Waits for a moment at which something is so of each device.
+    /// Waits for a moment at which `is_so` is true of every device.
     ///
     /// # Panics
     ///
-    /// When the guard time passes before it is.
+    /// Panics if the guard time passes first.
     #[track_caller]
     pub fn wait_until_all(&self, what: &str, is_so: impl Fn(&FleetDevice) -> bool) {
-        // Only the device that was found missing is looked at after each change, and the others after that.
+        // After each change only the device that was found missing is checked, and the others once it is not missing.
         let mut first = 0;
         let all = self.ground.ledger.wait(self.guard(), |devices| {
             let order = (first..devices.len()).chain(0..first);
@@ -187,13 +187,13 @@ impl Fleet {
         all.unwrap_or_else(|| panic!("time is up, and not all {what}: {}", self.summary(is_so)));
     }
 
-    /// Wakes a device that sleeps; one that does not will wake as soon as it has gone to sleep.
+    /// Wakes a device that sleeps. A device that is awake will wake as soon as it has gone to sleep.
     pub fn wake(&self, index: usize) {
         self.switches[index].wake.notify_one();
     }
 
-    /// Cuts the power of a device that is awake. One that is always awake boots at once, one that sleeps when it
-    /// wakes the next time. What was staged stays.
+    /// Cuts the power of a device that is awake. A device that is always awake boots at once, and one that sleeps boots
+    /// when it next wakes. What was staged stays.
     pub fn cut(&self, index: usize) {
         self.switches[index].cut.notify_waiters();
     }
@@ -202,7 +202,7 @@ impl Fleet {
         GUARD + GUARD_EACH * u32::try_from(self.names.len()).unwrap_or(u32::MAX)
     }
 
-    /// How many are so, and the first that is not.
+    /// Describes how many devices satisfy `is_so`, and the first that does not.
     fn summary(&self, is_so: impl Fn(&FleetDevice) -> bool) -> String {
         self.look(|devices| {
             let first = devices.iter().find(|device| !is_so(device));

@@ -10,31 +10,31 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::endpoint::Endpoint;
 use crate::runtime::{runtime, within};
 
-/// The protocol level of MQTT 5 in a CONNECT packet.
+/// Protocol level of MQTT 5 in a CONNECT packet.
 const LEVEL_5: u8 = 5;
 /// CONNACK with return code 1, "unacceptable protocol version", as a 3.1.1 broker sends it.
 const UNACCEPTABLE_VERSION: [u8; 4] = [0x20, 2, 0, 1];
-/// The longest packet that is read as one, in bytes.
+/// Longest packet that is read as a whole, in bytes.
 const MAX_PACKET: usize = 65_536;
 
-/// Whom a [`Gate`] lets through.
+/// Connections that a [`Gate`] lets through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Passes {
-    /// Everybody.
+    /// All connections.
     All,
-    /// MQTT 3.1.1 only; MQTT 5 is answered as the specification of 3.1.1 wants it.
+    /// MQTT 3.1.1 only. MQTT 5 is answered as the specification of 3.1.1 requires.
     Mqtt311,
-    /// MQTT 3.1.1 only; a connection that speaks MQTT 5 is closed without an answer, as some brokers do.
+    /// MQTT 3.1.1 only. A connection that speaks MQTT 5 is closed without an answer, as some brokers do.
     Mqtt311OrSilence,
-    /// MQTT 3.1.1 only; a connection that speaks MQTT 5 is held and never answered, as amqtt does.
+    /// MQTT 3.1.1 only. A connection that speaks MQTT 5 is held and never answered, as amqtt does.
     Mqtt311OrNoAnswer,
-    /// Everybody, but the first announcement that the broker has kept of each device is lost, as Mosquitto drops them
-    /// where a network is too slow for all of them at once.
+    /// All connections, without the first retained announcement of each device. Mosquitto drops announcements in this
+    /// way if a network is too slow for all of them at once.
     AllButAnnouncements,
 }
 
-/// Stands between a client and a broker: makes a 3.1.1 broker of one that also speaks MQTT 5, and can
-/// cut every connection, as a network does.
+/// Relay between a client and a broker. It can make a broker that speaks MQTT 5 a 3.1.1 broker, and can cut every
+/// connection, as a network does.
 #[derive(Debug)]
 pub struct Gate {
     address: SocketAddr,
@@ -108,7 +108,7 @@ async fn relay(mut client: TcpStream, broker: SocketAddr, passes: Passes) -> io:
         if level >= LEVEL_5 {
             match passes {
                 Passes::Mqtt311 => client.write_all(&UNACCEPTABLE_VERSION).await?,
-                // Until it gives up.
+                // The client is held until it gives up.
                 Passes::Mqtt311OrNoAnswer => drop(client.read_u8().await?),
                 _ => {}
             }
@@ -132,9 +132,9 @@ async fn relay(mut client: TcpStream, broker: SocketAddr, passes: Passes) -> io:
     }
 }
 
-/// Passes on what the broker says, but for the first announcement of each device that it has kept.
+/// Passes on what the broker sends, except the first retained announcement of each device.
 async fn forget(broker: OwnedReadHalf, mut client: OwnedWriteHalf) -> io::Result<()> {
-    // PUBLISH, and its retain flag.
+    // Type PUBLISH, with the retain flag.
     const KEPT: u8 = 0x31;
     let (mut broker, mut forgotten) = (BufReader::new(broker), BTreeSet::new());
     loop {
@@ -151,7 +151,7 @@ async fn forget(broker: OwnedReadHalf, mut client: OwnedWriteHalf) -> io::Result
     }
 }
 
-/// Reads a whole packet; returns it, and how long its header is.
+/// Reads a whole packet. Returns the packet, and the length of its header.
 async fn read_packet(stream: &mut (impl AsyncReadExt + Unpin)) -> io::Result<(Vec<u8>, usize)> {
     let mut packet = vec![stream.read_u8().await?];
     let mut length = 0;
@@ -172,10 +172,10 @@ async fn read_packet(stream: &mut (impl AsyncReadExt + Unpin)) -> io::Result<(Ve
     Ok((packet, header))
 }
 
-/// Reads a whole CONNECT packet; returns it and its protocol level.
+/// Reads a whole CONNECT packet. Returns the packet, and its protocol level.
 async fn read_connect(client: &mut TcpStream) -> io::Result<(Vec<u8>, u8)> {
     let (packet, header) = read_packet(client).await?;
-    // Two bytes of length, "MQTT", the level.
+    // The level follows two bytes of length and "MQTT".
     let level = packet.get(header + 6).copied();
     level.map(|level| (packet, level)).ok_or_else(|| io::Error::other("not a CONNECT packet"))
 }

@@ -10,17 +10,17 @@ use crate::receiver::Receiver;
 use crate::scene::Scene;
 use crate::set_device::SetDevice;
 
-/// A broker, a folder with hostile names and contents, and a device whose files it is to become.
+/// Broker, folder with hostile names and contents, and device that is to get the folder's files.
 #[derive(Debug)]
 pub struct Home {
-    /// The broker, and where the folder is.
+    /// Broker, and the place of the folder.
     pub scene: Scene,
     name: &'static str,
     root: TempDir,
 }
 
 impl Home {
-    /// Of a device called `name`, which has nothing yet.
+    /// Creates the home of a device called `name`, which has no files yet.
     pub fn of(name: &'static str) -> Self {
         let home = Self { scene: Scene::new(), name, root: tempfile::tempdir().expect("a temporary folder") };
         home.has("main.py", "VERSION = 1\n");
@@ -38,27 +38,27 @@ impl Home {
         fs::write(path, bytes).expect("a file can be written");
     }
 
-    /// The folder on the sender's side.
+    /// Returns the folder on the sender's side.
     pub fn folder(&self) -> PathBuf {
         self.scene.folder().join("src")
     }
 
-    /// The device's files.
+    /// Returns the folder of the device's files.
     pub fn root(&self) -> &Path {
         self.root.path()
     }
 
-    /// The device boots: the companion client.
+    /// Boots the device: the companion client.
     pub fn boots(&self, interpreter: Interpreter) -> SetDevice {
         SetDevice::boot(interpreter, &self.scene.broker, self.name, self.root())
     }
 
-    /// The device starts: `mqtt-ota receive`.
+    /// Starts the device: `mqtt-ota receive`.
     pub fn receives(&self) -> Receiver {
         Receiver::start(&self.scene.broker, self.name, self.root())
     }
 
-    /// `mqtt-ota sync FOLDER --to NAME`, about to be run.
+    /// Prepares `mqtt-ota sync FOLDER --to NAME`.
     pub fn sync(&self) -> MqttOta {
         MqttOta::run("sync").broker(&self.scene.broker).arg(self.folder()).args(["--to", self.name])
     }
@@ -75,7 +75,8 @@ impl Home {
     }
 }
 
-/// All files below a folder but the client's own, by their names.
+/// Returns all files below a folder by name. Names that begin with a dot are left out, as the client's own files have
+/// them.
 pub fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     fn walk(folder: &Path, prefix: &str, found: &mut BTreeMap<String, Vec<u8>>) {
         for entry in fs::read_dir(folder).expect("a folder that can be read") {
@@ -96,7 +97,7 @@ pub fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
-/// Bytes of every value, the same for the same seed.
+/// Returns bytes of every value, the same for the same seed.
 pub fn noise(seed: u8, len: usize) -> Vec<u8> {
     (0..len).map(|i| (i as u64 * 31 + (i as u64 >> 8) * 7 + u64::from(seed)) as u8).collect()
 }

@@ -14,25 +14,25 @@ use crate::raw_device::RawDevice;
 use crate::scene::Scene;
 use crate::set_device::SetDevice;
 
-/// A broker, the folder that has one folder for each device in it, and a listener to what devices announce.
+/// Broker, folder that has one folder for each device in it, and listener to the devices' announcements.
 #[derive(Debug)]
 pub struct House<B = Mosquitto> {
-    /// The broker, and where the folder is.
+    /// Broker, and the place of the folder.
     pub scene: Scene<B>,
-    /// Hears `+/OTA/device`.
+    /// Client that is subscribed to `+/OTA/device`.
     pub client: Client,
 }
 
-/// `mqtt-ota keep`. Killed when dropped.
+/// Running `mqtt-ota keep`. Killed when dropped.
 #[derive(Debug)]
 pub struct Keeper {
-    /// The running command; what it does is on its standard error.
+    /// Running command. Its standard error tells what it does.
     pub process: Process,
     _home: TempDir,
 }
 
 impl Keeper {
-    /// Waits until it says so.
+    /// Waits until the keeper prints a line with `part`.
     pub fn says(&self, part: &str) -> &Self {
         self.process.stderr().wait_for(part);
         self
@@ -40,7 +40,7 @@ impl Keeper {
 }
 
 impl House {
-    /// With a plain Mosquitto.
+    /// Creates a house with a plain Mosquitto.
     pub fn new() -> Self {
         Self::with(Mosquitto::start(), &[])
     }
@@ -53,7 +53,7 @@ impl Default for House {
 }
 
 impl<B: Endpoint> House<B> {
-    /// With `broker`, and these files in the folders.
+    /// Creates a house with `broker`, and with these files in the folders.
     pub fn with(broker: B, files: &[(&str, &str)]) -> Self {
         let client = Client::connect(&broker, "listener");
         client.subscribe("+/OTA/device");
@@ -63,7 +63,7 @@ impl<B: Endpoint> House<B> {
         house
     }
 
-    /// The folder with the devices' folders.
+    /// Returns the folder with the devices' folders.
     pub fn folder(&self) -> PathBuf {
         self.scene.folder().join("devices")
     }
@@ -80,7 +80,7 @@ impl<B: Endpoint> House<B> {
         self.keeper_at(&self.scene.broker, args)
     }
 
-    /// Starts a keeper that reaches the broker by another way.
+    /// Starts a keeper that reaches the broker at another address.
     pub fn keeper_at(&self, broker: &impl Endpoint, args: &[&str]) -> Keeper {
         let command = MqttOta::run("keep").broker(broker).arg(self.folder()).args(args);
         let (process, _home) = command.start();
@@ -88,7 +88,7 @@ impl<B: Endpoint> House<B> {
         Keeper { process, _home }
     }
 
-    /// Asks how the devices stand.
+    /// Runs `mqtt-ota status` for the folder.
     pub fn status(&self) -> Finished {
         self.scene.command("status").arg(self.folder()).finish()
     }
@@ -98,7 +98,7 @@ impl<B: Endpoint> House<B> {
         SetDevice::boot(Interpreter::MicroPython, &self.scene.broker, device, root)
     }
 
-    /// A device that a test drives, and that announces this of itself.
+    /// Creates a device that a test drives, with this announcement.
     pub fn device(&self, name: &str, announcement: &str) -> RawDevice {
         let device = RawDevice::join(&self.scene.broker, name);
         device.announce_as(announcement);
@@ -111,7 +111,7 @@ impl<B: Endpoint> House<B> {
         assert_eq!(files(root), files(&self.folder().join(device)));
     }
 
-    /// Waits until a device announces this.
+    /// Waits for an announcement of the device that contains `part`, and returns it.
     pub fn announced(&self, device: &str, part: &str) -> String {
         loop {
             let message = self.client.next();
@@ -121,7 +121,7 @@ impl<B: Endpoint> House<B> {
         }
     }
 
-    /// Waits until a device announces a set that is not `before`; yields its hash.
+    /// Waits until the device announces a set that is not `before`, and returns its hash.
     pub fn next_set(&self, device: &str, before: &str) -> String {
         loop {
             let message = self.client.next();

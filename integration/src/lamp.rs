@@ -12,19 +12,19 @@ use crate::scene::Scene;
 
 const NAME: &str = "NIGHTLAMP";
 const APPLICATION: &str = "micropython/apps/simple.py";
-/// Boots in a row after which the board must be up; a set without a network has ten.
+/// Number of boots in a row after which the board must be up. A set without a network has ten.
 const BOOTS: usize = 13;
 
-/// The device `NIGHTLAMP`, which takes sets, with a broker, somebody who listens to it, and the folder that it is sent.
+/// Device `NIGHTLAMP`, which takes sets, with its broker, a client that listens to it, and the folder that it is sent.
 #[derive(Debug)]
 pub struct Lamp {
-    /// The broker and the command.
+    /// Broker, and the commands pointed at it.
     pub scene: Scene,
-    /// The board; it runs.
+    /// Board, which runs.
     pub board: Board,
-    /// Has subscribed to all that comes from it.
+    /// Client that is subscribed to all that comes from the device.
     pub listener: Client,
-    /// The folder that its user sends.
+    /// Folder that the user sends.
     pub folder: PathBuf,
 }
 
@@ -41,7 +41,7 @@ impl Lamp {
         Self::comes_up(scene, board, folder)
     }
 
-    /// Boots a lamp made from the template, with some changes: a file, a text in it, and the text in its place.
+    /// Boots a lamp made from the template, with some changes. Each names a file, a text in it, and the replacement.
     pub fn of_template(changes: &[(&str, &str, &str)]) -> Self {
         let scene = Scene::new();
         let folder = scene.folder().join("nightlamp");
@@ -67,54 +67,54 @@ impl Lamp {
         lamp
     }
 
-    /// The next message on a topic that ends so.
+    /// Waits for the next message on a topic that ends with `topic`, and returns its text.
     pub fn heard(&self, topic: &str) -> String {
         let messages = std::iter::repeat_with(|| self.listener.next());
         messages.into_iter().find(|message| message.topic.ends_with(topic)).expect("there is no end").text()
     }
 
-    /// The next announcement of which this is true.
+    /// Waits for an announcement of which `is` is true, and returns it.
     pub fn announces(&self, is: impl Fn(&str) -> bool) -> String {
         std::iter::repeat_with(|| self.heard("/OTA/device")).find(|text| is(text)).expect("there is no end")
     }
 
-    /// Waits until it has a set that is confirmed.
+    /// Waits until the device has a set that is confirmed.
     pub fn confirms(&self) {
         self.announces(|text| {
             text.contains("|set=") && !text.contains("|set=-") && !text.contains("|boots=")
         });
     }
 
-    /// Changes a file of the user's.
+    /// Replaces a text in one of the user's files.
     #[track_caller]
     pub fn changes(&self, file: &str, old: &str, new: &str) {
         change(&self.folder.join(file), old, new);
     }
 
-    /// Writes a file of the user's.
+    /// Writes one of the user's files.
     pub fn writes(&self, file: &str, text: &str) {
         let path = self.folder.join(file);
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
         fs::write(path, text).expect("a file");
     }
 
-    /// Puts this before a file of the user's.
+    /// Inserts a text at the beginning of one of the user's files.
     pub fn begins(&self, file: &str, text: &str) {
         let source = fs::read_to_string(self.folder.join(file)).expect("a file");
         self.writes(file, &(text.to_owned() + &source));
     }
 
-    /// The file as the template has it.
+    /// Restores one of the user's files from the template.
     pub fn restores(&self, file: &str) {
         fs::copy(companion().join("template").join(file), self.folder.join(file)).expect("a file");
     }
 
-    /// `mqtt-ota send` of a file, about to be run.
+    /// Prepares `mqtt-ota send` of a file.
     pub fn send(&self, file: &str) -> MqttOta {
         self.scene.send(self.folder.join(file), NAME).arg("--wait-boot")
     }
 
-    /// `mqtt-ota sync` of the folder, about to be run.
+    /// Prepares `mqtt-ota sync` of the folder.
     pub fn sync(&self) -> MqttOta {
         let sync = self.scene.command("sync").arg(&self.folder).args(["--to", NAME, "--wait-boot"]);
         sync.env("MQTT_OTA_RETRIES", "0")
@@ -130,8 +130,8 @@ impl Lamp {
         self.sync().start()
     }
 
-    /// Turns the power on, and again after each reset, until the board prints these words. Returns what each boot that
-    /// ended in a reset has printed.
+    /// Turns the power on, and again after each reset, until the board prints these words. Returns what the board
+    /// printed in each boot that ended in a reset.
     #[track_caller]
     pub fn boots_until(&mut self, words: &str) -> Vec<String> {
         let mut printed = Vec::new();
@@ -147,7 +147,7 @@ impl Lamp {
         self.scene.broker.stop();
     }
 
-    /// Starts it again. What was retained is lost.
+    /// Starts the broker again. What was retained is lost.
     pub fn has_its_broker_again(&mut self) {
         self.scene.broker.start_again();
         self.listener = listener(&self.scene);

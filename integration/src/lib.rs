@@ -1,5 +1,5 @@
-//! What the tests in `tests/` are written with: the real broker, the real command, and devices that
-//! behave well or badly on purpose.
+//! Support for the tests in `tests/`: the real broker, the real command, and devices that behave well or
+//! badly on purpose.
 //!
 //! | noun | is |
 //! |---|---|
@@ -8,14 +8,14 @@
 //! | [`House`], [`Keeper`] | folders that devices follow, and `mqtt-ota keep` |
 //! | [`Mosquitto`] | the real broker, on a free port, with a password, TLS or more settings |
 //! | [`EmbeddedBroker`] | `mqtt-ota broker` |
-//! | [`Gate`] | a way to a broker that speaks MQTT 3.1.1 only, or that a test can cut |
+//! | [`Gate`] | a relay to a broker that speaks MQTT 3.1.1 only, or that a test can cut |
 //! | [`PlayedBroker`] | a broker that a test plays, packet by packet |
 //! | [`Chaos`] | a link between a device and a sender that breaks at random offsets |
 //! | [`MqttOta`] | the real `mqtt-ota` binary with an environment of its own |
 //! | [`Application`] | a program that uses the library |
-//! | [`Process`], [`Finished`] | a running child, its output as events, and how it ended |
-//! | [`Client`] | an MQTT client for whatever else a test wants to say or hear |
-//! | [`Distance`] | a link between a device and a sender that takes its time |
+//! | [`Process`], [`Finished`] | a running child, its output as events, and its end |
+//! | [`Client`] | an MQTT client for whatever else a test wants to publish or receive |
+//! | [`Distance`] | a link between a device and a sender with a delay |
 //! | [`FileServer`] | a folder on a web server |
 //! | [`Feeder`] | a sender's listening side, for tests of devices |
 //! | [`RawDevice`], [`RawOffer`], [`Link`] | a device that a test drives step by step, into any misbehaviour |
@@ -23,14 +23,14 @@
 //! | [`OriginalSender`] | the sender of 2018: QoS 0, three seconds, no answer |
 //! | [`Receiver`] | `mqtt-ota receive` |
 //! | [`DemoDevice`] | the MicroPython script that `mqtt-ota demo` runs |
-//! | [`Fleet`], [`FleetDevice`] | up to ten thousand devices, each as it behaves |
+//! | [`Fleet`], [`FleetDevice`] | up to ten thousand devices, each with its own behaviour |
 //! | [`SetDevice`] | the companion client as a device that takes sets |
-//! | [`Lamp`] | a [`Board`] with the template or an application, who listens to it, and who sends to it |
+//! | [`Lamp`] | a [`Board`] with the template or an application, a listener, and a sender's folder |
 //! | [`Board`] | MicroPython with a file system of its own, an application, and the companion client |
-//! | [`PicoW`] | a Pico W's real firmware on an emulated one |
+//! | [`PicoW`] | a Pico W's real firmware on an emulated board |
 //!
-//! Everything blocks, and so a test reads from top to bottom. Nothing sleeps: what is waited for is
-//! an event, and [`GUARD`] only ends what has gone wrong. Whatever a test started ends with it.
+//! Everything blocks, so a test reads from top to bottom. Nothing sleeps: tests wait for events, and
+//! [`GUARD`] only ends what has gone wrong. Whatever a test started ends with the test.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

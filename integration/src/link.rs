@@ -7,18 +7,18 @@ use socket2::{Domain, Socket, Type};
 
 use crate::runtime::GUARD;
 
-/// A device's TCP connection to the sender, to be used well or badly.
+/// TCP connection of a device to the sender, to be used well or badly.
 #[derive(Debug)]
 pub struct Link {
     stream: TcpStream,
 }
 
 impl Link {
-    /// Connects.
+    /// Connects to the sender.
     ///
     /// # Panics
     ///
-    /// When nobody listens there.
+    /// Panics if nobody listens there.
     pub fn to(host: &str, port: u16) -> Self {
         let stream =
             TcpStream::connect((host, port)).unwrap_or_else(|error| panic!("{host}:{port}: {error}"));
@@ -29,16 +29,16 @@ impl Link {
     ///
     /// # Panics
     ///
-    /// When nobody listens there, or `from` is none of this machine's addresses.
+    /// Panics if nobody listens there, or if `from` is none of this machine's addresses.
     pub fn from(from: IpAddr, host: &str, port: u16) -> Self {
         Self::by(host, port, |socket| socket.bind(&SocketAddr::new(from, 0).into()))
     }
 
-    /// Connects as a board does, whose system takes a few kilobytes and no more until they are read.
+    /// Connects as a board does, whose system takes a few kilobytes, and no more until they are read.
     ///
     /// # Panics
     ///
-    /// When nobody listens there.
+    /// Panics if nobody listens there.
     pub fn narrow(host: &str, port: u16) -> Self {
         Self::by(host, port, |socket| socket.set_recv_buffer_size(4096))
     }
@@ -56,7 +56,7 @@ impl Link {
     }
 
     fn of(stream: TcpStream) -> Self {
-        // A device that hangs would hang the test.
+        // Without time-outs a device that hangs would hang the test.
         stream.set_read_timeout(Some(GUARD)).unwrap();
         stream.set_write_timeout(Some(GUARD)).unwrap();
         Self { stream }
@@ -78,7 +78,7 @@ impl Link {
         bytes
     }
 
-    /// Reads `count` bytes, a piece at a time with a pause before each: the link's rate is what is tested.
+    /// Reads `count` bytes, a piece at a time with a pause before each, to test the link's rate.
     pub fn read_slowly(&mut self, count: usize, piece: usize, pause: Duration) -> Vec<u8> {
         let mut bytes = Vec::new();
         while bytes.len() < count {
@@ -88,19 +88,19 @@ impl Link {
         bytes
     }
 
-    /// Sends what a device of the plain offer never sends.
+    /// Sends bytes, which a device never does for a plain offer.
     pub fn write(&mut self, bytes: &[u8]) {
         self.stream
             .write_all(bytes)
             .unwrap_or_else(|error| panic!("{} bytes do not go out: {error}", bytes.len()));
     }
 
-    /// Says that nothing more will be sent, and goes on reading.
+    /// Closes the sending side. Reading goes on.
     pub fn half_close(&self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }
 
-    /// Waits until the sender has closed the connection, orderly or not; returns what came before.
+    /// Waits until the sender has closed the connection, orderly or not. Returns what came before.
     pub fn wait_for_close(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         if let Err(error) = self.stream.read_to_end(&mut bytes) {

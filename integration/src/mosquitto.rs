@@ -11,35 +11,36 @@ use crate::endpoint::Endpoint;
 use crate::port::free_port;
 use crate::process::{Process, captured};
 
-/// Where Debian and others keep the broker, besides the PATH.
+/// Folders besides the PATH in which Debian and others install the broker.
 const FOLDERS: [&str; 4] =
     ["/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin", "/usr/local/opt/mosquitto/sbin"];
 
-/// How often another port is tried when somebody took the free one first.
+/// Maximum number of attempts with another port, if another process takes the free one first.
 const TRIES: usize = 5;
 
-/// What a [`Mosquitto`] is to ask for and to offer.
+/// Settings of a [`Mosquitto`].
 #[derive(Debug, Default)]
 pub struct Settings {
-    /// It wants a client certificate by the authority of `tls`, whose common name is the user.
+    /// True if the broker demands a client certificate by the authority of `tls`. The common name is the user.
     pub wants_client_certificate: bool,
-    /// The one user and password that it lets in. None: everybody.
+    /// Only user and password that the broker lets in. `None` lets everybody in.
     pub login: Option<(&'static str, &'static str)>,
-    /// A second listener, with TLS and a certificate by this authority.
+    /// Authority for a second listener, with TLS and a certificate by this authority.
     pub tls: Option<Authority>,
-    /// More lines for its configuration file.
+    /// Further lines of the configuration file.
     pub lines: Vec<&'static str>,
-    /// A whole configuration file, as users have it, with the ports and the paths of theirs.
+    /// Whole configuration file of a user, with the user's ports and paths.
     pub whole: Option<String>,
-    /// Files that it finds in `/etc/mosquitto`, as a whole configuration names them.
+    /// Files that the broker finds in `/etc/mosquitto`, as a whole configuration names them.
     pub files: Vec<PathBuf>,
-    /// The lines of its access control file; none: everything is allowed.
+    /// Lines of the access control file. Without any, everything is allowed.
     pub access: Vec<&'static str>,
-    /// It says nothing of what clients do. For figures: else it writes several lines for each message.
+    /// True if the broker does not log what clients do. For figures: otherwise it writes several lines for each
+    /// message.
     pub is_quiet: bool,
 }
 
-/// A real Mosquitto on a free port of the loopback address. Killed when dropped.
+/// Real Mosquitto on a free port of the loopback address. Killed when dropped.
 #[derive(Debug)]
 pub struct Mosquitto {
     settings: Settings,
@@ -50,12 +51,12 @@ pub struct Mosquitto {
 }
 
 impl Mosquitto {
-    /// Starts one that lets everybody in, and returns when it takes connections.
+    /// Starts a broker that lets everybody in, and returns when it takes connections.
     pub fn start() -> Self {
         Self::with(Settings::default())
     }
 
-    /// Starts one with `settings`, and returns when it takes connections.
+    /// Starts a broker with `settings`, and returns when it takes connections.
     pub fn with(settings: Settings) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -73,7 +74,7 @@ impl Mosquitto {
         panic!("no free port for mosquitto in {TRIES} tries");
     }
 
-    /// Where its TLS listener is.
+    /// Returns the address of the TLS listener.
     pub fn tls_address(&self) -> SocketAddr {
         let is_in_whole = |whole: &String| whole.contains("listener 8883");
         assert!(
@@ -83,17 +84,17 @@ impl Mosquitto {
         self.tls_address
     }
 
-    /// What a client has to trust to connect to [`Self::tls_address`].
+    /// Returns the path of the certificate that a client has to trust to connect to [`Self::tls_address`].
     pub fn ca_file(&self) -> PathBuf {
         self.settings.tls.as_ref().expect("a broker with TLS").ca_file()
     }
 
-    /// Stops it; clients see their connections close. Retained messages are forgotten.
+    /// Stops the broker. Clients see their connections close, and retained messages are forgotten.
     pub fn stop(&mut self) {
         self.process.take().expect("a running broker").kill();
     }
 
-    /// Starts it again, on the same ports, after [`Self::stop`].
+    /// Starts the broker again, on the same ports, after [`Self::stop`].
     pub fn start_again(&mut self) {
         assert!(self.process.is_none(), "the broker is running");
         if let Err(log) = self.run() {
@@ -101,7 +102,7 @@ impl Mosquitto {
         }
     }
 
-    /// The running broker: its log is on its standard error.
+    /// Returns the running broker. The log is on its standard error.
     pub fn process(&self) -> &Process {
         self.process.as_ref().expect("a running broker")
     }
@@ -114,7 +115,7 @@ impl Mosquitto {
             captured(&mut command);
             command
         });
-        // The line comes after all listeners are open; the log ends when it gives up instead.
+        // The line comes after all listeners are open. If the broker gives up instead, the log ends.
         let ready = process.stderr().has_line_before_end(" running");
         if ready {
             self.process = Some(process);
@@ -125,7 +126,7 @@ impl Mosquitto {
     }
 
     fn configuration(&self) -> String {
-        // Started by root it would become another user, who cannot read this folder.
+        // A broker that root starts would otherwise become another user, who cannot read this folder.
         let mut text = String::from("user root\nlog_dest stderr\nlog_timestamp false\n");
         if let Some(whole) = &self.settings.whole {
             let listener = |address: SocketAddr| format!("listener {} {}", address.port(), address.ip());

@@ -3,23 +3,22 @@ use std::net::TcpStream;
 use crate::client::Message;
 use crate::link::Link;
 
-/// An offer as it stood on the wire, split at `|` and nothing more: tests look at it with other eyes
-/// than the library's.
+/// Offer as it stood on the wire, split at `|` and nothing more. Tests do not read it with the library's parser.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawOffer {
-    /// All of it.
+    /// Whole text of the offer.
     pub text: String,
-    /// The address to connect to.
+    /// Address to connect to.
     pub host: String,
-    /// The port to connect to.
+    /// Port to connect to.
     pub port: u16,
-    /// What the file is to be called on the device.
+    /// Name of the file on the device.
     pub file: String,
-    /// Its hash, in hex.
+    /// Hash of the file, in hex.
     pub hash: String,
-    /// The fifth field, where there is one.
+    /// Fifth field, if there is one.
     pub reboot: Option<String>,
-    /// Whether the broker had kept it. It never should.
+    /// True if the broker had retained the offer, which it never should.
     pub retained: bool,
 }
 
@@ -44,27 +43,27 @@ impl RawOffer {
         Link::to(&self.host, self.port)
     }
 
-    /// Connects as the offer says, from another address of this machine.
+    /// Connects as the offer says, from the address 127.0.0.`last` of this machine.
     pub fn connect_from(&self, last: u8) -> Link {
         Link::from([127, 0, 0, last].into(), &self.host, self.port)
     }
 
-    /// Connects as the offer says, with little room for what comes.
+    /// Connects as the offer says, with a small receive buffer.
     pub fn connect_narrowly(&self) -> Link {
         Link::narrow(&self.host, self.port)
     }
 
-    /// The id of an extended offer.
+    /// Returns the id of an extended offer.
     ///
     /// # Panics
     ///
-    /// When it has none.
+    /// Panics if the offer has none.
     pub fn id(&self) -> &str {
         let id = self.text.split('|').find_map(|field| field.strip_prefix("id="));
         id.unwrap_or_else(|| panic!("a plain offer: {self:?}"))
     }
 
-    /// Whether nobody takes connections there any more.
+    /// Returns true if nobody takes connections there any more.
     pub fn is_withdrawn(&self) -> bool {
         TcpStream::connect((self.host.as_str(), self.port)).is_err()
     }

@@ -11,28 +11,27 @@ use tokio::task::JoinHandle;
 use crate::endpoint::Endpoint;
 use crate::runtime::{GUARD, runtime};
 
-/// It takes anything shorter for a message that is none of its business, in bytes.
+/// Length of the shortest offer, in bytes. The device ignores shorter messages.
 const SHORTEST_OFFER: usize = 45;
-/// How much it reads at a time, in bytes.
+/// Number of bytes that the device reads at a time.
 const CHUNK: usize = 1024;
 
-/// What an [`OriginalDevice`] did.
+/// Step of an [`OriginalDevice`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// It is subscribed, after a boot.
+    /// The device is subscribed, after a boot.
     Booted,
     /// A message was too short to be an offer.
     Ignored,
-    /// It holds this file now.
+    /// The device has this file now.
     Installed(String),
-    /// The hash was another one; the file is as it was.
+    /// The hash was another one. The file is as it was.
     Mismatched,
-    /// The message was malformed, or the transfer broke: all that it can do then is to boot.
+    /// The message was malformed, or the transfer broke. The device then can only boot.
     Crashed,
 }
 
-/// The firmware of 2018 that senders must go on serving: it announces nothing, reports nothing, and
-/// subscribes with QoS 0.
+/// Firmware of 2018 that senders must go on serving. It announces nothing, reports nothing, and subscribes with QoS 0.
 #[derive(Debug)]
 pub struct OriginalDevice {
     steps: Receiver<Step>,
@@ -40,7 +39,7 @@ pub struct OriginalDevice {
 }
 
 impl OriginalDevice {
-    /// Boots one called `name`, whose flash is the folder `root`, and returns when it is subscribed.
+    /// Boots a device called `name`, whose flash is the folder `root`, and returns when it is subscribed.
     pub fn boot(broker: &impl Endpoint, name: &str, root: &Path) -> Self {
         let address = broker.address();
         let mut options = MqttOptions::new(name, address.ip().to_string(), address.port());
@@ -54,7 +53,7 @@ impl OriginalDevice {
         device
     }
 
-    /// Waits for the next thing that it does.
+    /// Waits for the next step of the device.
     pub fn next_step(&self) -> Step {
         self.steps.recv_timeout(GUARD).expect("the original device does something")
     }
@@ -67,7 +66,7 @@ impl Drop for OriginalDevice {
 }
 
 async fn live(options: MqttOptions, topic: String, root: PathBuf, told: Sender<Step>) {
-    // One turn a boot.
+    // Each turn is one boot.
     loop {
         let (client, mut events) = AsyncClient::new(options.clone(), 16);
         if client.subscribe(&topic, QoS::AtMostOnce).await.is_err() {
@@ -101,7 +100,7 @@ async fn live(options: MqttOptions, topic: String, root: PathBuf, told: Sender<S
     }
 }
 
-/// The callback of the firmware; whether it resets at the end.
+/// Handles a message like the firmware's callback. Returns true if the device resets at the end.
 fn handle(message: &[u8], root: &Path) -> (Step, bool) {
     if message.len() < SHORTEST_OFFER {
         return (Step::Ignored, false);
@@ -117,7 +116,7 @@ fn fetch(message: &[u8], root: &Path) -> io::Result<(Step, bool)> {
     let text = std::str::from_utf8(message).map_err(|_| malformed())?;
     let fields: Vec<&str> = text.split('|').collect();
     let &[host, port, file, hash, ref rest @ ..] = fields.as_slice() else { return Err(malformed()) };
-    // Six and more count as "no fifth field".
+    // Six and more fields count as no fifth field.
     let boots = !matches!(rest, ["0"]);
 
     let mut stream = TcpStream::connect((host, port.parse::<u16>().map_err(|_| malformed())?))?;

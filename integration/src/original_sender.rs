@@ -10,28 +10,27 @@ use crate::endpoint::Endpoint;
 use crate::raw_device::sha1_hex;
 use crate::runtime::runtime;
 
-/// How long it waits for a connection.
+/// Time for which the sender waits for a connection.
 const LISTENS: Duration = Duration::from_secs(3);
 
-/// The sender of 2018 that devices must go on taking files from: it offers with QoS 0, waits three
-/// seconds for a connection, sends the file as ASCII text, closes after the last byte, and never learns
-/// what became of it.
+/// Sender of 2018 that devices must go on taking files from. It offers with QoS 0, waits three seconds for a
+/// connection, sends the file as ASCII text, and closes after the last byte. It never learns the outcome.
 #[derive(Debug)]
 pub struct OriginalSender {
     listener: TcpListener,
 }
 
 impl OriginalSender {
-    /// Takes a port, which it keeps for all of its files.
+    /// Takes a port, and keeps it for all files.
     pub fn new() -> Self {
         Self { listener: TcpListener::bind("127.0.0.1:0").expect("a port is free") }
     }
 
-    /// Sends `text` as `file` to the device called `name`; `fifth` is the fifth field, if there is one.
+    /// Sends `text` as `file` to the device called `name`. `fifth` is the fifth field, if there is one.
     ///
     /// # Panics
     ///
-    /// When no device has connected within three seconds, or the text is not ASCII.
+    /// Panics if no device connects within three seconds, or if the text is not ASCII.
     pub fn send(&self, broker: &impl Endpoint, name: &str, file: &str, text: &str, fifth: Option<&str>) {
         assert!(text.is_ascii(), "it reads its files as ASCII text");
         let address = self.listener.local_addr().expect("a bound listener has an address");

@@ -13,11 +13,11 @@ use crate::process::{Finished, Process, captured};
 
 const HERE: &str = env!("CARGO_MANIFEST_DIR");
 
-/// The time-out of one step: a boot that joins the Wi-Fi takes the emulator forty seconds of a whole core.
+/// Time limit of one step. A boot that joins the Wi-Fi takes the emulator forty seconds of a whole core.
 const LONG: Duration = Duration::from_secs(15 * 60);
 
-/// A Pico W: the real firmware, on an emulated RP2040 and radio, with its file system on an image as its flash. It begins
-/// anew after each reset when it is told so. This computer's loopback address is its gateway.
+/// Pico W: the real firmware, on an emulated RP2040 and radio, with its file system on an image as its flash. It starts
+/// anew after a reset only when it is told to. This computer's loopback address is its gateway.
 #[derive(Debug)]
 pub struct PicoW {
     home: TempDir,
@@ -25,7 +25,7 @@ pub struct PicoW {
     process: Option<Process>,
     /// True from a reset until the power is next turned off.
     has_reset: bool,
-    /// The beginning of what the figures are of.
+    /// Beginning of the period that the figures cover.
     since: Instant,
     boots: usize,
     emulated: f64,
@@ -34,16 +34,16 @@ pub struct PicoW {
 }
 
 impl PicoW {
-    /// The address of this computer, as the board and a sender for it see it.
+    /// Address of this computer, as the board and a sender for it see it.
     pub const COMPUTER: &'static str = "10.0.0.1";
-    /// The access point that the emulated radio sees.
+    /// Access point that the emulated radio sees.
     pub const SSID: &'static str = "RP2040PY-GUEST";
 
-    /// Flashes one with the firmware that `PICO_W_UF2` names, with umqtt and the companion client, both compiled, and with
-    /// these files. Without a firmware there is none, which is said.
+    /// Flashes a board with the firmware that `PICO_W_UF2` names, with umqtt and the companion client, both compiled,
+    /// and with these files. Without a firmware it prints that the test is skipped, and returns `None`.
     pub fn flash(files: &[(&str, &str)]) -> Option<Self> {
         let Some(firmware) = std::env::var_os("PICO_W_UF2").filter(|path| !path.is_empty()) else {
-            // Past the test harness, which keeps what a passing test prints.
+            // The line is written past the test harness, which hides the output of a passing test.
             let skipped = b"SKIPPED: PICO_W_UF2 names no image of MicroPython for a Pico W\n";
             std::io::stderr().write_all(skipped).expect("standard error takes a line");
             return None;
@@ -69,20 +69,21 @@ impl PicoW {
         Self { home, firmware, process: None, has_reset: false, since, boots: 0, emulated: 0.0, counted: 0.0 }
     }
 
-    /// Makes another board, with a copy of the flash as it is now.
+    /// Creates another board, with a copy of the flash as it is now.
     pub fn copy(&self) -> Self {
         let copy = Self::with(tempfile::tempdir().expect("a temporary folder"), self.firmware.clone());
         fs::copy(self.image(), copy.image()).expect("the flash is copied");
         copy
     }
 
-    /// Boots it, or lets it boot after its reset; whether these words are in a line that it prints before it resets.
+    /// Boots the board, or lets it boot after a reset. Returns true if it prints a line with these words before it
+    /// resets.
     #[track_caller]
     pub fn comes_to(&mut self, words: &str) -> bool {
         self.start(&[]).stdout().has_line_within(LONG, words)
     }
 
-    /// Boots it as often as it resets itself, until it prints these words; returns how often that was.
+    /// Boots the board as often as it resets itself, until it prints these words. Returns the number of resets.
     #[track_caller]
     pub fn boots_to(&mut self, words: &str) -> usize {
         let mut resets = 0;
@@ -94,7 +95,7 @@ impl PicoW {
         resets
     }
 
-    /// Waits for its reset. Returns what it has printed since the boot.
+    /// Waits for a reset of the board. Returns what the board has printed since the boot.
     #[track_caller]
     pub fn resets(&mut self) -> String {
         let printed = self.ends();
@@ -102,7 +103,8 @@ impl PicoW {
         printed
     }
 
-    /// Waits for its reset, or for the power cut that it was told. Returns what it has printed since the boot.
+    /// Waits for a reset of the board, or for the power cut that was ordered. Returns what the board has printed since
+    /// the boot.
     #[track_caller]
     pub fn ends(&mut self) -> String {
         let run = self.process.take().expect("the board runs").wait_for(LONG);
@@ -113,8 +115,8 @@ impl PicoW {
         run.stdout
     }
 
-    /// Boots it, and cuts its power at this change of the flash, or, torn, in the middle of it; whether these words are in a
-    /// line that it prints before.
+    /// Boots the board, and cuts its power at this change of the flash, or in the middle of the change if `is_torn`.
+    /// Returns true if the board prints a line with these words before the cut.
     #[track_caller]
     pub fn comes_before_cut_to(&mut self, words: &str, change: usize, is_torn: bool) -> bool {
         let change = change.to_string();
@@ -123,7 +125,7 @@ impl PicoW {
         self.start(&options).stdout().has_line_within(LONG, words)
     }
 
-    /// Turns the power off. Returns what it has printed since the boot.
+    /// Turns the power off. Returns what the board has printed since the boot.
     pub fn power_off(&mut self) -> String {
         let process = self.process.take().expect("the board runs");
         let printed = process.stdout().text();
@@ -133,19 +135,20 @@ impl PicoW {
         printed
     }
 
-    /// Forgets what of its flash was changed so far.
+    /// Forgets the recorded changes of the flash.
     pub fn forgets_changes(&self) {
         fs::write(self.trace(), "").expect("the trace is emptied");
     }
 
-    /// How often a block was erased, and a page programmed, since that or since its first boot.
+    /// Returns the number of erased blocks and of programmed pages since [`Self::forgets_changes`], or since the first
+    /// boot.
     pub fn changes(&self) -> (usize, usize) {
         let trace = fs::read_to_string(self.trace()).unwrap_or_default();
         let count = |kind: &str| trace.lines().filter(|line| line.starts_with(kind)).count();
         (count("erase"), count("program"))
     }
 
-    /// Makes so many of another one's changes, and half of one more if the last is torn.
+    /// Applies the first `changes` of another board's changes to the flash, and half of one more if `is_torn`.
     pub fn changes_as(&self, other: &Self, changes: usize, is_torn: bool) {
         let changes = changes.to_string();
         let arguments = [other.trace().into_os_string(), changes.into()];
@@ -153,7 +156,7 @@ impl PicoW {
         self.run("cut", &arguments.into_iter().chain(torn).collect::<Vec<_>>());
     }
 
-    /// The names of the files on its flash that are not the client's state, with their hashes.
+    /// Returns the names of the files on the flash, with their hashes, except the client's state.
     pub fn files(&self) -> BTreeMap<String, String> {
         let listed = self.run("list", &[] as &[&str]).stdout;
         let files = listed.lines().filter_map(|line| line.split_once(' ')?.1.split_once(' '));
@@ -161,7 +164,7 @@ impl PicoW {
         files.map(|(hash, name)| (name.to_owned(), hash.to_owned())).collect()
     }
 
-    /// The first line of a file in the client's folder.
+    /// Returns the content of a file in the client's folder.
     pub fn state(&self, name: &str) -> String {
         let read = self.run("read", &[format!(".mqtt-ota/{name}")]).stdout;
         let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
@@ -169,7 +172,7 @@ impl PicoW {
         String::from_utf8(bytes.expect("hexadecimal")).expect("UTF-8")
     }
 
-    /// What it took since this was called last, on this computer's clock and on the board's.
+    /// Describes the time since the last call, on this computer's clock and on the board's.
     pub fn took(&mut self) -> String {
         let printed = self.process.as_ref().map_or_else(String::new, |process| process.stdout().text());
         self.counts(&printed);

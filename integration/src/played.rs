@@ -7,9 +7,10 @@ use std::time::Instant;
 use crate::endpoint::Endpoint;
 use crate::runtime::GUARD;
 
-/// A broker that a test plays, packet by packet: it refuses what no real one can be made to refuse.
+/// Broker that a test plays, packet by packet. It refuses what no real broker can be made to refuse.
 ///
-/// Each connection is played by the same function, in a thread of its own, until that returns or the client goes.
+/// Each connection is played by the same function, in a thread of its own, until the function returns or the client
+/// goes.
 #[derive(Debug)]
 pub struct PlayedBroker {
     address: SocketAddr,
@@ -23,7 +24,7 @@ impl PlayedBroker {
         let address = listener.local_addr().expect("a bound listener has an address");
         let connected = Arc::<Mutex<Vec<Instant>>>::default();
         let (times, play) = (Arc::clone(&connected), Arc::new(play));
-        // It ends with the test's process.
+        // The thread ends with the test's process.
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 times.lock().expect("no player panics with this").push(Instant::now());
@@ -38,8 +39,7 @@ impl PlayedBroker {
         Self { address, connected }
     }
 
-    /// Accepts clients with this CONNACK, grants what they subscribe to, and acknowledges what they publish, with these
-    /// reason codes.
+    /// Accepts clients with this CONNACK, and answers their subscriptions and publications with these reason codes.
     pub fn answering(connack: Vec<u8>, suback: u8, puback: u8) -> Self {
         Self::start(move |client| {
             client.say(&connack)?;
@@ -47,7 +47,7 @@ impl PlayedBroker {
         })
     }
 
-    /// When clients have connected.
+    /// Returns the times at which clients have connected.
     pub fn connected(&self) -> Vec<Instant> {
         self.connected.lock().expect("no player panics with this").clone()
     }
@@ -59,11 +59,11 @@ impl Endpoint for PlayedBroker {
     }
 }
 
-/// A client, as a [`PlayedBroker`] has it.
+/// Client of a [`PlayedBroker`].
 #[derive(Debug)]
 pub struct PlayedClient {
     stream: TcpStream,
-    /// The version of MQTT in its CONNECT packet: 4 is MQTT 3.1.1.
+    /// Version of MQTT in the CONNECT packet: 4 is MQTT 3.1.1.
     pub level: u8,
 }
 
@@ -71,23 +71,23 @@ impl PlayedClient {
     fn read_connect(stream: TcpStream) -> io::Result<Self> {
         let mut client = Self { stream, level: 0 };
         let (_, connect) = client.read()?;
-        // Two bytes of length, "MQTT", the level.
+        // The level follows two bytes of length and "MQTT".
         client.level = connect.get(6).copied().unwrap_or_default();
         Ok(client)
     }
 
-    /// A CONNACK that accepts it, with the properties of MQTT 5, where it speaks that.
+    /// Accepts the client with a CONNACK. To a client of MQTT 5 it carries these properties.
     pub fn accept(&mut self, properties: &[u8]) -> io::Result<()> {
         let connack = if self.level == 5 { connack(0, properties) } else { vec![0x20, 2, 0, 0] };
         self.say(&connack)
     }
 
-    /// Sends it these bytes.
+    /// Sends these bytes to the client.
     pub fn say(&mut self, packet: &[u8]) -> io::Result<()> {
         self.stream.write_all(packet)
     }
 
-    /// Its next packet: the first byte, and what follows the length.
+    /// Reads the client's next packet: the first byte, and what follows the length.
     pub fn read(&mut self) -> io::Result<(u8, Vec<u8>)> {
         let mut byte = [0];
         self.stream.read_exact(&mut byte)?;
@@ -105,14 +105,14 @@ impl PlayedClient {
         Ok((kind, rest))
     }
 
-    /// Answers subscriptions and messages with these reason codes, and pings, until it goes.
+    /// Answers subscriptions and messages with these reason codes, and pings, until the client goes.
     pub fn serve(&mut self, suback: u8, puback: u8) -> io::Result<()> {
         loop {
             self.serve_one(suback, puback)?;
         }
     }
 
-    /// Answers its next packet.
+    /// Answers the client's next packet.
     pub fn serve_one(&mut self, suback: u8, puback: u8) -> io::Result<()> {
         let (kind, packet) = self.read()?;
         let is_5 = self.level == 5;
@@ -138,13 +138,13 @@ impl PlayedClient {
         }
     }
 
-    /// A packet of fewer than 128 bytes.
+    /// Sends a packet of fewer than 128 bytes.
     pub fn packet(&mut self, kind: u8, body: &[u8]) -> io::Result<()> {
         self.say(&packet(kind, body))
     }
 }
 
-/// The CONNACK of MQTT 5 with this reason code, and these properties, as they are on the wire.
+/// Returns a CONNACK of MQTT 5 with this reason code, and with these properties in their wire format.
 pub fn connack(code: u8, properties: &[u8]) -> Vec<u8> {
     let length = u8::try_from(properties.len()).expect("few properties");
     packet(0x20, &[&[0, code, length], properties].concat())

@@ -4,13 +4,13 @@ use std::ops::Range;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// The ports that are given out: those that no system gives to its clients.
+/// Ports that are given out. No system gives these to its clients.
 const PORTS: Range<u16> = 10_000..32_000;
 
-/// A port of the loopback address that was free a moment ago, and is given to nobody else in this process soon.
+/// Returns a port of the loopback address that was free a moment ago, and that this process does not give out again
+/// soon.
 ///
-/// For programs that have to be told a port. Another process may be faster: where that matters, the
-/// caller tries again.
+/// For programs that have to be told a port. Another process may be faster. A caller for whom this matters tries again.
 pub fn free_port() -> u16 {
     static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(fastrand::u16(..)));
     let next = || PORTS.start + NEXT.fetch_add(1, Ordering::Relaxed) % (PORTS.end - PORTS.start);
@@ -18,7 +18,7 @@ pub fn free_port() -> u16 {
     iter::repeat_with(next).take(PORTS.len()).find(is_free).expect("a port is free")
 }
 
-/// A port that somebody listens on, and will not give up while this lives.
+/// Port that is listened on as long as this value lives.
 #[derive(Debug)]
 pub struct TakenPort {
     listener: TcpListener,
@@ -30,24 +30,23 @@ impl TakenPort {
         Self { listener: TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free") }
     }
 
-    /// Gives it up; returns where nobody listens now.
+    /// Gives the port up, and returns its address, where nobody listens now.
     pub fn free(self) -> SocketAddr {
         self.address()
     }
 
-    /// Waits until somebody connects; nobody answers while the connection is held.
+    /// Waits for a connection, and returns it. Nobody answers the client while it is held.
     pub fn accept(&self) -> TcpStream {
         self.listener.accept().expect("a client connects").0
     }
 
-    /// Where.
+    /// Returns the address of the port.
     pub fn address(&self) -> SocketAddr {
         self.listener.local_addr().expect("a bound listener has an address")
     }
 }
 
-/// An address of which nothing comes back, as from behind a firewall: on Linux, a port whose queue of
-/// connections is full.
+/// Address that never answers, as behind a firewall. On Linux, this is a port whose queue of connections is full.
 #[derive(Debug)]
 pub struct SilentPort {
     listener: socket2::Socket,
@@ -55,7 +54,7 @@ pub struct SilentPort {
 }
 
 impl SilentPort {
-    /// Listens on any port of the loopback address, and takes nobody.
+    /// Listens on any port of the loopback address, and accepts nobody.
     pub fn take() -> Self {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let listener =
@@ -66,7 +65,7 @@ impl SilentPort {
         Self { listener, _queued: [TcpStream::connect(address).expect("the queue has room for one")] }
     }
 
-    /// Its number.
+    /// Returns the number of the port.
     pub fn port(&self) -> u16 {
         let address = self.listener.local_addr().expect("a bound listener has an address");
         address.as_socket().expect("an internet address").port()

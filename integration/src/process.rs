@@ -7,7 +7,7 @@ use tokio::process::Child;
 use crate::runtime::{GUARD, runtime, within_for};
 use crate::transcript::Transcript;
 
-/// A child process whose output is read as it comes. Killed when dropped.
+/// Child process whose output is read as it comes. Killed when dropped.
 #[derive(Debug)]
 pub struct Process {
     what: String,
@@ -18,8 +18,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `command`, called `what` in messages. Streams that the command does not name are
-    /// captured; standard input is empty.
+    /// Starts `command`, called `what` in messages. Only output that the command pipes is captured.
     pub(crate) fn start(what: impl Into<String>, command: Command) -> Self {
         let what = what.into();
         let mut command = tokio::process::Command::from(command);
@@ -32,31 +31,31 @@ impl Process {
         Self { what, child, stdout, stderr, started }
     }
 
-    /// Its standard output.
+    /// Returns the standard output.
     pub fn stdout(&self) -> &Transcript {
         &self.stdout
     }
 
-    /// Its standard error.
+    /// Returns the standard error.
     pub fn stderr(&self) -> &Transcript {
         &self.stderr
     }
 
-    /// Its process id.
+    /// Returns the process id.
     ///
     /// # Panics
     ///
-    /// When it has ended.
+    /// Panics if the process has ended.
     pub fn id(&self) -> u32 {
         self.child.id().unwrap_or_else(|| panic!("{} has ended", self.what))
     }
 
-    /// Waits for it to end by itself.
+    /// Waits for the process to end by itself.
     pub fn wait(self) -> Finished {
         self.wait_for(GUARD)
     }
 
-    /// Waits for it to end by itself, for so long.
+    /// Waits for the process to end by itself, for at most `limit`.
     pub fn wait_for(mut self, limit: Duration) -> Finished {
         let status = within_for(limit, &format!("the end of {}", self.what), self.child.wait());
         let status = status.unwrap_or_else(|error| panic!("{} cannot be waited for: {error}", self.what));
@@ -69,35 +68,35 @@ impl Process {
         }
     }
 
-    /// Kills it and waits until it is gone.
+    /// Kills the process, and waits until it is gone.
     pub fn kill(mut self) {
         self.end();
     }
 
-    /// Whether it has ended, without waiting.
+    /// Returns true if the process has ended, without waiting.
     pub fn has_ended(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(Some(_)))
     }
 
-    /// What Ctrl-C does.
+    /// Sends SIGINT, as Ctrl-C does.
     #[cfg(unix)]
     pub fn interrupt(&self) {
         self.signal(rustix::process::Signal::INT);
     }
 
-    /// What a service manager does that wants it to stop.
+    /// Sends SIGTERM, as a service manager does to stop a service.
     #[cfg(unix)]
     pub fn terminate(&self) {
         self.signal(rustix::process::Signal::TERM);
     }
 
-    /// Stops it in the middle of what it does, so that its peers hear nothing more from it.
+    /// Stops the process in the middle of its work, so that its peers hear nothing more from it.
     #[cfg(unix)]
     pub fn freeze(&self) {
         self.signal(rustix::process::Signal::STOP);
     }
 
-    /// Lets it go on.
+    /// Lets a frozen process go on.
     #[cfg(unix)]
     pub fn thaw(&self) {
         self.signal(rustix::process::Signal::CONT);
@@ -111,7 +110,7 @@ impl Process {
     }
 
     fn end(&mut self) {
-        // An error says that it has ended already, which is what is wanted.
+        // An error means that the process has ended already, which is the goal.
         let _ = self.child.start_kill();
         let _ = runtime().block_on(self.child.wait());
     }
@@ -123,25 +122,25 @@ impl Drop for Process {
     }
 }
 
-/// Captures output, and gives no input: what most children here want.
+/// Captures the output and gives no input, as most children here need.
 pub(crate) fn captured(command: &mut Command) -> &mut Command {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped())
 }
 
-/// How a child ended, and all that it wrote.
+/// End of a child, with all that it wrote.
 pub struct Finished {
     what: String,
     status: ExitStatus,
-    /// From its start to its end.
+    /// Time from the start of the child to its end.
     pub elapsed: Duration,
-    /// All of its standard output.
+    /// Whole standard output.
     pub stdout: String,
-    /// All of its standard error.
+    /// Whole standard error.
     pub stderr: String,
 }
 
 impl Finished {
-    /// The exit status, unless a signal ended it.
+    /// Returns the exit status. `None` if a signal ended the child.
     pub fn status(&self) -> Option<i32> {
         self.status.code()
     }
@@ -153,19 +152,19 @@ impl Finished {
         self
     }
 
-    /// Asserts that standard error has a line that starts with `error:`, and names `part` from there on.
+    /// Asserts that standard error has a line that starts with `error:`, and contains `part` from there on.
     #[track_caller]
     pub fn assert_error(&self, part: &str) -> &Self {
         self.assert_said("error:", part)
     }
 
-    /// Asserts that standard error has a line that starts with `hint:`, and names `part` from there on.
+    /// Asserts that standard error has a line that starts with `hint:`, and contains `part` from there on.
     #[track_caller]
     pub fn assert_hint(&self, part: &str) -> &Self {
         self.assert_said("hint:", part)
     }
 
-    /// Asserts that standard output holds nothing.
+    /// Asserts that standard output is empty.
     #[track_caller]
     pub fn assert_no_output(&self) -> &Self {
         assert!(self.stdout.is_empty(), "{self:?}");
@@ -179,7 +178,7 @@ impl Finished {
         self
     }
 
-    /// Standard output as one JSON object a line.
+    /// Parses standard output as one JSON object per line.
     #[track_caller]
     pub fn json_lines(&self) -> Vec<serde_json::Value> {
         let parse = |line: &str| {
@@ -191,7 +190,7 @@ impl Finished {
         self.stdout.lines().map(parse).collect()
     }
 
-    /// The line of `--json` that tells how it ended, for the one device that there was.
+    /// Returns the line of `--json` with the result, for a single device.
     #[track_caller]
     pub fn result(&self) -> serde_json::Value {
         let result = self.json_lines().into_iter().find(|line| line["event"] == "result");

@@ -4,8 +4,7 @@ use crate::client::Client;
 use crate::endpoint::Endpoint;
 use crate::offer::RawOffer;
 
-/// A device that does nothing by itself: the test announces, connects and reports for it, in any order,
-/// well or badly.
+/// Device that does nothing by itself. The test announces, connects and reports for it, in any order, well or badly.
 #[derive(Debug)]
 pub struct RawDevice {
     name: String,
@@ -13,14 +12,14 @@ pub struct RawDevice {
 }
 
 impl RawDevice {
-    /// Connects to `broker` and subscribes to the offers for `name`; announces nothing.
+    /// Connects to `broker` and subscribes to the offers for `name`. Announces nothing.
     pub fn join(broker: &impl Endpoint, name: &str) -> Self {
         let device = Self { name: name.to_owned(), client: Client::connect(broker, &format!("raw-{name}")) };
         device.client.subscribe(&device.topic(""));
         device
     }
 
-    /// The same, and announces it.
+    /// Like [`Self::join`], and announces the device.
     pub fn announced(broker: &impl Endpoint, name: &str) -> Self {
         let device = Self::join(broker, name);
         device.announce();
@@ -32,7 +31,7 @@ impl RawDevice {
         self.announce_as("v=1|client=raw 0|sys=test 0|addr=127.0.0.1|free=100000000|hash=sha1")
     }
 
-    /// Announces itself as after a boot that followed the installation of `offer`.
+    /// Announces the device as after a boot that followed the installation of `offer`.
     pub fn boot(&self, offer: &RawOffer) -> &Self {
         self.announce().report("running", offer, "")
     }
@@ -47,17 +46,17 @@ impl RawDevice {
     ///
     /// # Panics
     ///
-    /// When none comes, or what comes is none.
+    /// Panics if no message comes, or if it is no offer.
     pub fn offer(&self) -> RawOffer {
         let message = self.client.next();
         RawOffer::of(&message).unwrap_or_else(|| panic!("not an offer: {message:?}"))
     }
 
-    /// Waits for the next message on its topic, which has to be no offer.
+    /// Waits for the next message on the device's topic, which must not be an offer.
     ///
     /// # Panics
     ///
-    /// When none comes, or an offer does.
+    /// Panics if no message comes, or if it is an offer.
     pub fn request(&self) -> String {
         let message = self.client.next();
         assert!(RawOffer::of(&message).is_none(), "an offer: {message:?}");
@@ -67,7 +66,7 @@ impl RawDevice {
     /// Asserts that nothing has come since the last offer, and that the broker has nothing more.
     #[track_caller]
     pub fn assert_no_offer(&self) -> &Self {
-        // What the broker has for this device it delivers before this.
+        // The broker delivers whatever it has for this device before this message.
         self.client.publish(&self.topic(""), "end");
         let message = self.client.next();
         assert_eq!(message.text(), "end");
@@ -84,17 +83,17 @@ impl RawDevice {
         self.report("receiving", offer, "").report("failed", offer, detail)
     }
 
-    /// Publishes anything at all as a status.
+    /// Publishes any text as a status.
     pub fn say(&self, payload: impl Into<Vec<u8>>) -> &Self {
         self.client.publish(&self.topic("/status"), payload);
         self
     }
 
-    /// Does with `offer` what a good device does: takes it, checks it, reports it. Returns the file.
+    /// Takes, checks and reports `offer`, as a good device does. Returns the file.
     ///
     /// # Panics
     ///
-    /// When the bytes are not those that the offer's hash names.
+    /// Panics if the bytes do not match the offer's hash.
     pub fn install(&self, offer: &RawOffer) -> Vec<u8> {
         self.report("receiving", offer, "");
         let bytes = offer.connect().read_to_end();
@@ -108,7 +107,7 @@ impl RawDevice {
     }
 }
 
-/// SHA-1 in lower-case hex.
+/// Returns the SHA-1 of `bytes` in lower-case hex.
 pub fn sha1_hex(bytes: &[u8]) -> String {
     Sha1::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

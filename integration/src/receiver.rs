@@ -6,7 +6,7 @@ use crate::command::MqttOta;
 use crate::endpoint::Endpoint;
 use crate::process::Process;
 
-/// `mqtt-ota receive`: the device that is written in Rust. Killed when dropped.
+/// Running `mqtt-ota receive`, the device that is written in Rust. Killed when dropped.
 #[derive(Debug)]
 pub struct Receiver {
     process: Process,
@@ -14,7 +14,7 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Starts one called `name` whose files are in `root`, and returns when it is announced.
+    /// Starts a device called `name` whose files are in `root`, and returns when it is announced.
     pub fn start(broker: &impl Endpoint, name: &str, root: &Path) -> Self {
         let command = MqttOta::run("receive").args(["--json", "--as", name]).arg("--root").arg(root);
         let (process, home) = command.broker(broker).start();
@@ -22,12 +22,12 @@ impl Receiver {
         Self { process, _home: home }
     }
 
-    /// The running command alone, to see how it ends.
+    /// Returns the running command alone, to see how it ends.
     pub fn into_process(self) -> Process {
         self.process
     }
 
-    /// The running command; what it does is on its standard output, one JSON object a line.
+    /// Returns the running command. Its standard output tells what it does, one JSON object per line.
     pub fn process(&self) -> &Process {
         &self.process
     }

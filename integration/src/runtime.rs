@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
-/// How long one thing may take before the test fails. Far above what anything needs on a slow day: it
-/// is never waited out, except by a test that fails.
+/// Time limit of one step of a test. It is far more than anything needs on a slow day, and only a failing test waits
+/// for all of it.
 pub const GUARD: Duration = Duration::from_secs(60);
 
-/// Drives the children, the gates and the MQTT clients, so that tests can block.
+/// Returns the runtime that drives the children, the gates and the MQTT clients, so that tests can block.
 pub(crate) fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| {
@@ -16,12 +16,12 @@ pub(crate) fn runtime() -> &'static Runtime {
     })
 }
 
-/// Waits for `future`, and fails the test, naming `what`, when [`GUARD`] has passed.
+/// Waits for `future`. Once [`GUARD`] has passed, fails the test with a message that names `what`.
 pub(crate) fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     within_for(GUARD, what, future)
 }
 
-/// Waits for `future`, and fails the test, naming `what`, when `limit` has passed.
+/// Waits for `future`. Once `limit` has passed, fails the test with a message that names `what`.
 pub(crate) fn within_for<T>(limit: Duration, what: &str, future: impl Future<Output = T>) -> T {
     runtime()
         .block_on(async { tokio::time::timeout(limit, future).await })

@@ -7,16 +7,16 @@ use crate::command::MqttOta;
 use crate::endpoint::Endpoint;
 use crate::mosquitto::Mosquitto;
 
-/// A broker, and a folder with files to send: what most tests start from.
+/// Broker, and a folder with files to send. Most tests start from it.
 #[derive(Debug)]
 pub struct Scene<B = Mosquitto> {
-    /// The broker that the command is pointed at.
+    /// Broker that the command is pointed at.
     pub broker: B,
     folder: TempDir,
 }
 
 impl Scene {
-    /// With a plain Mosquitto.
+    /// Creates a scene with a plain Mosquitto.
     pub fn new() -> Self {
         Self::with(Mosquitto::start())
     }
@@ -29,12 +29,12 @@ impl Default for Scene {
 }
 
 impl<B: Endpoint> Scene<B> {
-    /// With `broker`.
+    /// Creates a scene with `broker`.
     pub fn with(broker: B) -> Self {
         Self { broker, folder: tempfile::tempdir().expect("a temporary folder") }
     }
 
-    /// The folder.
+    /// Returns the folder.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -46,9 +46,9 @@ impl<B: Endpoint> Scene<B> {
         path
     }
 
-    /// `mqtt-ota send FILE --to DEVICE`, started in the folder and about to be run.
+    /// Prepares `mqtt-ota send FILE --to DEVICE`, started in the folder.
     ///
-    /// Nothing is offered twice: a test that wants that says `--retries`.
+    /// Nothing is offered twice. A test of retries gives `--retries`.
     pub fn send(&self, file: impl AsRef<Path>, device: &str) -> MqttOta {
         self.command("send")
             .arg(file.as_ref())
@@ -57,7 +57,7 @@ impl<B: Endpoint> Scene<B> {
             .env("MQTT_OTA_RETRY_PAUSE", "10ms")
     }
 
-    /// Any other command, pointed at the broker and started in the folder.
+    /// Prepares any other command, pointed at the broker and started in the folder.
     pub fn command(&self, subcommand: &str) -> MqttOta {
         MqttOta::run(subcommand).broker(&self.broker).in_folder(self.folder())
     }

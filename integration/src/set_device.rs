@@ -5,23 +5,22 @@ use crate::demo_device::Interpreter;
 use crate::endpoint::Endpoint;
 use crate::process::{Process, captured};
 
-/// A device that takes sets: the real companion client, on a folder as its flash. Killed when dropped, as by a
-/// power cut.
+/// Device that takes sets: the real companion client, on a folder as its flash. Killed when dropped, as by a power cut.
 #[derive(Debug)]
 pub struct SetDevice {
     process: Process,
 }
 
 impl SetDevice {
-    /// Boots one called `name` whose flash is the folder `root`, and returns when it takes offers.
+    /// Boots a device called `name` whose flash is the folder `root`, and returns when it takes offers.
     pub fn boot(interpreter: Interpreter, broker: &impl Endpoint, name: &str, root: &Path) -> Self {
         let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("../micropython-client");
-        // Another version of the client is tried by naming its folder.
+        // `COMPANION` names the folder of another version of the client to try.
         let client = std::env::var_os("COMPANION").map_or(client, PathBuf::from);
         Self::boot_of(&client, interpreter, broker, name, root)
     }
 
-    /// The same, with the modules of the client that are in the folder `client`.
+    /// Like [`Self::boot`], with the modules of the client that are in the folder `client`.
     pub fn boot_of(
         client: &Path,
         interpreter: Interpreter,
@@ -44,7 +43,7 @@ impl SetDevice {
         device
     }
 
-    /// The running interpreter; its steps are on its standard output.
+    /// Returns the running interpreter. The device's steps are on its standard output.
     pub fn process(&self) -> &Process {
         &self.process
     }

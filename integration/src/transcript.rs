@@ -6,7 +6,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::runtime::{GUARD, runtime};
 
-/// What a child has written to one of its streams so far, and a way to wait for more.
+/// Output of a child on one of its streams so far, and a way to wait for more.
 #[derive(Clone, Default)]
 pub struct Transcript {
     shared: Arc<Shared>,
@@ -45,14 +45,14 @@ impl Transcript {
         transcript
     }
 
-    /// A transcript that nothing will be added to.
+    /// Creates a transcript that nothing will be added to.
     pub(crate) fn empty() -> Self {
         let transcript = Self::default();
         transcript.shared.written.lock().unwrap().ended = true;
         transcript
     }
 
-    /// All of it so far, with what is not UTF-8 replaced.
+    /// Returns the whole text so far, with replacements for what is not UTF-8.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.shared.written.lock().unwrap().bytes).into_owned()
     }
@@ -61,27 +61,28 @@ impl Transcript {
     ///
     /// # Panics
     ///
-    /// When the stream ends, or the guard time passes, without one.
+    /// Panics if the stream ends, or the guard time passes, without one.
     pub fn wait_for(&self, part: &str) -> String {
         self.wait_until(&format!("a line with {part:?}"), |text| line_with(text, part))
     }
 
-    /// Waits until `found` finds something in the text so far.
+    /// Waits until `found` returns a value for the text so far.
     ///
     /// # Panics
     ///
-    /// When the stream ends, or the guard time passes, before it does.
+    /// Panics if the stream ends, or the guard time passes, first.
     pub fn wait_until<T>(&self, what: &str, found: impl FnMut(&str) -> Option<T>) -> T {
         self.search(GUARD, found)
             .unwrap_or_else(|why| panic!("{why} without {what}; so far:\n{}", self.text()))
     }
 
-    /// Waits for a whole line that contains `part`, or for the end of the stream: was there one?
+    /// Waits for a whole line that contains `part`. Returns false if the stream ends, or the guard time passes, without
+    /// one.
     pub(crate) fn has_line_before_end(&self, part: &str) -> bool {
         self.has_line_within(GUARD, part)
     }
 
-    /// The same, for so long.
+    /// Like [`Self::has_line_before_end`], with the limit `limit` in place of the guard time.
     pub(crate) fn has_line_within(&self, limit: Duration, part: &str) -> bool {
         self.search(limit, |text| line_with(text, part)).is_ok()
     }
@@ -124,7 +125,7 @@ impl Transcript {
     }
 }
 
-/// A line counts once its end is there.
+/// Returns the first line that contains `part`. A line counts once its end has come.
 fn line_with(text: &str, part: &str) -> Option<String> {
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     whole.lines().find(|line| line.contains(part)).map(str::to_owned)

@@ -11,7 +11,7 @@ use super::ledger::FleetDevice;
 use super::supply::{Failure, take_plain};
 
 impl Device {
-    /// Takes one offer to its status.
+    /// Handles one offer, up to its status.
     pub(super) async fn answer(&mut self, awake: &mut Awake, message: &Bytes) -> Option<End> {
         let taken = match AnyOffer::parse(message) {
             Ok(AnyOffer::Plain(offer)) => self.answer_plain(awake, &offer).await,

@@ -7,40 +7,41 @@ use tokio::time::{Instant, sleep_until};
 use super::ledger::FleetDevice;
 use super::session::Session;
 
-/// How many offers a device notes while it is busy with one, as the companion client does.
+/// Maximum number of offers that a device notes while it is busy with another, as the companion client does.
 const NOTED: usize = 4;
 
-/// One time that the device is on, from its boot or its waking to its end.
+/// Period for which a device is on, from its boot or its waking to its end.
 pub(super) struct Awake {
-    /// None where the broker is lost.
+    /// Session at the broker. `None` once the broker is lost.
     pub(super) session: Option<Session>,
     /// Offers that came meanwhile.
     pub(super) noted: VecDeque<Bytes>,
     pub(super) until: Option<Instant>,
-    /// What was installed, and waits for its reboot.
+    /// Reboot that is due after an installation.
     pub(super) due: Option<Due>,
 }
 
-/// A reboot that is due.
+/// Reboot that is due.
 pub(super) struct Due {
     pub(super) digest: Digest,
     pub(super) is_set: bool,
-    /// What the boot puts back.
+    /// State that the boot puts back.
     pub(super) former: Option<Box<FleetDevice>>,
 }
 
-/// Why an [`Awake`] ends.
+/// Reason why an [`Awake`] ends.
 pub(super) enum End {
-    /// It boots or connects anew at once.
+    /// The device boots or connects anew at once.
     Again,
-    /// It goes to sleep.
+    /// The device goes to sleep.
     Asleep,
-    /// Its power is gone.
+    /// The device's power is gone.
     Cut,
 }
 
 impl Awake {
-    /// Notes what comes while `work` is done; ends it where the time is up and `is_cut` says so.
+    /// Runs `work`, and notes the messages that come meanwhile. If `is_cut` is true, the work is cut off when the time
+    /// is up.
     pub(super) async fn during<T>(
         &mut self,
         is_cut: bool,

@@ -1,42 +1,43 @@
 use std::time::Duration;
 
-/// What a device of a [`Fleet`](crate::Fleet) is like. As it comes: always awake, takes sets, installs them.
+/// Behaviour of a device of a [`Fleet`](crate::Fleet). The default device is always awake, takes sets and installs
+/// them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Behaviour {
-    /// When it is connected to the broker.
+    /// Times at which the device is connected to the broker.
     pub rhythm: Rhythm,
-    /// What becomes of the offers that it hears.
+    /// Result of the offers that the device hears.
     pub ending: Ending,
-    /// It announces no `set`, and takes plain offers alone.
+    /// True if the device announces no `set`, and takes plain offers alone.
     pub is_plain: bool,
 }
 
-/// When a device is connected to the broker.
+/// Times at which a device is connected to the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Rhythm {
-    /// Always.
+    /// Always connected.
     #[default]
     Awake,
-    /// It wakes every `period`, from a random moment on, and stays for `awake`. When the fleet starts it is there
+    /// Connected for `awake` in every `period`, from a random moment on. When the fleet starts, the device is connected
     /// just long enough to announce itself.
     Sleeps {
-        /// From one wake to the next.
+        /// Time from one wake to the next.
         period: Duration,
-        /// How long it is connected each time; longer where a transfer is under way at its end.
+        /// Duration of each connection. A transfer that is under way at its end prolongs it.
         awake: Duration,
-        /// A transfer that is under way at the end is cut off hard, as by a battery. What was staged stays.
+        /// True if a transfer that is under way at the end is cut off hard, as by a battery. What was staged stays.
         is_cut: bool,
     },
 }
 
-/// What becomes of an offer.
+/// Result of an offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Ending {
-    /// It is installed.
+    /// The offer is installed.
     #[default]
     Installs,
-    /// It does not fit: `failed`, with `no-space`.
+    /// The offer does not fit: `failed`, with `no-space`.
     NoSpace,
-    /// It is installed, and taken back by the boot that follows.
+    /// The set is installed, and taken back by the boot that follows.
     RollsBack,
 }

@@ -11,13 +11,13 @@ use tokio::net::TcpStream;
 use super::at::At;
 use super::interface::Interface;
 
-/// The longest packet that is read, in bytes: far above what the protocol allows.
+/// Longest packet that is read, in bytes: far more than the protocol allows.
 pub(super) const MAX_PACKET: usize = 256 * 1024;
-/// How much is read at once, in bytes: a few messages. There are ten thousand of these buffers.
+/// Number of bytes that are read at once: a few messages. There are ten thousand of these buffers.
 const READ: usize = 512;
 
-/// A device's own connection to a broker, over MQTT 3.1.1 and with a clean session, as lean as ten thousand of them
-/// have to be. Dropped, it closes as after a power cut.
+/// Connection of one device to a broker, over MQTT 3.1.1 with a clean session. It is lean, as there are ten thousand of
+/// them. Dropping it closes the connection as a power cut does.
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: TcpStream,
@@ -25,19 +25,19 @@ pub(super) struct Connection {
     outgoing: BytesMut,
     messages: VecDeque<Bytes>,
     last_id: u16,
-    /// Publications that the broker has not acknowledged.
+    /// Number of publications that the broker has not acknowledged.
     unsettled: usize,
 }
 
 impl Connection {
-    /// Connects `from` there as the client `id`, and subscribes to `topic`; returns when the broker has said that it has
-    /// both.
+    /// Connects `from` to the broker as the client `id`, and subscribes to `topic`. Returns when the broker has
+    /// acknowledged both.
     pub(super) async fn open(at: &At, from: Interface, id: &str, topic: &str) -> io::Result<Self> {
         let stream = from.connect(at.address).await?;
         stream.set_nodelay(true)?;
         let (received, outgoing, messages) = (BytesMut::new(), BytesMut::new(), VecDeque::new());
         let mut connection = Self { stream, received, outgoing, messages, last_id: 0, unsettled: 0 };
-        // Both at once, as MQTT allows: thousands of round trips less.
+        // MQTT allows sending both packets at once, which saves thousands of round trips.
         connection.queue(&at.connect(id))?;
         let mut subscribe = Subscribe::new(topic, QoS::AtLeastOnce);
         subscribe.pkid = connection.next_id();
@@ -46,13 +46,13 @@ impl Connection {
             Packet::ConnAck(answer) if answer.code == ConnectReturnCode::Success => {}
             other => return Err(io::Error::other(format!("the broker refuses {id}: {other:?}"))),
         }
-        // Or the other answer would wait. What comes later is confirmed by what the device says to it.
+        // Otherwise the second answer would wait. Later packets are acknowledged by the device's answers to them.
         confirm(&connection.stream);
         while !matches!(connection.packet().await?, Packet::SubAck(_)) {}
         Ok(connection)
     }
 
-    /// Publishes a message; it goes out with whatever waits next.
+    /// Publishes a message. It goes out with whatever waits next.
     pub(super) fn publish(&mut self, topic: String, payload: String, retain: bool) -> io::Result<()> {
         let mut publish = Publish::new(topic, QoS::AtLeastOnce, payload);
         (publish.pkid, publish.retain) = (self.next_id(), retain);
@@ -60,7 +60,7 @@ impl Connection {
         self.queue(&Packet::Publish(publish))
     }
 
-    /// Waits until the broker has acknowledged whatever was published.
+    /// Waits until the broker has acknowledged all publications.
     pub(super) async fn settle(&mut self) -> io::Result<()> {
         while self.unsettled > 0 {
             self.packet().await?;
@@ -68,7 +68,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Waits for the next message. Cancellation: nothing is lost.
+    /// Waits for the next message. Cancel safe: nothing is lost.
     pub(super) async fn message(&mut self) -> io::Result<Bytes> {
         loop {
             if let Some(message) = self.messages.pop_front() {
@@ -78,7 +78,7 @@ impl Connection {
         }
     }
 
-    /// Says goodbye, so that the broker knows that it is meant.
+    /// Sends a DISCONNECT, so that the broker knows that the end is intended.
     pub(super) async fn close(mut self) -> io::Result<()> {
         self.queue(&Packet::Disconnect)?;
         self.flush().await
@@ -93,7 +93,7 @@ impl Connection {
         packet.write(&mut self.outgoing, MAX_PACKET).map(drop).map_err(io::Error::other)
     }
 
-    /// Cancellation: the rest goes out with the next call.
+    /// Writes all outgoing bytes. Cancel safe: the rest goes out with the next call.
     async fn flush(&mut self) -> io::Result<()> {
         while !self.outgoing.is_empty() {
             self.stream.write_buf(&mut self.outgoing).await?;
@@ -101,7 +101,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads one packet, and does with it what has to be done in any case.
+    /// Reads one packet, and handles what is the same for all callers.
     async fn packet(&mut self) -> io::Result<Packet> {
         loop {
             self.flush().await?;
@@ -131,8 +131,9 @@ impl Connection {
     }
 }
 
-/// Confirms to the broker's system what was read, now rather than up to 40 ms later. Mosquitto leaves Nagle's algorithm
-/// on, and would hold its next small packet until then: over a connection that devices share, another one's offer.
+/// Acknowledges to the broker's system what was read, at once rather than up to 40 ms later. Mosquitto leaves Nagle's
+/// algorithm on, and would hold its next small packet until then. On a shared connection that may be another device's
+/// offer.
 pub(super) fn confirm(stream: &TcpStream) {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     let _ = stream.set_quickack(true);

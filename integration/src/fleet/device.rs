@@ -17,22 +17,22 @@ use super::ledger::{FleetDevice, Ledger};
 use super::session::Session;
 use super::staging::Staging;
 
-/// The first pause before a broker that refuses is asked again; it doubles, but not beyond [`MAX_PAUSE`].
+/// First pause before a broker that refuses is asked again. The pause doubles each time, up to [`MAX_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(2);
-/// What a device that takes back says why.
+/// Reason that a device gives for taking a set back.
 const BOOT_FAILED: &str = "the fleet takes it back";
 
-/// What all devices of a fleet have in common.
+/// Data that all devices of a fleet have in common.
 #[derive(Debug)]
 pub(super) struct Ground {
     pub(super) at: At,
     pub(super) ledger: Ledger,
-    /// Devices that connect to the broker at once: its queue of connections is short.
+    /// Limit on devices that connect to the broker at once, as its queue of connections is short.
     pub(super) connecting: Semaphore,
-    /// Devices that take something at once, so that there are files enough for their connections.
+    /// Limit on devices that take an offer at once, so that there are enough open files for their connections.
     pub(super) taking: Semaphore,
-    /// How long a reboot takes.
+    /// Duration of a reboot.
     pub(super) boot: Duration,
 }
 
@@ -46,16 +46,16 @@ impl Ground {
     }
 }
 
-/// What a test does to a device.
+/// Actions of a test on a device.
 #[derive(Debug, Default)]
 pub(super) struct Switches {
-    /// It wakes now.
+    /// Wakes the device.
     pub(super) wake: Notify,
-    /// Its power is cut now.
+    /// Cuts the device's power.
     pub(super) cut: Notify,
 }
 
-/// The task that is one device.
+/// Task of one device.
 pub(super) struct Device {
     pub(super) ground: Arc<Ground>,
     pub(super) index: usize,
@@ -65,7 +65,7 @@ pub(super) struct Device {
     pub(super) switches: Arc<Switches>,
     pub(super) rng: Rng,
     pub(super) staging: Staging,
-    /// The set that was taken back, until that is said.
+    /// Set that was taken back, until the device has reported it.
     pub(super) back: Option<Digest>,
 }
 
@@ -119,7 +119,7 @@ impl Device {
             if let Ok(session) = self.join().await {
                 return session;
             }
-            // Not all of them at once.
+            // A random factor keeps the devices from asking all at once.
             sleep(pause.mul_f64(0.5 + self.rng.f64())).await;
             pause = MAX_PAUSE.min(pause * 2);
         }
@@ -181,7 +181,7 @@ impl Device {
         }
     }
 
-    /// Reboots because of what was installed, once the broker knows about it.
+    /// Reboots after an installation, once the broker has acknowledged the status.
     async fn reboot(&mut self, awake: &mut Awake) -> End {
         if let Some(session) = &mut awake.session {
             let _ = session.settle().await;
@@ -201,7 +201,7 @@ impl Device {
                 sleep(self.ground.boot).await;
             }
         }
-        // A board that resets says nothing to its broker, which finds out when it is back.
+        // A board that resets says nothing to its broker, which notices when the board is back.
         awake.session = None;
         End::Again
     }

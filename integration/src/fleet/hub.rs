@@ -18,20 +18,20 @@ use super::at::At;
 use super::connection::{MAX_PACKET, confirm};
 use super::places::Places;
 
-/// How much is read at once, in bytes: hundreds of messages.
+/// Number of bytes that are read at once: hundreds of messages.
 const READ: usize = 64 * 1024;
-/// Topics that one packet subscribes to.
+/// Maximum number of topics in one SUBSCRIBE packet.
 const TOPICS: usize = 500;
-/// The pause before a broker that was lost is asked again.
+/// Pause before a broker that was lost is asked again.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A connection to the broker that devices share, each with its own [`Seat`](super::seat::Seat).
+/// Connection to the broker that devices share. Each has its own [`Seat`](super::seat::Seat).
 #[derive(Debug)]
 pub(super) struct Hub {
-    /// The client that it is to the broker.
+    /// Client id of the connection.
     id: String,
     places: Mutex<Places>,
-    /// Somebody has said something.
+    /// Notification that a device has published something.
     said: Notify,
 }
 
@@ -44,12 +44,12 @@ impl Hub {
         self.places.lock().unwrap()
     }
 
-    /// Sends what was said.
+    /// Sends what was published.
     pub(super) fn wake(&self) {
         self.said.notify_one();
     }
 
-    /// Runs for ever: whenever the broker is lost, all sessions end, and it connects anew.
+    /// Runs for ever. Whenever the broker is lost, all sessions end and the hub connects anew.
     pub(super) async fn run(&self, at: &At) {
         loop {
             let _ = self.pass(at).await;
@@ -58,7 +58,7 @@ impl Hub {
         }
     }
 
-    /// Passes messages to and fro, over one connection.
+    /// Passes messages in both directions, over one connection.
     async fn pass(&self, at: &At) -> io::Result<()> {
         let mut stream = TcpStream::connect(at.address).await?;
         stream.set_nodelay(true)?;
@@ -67,7 +67,7 @@ impl Hub {
         queue(&at.connect(&self.id), &mut outgoing)?;
         let mut unanswered = self.subscribe(&mut outgoing)?;
         loop {
-            // Those who are about to say something come first, so that it goes out at once.
+            // Devices that are about to publish something run first, so that it goes out at once.
             yield_now().await;
             self.places().hand_out(&mut outgoing);
             received.reserve(READ);
@@ -86,7 +86,7 @@ impl Hub {
         }
     }
 
-    /// Asks for the topics of all devices; says how many answers there will be.
+    /// Subscribes to the topics of all devices. Returns the number of answers to expect.
     fn subscribe(&self, outgoing: &mut BytesMut) -> io::Result<usize> {
         let topics = self.places().topics();
         let batches = topics.chunks(TOPICS);
@@ -100,7 +100,7 @@ impl Hub {
         Ok(count)
     }
 
-    /// Takes the packets that have come as a whole.
+    /// Handles all packets that have come completely.
     fn hear(
         &self,
         received: &mut BytesMut,
@@ -114,7 +114,7 @@ impl Hub {
                     if publish.pkid > 0 {
                         queue(&Packet::PubAck(PubAck::new(publish.pkid)), outgoing)?;
                     }
-                    // A part of the buffer would keep it from being used again.
+                    // The payload is copied, as a slice of the buffer would keep it from being reused.
                     places.hear(&publish.topic, &publish.payload);
                 }
                 Ok(Packet::PubAck(answer)) => places.acknowledge(answer.pkid)?,

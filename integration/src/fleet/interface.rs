@@ -3,17 +3,17 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use tokio::net::{TcpSocket, TcpStream, ToSocketAddrs, lookup_host};
 
-/// The first of the devices' own addresses.
+/// First of the devices' own addresses.
 const FIRST: Ipv4Addr = Ipv4Addr::new(127, 1, 0, 0);
 
-/// What a device reaches others from: as in a house, an address of its own. Those of one address have 28,000 ports
-/// together, and one that a connection has had is taken for a minute more.
+/// Local address that a device connects from. As in a house, each device has its own. All connections from one address
+/// share 28,000 ports, and a port stays taken for a minute after its connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Interface(IpAddr);
 
 impl Interface {
-    /// That of the device `index` of a fleet whose broker is at `broker`. The devices share an address where the
-    /// system has but one of loopback.
+    /// Returns the address of the device `index` of a fleet whose broker is at `broker`. The devices share an address
+    /// if the system has only one loopback address.
     pub(super) fn of(broker: IpAddr, index: usize) -> Self {
         match broker {
             IpAddr::V4(address) if address.is_loopback() && cfg!(target_os = "linux") => {

@@ -5,33 +5,32 @@ use std::time::{Duration, Instant};
 use mqtt_ota::wire::Manifest;
 use mqtt_ota::{Delete, DeviceName, DevicePath, Digest};
 
-/// What a device of a [`Fleet`](crate::Fleet) has, and what has happened to it so far.
+/// State of a device of a [`Fleet`](crate::Fleet), and its history so far.
 #[derive(Debug, Clone)]
 pub struct FleetDevice {
-    /// Its name.
+    /// Name of the device.
     pub name: DeviceName,
-    /// It is subscribed, and the broker has its announcement.
+    /// True if the device is subscribed, and the broker has its announcement.
     pub is_online: bool,
-    /// The set that is installed.
+    /// Set that is installed.
     pub set: Option<Digest>,
-    /// Its files, by what they hash to.
+    /// Files of the device, with their digests.
     pub files: BTreeMap<DevicePath, Digest>,
-    /// The set that it has taken back last, where no other was installed since.
+    /// Set that the device took back last, if no other was installed since.
     pub rolled_back: Option<Digest>,
-    /// How often it has rebooted because of what it had installed, by the set's digest, or by that of the file
-    /// where it takes plain offers.
+    /// Number of reboots after an installation, by the digest of the set, or by that of the file for plain offers.
     pub reboots: BTreeMap<Digest, u32>,
-    /// How many offers it has heard.
+    /// Number of offers that the device has heard.
     pub offers: u32,
-    /// How often it has announced itself.
+    /// Number of announcements that the device has made.
     pub announcements: u32,
-    /// How many bytes it has received from senders.
+    /// Number of bytes that the device has received from senders.
     pub received: u64,
-    /// The detail of each `failed` that it has answered.
+    /// Detail of each `failed` that the device has answered.
     pub failures: Vec<String>,
-    /// The files of the set that is installed.
+    /// Files of the set that is installed.
     pub(super) set_files: Vec<DevicePath>,
-    /// What was installed does not run yet.
+    /// True if what was installed does not run yet.
     pub(super) is_to_reboot: bool,
 }
 
@@ -53,22 +52,23 @@ impl FleetDevice {
         }
     }
 
-    /// How often it has rebooted because of what it had installed.
+    /// Returns the number of all reboots after installations.
     pub fn all_reboots(&self) -> u32 {
         self.reboots.values().sum()
     }
 
-    /// It has told the broker that it has this set, and has rebooted for it or does so now.
+    /// Returns true if the device has told the broker that it has this set, and has rebooted for it or is rebooting
+    /// now.
     pub fn has_rebooted_for(&self, set: Digest) -> bool {
         self.reboots.contains_key(&set)
     }
 
-    /// It is online, and runs this set: where that took a reboot, it was.
+    /// Returns true if the device is online and runs this set, after a reboot if one was needed.
     pub fn runs(&self, set: Digest) -> bool {
         self.is_online && self.set == Some(set) && !self.is_to_reboot
     }
 
-    /// Puts a file in place by itself, so that there is no set any more.
+    /// Puts a single file in place. After that the device has no set any more.
     pub(super) fn put(&mut self, path: DevicePath, digest: Digest) {
         self.files.insert(path, digest);
         self.set = None;
@@ -90,7 +90,7 @@ impl FleetDevice {
     }
 }
 
-/// What is known of all devices, and a way to wait for more.
+/// States of all devices, and a way to wait for changes.
 #[derive(Debug)]
 pub(super) struct Ledger {
     pages: Mutex<Pages>,
@@ -100,7 +100,7 @@ pub(super) struct Ledger {
 #[derive(Debug)]
 struct Pages {
     devices: Vec<FleetDevice>,
-    /// The device that each waiter waits for; None is any.
+    /// Device that each waiter waits for. `None` is any.
     awaited: Vec<Option<usize>>,
 }
 
@@ -109,7 +109,7 @@ impl Ledger {
         Self { pages: Mutex::new(Pages { devices, awaited: Vec::new() }), changed: Condvar::new() }
     }
 
-    /// Changes what is known of one device.
+    /// Changes the state of one device.
     pub(super) fn change<T>(&self, index: usize, change: impl FnOnce(&mut FleetDevice) -> T) -> T {
         let mut pages = self.pages.lock().unwrap();
         let changed = change(&mut pages.devices[index]);
@@ -119,12 +119,13 @@ impl Ledger {
         changed
     }
 
-    /// Looks at all devices.
+    /// Passes all devices to `look`.
     pub(super) fn look<T>(&self, look: impl FnOnce(&[FleetDevice]) -> T) -> T {
         look(&self.pages.lock().unwrap().devices)
     }
 
-    /// Waits until `found` finds something, or tells which device has to change first.
+    /// Waits until `found` returns a value. Otherwise `found` returns the device that has to change first. Returns
+    /// `None` once `guard` has passed.
     pub(super) fn wait<T>(
         &self,
         guard: Duration,

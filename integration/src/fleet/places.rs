@@ -8,32 +8,32 @@ use rumqttc::mqttbytes::v4::{Packet, Publish};
 
 use super::connection::MAX_PACKET;
 
-/// Publications that the broker has not acknowledged, at most; others wait. Mosquitto drops what comes on top of
-/// 1,000 for one subscriber.
+/// Maximum number of publications that the broker has not acknowledged. Others wait. Mosquitto drops what exceeds 1,000
+/// for one subscriber.
 const IN_FLIGHT: usize = 100;
 
-/// The devices that share a connection: who has a session, what came for it, and what was said and not yet
-/// acknowledged. It neither reads nor writes.
+/// State of the devices that share a connection: their sessions, the messages for them, and the publications that are
+/// not acknowledged. It neither reads nor writes.
 #[derive(Debug)]
 pub(super) struct Places {
-    /// Whether there is a connection.
+    /// True if there is a connection.
     is_open: bool,
     places: Vec<Place>,
     by_topic: HashMap<String, usize>,
-    /// What was said, in packets that are not handed out yet.
+    /// Publications as packets that are not handed out yet.
     packets: BytesMut,
-    /// What was said and is not acknowledged, in its order.
+    /// Publications that are not acknowledged, in order.
     said: VecDeque<Said>,
-    /// How many of `said` are handed out.
+    /// Number of packets of `said` that are handed out.
     in_flight: usize,
     last_id: u16,
     last_session: u64,
 }
 
-/// One device's place.
+/// Place of one device.
 #[derive(Debug, Default)]
 struct Place {
-    /// None while the device is off, asleep or booting.
+    /// Current session. `None` while the device is off, asleep or booting.
     session: Option<u64>,
     messages: VecDeque<Bytes>,
     unsettled: usize,
@@ -45,7 +45,7 @@ struct Said {
     id: u16,
     place: usize,
     session: u64,
-    /// Of its packet, in bytes.
+    /// Length of the packet, in bytes.
     length: usize,
 }
 
@@ -56,7 +56,7 @@ impl Place {
         }
     }
 
-    /// Is woken when anything changes. One device waits for one thing at a time.
+    /// Registers the task to be woken when anything changes. A device waits for one thing at a time.
     fn wait<T>(&mut self, context: &Context<'_>) -> Poll<T> {
         match &mut self.waker {
             Some(waker) => waker.clone_from(context.waker()),
@@ -67,7 +67,7 @@ impl Place {
 }
 
 impl Places {
-    /// A place for each of the topics that offers come on.
+    /// Creates a place for each of the topics that offers come on.
     pub(super) fn new(topics: impl Iterator<Item = String>) -> Self {
         let by_topic: HashMap<_, _> = topics.zip(0..).collect();
         Self {
@@ -90,13 +90,13 @@ impl Places {
         self.by_topic.get(topic).copied()
     }
 
-    /// There is a connection that is subscribed.
+    /// Handles a new connection, once it is subscribed.
     pub(super) fn open(&mut self) {
         self.is_open = true;
         self.places.iter_mut().for_each(Place::wake);
     }
 
-    /// The connection is lost, and all sessions with it.
+    /// Handles the loss of the connection, which ends all sessions.
     pub(super) fn close(&mut self) {
         (self.is_open, self.in_flight) = (false, 0);
         self.packets.clear();
@@ -117,7 +117,7 @@ impl Places {
         }
     }
 
-    /// The broker has acknowledged a publication; it does so in their order.
+    /// Handles the acknowledgement of a publication. The broker acknowledges them in order.
     pub(super) fn acknowledge(&mut self, id: u16) -> io::Result<()> {
         let said = self.said.pop_front().filter(|said| said.id == id && self.in_flight > 0);
         let said = said.ok_or_else(|| io::Error::other(format!("the broker acknowledges {id}")))?;
@@ -141,7 +141,7 @@ impl Places {
         self.packets.advance(length);
     }
 
-    /// Begins a session as soon as there is a connection, and says which.
+    /// Begins a session as soon as there is a connection, and returns its number.
     pub(super) fn poll_join(&mut self, place: usize, context: &Context<'_>) -> Poll<u64> {
         if !self.is_open {
             return self.places[place].wait(context);
@@ -180,7 +180,7 @@ impl Places {
         Ok(())
     }
 
-    /// Waits until whatever was said is acknowledged.
+    /// Waits until all publications are acknowledged.
     pub(super) fn poll_settled(
         &mut self,
         place: usize,

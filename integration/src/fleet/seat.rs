@@ -6,17 +6,18 @@ use bytes::Bytes;
 
 use super::hub::Hub;
 
-/// A device's session over a connection that it shares, as behind a bridge. Whatever comes while it has none is lost.
+/// Session of a device over a shared connection, as behind a bridge. Messages that come while the device has no session
+/// are lost.
 #[derive(Debug)]
 pub(super) struct Seat {
     hub: Arc<Hub>,
     place: usize,
-    /// Which of the sessions at this place it is.
+    /// Number of the session, among those of this place.
     session: u64,
 }
 
 impl Seat {
-    /// Waits for the hub that hears `topic` to have its broker.
+    /// Waits until the hub for `topic` is connected to its broker.
     pub(super) async fn take(hubs: &[Arc<Hub>], topic: &str) -> Self {
         let found = hubs.iter().find_map(|hub| Some((Arc::clone(hub), hub.places().find(topic)?)));
         let (hub, place) = found.expect("each device is at one of the hubs");
@@ -24,7 +25,7 @@ impl Seat {
         Self { hub, place, session }
     }
 
-    /// Publishes a message; it goes out with what others say at the time.
+    /// Publishes a message. It goes out with what other devices publish at the time.
     pub(super) fn publish(&self, topic: String, payload: String, retain: bool) -> io::Result<()> {
         self.hub.places().say(self.place, self.session, topic, payload, retain)?;
         self.hub.wake();
@@ -35,7 +36,7 @@ impl Seat {
         poll_fn(|context| self.hub.places().poll_settled(self.place, self.session, context)).await
     }
 
-    /// Cancellation: nothing is lost.
+    /// Waits for the next message. Cancel safe: nothing is lost.
     pub(super) async fn message(&self) -> io::Result<Bytes> {
         poll_fn(|context| self.hub.places().poll_message(self.place, self.session, context)).await
     }

@@ -7,7 +7,7 @@ use super::connection::Connection;
 use super::interface::Interface;
 use super::seat::Seat;
 
-/// What a device has at the broker, from its boot or its waking to its end. Dropped, it ends as by a power cut.
+/// Session of a device at the broker, from its boot or its waking to its end. Dropping it ends it as a power cut does.
 #[derive(Debug)]
 pub(super) enum Session {
     Own(Connection),
@@ -15,7 +15,7 @@ pub(super) enum Session {
 }
 
 impl Session {
-    /// Joins as the device `id`, whose offers come on `topic`; returns when the broker has said that it has both.
+    /// Joins as the device `id`, whose offers come on `topic`. Returns when the broker has acknowledged both.
     pub(super) async fn open(at: &At, from: Interface, id: &str, topic: &str) -> io::Result<Self> {
         if at.hubs.is_empty() {
             return Connection::open(at, from, id, topic).await.map(Self::Own);
@@ -23,7 +23,7 @@ impl Session {
         Ok(Self::Shared(Seat::take(&at.hubs, topic).await))
     }
 
-    /// Publishes a message; it goes out with whatever waits next.
+    /// Publishes a message. It goes out with whatever waits next.
     pub(super) fn publish(&mut self, topic: String, payload: String, retain: bool) -> io::Result<()> {
         match self {
             Self::Own(connection) => connection.publish(topic, payload, retain),
@@ -31,7 +31,7 @@ impl Session {
         }
     }
 
-    /// Waits until the broker has acknowledged whatever was published.
+    /// Waits until the broker has acknowledged all publications.
     pub(super) async fn settle(&mut self) -> io::Result<()> {
         match self {
             Self::Own(connection) => connection.settle().await,
@@ -39,7 +39,7 @@ impl Session {
         }
     }
 
-    /// Waits for the next message. Cancellation: nothing is lost.
+    /// Waits for the next message. Cancel safe: nothing is lost.
     pub(super) async fn message(&mut self) -> io::Result<Bytes> {
         match self {
             Self::Own(connection) => connection.message().await,
@@ -47,7 +47,7 @@ impl Session {
         }
     }
 
-    /// Says goodbye, so that the broker knows that it is meant; a shared connection stays.
+    /// Ends the session, and tells the broker that the end is intended. A shared connection stays.
     pub(super) async fn close(self) -> io::Result<()> {
         match self {
             Self::Own(connection) => connection.close().await,

@@ -9,26 +9,26 @@ use tokio::time::sleep;
 use super::interface::Interface;
 use super::supply::{Count, Failure, Supply};
 
-/// Connections in a row that may bring nothing.
+/// Maximum number of connections in a row that bring nothing.
 const ATTEMPTS: u32 = 5;
-/// The pause before a connection is made anew.
+/// Pause before a new connection.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Files by what they hash to.
+/// Files with their digests.
 pub(super) type Files = BTreeMap<DevicePath, Digest>;
 
-/// What a device keeps of an extended offer that it has not taken to its end, whatever interrupts it.
+/// Data of an extended offer that a device keeps until it has all of it, whatever interrupts the transfer.
 #[derive(Debug, Default)]
 pub(super) struct Staging {
     of: Option<Digest>,
     manifest: Option<Manifest>,
     complete: BTreeSet<u32>,
     part: Option<Part>,
-    /// Bytes that have come.
+    /// Number of bytes that have come.
     received: u64,
 }
 
-/// The beginning of an item.
+/// Beginning of an item.
 #[derive(Debug)]
 struct Part {
     item: u32,
@@ -37,8 +37,8 @@ struct Part {
 }
 
 impl Staging {
-    /// Takes an extended offer's bytes, with as many connections as it needs. For a set, returns its manifest,
-    /// and whether anything differed; for a file, nothing. Cancellation: what has come stays staged.
+    /// Takes an extended offer's bytes, with as many connections as it needs. Returns the manifest of a set and whether
+    /// anything differed, and `None` for a file. Cancel safe: what has come stays staged.
     pub(super) async fn take(
         &mut self,
         offer: &ExtendedOffer,
@@ -85,10 +85,10 @@ impl Staging {
                 if size > Manifest::MAX_LEN as u64 {
                     return Err(Failure::new(Reason::BadOffer, "the manifest is too long"));
                 }
-                // It is not kept in parts: there is nothing to resume.
+                // The manifest is not kept in parts, so there is nothing to resume.
                 self.part = None;
                 let mut text = Vec::new();
-                // As the companion client does.
+                // The companion client asks for these items as well.
                 let last = if files.len() < 2 { u32::MAX } else { 0 };
                 self.item(supply, 0..=last, size, digest, |bytes| text.extend_from_slice(bytes)).await?;
                 let parsed = Manifest::parse(&text);
@@ -115,7 +115,7 @@ impl Staging {
         Ok(Some((manifest, differing)))
     }
 
-    /// Takes the first of `items`, from where it is staged on; the others are asked for in the same request.
+    /// Takes the first of `items`, from the staged part on. The others are asked for in the same request.
     async fn item(
         &mut self,
         supply: &mut Supply<'_>,

@@ -10,12 +10,12 @@ use tokio::time::timeout;
 
 use super::interface::Interface;
 
-/// How long a device waits for a connection and for each next bytes, as the companion client does.
+/// Time limit for a connection, and for each next bytes, as in the companion client.
 const IDLE: Duration = Duration::from_secs(10);
-/// How much is read at once, in bytes.
+/// Number of bytes that are read at once.
 const CHUNK: usize = 4096;
 
-/// Why an offer is not installed, as the status says it.
+/// Reason why an offer is not installed, as the status gives it.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) reason: Reason,
@@ -32,16 +32,16 @@ impl Failure {
     }
 }
 
-/// Is told how many bytes more have come.
+/// Callback that gets the number of further bytes.
 pub(super) type Count<'a> = &'a (dyn Fn(usize) + Sync);
 
-/// The sender of one extended offer.
+/// Source of the bytes of one extended offer.
 pub(super) struct Supply<'a> {
     pub(super) offer: &'a ExtendedOffer,
     interface: Interface,
     count: Count<'a>,
     stream: Option<TcpStream>,
-    /// What comes next on the connection without being asked for again.
+    /// Items that come next on the connection without another request.
     asked: Option<RangeInclusive<u32>>,
 }
 
@@ -50,7 +50,7 @@ impl<'a> Supply<'a> {
         Self { offer, interface, count, stream: None, asked: None }
     }
 
-    /// Sees to it that the next bytes are those of the first of `items`, from `offset` on.
+    /// Makes the next bytes those of the first of `items`, from `offset` on.
     pub(super) async fn ask(&mut self, items: RangeInclusive<u32>, offset: u64) -> Result<(), Failure> {
         let (first, last) = items.into_inner();
         match self.asked.take() {
@@ -75,7 +75,7 @@ impl<'a> Supply<'a> {
         Ok(())
     }
 
-    /// An item that brings no bytes is passed over.
+    /// Passes over an item that brings no bytes.
     pub(super) fn skip(&mut self, item: u32) {
         if let Some(asked) = self.asked.take_if(|asked| *asked.start() == item) {
             self.advance(asked);
@@ -87,7 +87,7 @@ impl<'a> Supply<'a> {
         self.asked = (first < last).then(|| first + 1..=last);
     }
 
-    /// Has the next bytes taken; yields how many.
+    /// Passes the next bytes to `take`, and returns their number.
     pub(super) async fn read(&mut self, at_most: u64, take: impl FnMut(&[u8])) -> Result<u64, Failure> {
         let stream = self.stream.as_ref().expect("it was asked for");
         match read(stream, at_most, self.count, take).await? {
@@ -97,7 +97,7 @@ impl<'a> Supply<'a> {
     }
 }
 
-/// Takes a plain offer's bytes: nothing of them is kept where it breaks off.
+/// Takes a plain offer's bytes. If the transfer breaks off, none of them are kept.
 pub(super) async fn take_plain(offer: &Offer, from: Interface, count: Count<'_>) -> Result<(), Failure> {
     let stream = connect(from, offer.host.as_str(), offer.port.get()).await?;
     let mut hasher = Hasher::new(offer.digest.algorithm());
@@ -117,7 +117,8 @@ async fn connect(from: Interface, host: &str, port: u16) -> Result<TcpStream, Fa
     }
 }
 
-/// Has the next bytes taken; yields how many, and 0 at the end. Whoever only waits needs no buffer.
+/// Passes the next bytes to `take`, and returns their number, which is 0 at the end. A device that only waits needs no
+/// buffer.
 async fn read(
     stream: &TcpStream,
     at_most: u64,

@@ -86,7 +86,7 @@ struct Device<'a> {
     receiver: Receiver,
     /// Process that `--exec` has started and that has not ended.
     running: Option<Child>,
-    /// True if another reboot is due once [`Self::running`] has ended.
+    /// True if another reboot is due once the running process has ended.
     again: bool,
     last_progress: Option<Instant>,
 }
