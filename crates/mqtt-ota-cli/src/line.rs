@@ -1,4 +1,4 @@
-//! One line of output for people.
+//! Line of output for people.
 
 use std::fmt;
 

@@ -136,7 +136,7 @@ impl Printer {
             above = cause;
         }
         lines.extend(problem.hint.as_ref().map(|hint| Line::new().helpful("hint:").plain(' ').plain(hint)));
-        // One write for all lines, so that no bar is drawn in between.
+        // All lines go out in a single write, so that no bar is drawn in between.
         let lines: Vec<_> = lines.iter().map(Line::as_styled_str).collect();
         self.write_error(&lines.join("\n"));
     }

@@ -132,7 +132,7 @@ pub(super) fn doubt_canaries(folder: &Path, options: &KeeperOptions, printer: &P
     let folders: Vec<_> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
     for canary in options.canaries.iter().filter(|canary| !folders.iter().any(|it| it == canary.as_str())) {
         let names = similar::to(canary.as_str(), folders.iter().map(String::as_str));
-        // One of these folders may list the canary as an alias.
+        // A folder of a similar name may list the canary as an alias.
         let is_alias = |name: &&str| {
             let settings = std::fs::read_to_string(folder.join(name).join(keeper::SETTINGS_FILE));
             settings.is_ok_and(|text| text.contains(canary.as_str()))

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::problem::Problem;
 
-/// One line of JSON: the step of a file on a device.
+/// Line of JSON: the step of a file on a device.
 #[derive(Debug, Serialize)]
 pub(crate) struct Record<'a> {
     pub(crate) device: &'a str,
