@@ -38,7 +38,8 @@ pub(crate) struct Track {
     /// Length of what is sent, in bytes. `None` if nothing is sent.
     pub(crate) bytes: Option<u64>,
     last_progress: Mutex<Option<Instant>>,
-    /// True once the device has shown a sign of life: an announcement, of any time, or a connection.
+    /// True once any event has come, except `Listening`, `Offered` and `Retrying`. It stands for a sign of the device:
+    /// an announcement, of any time, or a connection for the offer.
     heard: AtomicBool,
     /// Question that suggests another device. As a hint it replaces that of the outcome.
     question: OnceLock<String>,

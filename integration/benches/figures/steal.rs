@@ -51,8 +51,8 @@ pub(crate) fn told() -> Option<String> {
     })
 }
 
-/// Returns the time of all processors that the host has used otherwise so far, and the number of these processors. Zero
-/// if the system does not report it.
+/// Returns the time of all processors that the host has used otherwise so far, and the number of processors. Both are
+/// zero if the system does not report them.
 fn stolen() -> (Duration, u32) {
     let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
     let ticks = stat.split_whitespace().nth(8).and_then(|ticks| ticks.parse().ok());

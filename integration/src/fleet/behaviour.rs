@@ -23,7 +23,7 @@ pub enum Rhythm {
     Sleeps {
         /// Time from one wake to the next.
         period: Duration,
-        /// Duration of each connection. A transfer that is under way at its end prolongs it.
+        /// Duration of each connection. A transfer that is under way at its end prolongs it, unless `is_cut` is true.
         awake: Duration,
         /// True if a transfer that is under way at the end is cut off hard, as by a battery. What was staged stays.
         is_cut: bool,

@@ -12,7 +12,7 @@ const FIRST: Ipv4Addr = Ipv4Addr::new(127, 1, 0, 0);
 pub(super) struct Interface(IpAddr);
 
 impl Interface {
-    /// Returns the address of the device `index` of a fleet whose broker is at `broker`. The devices share an address
+    /// Returns the interface of the device `index` of a fleet whose broker is at `broker`. The devices share an address
     /// if the system has only one loopback address.
     pub(super) fn of(broker: IpAddr, index: usize) -> Self {
         match broker {

@@ -1,5 +1,5 @@
-//! Options that several commands share. Most are also an environment variable and a key of the settings file, so they
-//! stay text here. [`crate::settings`] parses them, whichever of the three they come from.
+//! Options that several commands share. An option that is also an environment variable and a key of the settings file
+//! stays text here. [`crate::settings`] parses it, whichever of the three it comes from.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

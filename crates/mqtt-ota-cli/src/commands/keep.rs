@@ -67,7 +67,8 @@ async fn keep(
     }
 }
 
-/// Runs a keeper, and reports its role to the service manager. The report includes `what` the keeper keeps.
+/// Runs a keeper, and reports its role to the service manager. The report contains `what`, a description of what is
+/// kept.
 pub(super) async fn run_told(keeper: &mut Keeper, what: &str) -> Problem {
     let roles = keeper.roles();
     tokio::select! {

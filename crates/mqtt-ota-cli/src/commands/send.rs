@@ -139,7 +139,7 @@ struct Received<'a> {
 }
 
 impl<'a> Delivery<'a> {
-    /// Sends all files, in order, until one fails.
+    /// Sends all files, in order, until one fails or the broker is lost for good.
     async fn to_device(&self, device: &'a DeviceName, width: usize) -> Received<'a> {
         let bar = Arc::new(Bar::new(self.printer, device, width));
         let mut received = Received {

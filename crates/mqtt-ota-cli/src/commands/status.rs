@@ -68,8 +68,8 @@ async fn show(args: &Status, settings: &Settings, printer: &Printer) -> Result<E
     Ok(if devices.iter().all(is_fine) { Exit::Done } else { Exit::Failed })
 }
 
-/// For each device that was never heard of: a question that suggests a similar device, which has announced itself but
-/// has no folder.
+/// Questions that suggest another device, by the name of a device that was never heard of. The suggested device has
+/// announced itself, and has no folder.
 type Questions = HashMap<DeviceName, String>;
 
 async fn questions(devices: &[DeviceStatus], neighbours: &Neighbours<'_>) -> Questions {
