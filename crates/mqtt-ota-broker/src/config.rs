@@ -19,8 +19,7 @@ pub struct BrokerConfig {
     /// yet. If all clients have identified themselves, the new connection is closed. Each connection takes a file
     /// descriptor. The broker keeps as many sessions of disconnected clients, and at least 1,000.
     pub max_connections: usize,
-    /// Maximum size of a packet from a client, in bytes after the fixed header. Default: 65,536. A longer packet ends
-    /// the connection.
+    /// Maximum size of a packet from a client, in bytes. Default: 65,536. A longer packet ends the connection.
     pub max_packet: usize,
     /// File in which retained announcements of devices (`NAME/OTA/device`) survive a restart. Default: none.
     ///

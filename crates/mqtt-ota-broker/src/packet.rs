@@ -84,11 +84,11 @@ fn frame(buffer: &[u8], max_packet: usize) -> Result<Option<(u8, usize, usize)>,
     for (index, byte) in rest.iter().take(4).enumerate() {
         remaining |= usize::from(byte & 0x7f) << (7 * index);
         if byte & 0x80 == 0 {
-            if remaining > max_packet {
-                return Err(Malformed::TooLong(remaining));
-            }
             let header = index + 2;
             let length = header + remaining;
+            if length > max_packet {
+                return Err(Malformed::TooLong(length));
+            }
             return Ok((buffer.len() >= length).then_some((*first, header, length)));
         }
     }
@@ -269,6 +269,10 @@ mod tests {
             let mut buffer = BytesMut::from(&[0x30, 0xff, 0xff, 0x7f][..]);
             assert!(matches!(decode(&mut buffer, version, LIMIT), Err(Malformed::TooLong(_))));
         }
+        // The limit is that of the whole packet, as MQTT counts it.
+        let ping = [0xc0, 0x00];
+        assert!(matches!(decode(&mut BytesMut::from(&ping[..]), Version::V5, 2), Ok(Some(Packet::PingReq(_)))));
+        assert!(matches!(decode(&mut BytesMut::from(&ping[..]), Version::V5, 1), Err(Malformed::TooLong(2))));
     }
 
     #[test]

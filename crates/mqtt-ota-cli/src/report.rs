@@ -112,7 +112,15 @@ impl Track {
 
     /// Shows an event.
     pub(crate) fn event(&self, event: &Event) {
-        if !matches!(event, Event::Listening { .. } | Event::Offered { .. } | Event::Retrying { .. }) {
+        let is_of_the_device = !matches!(
+            event,
+            Event::Listening { .. }
+                | Event::Offered { .. }
+                | Event::Retrying { .. }
+                | Event::Noticed(_)
+                | Event::TurnedAway { .. }
+        );
+        if is_of_the_device {
             self.heard.store(true, Ordering::Relaxed);
         }
         if matches!(event, Event::Installed) {

@@ -61,6 +61,9 @@ const BLAKE3: &str = "blake3:";
 pub struct Digest(Bytes);
 
 impl Digest {
+    /// Longest text, in bytes: that of a BLAKE3 digest.
+    pub const MAX_LEN: usize = BLAKE3.len() + 64;
+
     /// Computes the digest of bytes in memory.
     pub fn of(algorithm: Algorithm, bytes: &[u8]) -> Self {
         let mut hasher = Hasher::new(algorithm);

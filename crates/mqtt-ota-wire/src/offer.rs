@@ -48,7 +48,7 @@ impl Offer {
     /// Returns the file and hash fields of a message that is not a valid offer, so that the answer can name them.
     ///
     /// A field is empty if it is missing, is not UTF-8, or is too long: more than [`DevicePath::MAX_LEN`] bytes for the
-    /// file, or more than 64 bytes for the hash.
+    /// file, or more than [`Digest::MAX_LEN`] for the hash.
     pub fn fields_of_invalid(message: &[u8]) -> (&str, &str) {
         let field = |index: usize, limit: usize| {
             message
@@ -58,7 +58,7 @@ impl Offer {
                 .filter(|text| text.len() <= limit)
                 .unwrap_or_default()
         };
-        (field(2, DevicePath::MAX_LEN), field(3, 64))
+        (field(2, DevicePath::MAX_LEN), field(3, Digest::MAX_LEN))
     }
 }
 
@@ -235,7 +235,7 @@ mod tests {
             let at = at.index(bytes.len());
             if cut { bytes.truncate(at) } else { bytes[at] = byte }
             let (path, digest) = Offer::fields_of_invalid(&bytes);
-            prop_assert!(path.len() <= DevicePath::MAX_LEN && digest.len() <= 64);
+            prop_assert!(path.len() <= DevicePath::MAX_LEN && digest.len() <= Digest::MAX_LEN);
             if let Ok(read) = Offer::parse(&bytes) {
                 prop_assert!(read.path.as_str().parse::<DevicePath>().is_ok());
                 prop_assert_eq!(Offer::parse(read.to_string().as_bytes()), Ok(read));

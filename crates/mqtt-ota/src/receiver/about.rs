@@ -21,8 +21,6 @@ impl<D: Disk> Store<D> {
         announcement.rolled_back = back.map(|journal| journal.digest);
         announcement.error =
             announcement.rolled_back.map(|_| self.error().unwrap_or_else(|| UNKNOWN.to_owned()));
-        // The client's folder exists under an upper-case name only if the file system ignores case.
-        announcement.folds_case = self.root.join(STATE_FOLDER.to_uppercase()).symlink_metadata().is_ok();
     }
 
     /// Returns the digest of the installed set.
