@@ -271,7 +271,10 @@ mod tests {
         }
         // The limit is that of the whole packet, as MQTT counts it.
         let ping = [0xc0, 0x00];
-        assert!(matches!(decode(&mut BytesMut::from(&ping[..]), Version::V5, 2), Ok(Some(Packet::PingReq(_)))));
+        assert!(matches!(
+            decode(&mut BytesMut::from(&ping[..]), Version::V5, 2),
+            Ok(Some(Packet::PingReq(_)))
+        ));
         assert!(matches!(decode(&mut BytesMut::from(&ping[..]), Version::V5, 1), Err(Malformed::TooLong(2))));
     }
 

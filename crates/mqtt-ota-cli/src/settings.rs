@@ -2,6 +2,8 @@
 //! source.
 
 mod file;
+mod hint;
+mod origin;
 mod password;
 mod source;
 mod value;
@@ -14,8 +16,9 @@ use std::time::Duration;
 use mqtt_ota::{Advertise, Broker, Fingerprint, Listen, Protocol, ReceiverConfig, SendOptions};
 
 pub(crate) use file::SettingsFile;
+pub(crate) use origin::{Environment, Source};
 use password::read_password_file;
-pub(crate) use source::{Environment, Flags, Setting, Source};
+pub(crate) use source::{Flags, Setting};
 pub(crate) use value::duration;
 
 use crate::problem::Problem;

@@ -1,3 +1,4 @@
+mod accept;
 mod caller;
 mod client;
 mod confirmed;
@@ -24,12 +25,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use self::accept::BREATHER;
 use self::client::Client;
 use self::door::Door;
 pub(crate) use self::door::Known;
 pub use self::drop_cause::DropCause;
 pub(crate) use self::event::{RangeEvent, ServeEvent};
-use self::ports::BREATHER;
 pub(crate) use self::ports::Ports;
 pub(crate) use self::served::{Served, Tally};
 pub(crate) use self::shared::SharedPort;

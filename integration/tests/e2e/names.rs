@@ -44,9 +44,9 @@ fn a_misspelt_name_is_answered_with_the_right_one_within_a_second() {
 fn a_warning_about_the_file_does_not_hide_the_right_name() {
     let scene = Scene::new();
     announce(&scene.broker, "NIGHTLAMP");
-    scene.file("notes.txt", "<<<<<<< ours\n1\n=======\n2\n>>>>>>> theirs\n");
+    let file = scene.file("notes.txt", "<<<<<<< ours\n1\n=======\n2\n>>>>>>> theirs\n");
     let gate = Gate::to(&scene.broker, Passes::Mqtt311);
-    let command = MqttOta::run("send").broker(&gate).arg(scene.path("notes.txt"));
+    let command = MqttOta::run("send").broker(&gate).arg(&file);
     let sent = command.args(["--to", "NIGHTLMAP", "--retries", "0", "--connect-timeout", "2s"]).finish();
     sent.assert_status(1).assert_mentions("merge conflict").assert_hint("did you mean NIGHTLAMP?");
 }

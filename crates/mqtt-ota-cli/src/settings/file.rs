@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use etcetera::BaseStrategy;
 use toml::{Table, Value};
 
-use super::source::Environment;
+use super::origin::Environment;
 use crate::problem::Problem;
 use crate::similar;
 

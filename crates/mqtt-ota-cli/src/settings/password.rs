@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use super::Password;
-use super::source::{Setting, Source, Sources, variable_of};
+use super::origin::Source;
+use super::source::{Setting, Sources, variable_of};
 use crate::problem::Problem;
 
 /// Maximum length of a password file, in bytes. A longer file is the wrong one.

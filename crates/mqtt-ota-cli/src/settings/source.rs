@@ -1,14 +1,11 @@
 //! Sources of the settings.
 
 use std::ffi::{OsStr, OsString};
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::file::SettingsFile;
+use super::origin::{Environment, Source};
 use crate::problem::Problem;
-
-/// Lookup of an environment variable. A parameter, so that tests need not change the variables of the process.
-pub(crate) type Environment<'a> = dyn Fn(&str) -> Option<OsString> + 'a;
 
 /// Value of a setting, with its text for display and its source.
 #[derive(Debug)]
@@ -17,26 +14,6 @@ pub(crate) struct Setting<T> {
     /// Text for display. `None` if nothing is set.
     pub(crate) shown: Option<String>,
     pub(crate) source: Source,
-}
-
-/// Source of a value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Source {
-    Flag(String),
-    Variable(String),
-    File { path: PathBuf, key: String },
-    Default,
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Flag(flag) => f.write_str(flag),
-            Self::Variable(name) => write!(f, "environment variable {name}"),
-            Self::File { path, key } => write!(f, "{key} in {}", path.display()),
-            Self::Default => f.write_str("default"),
-        }
-    }
 }
 
 /// Flags that were given, by the name of their setting.

@@ -2,7 +2,7 @@ use std::io;
 
 use super::disk::Disk;
 use super::store::{Store, each_chunk, name};
-use crate::wire::{Algorithm, Announcement, Digest, Hasher, InstalledSet, STATE_FOLDER};
+use crate::wire::{Algorithm, Announcement, Digest, Hasher, InstalledSet};
 
 /// Longest error that is kept, in characters. An announcement has at most 1024 bytes.
 const MAX_ERROR: usize = 200;

@@ -4,7 +4,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::net::TcpListener;
@@ -13,9 +12,6 @@ use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore};
 use super::client::SEND_BUFFER;
 use super::shared::SharedPort;
 use crate::address::Listen;
-
-/// Pause after a client that could not be accepted.
-pub(super) const BREATHER: Duration = Duration::from_millis(50);
 
 /// The ports that a sender may listen on. A plain offer needs one of its own, since whoever connects says nothing;
 /// all extended ones share one.

@@ -7,8 +7,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
+use super::accept::BREATHER;
 use super::caller::Caller;
-use super::ports::BREATHER;
 use super::register::Register;
 use super::served::Served;
 use crate::wire::OfferId;
