@@ -22,9 +22,9 @@ use crate::payload::Payload;
 use crate::serve::{Known, ServeEvent, Server, Serving};
 use crate::wire::{DeviceName, Offer, State, Status};
 
-/// How often a device may say that it fetches this at its boot, and have its time anew for it.
+/// Largest number of times that a device can renew its time by reporting that it fetches the file at its boot.
 const BOOTS: u32 = 3;
-/// One offer, published and served: the sockets and the clock around an [`Exchange`].
+/// Plain offer that is published and served: the sockets and the clock around an [`Exchange`].
 pub(crate) struct Attempt<'a> {
     pub(crate) link: &'a Link,
     pub(crate) device: &'a DeviceName,
@@ -32,31 +32,31 @@ pub(crate) struct Attempt<'a> {
     pub(crate) offer: &'a Offer,
     pub(crate) advertised: &'a Advertised,
     pub(crate) options: &'a SendOptions,
-    /// How long the device is waited for where it is not subscribed.
+    /// Time for which a device that is not subscribed is waited for. `None` to report it at once.
     pub(crate) waits: Option<Duration>,
 }
 
-/// Who took what.
+/// Record of the clients, and of the device's reports.
 #[derive(Default)]
 struct Taken {
-    /// Those who are served and may be the device.
+    /// Clients that are being served and may be the device.
     devices: HashSet<SocketAddr>,
-    /// The last of them who was sent everything, and when.
+    /// Last of these clients to which everything was sent, and the time of that.
     whole: Option<(SocketAddr, Instant)>,
-    /// The one who then closed in turn.
+    /// Client among them that then closed its connection in turn.
     closed: Option<SocketAddr>,
-    /// Bytes for all who came and went.
+    /// Bytes sent to all clients whose connections have ended.
     sent: u64,
     strangers: Strangers,
-    /// The device has said that it takes the offer.
+    /// True if the device has reported that it takes the offer.
     is_receiving: bool,
-    /// How often it has said that it fetches it at its boot.
+    /// Number of reports that the device fetches the file at its boot.
     boots: u32,
-    /// When it last did something about it.
+    /// Time at which the device last did something about the offer.
     contact: Option<Instant>,
 }
 
-/// Until when something is waited for.
+/// Deadlines of an attempt.
 #[derive(Default)]
 struct Limits {
     connect_by: Option<Instant>,
@@ -64,9 +64,9 @@ struct Limits {
 }
 
 impl Limits {
-    /// The device's word is waited for, or no longer; `is_anew`: it has just taken the file.
+    /// Sets or clears the deadline of the device's report. `is_anew` is true if the device has just taken the file.
     fn follow(&mut self, exchange: &Exchange, is_anew: bool, options: &SendOptions) {
-        // It may also be that it is to be fetched anew at a boot.
+        // The deadline also ends if the file is to be fetched anew at a boot.
         if is_anew || exchange.patience() == Patience::Connection {
             self.confirm_by = None;
         }
@@ -79,6 +79,9 @@ impl Limits {
 
 impl Attempt<'_> {
     /// Publishes the offer, and serves it until there is an outcome.
+    ///
+    /// # Errors
+    /// Returns an error if the offer cannot be published, or if the file cannot be read or has changed.
     ///
     /// Cancellation: the port is closed.
     pub(crate) async fn run(&self, server: Server, feed: &mut Feed) -> Result<Delivery, SendError> {
@@ -95,7 +98,7 @@ impl Attempt<'_> {
         let (payload_served, idle) = (payload.clone(), options.idle_timeout);
         let serving = Serving { payload: payload_served, digest: offer.digest, idle, device, events };
         let mut serving = pin!(server.run(serving, called));
-        // Expires when the sender stops waiting: a device that wakes later must not act on it.
+        // The offer expires when the sender stops waiting: a device that wakes later must not act on it.
         let lasting = Retention::For(options.connect_timeout);
         let publish = || self.link.patiently(|| self.link.publish(&topic, message.clone(), lasting));
         let mut publishing = pin!(publish());
@@ -104,7 +107,7 @@ impl Attempt<'_> {
         let mut taken = Taken::default();
         let outcome = loop {
             let input = tokio::select! {
-                // Nobody is served what the device has no room for.
+                // No client is served while the device lacks room for the file.
                 () = &mut serving, if is_serving && self.lacks(feed).is_none() => {
                     is_serving = false;
                     continue;
@@ -123,13 +126,13 @@ impl Attempt<'_> {
                     is_published = true;
                     limits.connect_by.get_or_insert_with(|| Instant::now() + options.connect_timeout);
                     match acknowledged {
-                        // Whoever came knows the offer, whether or not the broker could still say so.
+                        // A device that was heard knows the offer, even if the broker did not acknowledge it.
                         Err(_) if exchange.has_met() => Input::Acknowledged(Ack::Accepted),
                         answer => Input::Acknowledged(answer?),
                     }
                 }
                 Some(heard) = feed.next() => {
-                    // It does no harm twice.
+                    // Publishing an offer twice does no harm.
                     let may_be_lost = matches!(heard, Heard::Announced { anew: true } | Heard::Reconnected);
                     if may_be_lost && is_published && !exchange.is_served() {
                         is_published = false;
@@ -174,12 +177,12 @@ impl Attempt<'_> {
         Ok(self.ended(outcome, &exchange, taken))
     }
 
-    /// What it came to.
+    /// Reports the last events, and returns the result of the offer.
     fn ended(&self, outcome: Outcome, exchange: &Exchange, mut taken: Taken) -> Delivery {
         let Self { payload, options, .. } = *self;
         taken.strangers.event().into_iter().for_each(|event| options.tell(event));
         if let (Outcome::Installed, None, Some((peer, _))) = (&outcome, taken.closed, taken.whole) {
-            // The device's word was faster than the end of its connection.
+            // The device's report was faster than the end of its connection.
             taken.closed = Some(peer);
             taken.sent += payload.len();
             options.tell(Event::Delivered { peer });
@@ -197,7 +200,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// What follows from something that was heard, if anything does.
+    /// Handles a message from the device. Returns the input for the exchange, if there is one.
     fn heard(
         &self,
         heard: Heard,
@@ -228,7 +231,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// The device has said this of the offer.
+    /// Handles a status that is about this offer.
     fn answered(
         &self,
         status: &Status,
@@ -246,7 +249,7 @@ impl Attempt<'_> {
             }
             taken.boots += 1;
             taken.contact = Some(now);
-            // One that says so again and again is not waited for without end.
+            // The number of renewals is limited, for a device that reports this again and again.
             if taken.boots <= BOOTS {
                 limits.connect_by = Some(now + options.connect_timeout.max(boot::UNTIL_IT_CONNECTS));
             }
@@ -271,8 +274,9 @@ impl Attempt<'_> {
         }
     }
 
-    /// The free space that the device has announced, in bytes, where the file does not fit into it. The old file stays
-    /// beside the new one until that is whole.
+    /// Returns the free space that the device has announced, in bytes, if the file does not fit into it.
+    ///
+    /// The old file stays beside the new one until the new one is whole.
     fn lacks(&self, feed: &Feed) -> Option<u64> {
         let free = feed.announcement.as_ref()?.free?;
         (free < self.payload.len()).then_some(free)

@@ -14,32 +14,33 @@ pub(crate) const OFFER_AGAIN: Duration = Duration::from_secs(1);
 pub(crate) struct Delivery {
     pub(crate) outcome: Outcome,
     pub(crate) peer: Option<SocketAddr>,
-    /// When somebody had been sent everything.
+    /// Time at which a client had been sent everything.
     pub(crate) taken: Option<Instant>,
     /// Bytes that clients took.
     pub(crate) sent: u64,
-    /// How far the device got, with what it had already.
+    /// Progress of the device, in bytes of all files, with what it had already.
     pub(crate) position: u64,
-    /// What a device that was offered a set asked for, or would ask for.
+    /// Items that the device took, or would ask for.
     pub(crate) wanted: Wanted,
-    /// Whether anything was heard of the device.
+    /// True if anything was heard of the device.
     pub(crate) met: bool,
-    /// When the device last asked for something or took it, where it fetches it at its boot. What it announces later, it
-    /// announces after that boot.
+    /// Time at which the device last did something about the offer, if it fetches it at its boot.
+    ///
+    /// An announcement after this time was made after that boot.
     pub(crate) at_boot: Option<Instant>,
 }
 
-/// Items that a device asked for, or said in a dry run that it would ask for.
+/// Items that a device took at least in part, or said in a dry run that it would ask for.
 #[derive(Debug, Default)]
 pub(crate) struct Wanted {
     /// Numbers of items.
     pub(crate) items: BTreeSet<u32>,
     pub(crate) deletions: Vec<DevicePath>,
-    /// How far it got, in bytes of all files.
+    /// Progress of the device, in bytes of all files.
     pub(crate) position: u64,
 }
 
-/// Waits until a moment, if there is one.
+/// Waits until `moment`. Returns at once if it is `None`.
 pub(crate) async fn at(moment: Option<Instant>) {
     if let Some(moment) = moment {
         sleep_until(moment).await;

@@ -1,5 +1,5 @@
-//! One extended offer's life as its sender sees it: what was heard goes in, what it means comes out. No
-//! clock and no socket, so that every order of events can be tried.
+//! State of one extended offer at the sender: events go in, and an outcome comes out. No clock and no socket, so that
+//! every order of events can be tested.
 
 use std::mem::replace;
 use std::time::Duration;
@@ -10,111 +10,113 @@ use crate::outcome::Outcome;
 use crate::serve::DropCause;
 use crate::wire::{Announcement, DevicePath, Digest, InstalledSet, OfferId, Reason, State, Status};
 
-/// How often a device may start anew without having got any further. One that crashes whenever it takes the
-/// offer would do so for ever.
+/// Largest number of restarts of a device without progress. A device that crashes whenever it takes the offer would
+/// restart for ever.
 const RESTARTS: u32 = 3;
 
-/// What is offered.
+/// Offer that a [`Dialogue`] is about.
 #[derive(Debug, Clone)]
 pub(crate) struct Subject {
     pub(crate) path: DevicePath,
     pub(crate) digest: Digest,
-    /// The length of all files together, in bytes.
+    /// Length of all files together, in bytes.
     pub(crate) total: u64,
     pub(crate) is_set: bool,
     pub(crate) dry_run: bool,
     pub(crate) id: OfferId,
-    /// The ids of the earlier offers of this delivery.
+    /// Ids of the earlier offers of this delivery.
     pub(crate) earlier: Vec<OfferId>,
-    /// How long a device is waited for that is not subscribed; None where that is said at once.
+    /// Time for which a device that is not subscribed is waited for. `None` to report it at once.
     pub(crate) waits: Option<Duration>,
 }
 
-/// What was heard.
+/// Event that a [`Dialogue`] handles.
 #[derive(Debug, Clone)]
 pub(crate) enum Input {
-    /// The broker has the offer.
+    /// The broker has acknowledged the offer.
     Acknowledged(Ack),
     /// The device announced itself after the offer.
     AnnouncedAnew(Announcement),
-    /// The device says something, perhaps of another offer.
+    /// The device reports its progress, perhaps with another offer.
     Status(Status),
-    /// Somebody who knows the offer asks.
+    /// A client that knows the offer asks for something.
     Asked(Asked),
-    /// It was given bytes, and is now this far.
+    /// A client that knows the offer has taken bytes. `position` counts the bytes of all files up to there.
     Progress { position: u64 },
-    /// It was given all that it asked for.
+    /// A client that knows the offer has taken everything that it asked for.
     Sent,
-    /// Its connection ended.
+    /// The connection of a client that knows the offer has ended.
     Dropped(DropCause),
     /// The time of [`Dialogue::patience`] is over.
     Expired,
 }
 
-/// What is asked for.
+/// Kind of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Asked {
-    /// What the device compares its files with.
+    /// Manifest alone, with which the device compares its files. Also any request of a dry run.
     Manifest,
-    /// What follows it as well, before the device knows whether it differs.
+    /// Manifest and the files after it, before the device knows whether they differ.
     Everything,
-    /// What differs.
+    /// Files that differ.
     Files,
 }
 
-/// How long to wait for the next input.
+/// Kind of event that is waited for, which decides how long to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Patience {
-    /// For a word of the device.
+    /// First report or request of the device.
     Contact,
-    /// For a device that fetches it at its boot.
+    /// Return of a device that fetches the offer at its boot.
     Boot,
-    /// For the next one. Everything that it says, asks or takes renews this.
+    /// Next sign of the device. Every report, every request and all bytes taken renew the time.
     Silence,
 }
 
-/// How far a device is that fetches at its boot.
+/// Progress of a device that fetches the offer at its boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Booting {
-    /// It has noted the offer, and reboots.
+    /// The device has noted the offer, and reboots.
     Away,
-    /// It has come for it since.
+    /// The device has come for the offer since.
     Here,
 }
 
-/// The state of one offer.
+/// State of one offer.
 #[derive(Debug)]
 pub(crate) struct Dialogue {
     subject: Subject,
     topic: String,
     advertised: Advertised,
-    /// The device had announced this set before, or that it has taken it back: hearing so again tells nothing.
+    /// True if the device had announced this set before the offer. A repetition tells nothing.
     was_there: bool,
     was_rolled_back: bool,
     acknowledged: bool,
-    /// The broker said last that nobody is subscribed.
+    /// True if every answer of the broker so far was that nobody is subscribed.
     absent: bool,
     receiving: bool,
-    /// The device fetches it at its boot.
+    /// Progress of a fetch at the device's boot. `None` if the device does not wait for its boot.
     booting: Option<Booting>,
-    /// The offer that the device has said last it takes, which may be another one.
+    /// Offer that the device said last that it takes, which may be another one. `None` if that is unknown.
     takes: Option<OfferId>,
-    /// The most that was asked for.
+    /// Largest request so far.
     asked: Option<Asked>,
-    /// All that was asked for last was sent.
+    /// True if everything that was asked for last was sent.
     served: bool,
     position: u64,
-    /// Number of announcements since the last progress: after restarts, or on request.
+    /// Number of new announcements since the last progress, after restarts or on request. The first request counts as
+    /// progress.
     announced: u32,
-    /// Set by an announcement, cleared when the device takes the offer or asks for something.
+    /// True after an announcement of a device that was heard before, until the device takes the offer or asks for
+    /// something.
     may_have_restarted: bool,
-    /// Number of times that it began again after an announcement, without progress.
+    /// Number of times that the device began again after an announcement, without progress.
     restarts: u32,
     dropped: Option<DropCause>,
 }
 
 impl Dialogue {
-    /// `before`: what the device has announced last.
+    /// Creates the state of a new offer. `before` is the last announcement of the device.
     pub(crate) fn new(
         subject: Subject,
         topic: String,
@@ -143,12 +145,12 @@ impl Dialogue {
         }
     }
 
-    /// Takes what was heard; yields the outcome once there is one. `waited`: the time that has expired.
+    /// Handles one event. Returns the outcome once there is one. `waited` is the time that has expired.
     pub(crate) fn step(&mut self, input: Input, waited: Duration) -> Option<Outcome> {
         match input {
             Input::Acknowledged(ack) => {
-                // A further one, of an offer that was published again, tells less: the device may need longer to
-                // be back at the broker than we did.
+                // A further acknowledgement, of an offer that was published again, tells less: the device may need
+                // longer than we did to be back at the broker.
                 let is_first = !replace(&mut self.acknowledged, true);
                 let nobody = ack == Ack::NoSubscribers && self.patience() == Patience::Contact;
                 self.absent = nobody && (is_first || self.absent);
@@ -197,14 +199,14 @@ impl Dialogue {
         None
     }
 
-    /// Counts a restart of the device, if it has announced itself since it last began; the outcome where it does so without
-    /// end.
+    /// Counts a restart if the device has announced itself since it last began. Returns the outcome if there were too
+    /// many restarts.
     fn begins_again(&mut self, waited: Duration) -> Option<Outcome> {
         self.restarts += u32::from(replace(&mut self.may_have_restarted, false));
         (self.restarts > RESTARTS).then(|| self.expired(waited))
     }
 
-    /// What is being waited for.
+    /// Returns the kind of event that is being waited for.
     pub(crate) fn patience(&self) -> Patience {
         match self.booting {
             Some(Booting::Away) => Patience::Boot,
@@ -213,34 +215,37 @@ impl Dialogue {
         }
     }
 
-    /// Whether anything was heard of the device.
+    /// Returns true if anything was heard of the device.
     pub(crate) fn has_met(&self) -> bool {
         self.patience() != Patience::Contact
     }
 
-    /// Whether the device fetches it at its boot.
+    /// Returns true if the device fetches the offer at its boot.
     pub(crate) fn is_at_boot(&self) -> bool {
         self.booting.is_some()
     }
 
-    /// Whether the time of [`Dialogue::patience`] begins anew when the device announces itself now. One that does so
-    /// again and again, and never comes or gets any further, is not waited for without end.
+    /// Returns true if the time of [`Dialogue::patience`] begins anew when the device announces itself now.
+    ///
+    /// The number of renewals is limited, for a device that announces itself again and again without any progress.
     pub(crate) fn has_time_anew(&self) -> bool {
         self.announced < RESTARTS
     }
 
-    /// Whether the broker says that the device is not there, and it is waited for.
+    /// Returns true if the device is waited for although the broker reports that it is not subscribed.
     pub(crate) fn is_absent(&self) -> bool {
         self.absent && self.patience() == Patience::Contact
     }
 
-    /// The connection to the broker was lost: what the device has said meanwhile is not known.
+    /// Forgets which offer the device takes. The connection to the broker was lost, and reports of the device with it.
     pub(crate) fn missed_something(&mut self) {
         self.takes = None;
     }
 
-    /// Whether a status is about this offer, or an earlier one of this delivery. What became of the file counts in either
-    /// case. A failure is that of one offer: one of an earlier offer comes before the device has begun with this one.
+    /// Returns true if a status is about this offer, or about an earlier offer of this delivery.
+    ///
+    /// Any state but a failure counts for either. A failure counts for one offer alone, and the device reports that of
+    /// an earlier offer before it begins with this one.
     pub(crate) fn is_answered_by(&self, status: &Status) -> bool {
         let Subject { path, digest, id, earlier, .. } = &self.subject;
         if !status.answers(path, digest) {
@@ -260,12 +265,13 @@ impl Dialogue {
         }
     }
 
-    /// How far the device got, in bytes of all files.
+    /// Returns the progress of the device, in bytes of all files.
     pub(crate) fn position(&self) -> u64 {
         self.position
     }
 
-    /// A set's device says in its announcement what became of it, and so to a sender that has lost its status.
+    /// Returns the outcome that the announcement shows. The device of a set announces the result, so that a sender
+    /// learns it even if the status was lost.
     fn outcome_of(&self, announcement: Announcement) -> Option<Outcome> {
         let Subject { digest, is_set: true, dry_run: false, .. } = self.subject else { return None };
         let is_there = announcement.set.and_then(InstalledSet::digest) == Some(digest);
@@ -287,7 +293,7 @@ impl Dialogue {
             State::Installed => Some(self.installed(status.detail == Status::UNCHANGED)),
             State::Failed => Some(Outcome::of_failure(&status)),
             State::Planned => self.subject.dry_run.then_some(Outcome::Planned),
-            // It gets the very offer again whose set it has taken back.
+            // A device gets the same offer again whose set it has taken back.
             State::RolledBack if status.offer.is_some() && !self.subject.dry_run => {
                 Some(Outcome::RolledBack { text: status.detail })
             }
@@ -296,7 +302,7 @@ impl Dialogue {
     }
 
     fn installed(&self, unchanged: bool) -> Outcome {
-        // Where something was found to differ, an earlier answer was lost.
+        // If something was found to differ, an earlier answer was lost.
         if unchanged && self.asked < Some(Asked::Files) { Outcome::Unchanged } else { Outcome::Installed }
     }
 
@@ -319,7 +325,7 @@ impl Dialogue {
         }
         match self.dropped.take() {
             None if self.served => Outcome::Silent,
-            // Who has all that it asked for closes. With the manifest alone it has nothing yet.
+            // A device that has everything it asked for closes. With the manifest alone it has nothing yet.
             Some(DropCause::Closed) if self.served && self.asked >= Some(Asked::Everything) => {
                 Outcome::Silent
             }
@@ -364,7 +370,7 @@ mod tests {
     const WAITED: Duration = Duration::from_secs(7);
     const BEFORE: &str = "v=1|set=-";
 
-    /// The outcome of the last input; none of the others may have had one.
+    /// Returns the outcome of the last input. No earlier input may have an outcome.
     fn run_after(before: &str, inputs: impl IntoIterator<Item = Input>) -> Option<Outcome> {
         let mut dialogue = dialogue(false, before);
         let mut last = None;
@@ -415,7 +421,7 @@ mod tests {
         assert_eq!(run([ACK, MANIFEST, FILES, Progress { position: 9 }, Sent]), None);
         let silent = [ACK, MANIFEST, FILES, Progress { position: 9 }, Sent, Expired];
         assert_eq!(run(silent), Some(Outcome::Silent));
-        // It may have installed it all the same, where its word was lost with the broker.
+        // The device may have installed the files all the same, if its report was lost with the broker.
         let closed = [FILES, Progress { position: 9 }, Sent, Dropped(DropCause::Closed), Expired];
         assert_eq!(run([ACK, MANIFEST].into_iter().chain(closed)), Some(Outcome::Silent));
         let early = [ACK, MANIFEST, Sent, Dropped(DropCause::Closed), Expired];
@@ -452,7 +458,7 @@ mod tests {
         assert_eq!(run(starts().chain(crashes(3))), None);
         let fourth = crashes(3).chain([anew(), MANIFEST]);
         assert!(matches!(run(starts().chain(fourth)), Some(Outcome::Interrupted { .. })));
-        // It compares what it has, and asks for nothing.
+        // The device compares its files, and asks for nothing.
         let takes_it = || (0..4).flat_map(|_| [anew(), status(State::Receiving, "")]);
         assert!(matches!(run(starts().chain(takes_it())), Some(Outcome::Interrupted { .. })));
         let further = (1..9).flat_map(|position| crashes(2).chain([Progress { position }]));
@@ -504,7 +510,7 @@ mod tests {
             (status(State::Receiving, ""), Patience::Silence),
             (MANIFEST, Patience::Silence),
             (at_boot(), Patience::Boot),
-            // It gives up what it had begun.
+            // The device gives up what it had begun.
             (Dropped(DropCause::Closed), Patience::Boot),
             (anew(), Patience::Boot),
             (at_boot(), Patience::Boot),
@@ -516,7 +522,7 @@ mod tests {
         }
         assert!(dialogue.is_at_boot());
         assert_eq!(dialogue.step(announces("set"), WAITED), Some(Outcome::Installed));
-        // It has the room by now, and takes it at once.
+        // The device has the room by now, and takes the offer at once.
         assert_eq!(dialogue.step(status(State::Receiving, ""), WAITED), None);
         assert!(!dialogue.is_at_boot());
     }
@@ -531,7 +537,7 @@ mod tests {
         let boots = |count| (0..count).flat_map(|_| [anew(), at_boot()]);
         assert_eq!(run([ACK, at_boot()].into_iter().chain(boots(3))), None);
         assert!(not_fetched(run([ACK, at_boot()].into_iter().chain(boots(4)))));
-        // Having come, it is late in another way.
+        // A device that has come is late in another way.
         let all = || [ACK, at_boot(), EVERYTHING, FILES, Progress { position: 9 }, Sent].into_iter();
         assert_eq!(run(all().chain([Expired])), Some(Outcome::Silent));
         let rolled_back = Outcome::RolledBack { text: "ImportError".to_owned() };
@@ -623,7 +629,7 @@ mod tests {
         assert_eq!(run([ACK, MANIFEST, Input::Status(other)]), None);
     }
 
-    /// The offer before this one in the same delivery; and one of somebody else.
+    /// Number of the offer before this one in the same delivery. `STRANGE` is the number of somebody else's offer.
     const EARLIER: u8 = 0;
     const OURS: u8 = 1;
     const STRANGE: u8 = 9;
@@ -662,7 +668,7 @@ mod tests {
         assert_eq!(run([ACK, answer(State::RolledBack, "ImportError", OURS)]), rolled_back());
         assert_eq!(run([ACK, MANIFEST, answer(State::RolledBack, "ImportError", EARLIER)]), rolled_back());
         assert_eq!(run([ACK, answer(State::RolledBack, "ImportError", STRANGE)]), None);
-        // What a boot says of an earlier set has no id.
+        // A boot reports an earlier set without an id.
         assert_eq!(run([ACK, status(State::RolledBack, "ImportError")]), None);
         let mut dry = dialogue(true, BEFORE);
         assert_eq!(dry.step(answer(State::RolledBack, "ImportError", OURS), WAITED), None);

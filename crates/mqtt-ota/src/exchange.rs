@@ -1,5 +1,5 @@
-//! One offer's life as its sender sees it: what was heard goes in, what it means comes out. No clock and no
-//! socket, so that every order of events can be tried.
+//! State of one plain offer at the sender: events go in, and an outcome comes out. No clock and no socket, so that
+//! every order of events can be tested.
 
 use std::collections::HashMap;
 use std::mem::replace;
@@ -12,18 +12,18 @@ use crate::outcome::Outcome;
 use crate::serve::DropCause;
 use crate::wire::{DevicePath, Digest, Reason, State, Status};
 
-/// What was heard.
+/// Event that an [`Exchange`] handles.
 #[derive(Debug, Clone)]
 pub(crate) enum Input {
-    /// The broker has the offer.
+    /// The broker has acknowledged the offer.
     Acknowledged(Ack),
-    /// The device announced itself.
+    /// The device's announcement came, and is not known to be new.
     Announced,
-    /// The device announced itself after the offer: it has booted, or lost its connection, in between.
+    /// The device announced itself after the offer. In between it has booted, or lost its connection.
     AnnouncedAnew,
-    /// The device says something, perhaps of another offer.
+    /// The device reports its progress, perhaps with another offer.
     Status(Status),
-    /// A client is served; whether it may be the device, by its address.
+    /// A client is being served. `is_device` is true if it may be the device.
     Connected {
         peer: SocketAddr,
         is_device: bool,
@@ -36,61 +36,64 @@ pub(crate) enum Input {
     Delivered {
         peer: SocketAddr,
     },
-    /// The port is closed, and nobody is connected.
+    /// The port is closed, and no client is connected.
     Closed,
     /// The time of [`Exchange::patience`] is over.
     Expired,
 }
 
-/// How long to wait for the next input.
+/// Kind of event that is waited for, which decides how long to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Patience {
-    /// For a client to connect.
+    /// Connection of a client.
     Connection,
-    /// For one that is connected; the server has a time-out of its own for it.
+    /// Progress of a connected client. The server has a time-out of its own for it.
     Transfer,
-    /// For the device's word on what it took.
+    /// Report of the device on what it took.
     Confirmation,
 }
 
-/// What is offered, and to whom.
+/// Content of an offer, and what is known of the device.
 #[derive(Debug, Clone)]
 pub(crate) struct Terms {
     pub(crate) path: DevicePath,
     pub(crate) digest: Digest,
-    /// The file's length in bytes.
+    /// Length of the file, in bytes.
     pub(crate) total: u64,
     pub(crate) topic: String,
     pub(crate) advertised: Advertised,
-    /// The device will say what it does.
+    /// True if the device reports what it does with the offer.
     pub(crate) reports: bool,
-    /// The address that the device has announced.
+    /// Address that the device has announced.
     pub(crate) device: Option<IpAddr>,
-    /// How long a device is waited for that is not subscribed; None where nothing shows that there is one.
+    /// Time for which a device that is not subscribed is waited for.
+    ///
+    /// `None` ends the offer at once: waiting is turned off, or nothing shows that the device exists.
     pub(crate) waits: Option<Duration>,
-    /// The free space that the device has announced, in bytes, where that is too little.
+    /// Free space that the device has announced, in bytes. `None` if it is unknown or sufficient.
     pub(crate) lacks: Option<u64>,
 }
 
-/// The state of one offer.
+/// State of one offer.
 #[derive(Debug)]
 pub(crate) struct Exchange {
     terms: Terms,
     acknowledged: bool,
-    /// The broker said last that nobody is subscribed.
+    /// True if every answer of the broker so far was that nobody is subscribed, and the device has neither reported nor
+    /// connected.
     absent: bool,
     receiving: bool,
-    /// The device has noted the offer, and fetches it at its boot.
+    /// True if the device has noted the offer, and fetches it at its boot.
     at_boot: bool,
-    /// Who is served, and whether it may be the device.
+    /// Clients that are being served. The value is true if the client may be the device.
     clients: HashMap<SocketAddr, bool>,
-    /// Somebody who may be the device has been served.
+    /// True once the server has begun to serve a client that may be the device.
     has_come: bool,
-    /// The device has taken the file, as far as can be told.
+    /// True if a client that may be the device has taken the file.
     delivered: bool,
-    /// So has a client from the announced address.
+    /// True if a client from the announced address has taken the file. Any address counts if none is announced.
     is_home: bool,
-    /// Only a client from another address has.
+    /// Client from another address that has taken the file, as long as no client from the announced address has.
     taker: Option<SocketAddr>,
     dropped: Option<(u64, DropCause)>,
 }
@@ -112,12 +115,12 @@ impl Exchange {
         }
     }
 
-    /// Takes what was heard; yields the outcome once there is one.
+    /// Handles one event. Returns the outcome once there is one.
     pub(crate) fn step(&mut self, input: Input) -> Option<Outcome> {
         match input {
             Input::Acknowledged(ack) => {
-                // A further one, of an offer that may have been lost with the broker, tells less: the device may
-                // need longer to be back there than we did.
+                // A further acknowledgement, of an offer that may have been lost with the broker, tells less: the
+                // device may need longer than we did to be back there.
                 let is_first = !replace(&mut self.acknowledged, true);
                 let came = self.delivered || self.has_come || self.receiving;
                 self.absent = ack == Ack::NoSubscribers && !came && (is_first || self.absent);
@@ -128,8 +131,8 @@ impl Exchange {
             Input::Announced => self.terms.reports = true,
             Input::AnnouncedAnew => {
                 self.terms.reports = true;
-                // A device that dropped the transfer and starts anew does not come back for it. One that does so at its
-                // boot says next what became of it, or comes again.
+                // A device that dropped the transfer and starts anew does not come back for it. A device that does so
+                // at its boot reports the result next, or comes again.
                 if self.patience() == Patience::Connection && self.dropped.is_some() && !self.at_boot {
                     return self.expired();
                 }
@@ -142,12 +145,12 @@ impl Exchange {
                         self.receiving = true;
                         self.at_boot = status.is_at_boot();
                         if self.at_boot {
-                            // It gives up what it had begun.
+                            // The device gives up what it had begun.
                             self.clients.clear();
                             (self.delivered, self.is_home, self.taker, self.dropped) =
                                 (false, false, None, None);
                         }
-                        // It does not have the file, then.
+                        // The report shows that the device does not have the file.
                         let needed = self.terms.total;
                         return self.terms.lacks.map(|free| Outcome::NoRoom { needed, free });
                     }
@@ -192,11 +195,11 @@ impl Exchange {
         (self.delivered && self.acknowledged && !self.terms.reports).then_some(Outcome::Unconfirmed)
     }
 
-    /// What is being waited for.
+    /// Returns the kind of event that is being waited for.
     pub(crate) fn patience(&self) -> Patience {
         let is_served = |who: bool| self.clients.values().any(|is_device| *is_device == who);
         match self {
-            // First: somebody else may have been taken for the device, and have had everything.
+            // This case comes first: a stranger may have been taken for the device, and have taken everything.
             _ if is_served(true) => Patience::Transfer,
             Self { delivered: true, .. } => Patience::Confirmation,
             Self { taker: Some(_), .. } => Patience::Confirmation,
@@ -205,39 +208,42 @@ impl Exchange {
         }
     }
 
-    /// Whether the device is served, or has been to the end, as far as can be told.
+    /// Returns true if a client that may be the device is being served, or has taken the file.
     pub(crate) fn is_served(&self) -> bool {
         self.delivered || self.clients.values().any(|is_device| *is_device)
     }
 
-    /// Whether the device has taken the file, as far as can be told.
+    /// Returns true if a client that may be the device has taken the file.
     pub(crate) fn is_delivered(&self) -> bool {
         self.delivered
     }
 
-    /// Whether the broker says that the device is not there, and it is waited for.
+    /// Returns true if the device is waited for although the broker reports that it is not subscribed.
     pub(crate) fn is_absent(&self) -> bool {
         self.absent
     }
 
-    /// Whether the device fetches it at its boot.
+    /// Returns true if the device fetches the file at its boot.
     pub(crate) fn is_at_boot(&self) -> bool {
         self.at_boot
     }
 
-    /// Whether anything was heard of the device.
+    /// Returns true if anything was heard of the device.
     pub(crate) fn has_met(&self) -> bool {
         self.receiving || self.has_come
     }
 
-    /// Notes what the device has announced since.
+    /// Records what the device has announced since: its address, and its free space if that is too little.
     pub(crate) fn know(&mut self, device: Option<IpAddr>, lacks: Option<u64>) {
         (self.terms.device, self.terms.lacks) = (device, lacks);
     }
 
-    /// Whether a status is about this offer. It names the file and the hash alone, so a failure may be that of an
-    /// earlier offer of the same file: to another address, or of a stream where we have served nobody. One that names an
-    /// offer is about an extended one.
+    /// Returns true if a status is about this offer.
+    ///
+    /// The status of a plain offer names only the file and the hash, so a failure may be that of an earlier offer of
+    /// the same file. A failure to connect belongs to an earlier offer if it names another address. A failed stream
+    /// belongs to an earlier offer if nothing was heard of the device yet. A status that names an offer is about an
+    /// extended offer.
     pub(crate) fn is_answered_by(&self, status: &Status) -> bool {
         let Terms { path, digest, advertised, .. } = &self.terms;
         if !status.answers(path, digest) || status.offer.is_some() {
@@ -314,7 +320,7 @@ mod tests {
         Input::Status(Status::new(state, &"main.py".parse().unwrap(), &digest, detail))
     }
 
-    /// The outcome of the last input; none of the others may have had one.
+    /// Returns the outcome of the last input. No earlier input may have an outcome.
     fn run(reports: bool, inputs: impl IntoIterator<Item = Input>) -> Option<Outcome> {
         run_in(exchange(reports), inputs)
     }
@@ -332,7 +338,7 @@ mod tests {
     const ACK: Input = Acknowledged(Ack::Accepted);
     const NOBODY: Input = Acknowledged(Ack::NoSubscribers);
 
-    /// Whoever it is: no address was announced.
+    /// Returns the address of a client that may be the device, because no address was announced.
     fn peer() -> SocketAddr {
         "192.168.1.7:1".parse().unwrap()
     }
@@ -452,7 +458,7 @@ mod tests {
         }
     }
 
-    /// A client that comes from another address than the announced one.
+    /// Returns the address of a client that is not at the announced address.
     fn stranger() -> SocketAddr {
         "192.168.1.66:1".parse().unwrap()
     }
@@ -461,7 +467,7 @@ mod tests {
         Input::Connected { peer: stranger(), is_device }
     }
 
-    /// An offer to a device that has announced its address, and exists therefore.
+    /// Creates an offer to a device that has announced its address, and therefore exists.
     fn announced() -> Exchange {
         let mut exchange = exchange(true);
         exchange.terms.device = Some(peer().ip());
@@ -480,7 +486,7 @@ mod tests {
             run_in(announced(), taken_by_a_stranger().into_iter().chain([Expired])),
             Some(taken.clone())
         );
-        // One that was taken for the device, as that has not come from its own address.
+        // A stranger was taken for the device, because the device has not come from its own address.
         let behind_a_router = [ACK, another(true), Input::Delivered { peer: stranger() }, Expired];
         assert_eq!(run_in(announced(), behind_a_router), Some(taken));
         let both = taken_by_a_stranger().into_iter().chain([connected(), delivered(), Expired]);
@@ -517,7 +523,7 @@ mod tests {
         assert_eq!(outcome, Some(Outcome::NotSubscribed { topic: "L/OTA".to_owned(), waited }));
         let back = [NOBODY, NOBODY, ACK, connected(), delivered(), status(State::Installed, "")];
         assert_eq!(run_in(announced(), back), Some(Outcome::Installed));
-        // One that was back, and does not come, does so for another reason.
+        // A device that was back and does not come has another reason.
         let outcome = run_in(announced(), [NOBODY, ACK, Expired]);
         assert!(matches!(outcome, Some(Outcome::NobodyConnected { .. })), "{outcome:?}");
         let outcome = run_in(announced(), [NOBODY, status(State::Receiving, ""), Expired]);
@@ -558,7 +564,7 @@ mod tests {
         assert_eq!(run(true, fetches().chain([status(State::Installed, "")])), Some(Outcome::Installed));
         assert_eq!(run(true, fetches().chain([AnnouncedAnew, AnnouncedAnew])), None);
         assert_eq!(run(true, fetches().chain([Expired])), Some(Outcome::Silent));
-        // It says itself what has become of a connection that broke.
+        // The device itself reports the result of a connection that broke.
         let broken = || [ACK, at_boot(), connected(), dropped(5), AnnouncedAnew].into_iter();
         assert_eq!(run(true, broken()), None);
         let failed = run(true, broken().chain([status(State::Failed, "short 5 bytes")]));
@@ -580,7 +586,7 @@ mod tests {
             assert_eq!(whole.step(input), None);
         }
         assert_eq!((whole.patience(), whole.is_at_boot()), (Patience::Connection, true));
-        // It has the room by now, and takes it at once.
+        // The device has the room by now, and takes the file at once.
         assert_eq!(whole.step(receiving()), None);
         assert!(!whole.is_at_boot());
     }

@@ -22,21 +22,21 @@ use crate::payload::Payload;
 use crate::serve::Ports;
 use crate::wire::{Announcement, Content, DeviceName, DevicePath, Host};
 
-/// How a sender connects and serves.
+/// Settings of a [`Sender`].
 #[derive(Debug, Clone, Default)]
 pub struct Config {
-    /// The MQTT client id; None: a random one. Two clients with one id throw each other out.
+    /// MQTT client id. `None` for a random one. Two clients with the same id disconnect each other.
     pub client_id: Option<String>,
-    /// Where files are served.
+    /// Address and ports at which files are served.
     pub listen: Listen,
-    /// What offers say instead of an address of this machine.
+    /// Host, and perhaps port, that offers name instead of an address of this machine.
     pub advertise: Option<Advertise>,
 }
 
 /// Offers files to devices over one connection to the broker.
 ///
-/// Any number of files can be sent at once; to one device, one after the other. The connection is brought
-/// back when it is lost.
+/// Any number of files can be sent at once. Files for the same device are sent one after the other. A lost connection
+/// to the broker is restored.
 pub struct Sender {
     link: Link,
     config: Config,
@@ -49,31 +49,32 @@ impl Sender {
     /// Connects to the broker.
     ///
     /// # Errors
-    /// The broker cannot be reached, does not speak MQTT or does not let this client in.
+    /// Returns an error if the broker cannot be reached, does not speak MQTT or does not let this client in.
     ///
     /// Cancellation: nothing is left behind.
     pub async fn connect(broker: Broker, config: Config) -> Result<Self, ConnectError> {
         let link = Link::connect(&broker, LinkConfig { client_id: config.client_id.clone() }).await?;
-        // Where every offer names one port, two ports at once would get each other's devices.
+        // If every offer names the same port, two ports at once would get each other's devices.
         let is_only_one = config.advertise.as_ref().is_some_and(|advertise| advertise.port.is_some());
         let ports = Ports::new(config.listen.clone(), is_only_one);
         Ok(Self { link, config, ports, routes: Routes::default(), devices: Mutex::default() })
     }
 
-    /// The version of MQTT that is spoken with the broker.
+    /// Returns the version of MQTT that is spoken with the broker.
     pub fn protocol(&self) -> Protocol {
         self.link.protocol()
     }
 
-    /// Offers `payload` to `device`, serves it once, and hears what became of it. A device that understands
-    /// extended offers resumes where its link broke.
+    /// Offers `payload` to `device`, serves it, and returns the result.
+    ///
+    /// A device that understands extended offers resumes where its link broke.
     ///
     /// # Errors
-    /// Only what went wrong on this side: the file, the port, the broker. What the device did, or did not
-    /// do, is the [`Outcome`](crate::Outcome).
+    /// Returns an error only for failures on this side: of the file, the port or the broker. Failures of the device are
+    /// not errors, but an [`Outcome`](crate::Outcome) in the report.
     ///
-    /// Cancellation: dropping the future closes the port and the device keeps its old file, or finishes with
-    /// what it has taken whole.
+    /// Cancellation: dropping the future closes the port. The device keeps its old file, or finishes if it has taken
+    /// the whole new file.
     pub async fn send(
         &self,
         payload: &Payload,
@@ -97,7 +98,9 @@ impl Sender {
         self.send_over(&mut feed, payload, path, device, &options, started).await
     }
 
-    /// [`Sender::send`] to a device that is heard already, under this name, with nobody else sending to it.
+    /// Sends like [`Sender::send`], under the name `path`, to a device that is heard already.
+    ///
+    /// The caller makes sure that nobody else sends to the device.
     pub(crate) async fn send_over(
         &self,
         feed: &mut Feed,
@@ -123,17 +126,17 @@ impl Sender {
         Ok(self.deliver(errand, options, feed, started).await?.0)
     }
 
-    /// Says goodbye to the broker. Dropping a sender closes the connection without one.
+    /// Says goodbye to the broker. Dropping a sender closes the connection without a goodbye.
     pub async fn close(self) {
         self.link.close().await;
     }
 
-    /// The connection to the broker.
+    /// Returns the connection to the broker.
     pub(crate) fn link(&self) -> &Link {
         &self.link
     }
 
-    /// What keeps two offers to one device apart.
+    /// Returns the lock that keeps two offers to one device apart.
     pub(crate) fn turn(&self, device: &DeviceName) -> Arc<tokio::sync::Mutex<()>> {
         let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
         devices.retain(|_, turn| turn.strong_count() > 0);
@@ -145,7 +148,7 @@ impl Sender {
         })
     }
 
-    /// The host that an offer names, and why.
+    /// Returns the host that an offer names, and the reason for it.
     fn host(&self, feed: &Feed) -> (Host, Why) {
         let Config { advertise, listen, .. } = &self.config;
         choose(advertise.as_ref(), listen, feed.device_address(), self.link.peer(), |to| {
@@ -153,7 +156,7 @@ impl Sender {
         })
     }
 
-    /// What an offer says about where the file is that is served at `local`.
+    /// Returns the address that an offer names for a file that is served at `local`.
     fn advertised(&self, host: Host, why: Why, local: SocketAddr) -> Result<Advertised, SendError> {
         let told = self.config.advertise.as_ref().and_then(|advertise| advertise.port);
         let port = told.or_else(|| NonZeroU16::new(local.port()));

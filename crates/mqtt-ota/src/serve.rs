@@ -38,36 +38,38 @@ use crate::address::Listen;
 use crate::payload::Payload;
 use crate::wire::Digest;
 
-/// A bound port that serves one file.
+/// Bound port that serves one file.
 pub(crate) struct Server {
     listener: TcpListener,
     local: SocketAddr,
 }
 
-/// What is served, and who is told.
+/// File that a [`Server`] serves, and its settings.
 pub(crate) struct Serving {
     pub(crate) payload: Payload,
     pub(crate) digest: Digest,
-    /// How long a client may take nothing.
+    /// Longest time for which a client may take nothing.
     pub(crate) idle: Duration,
-    /// What is known of the device, now and later.
+    /// Knowledge of the device, now and later.
     pub(crate) device: watch::Receiver<Known>,
     pub(crate) events: mpsc::Sender<ServeEvent>,
 }
 
-/// What is kept of one client.
+/// Record of one client.
 struct Place {
-    /// Bytes that it has taken.
+    /// Bytes that the client has taken.
     taken: Arc<AtomicU64>,
-    /// Told when it may be served, and whether it may be the device.
+    /// Tells the client when it may be served, and whether it may be the device.
     turn: Option<oneshot::Sender<bool>>,
-    /// Dropped to send it away.
+    /// Dropped to send the client away.
     _stay: oneshot::Sender<()>,
 }
 
 impl Server {
-    /// Binds the first free port of `listen`, for clients that connect to `advertised` where that is an
-    /// address.
+    /// Binds the first free port of `listen`, for clients that connect to `advertised` if that is an address.
+    ///
+    /// # Errors
+    /// Returns an error if no port can be bound.
     pub(crate) async fn bind(listen: &Listen, advertised: Option<IpAddr>) -> io::Result<Self> {
         let listener = ports::bind(listen, advertised).await?;
         Ok(Self { local: listener.local_addr()?, listener })
@@ -77,11 +79,13 @@ impl Server {
         self.local
     }
 
-    /// Serves the file until one client has taken all of it; where the device reports, on and on, since whoever took it
-    /// may be a stranger. Clients that do not get that far are reported and forgotten.
+    /// Serves the file until one client has taken all of it.
     ///
-    /// The events end with `Delivered` or `Spoilt`, or after `last_call` with the last client; then the port
-    /// is closed. Dropping the future closes it as well.
+    /// If the device reports, serving goes on after that, because the client may be a stranger. Clients that do not get
+    /// that far are reported and forgotten.
+    ///
+    /// The events end with `Delivered` or `Spoilt`, or with the last client after `last_call`. Then the port is closed.
+    /// Dropping the future closes the port as well.
     pub(crate) async fn run(self, serving: Serving, last_call: impl Future) {
         let Serving { payload, digest, idle, mut device, events } = serving;
         let mut clients: JoinSet<(u64, Option<ServeEvent>)> = JoinSet::new();
@@ -90,7 +94,7 @@ impl Server {
         let mut listener = Some(self.listener);
         tokio::pin!(last_call);
         while listener.is_some() || !clients.is_empty() {
-            // Those who go are told so by what is dropped.
+            // Dropping a place tells its client to go.
             drop(door.open(
                 Instant::now(),
                 |place: &Place| place.taken.load(Ordering::Relaxed),
@@ -115,7 +119,7 @@ impl Server {
                 Ok(()) = device.changed() => door.know(*device.borrow_and_update()),
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
                 accepted = accept => {
-                    // An error concerns that one client (it has gone again) or passes (no file handles).
+                    // An error concerns only this client (it has gone again), or is transient (no file handles).
                     let Ok((stream, peer)) = accepted else { sleep(BREATHER).await; continue };
                     let ((stay, sent_away), (called, turn)) = (oneshot::channel(), oneshot::channel());
                     let taken = Arc::<AtomicU64>::default();
@@ -196,7 +200,7 @@ mod tests {
     async fn scans_do_not_use_the_offer_up_and_the_port_closes_after_the_delivery() {
         let file = vec![3; 300_000];
         let mut server = running(file.clone()).await;
-        // One that stalls, one that leaves at once, one that sends garbage: then the device.
+        // A client that stalls, a client that leaves at once, a client that sends garbage, and then the device.
         let stalling = TcpStream::connect(server.address).await.unwrap();
         drop(TcpStream::connect(server.address).await.unwrap());
         server.until(|event| matches!(event, ServeEvent::Dropped { .. })).await;
@@ -229,7 +233,7 @@ mod tests {
         server.until(|event| matches!(event, ServeEvent::Delivered { .. })).await;
     }
 
-    /// One that has announced where it is not.
+    /// Returns the knowledge of a device that has announced an address where it is not.
     fn elsewhere() -> Known {
         Known { address: Some([192, 0, 2, 7].into()), receiving: None, reports: true }
     }
@@ -299,7 +303,7 @@ mod tests {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
         let mut device = socket.connect(server.address).await.unwrap();
-        // What its system takes for it is little; the rest waits in ours.
+        // The device's system buffers little. The rest waits in ours.
         device.read_exact(&mut [0; 1000]).await.unwrap();
         let mut furthest = 0;
         while let Ok(Some(event)) =

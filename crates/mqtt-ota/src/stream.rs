@@ -24,16 +24,16 @@ use crate::outcome::Outcome;
 use crate::serve::{DropCause, RangeEvent, Served, SharedPort, Tally};
 use crate::wire::{Ask, Content, DeviceName, ExtendedOffer, OfferId, State, Status};
 
-/// The most deletions that are listed of a dry run.
+/// Largest number of deletions that are listed in a dry run.
 const DELETIONS: usize = 10_000;
 
-/// How long after its word a device may still be telling what it would do, on a connection that it then
-/// closes; the word takes another way, and may be faster.
+/// Longest time after its report for which a device may still list its changes, on a connection that it then closes.
+/// The report takes another way, and may be faster.
 const LAST_WORDS: Duration = Duration::from_secs(5);
-/// The same, where no connection of it is known yet.
+/// Time to wait for the next event of a dry run after its report, as long as no connection of the device is known.
 const FIRST_WORDS: Duration = Duration::from_millis(200);
 
-/// One extended offer, published and served: the sockets and the clock around a [`Dialogue`].
+/// Extended offer that is published and served: the sockets and the clock around a [`Dialogue`].
 pub(crate) struct Stream<'a> {
     pub(crate) link: &'a Link,
     pub(crate) device: &'a DeviceName,
@@ -41,25 +41,25 @@ pub(crate) struct Stream<'a> {
     pub(crate) offer: &'a ExtendedOffer,
     pub(crate) advertised: &'a Advertised,
     pub(crate) options: &'a SendOptions,
-    /// The ids of the earlier offers of this delivery.
+    /// Ids of the earlier offers of this delivery.
     pub(crate) earlier: &'a [OfferId],
 }
 
-/// What is kept of the connections.
+/// Record of the connections, and of the device's reports.
 struct Seen {
     wanted: Wanted,
     peer: Option<SocketAddr>,
-    /// The connections that asked for something, and are not closed; whether they have it all.
+    /// Open connections that asked for something. The value is true if the client has everything it asked for.
     open: HashMap<SocketAddr, bool>,
-    /// When the device had taken the last item.
+    /// Time at which the device had taken the last file that it asked for.
     taken: Option<Instant>,
     tally: Arc<Tally>,
     strangers: Strangers,
-    /// The device has said that it takes the offer.
+    /// True if the device has reported that it takes the offer.
     is_receiving: bool,
-    /// It has said that it fetches it at its boot.
+    /// True if the device has reported that it fetches the offer at its boot.
     is_at_boot: bool,
-    /// When it last did something about it.
+    /// Time at which the device last did something about the offer.
     contact: Option<Instant>,
 }
 
@@ -82,7 +82,10 @@ impl Seen {
 impl Stream<'_> {
     /// Publishes the offer, and answers the device until there is an outcome.
     ///
-    /// Cancellation: nobody is served any more.
+    /// # Errors
+    /// Returns an error if the offer cannot be published, or if a file cannot be read or has changed.
+    ///
+    /// Cancellation: the connections of the offer are closed.
     pub(crate) async fn run(&self, port: &Arc<SharedPort>, feed: &mut Feed) -> Result<Delivery, SendError> {
         let Self { items, offer, options, .. } = *self;
         let (topic, message) = (self.device.offer_topic(), Bytes::from(offer.to_string()));
@@ -92,7 +95,7 @@ impl Stream<'_> {
         let (events, mut served) = RangeEvent::channel();
         let (id, idle, dry_run) = (offer.id, options.idle_timeout, is_dry_run(&offer.content));
         let _offered = port.offer(Served { items: items.clone(), id, dry_run, idle, events, tally });
-        // Expires when the sender stops waiting: a device that wakes later must not act on it.
+        // The offer expires when the sender stops waiting: a device that wakes later must not act on it.
         let lasting = Retention::For(options.connect_timeout);
         let publish = || self.link.patiently(|| self.link.publish(&topic, message.clone(), lasting));
         let mut publishing = pin!(publish());
@@ -105,7 +108,7 @@ impl Stream<'_> {
             let mut has_time_anew = false;
             let input = tokio::select! {
                 biased;
-                // What has been sent came before whatever is said of it.
+                // Events of connections come first: bytes were sent before the device reports on them.
                 Some(event) = served.recv() => match self.served(event, &mut seen)? {
                     Some(input) => {
                         has_time_anew = true;
@@ -121,7 +124,7 @@ impl Stream<'_> {
                         publishing.set(publish());
                     }
                     if may_be_lost && has_time_anew && !dialogue.has_met() {
-                        // What it has not heard of until now it cannot have been late for.
+                        // A device that has not heard of the offer until now cannot have been late for it.
                         (deadline, has_time_anew) = (None, false);
                     }
                     match self.heard(heard, feed, &mut dialogue, &mut seen) {
@@ -132,10 +135,10 @@ impl Stream<'_> {
                 acknowledged = &mut publishing, if !is_published => {
                     is_published = true;
                     let is_known = dialogue.has_met();
-                    // That it was published again after a lost connection of ours is no word of the device.
+                    // An offer that was published again after our connection was lost is no sign of the device.
                     deadline.get_or_insert_with(|| Instant::now() + options.connect_timeout);
                     match acknowledged {
-                        // Whoever came knows the offer, whether or not the broker could still say so.
+                        // A device that was heard knows the offer, even if the broker did not acknowledge it.
                         Err(_) if is_known => Input::Acknowledged(Ack::Accepted),
                         answer => Input::Acknowledged(answer?),
                     }
@@ -169,7 +172,7 @@ impl Stream<'_> {
             self.hear_last_words(&mut served, &mut seen).await?;
         }
         seen.strangers.event().into_iter().for_each(|event| options.tell(event));
-        // Who has the file has taken what is on its way to it, whether or not its system has confirmed that.
+        // A device that has the file has taken the bytes on their way to it, even if its system has not confirmed them.
         let sent = if outcome.is_confirmed() { seen.tally.with_pending() } else { seen.tally.taken() };
         Ok(Delivery {
             outcome,
@@ -183,7 +186,7 @@ impl Stream<'_> {
         })
     }
 
-    /// Nothing was heard of the offer yet. What the device has announced so far is known.
+    /// Creates the state of a new offer, with what the device has announced so far.
     fn dialogue(&self, topic: &str, feed: &Feed) -> Dialogue {
         let Self { items, offer, options, .. } = *self;
         let subject = Subject {
@@ -194,16 +197,16 @@ impl Stream<'_> {
             dry_run: is_dry_run(&offer.content),
             id: offer.id,
             earlier: self.earlier.to_vec(),
-            // It has announced itself, or it would not be offered this.
+            // The device has announced itself, or it would not get an extended offer.
             waits: options.wait_for_device.then_some(options.connect_timeout),
         };
         Dialogue::new(subject, topic.to_owned(), self.advertised.clone(), feed.announcement.as_ref())
     }
 
-    /// How long the device may be silent.
+    /// Returns the time for which the device may be silent.
     fn limit(&self, dialogue: &Dialogue) -> Duration {
         let SendOptions { connect_timeout, confirm_timeout, .. } = *self.options;
-        // The device reports by itself what keeps it from connecting, once it has tried for long enough.
+        // The device itself reports what keeps it from connecting, once it has tried for long enough.
         let silence = connect_timeout + confirm_timeout;
         match dialogue.patience() {
             Patience::Contact => connect_timeout,
@@ -213,7 +216,7 @@ impl Stream<'_> {
         }
     }
 
-    /// What follows from something that was heard, if anything does.
+    /// Handles a message from the device. Returns the input for the dialogue, if there is one.
     fn heard(&self, heard: Heard, feed: &Feed, dialogue: &mut Dialogue, seen: &mut Seen) -> Option<Input> {
         match heard {
             Heard::Announced { anew: false } => None,
@@ -235,7 +238,7 @@ impl Stream<'_> {
         }
     }
 
-    /// The device has said this of the offer.
+    /// Handles a status that is about this offer.
     fn answered(&self, status: &Status, seen: &mut Seen) {
         if let Some(by) = status.hidden_by() {
             self.options.tell(Event::Hidden { by: by.to_owned() });
@@ -258,7 +261,7 @@ impl Stream<'_> {
         let until = Instant::now() + LAST_WORDS;
         loop {
             let quiet = match seen.open.is_empty() {
-                // It has closed, as it does after its last line.
+                // The device has closed the connection, as it does after its last line.
                 true if seen.peer.is_some() => return Ok(()),
                 true => Instant::now() + FIRST_WORDS,
                 false => until,
@@ -270,7 +273,11 @@ impl Stream<'_> {
         }
     }
 
-    /// Nothing where it is no word of the device.
+    /// Handles an event of a connection. Returns the input for the dialogue. `None` if the event is no sign of the
+    /// device.
+    ///
+    /// # Errors
+    /// Returns an error if a file cannot be read or has changed.
     fn served(&self, event: RangeEvent, seen: &mut Seen) -> Result<Option<Input>, SendError> {
         let Self { items, options, .. } = *self;
         if matches!(event, RangeEvent::Asked { .. } | RangeEvent::Progress { .. } | RangeEvent::Sent { .. }) {
@@ -302,8 +309,8 @@ impl Stream<'_> {
                 Some(Input::Sent)
             }
             RangeEvent::Dropped { peer, known, cause } => {
-                // A device that has all that it wants closes, and says itself what became of it. If it has asked for more,
-                // that is a reset.
+                // A device that has everything it wants closes the connection, and reports the result itself. If it has
+                // asked for more, closing resets the connection.
                 let has_closed = matches!(
                     cause,
                     DropCause::Closed
@@ -352,11 +359,12 @@ fn is_dry_run(content: &Content) -> bool {
     matches!(content, Content::Set(terms) if terms.dry_run)
 }
 
-/// Whether the offer may be lost to the device and is published again, which does no harm twice, and whether the device has
-/// its time anew.
+/// Returns whether to publish the offer again, and whether the time of the device begins anew.
+///
+/// The offer is published again if it may be lost to the device. Publishing it twice does no harm.
 fn follows(heard: &Heard, dialogue: &Dialogue) -> (bool, bool) {
     match heard {
-        // One that has booted knows it no longer, and resumes when it has it again.
+        // A device that has booted no longer knows the offer, and resumes when it has it again.
         Heard::Announced { anew } => (*anew, *anew && dialogue.has_time_anew()),
         Heard::Status(status) => (false, dialogue.is_answered_by(status)),
         Heard::Reconnected => (!dialogue.has_met(), false),

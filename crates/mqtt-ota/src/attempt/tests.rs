@@ -6,7 +6,7 @@ use crate::feed::News;
 use crate::mqtt::{Post, inbox};
 use crate::wire::{Algorithm, Announcement, Digest};
 
-/// Shortly before nobody is waited for any longer.
+/// Pause before each message, slightly shorter than the time for the device to connect (30 s).
 const LATE: Duration = Duration::from_secs(25);
 
 fn announced(device: &Post<News>) {
@@ -19,8 +19,9 @@ fn fetches_at_boot(device: &Post<News>) {
     device.message(News::Status(Box::new(Status::parse(text.as_bytes()).unwrap()))).unwrap();
 }
 
-/// What an offer comes to, and when, if this is heard one after the other, with a pause before each, and nobody ever
-/// comes.
+/// Runs an offer while the device sends these messages, with a pause before each, and no client ever connects.
+///
+/// Returns the time that the offer took, and its outcome.
 async fn outcome(heard: &[fn(&Post<News>)]) -> (Duration, Outcome) {
     let (device, path) = ("LAMP".parse().unwrap(), "main.py".parse().unwrap());
     let payload = Payload::from_bytes("main.py", &b"x"[..]);
@@ -56,7 +57,7 @@ async fn a_device_that_fetches_at_its_boot_has_the_time_of_a_boot_for_it_and_no_
     let (waited, outcome) = outcome(&[fetches_at_boot]).await;
     assert_eq!(waited.as_secs(), 25 + 120);
     assert!(matches!(outcome, Outcome::NotFetchedAtBoot { .. }), "{outcome}");
-    // It boots again and again.
+    // The device boots again and again.
     let boots: Vec<fn(&Post<News>)> = [fetches_at_boot as fn(&Post<News>), announced].repeat(9);
     let (waited, outcome) = self::outcome(&boots).await;
     assert_eq!(waited.as_secs(), 5 * 25 + 120);

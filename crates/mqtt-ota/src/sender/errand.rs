@@ -23,26 +23,26 @@ use crate::wire::{
     Announcement, AnyOffer, Content, DeviceName, DevicePath, Digest, ExtendedOffer, Offer, OfferId, Reason,
 };
 
-/// Ids of earlier offers of a delivery that a device may still answer.
+/// Largest number of earlier offers of a delivery that a device may still answer.
 const IDS: usize = 16;
-/// How long a device may take to announce itself when it is asked to, before the old announcement counts.
+/// Time for a device to announce itself on request. After it, the old announcement counts.
 const ANSWERS: Duration = Duration::from_secs(1);
 
-/// What is brought to one device.
+/// Delivery to one device.
 pub(crate) struct Errand<'a> {
     pub(crate) device: &'a DeviceName,
-    /// What stands in the offer for the file's name.
+    /// Path that stands in the offer for the file's name.
     pub(crate) path: DevicePath,
     pub(crate) digest: Digest,
-    /// The length of all files together, in bytes.
+    /// Length of all files together, in bytes.
     pub(crate) bytes: u64,
     pub(crate) cargo: Cargo,
 }
 
-/// How it is offered.
+/// Content of an errand, by the kind of its offers.
 pub(crate) enum Cargo {
     Plain(Payload),
-    /// To a device that understands it.
+    /// Extended offers, for a device that understands them.
     Extended {
         items: Items,
         content: Content,
@@ -50,7 +50,7 @@ pub(crate) enum Cargo {
 }
 
 impl Cargo {
-    /// The same as a plain offer; nothing where it is none that resumes, or is a set.
+    /// Returns the same content for plain offers. `None` for a set, and for content that is offered plainly already.
     fn plain(&self) -> Option<Self> {
         match self {
             Self::Extended { items, content: Content::File(_) } => {
@@ -60,7 +60,7 @@ impl Cargo {
         }
     }
 
-    /// Makes sure that it is what was hashed.
+    /// Checks that the content is still what was hashed.
     async fn verify(&self, digest: Digest) -> Result<(), PayloadError> {
         match self {
             Self::Plain(payload) => payload.verify(digest).await,
@@ -69,39 +69,39 @@ impl Cargo {
     }
 }
 
-/// What the offers of one errand have come to so far.
+/// Results of the offers of one errand so far.
 #[derive(Default)]
 struct Course {
-    /// How often it was offered.
+    /// Number of offers made.
     attempts: u32,
-    /// Failures in a row, without the device having got further.
+    /// Number of failures in a row without progress of the device.
     failures: u32,
     /// Bytes that clients took.
     sent: u64,
-    /// How far the device got, in bytes of all files.
+    /// Greatest progress of the device, in bytes of all files.
     furthest: u64,
-    /// When somebody was sent everything for the first time.
+    /// Time at which a client had been sent everything for the first time.
     first_taken: Option<Instant>,
-    /// The ids of the last offers.
+    /// Ids of the last extended offers.
     ids: Vec<OfferId>,
-    /// Something was heard of the device.
+    /// True if anything was heard of the device.
     has_met: bool,
-    /// The last offer was taken, and not answered.
+    /// True if the last offer counts as taken and not answered.
     was_silent: bool,
-    /// So was the one before.
+    /// True if the device did not come for the last offer, and the offer before it was taken and not answered.
     is_silent_still: bool,
     postponing: Postponing,
-    /// When the device last did something about the last offer, if it fetches that at its boot.
+    /// Time at which the device last did something about the last offer, if it fetches that at its boot.
     at_boot: Option<Instant>,
-    /// An earlier offer may have been installed, and its answer lost.
+    /// True if an earlier offer may have been installed, and its answer lost.
     may_be_late: bool,
-    /// It was.
+    /// True if an earlier offer was installed, and its answer lost.
     is_late: bool,
     wanted: Wanted,
 }
 
 impl Course {
-    /// Takes in what became of an offer; yields what that is to be taken for.
+    /// Records the result of an offer. Returns the outcome that the result counts as.
     fn take(&mut self, delivery: Delivery) -> Outcome {
         let Delivery { mut outcome, taken, sent, position, wanted, met, at_boot, .. } = delivery;
         self.at_boot = at_boot;
@@ -128,14 +128,14 @@ impl Course {
         outcome
     }
 
-    /// Whether what the last offer came to stays, and is not offered again.
+    /// Returns true if the outcome of the last offer is final, and the files are not offered again.
     fn is_over(&self, outcome: &Outcome, options: &SendOptions) -> bool {
         !outcome.may_pass() || self.is_silent_still || self.failures > options.retries
     }
 }
 
 impl Sender {
-    /// Offers until there is an outcome that does not pass by itself, and waits for what follows it.
+    /// Offers the files until the outcome is final, and waits for what follows it.
     pub(crate) async fn deliver(
         &self,
         mut errand: Errand<'_>,
@@ -155,7 +155,7 @@ impl Sender {
             let peer = delivery.peer;
             let outcome = course.take(delivery);
             if matches!(&outcome, Outcome::Failed { reason: Reason::HashMismatch, .. }) {
-                // Perhaps it was not the link: the file may have changed between two ticks of its clock.
+                // The link may not be to blame: the file may have changed between two ticks of its clock.
                 errand.cargo.verify(errand.digest).await?;
             }
             if let Outcome::Failed { reason: Reason::NoMemory, text } = &outcome
@@ -245,7 +245,7 @@ impl Sender {
         Ok((attempt.run(server, feed).await?, advertised))
     }
 
-    /// Makes one extended offer, at the port that all share.
+    /// Makes one extended offer, at the port that all extended offers share.
     async fn offer_extended(
         &self,
         errand: &Errand<'_>,
@@ -275,14 +275,16 @@ impl Sender {
         let (link, earlier, at) = (&self.link, &course.ids, &advertised);
         let stream = Stream { link, device, items, offer: &offer, advertised: at, options, earlier };
         let delivery = stream.run(&shared, feed).await?;
-        // A try that gets further may follow another without end; what is late is late by one or two.
+        // Offers that each get further may follow one another without end. A late answer is late by one or two offers.
         course.ids.push(id);
         course.ids.drain(..course.ids.len().saturating_sub(IDS));
         Ok((delivery, advertised))
     }
 
-    /// Asks a device to announce itself anew where it has announced too little free space for a file, and waits a moment
-    /// for it: files may have gone since. Only if it has said that it answers that.
+    /// Asks a device to announce itself anew if it has announced too little free space for a file, and waits a moment
+    /// for it.
+    ///
+    /// Files may have gone since. Only a device that has said that it answers such requests is asked.
     async fn ask_for_room(&self, device: &DeviceName, payload: &Payload, feed: &mut Feed) {
         let announcement = feed.announcement.as_ref().filter(|announcement| announcement.asks);
         if announcement.and_then(|announcement| announcement.free).is_none_or(|free| free >= payload.len()) {
@@ -295,7 +297,7 @@ impl Sender {
     }
 }
 
-/// Tells where the next offer is served, and what it says.
+/// Reports where the next offer is served, and what it says.
 fn tell_offer(
     attempt: u32,
     local: SocketAddr,
@@ -307,7 +309,10 @@ fn tell_offer(
     options.tell_own(|| Event::Offered { attempt, offer: offer() });
 }
 
-/// Returns a new id, which nobody can guess.
+/// Returns a new id that nobody can guess.
+///
+/// # Errors
+/// Returns an error if the system provides no random bytes.
 pub(crate) fn random_id() -> Result<OfferId, SendError> {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes).map_err(|error| SendError::Random(error.into()))?;

@@ -16,7 +16,7 @@ use super::register::{Register, Stay};
 use super::served::Served;
 use crate::wire::{Ask, Request};
 
-/// One client, as its own task sees it.
+/// Client of a shared port, in a task of its own.
 pub(super) struct Caller {
     pub(super) peer: SocketAddr,
     pub(super) stay: Stay,
@@ -24,7 +24,7 @@ pub(super) struct Caller {
 }
 
 impl Caller {
-    /// Hears what it came for, and answers its requests.
+    /// Reads which offer the client came for, and answers its requests.
     pub(super) async fn serve(self, mut stream: TcpStream, patience: Duration) {
         let Self { peer, stay: (place, sent_away), register } = self;
         let mut received = BytesMut::with_capacity(Request::MAX_LEN);
@@ -64,11 +64,12 @@ impl Caller {
     }
 }
 
-/// What never is.
+/// Type without a value.
 enum Never {}
 
-/// Answers one request after the other, until the client goes or does what no device does. A client that has shown that
-/// it knows the offer may think as long as it likes: it hashes what it has.
+/// Answers one request after the other, until the client goes or does what no device does.
+///
+/// The time between requests is not limited, because a device that knows the offer hashes its files.
 async fn answer<R: AsyncRead + Unpin, W: AsyncWrite + Confirms + Unpin>(
     (reader, writer): (&mut R, &mut W),
     peer: SocketAddr,
@@ -101,7 +102,7 @@ async fn answer<R: AsyncRead + Unpin, W: AsyncWrite + Confirms + Unpin>(
     }
 }
 
-/// The first request, which has to come within `patience`.
+/// Reads the first request, which has to come within `patience`.
 async fn first<S: AsyncRead + Unpin>(
     stream: &mut S,
     received: &mut BytesMut,
@@ -113,7 +114,7 @@ async fn first<S: AsyncRead + Unpin>(
     }
 }
 
-/// The next request.
+/// Reads the next request.
 async fn next<S: AsyncRead + Unpin>(stream: &mut S, received: &mut BytesMut) -> Result<Request, DropCause> {
     loop {
         match Request::take(received) {
@@ -129,7 +130,7 @@ async fn next<S: AsyncRead + Unpin>(stream: &mut S, received: &mut BytesMut) -> 
     }
 }
 
-/// Sends the items, the first from an offset on.
+/// Sends the items of `range`, the first of them from `offset` on.
 async fn send<W: AsyncWrite + Confirms + Unpin>(
     outflow: &mut Outflow<'_, W>,
     served: &Served,
@@ -137,7 +138,8 @@ async fn send<W: AsyncWrite + Confirms + Unpin>(
     mut offset: u64,
 ) -> Result<(), End> {
     let mut spent = Vec::new();
-    // The next file is opened and read while one is sent, so that many small ones go like a large one.
+    // The next file is opened and read while the current one is sent, so that many small files go as fast as a large
+    // one.
     let start = |number: u32, offset| {
         served.items.get(number).map(|item| (number, item.payload.chunks(item.digest, offset)))
     };
@@ -158,7 +160,7 @@ async fn send<W: AsyncWrite + Confirms + Unpin>(
                 spent = outflow.send().await?;
             }
         }
-        // Of one that is empty there is no chunk.
+        // An empty file has no chunk.
         if !is_whole {
             outflow.mark(number, offset, true);
         }

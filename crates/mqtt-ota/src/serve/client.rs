@@ -16,41 +16,47 @@ use super::pace::Pace;
 use crate::payload::Payload;
 use crate::wire::Digest;
 
-/// Bytes that wait in the system to be sent to one client. (Linux would let a fast reader's buffer grow to 4 MB, which
-/// takes an ESP8266 minutes, and a sender that is interrupted would leave them all behind.)
+/// Largest number of bytes that wait in the system to be sent to one client.
+///
+/// Linux would let a fast reader's buffer grow to 4 MB. An ESP8266 takes minutes for that, and a sender that is
+/// interrupted would leave all of it behind.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(super) const SEND_BUFFER: usize = 64 * 1024;
-/// The same, where the system does not tell what of it the client has confirmed: what it takes shows only when there is
-/// room again, so the time-out for a stalled one is in effect a least rate, this over the time-out.
+/// Largest number of bytes that wait in the system to be sent to one client.
+///
+/// This system does not tell which of them the client has confirmed, so progress shows only when there is room again.
+/// The time-out for a stalled client is therefore in effect a minimum rate: this size per time-out.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(super) const SEND_BUFFER: usize = 8 * 1024;
-/// Where the system does not tell what a client has confirmed: how long after its goodbye one that never read may still
-/// be found out, since its reset takes one round trip. Nobody waits for this who has the device's own word.
+/// Pause after the client has closed the connection, on a system that does not tell what a client has confirmed.
+///
+/// A client that never read can still be found out, because its reset takes one round trip. A caller that has the
+/// device's own report does not wait for this.
 const SETTLE: Duration = Duration::from_millis(50);
 
-/// One client, as its own task sees it.
+/// Client of a plain offer, in a task of its own.
 pub(super) struct Client {
     pub(super) peer: SocketAddr,
-    /// Bytes that it has taken.
+    /// Bytes that the client has taken.
     pub(super) taken: Arc<AtomicU64>,
-    /// Resolves when it may be served, and says whether it may be the device.
+    /// Resolves when the client may be served. True if it may be the device.
     pub(super) turn: oneshot::Receiver<bool>,
     /// Resolves when others need the place.
     pub(super) sent_away: oneshot::Receiver<()>,
     pub(super) events: mpsc::Sender<ServeEvent>,
 }
 
-/// How far a client is.
+/// Progress of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
-    /// It has taken so many bytes.
+    /// Number of bytes that the client has taken so far.
     Taken(u64),
-    /// All of them were handed to the system.
+    /// The whole payload was handed to the system.
     Written,
 }
 
 impl Client {
-    /// Serves the file to it, once it is its turn; yields what may end the offer, or nothing.
+    /// Serves the file to the client, once it is its turn. Returns the event that may end the offer, if there is one.
     pub(super) async fn serve(
         self,
         mut stream: TcpStream,
@@ -73,8 +79,8 @@ impl Client {
                 return None;
             }
         };
-        // Until it was sent everything, a connection that ends here is reset: a plain stream that was cut
-        // off would look like its end.
+        // A connection that ends before everything was sent is reset, because a plain stream that was cut off would
+        // look complete.
         let socket = SockRef::from(&stream).try_clone().ok();
         let reset = |on: bool| drop(socket.as_ref().map(|s| s.set_linger(on.then_some(Duration::ZERO))));
         reset(payload.len() > 0);
@@ -119,7 +125,7 @@ impl Client {
     }
 }
 
-/// Waits until a client does what no device does that has not been sent everything.
+/// Waits until the client does what no device does before it was sent everything. Returns the cause.
 async fn no_device(mut reader: impl AsyncRead + Unpin) -> DropCause {
     let mut byte = [0];
     match reader.read(&mut byte).await {
@@ -129,8 +135,12 @@ async fn no_device(mut reader: impl AsyncRead + Unpin) -> DropCause {
     }
 }
 
-/// Writes the whole payload, half-closes, and waits until the client closes in turn. It must take something within each
-/// `idle`. A client that sends anything, or closes before it has confirmed the end, has not taken the file.
+/// Writes the whole payload, half-closes, and waits until the client closes in turn.
+///
+/// # Errors
+/// Returns an error if the client takes nothing for `idle`, sends anything, or closes before it has confirmed the end
+/// of the stream. Such a client has not taken the file. Returns an error as well if the connection breaks or the
+/// payload is spoilt.
 async fn stream_out<S: AsyncRead + AsyncWrite>(
     stream: S,
     payload: &Payload,
@@ -187,7 +197,7 @@ async fn stream_out<S: AsyncRead + AsyncWrite>(
         }
     };
     look(&mut pace);
-    // Whoever closes because it has read the end confirms it with that very packet.
+    // A client that closes because it has read the end confirms the end with that very packet.
     let has_the_end = socket.confirmed().is_none_or(|confirmed| confirmed > payload.len());
     if cause == DropCause::Closed && has_the_end { Ok(()) } else { Err(End::Dropped(cause)) }
 }

@@ -1,12 +1,14 @@
-//! How much of what was written to a connection its peer has confirmed.
+//! Number of written bytes that the peer of a connection has confirmed.
 //!
 //! Bytes that a write took may wait in this system for minutes. Linux tells which of them the peer's system has
-//! acknowledged; elsewhere the buffer is kept small instead (see [`SEND_BUFFER`](super::client::SEND_BUFFER)).
+//! acknowledged. On other systems the buffer is kept small instead (see [`SEND_BUFFER`](super::client::SEND_BUFFER)).
 
-/// A connection that may tell what its peer has confirmed.
+/// Connection that may tell what its peer has confirmed.
 pub(super) trait Confirms {
-    /// Bytes that the peer has acknowledged since the connection began, the end of the stream counted as one more;
-    /// `None` where the system does not tell.
+    /// Returns the number of bytes that the peer has acknowledged since the connection began. `None` if the system does
+    /// not tell.
+    ///
+    /// The end of the stream counts as one more byte.
     fn confirmed(&self) -> Option<u64>;
 }
 
@@ -48,15 +50,15 @@ mod linux {
     use nix::sys::socket::getsockopt;
     use nix::{getsockopt_impl, sockopt_impl};
 
-    /// The part of `struct tcp_info` that is asked for, in bytes: up to `tcpi_bytes_acked`.
+    /// Length of the part of `struct tcp_info` that is read, in bytes, up to and including `tcpi_bytes_acked`.
     const LEN: usize = 128;
-    /// Where that field begins.
+    /// Offset of `tcpi_bytes_acked`, in bytes.
     const BYTES_ACKED: usize = 120;
-    /// The first kernel that has it.
+    /// First version of Linux that has `tcpi_bytes_acked`.
     const KERNEL: (u32, u32) = (4, 1);
 
     sockopt_impl!(
-        /// What the system knows of a TCP connection.
+        /// System's record of a TCP connection.
         TcpInfo,
         GetOnly,
         libc::IPPROTO_TCP,
@@ -64,7 +66,7 @@ mod linux {
         [u8; LEN]
     );
 
-    /// Whether the kernel tells as much as is asked for: nix panics where a socket option is shorter.
+    /// True if the kernel returns as much as is read. nix panics if a socket option is shorter.
     static TELLS: LazyLock<bool> = LazyLock::new(|| {
         let kernel = nix::sys::utsname::uname().ok();
         let release = kernel.as_ref().and_then(|kernel| kernel.release().to_str());

@@ -1,47 +1,50 @@
-//! Who is served of those that connect to the port of a plain offer, and when. No clock and no socket.
+//! Order in which the clients of a plain offer are served. No clock and no socket.
 //!
-//! A plain stream says nothing of who takes it. Where the device has announced its address, that one goes first: others
-//! wait a moment with nothing sent to them, and never take its place.
+//! A plain stream does not tell who takes it. If the device has announced its address, clients from there go first.
+//! Other clients wait a moment with nothing sent to them, and never take the device's place.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Clients served at once. A device is one; the others are strangers, or a device that lost its link and connects again
-/// before the old connection is known to be dead. One more takes the place of the one that has taken the least.
+/// Largest number of clients served at once.
+///
+/// The device is one of them. The others are strangers, or a device that lost its link and connects again before the
+/// old connection is known to be dead. A further client takes the place of the one that has taken the least.
 pub(super) const CLIENTS: usize = 8;
-/// Clients that wait. One more takes the place of the one that came first.
+/// Largest number of clients that wait. A further client takes the place of the one that came first.
 const WAITING: usize = 32;
-/// How long a client from another address than the announced one waits.
+/// Time for which a client from another address than the announced one waits.
 const WAITS: Duration = Duration::from_secs(2);
-/// How long after it said that it takes the offer a device may need to connect. One that has not come by then has
-/// another address here: it is behind a router that changes it.
+/// Time for a device to connect after it has reported that it takes the offer.
+///
+/// A device that has not come by then has another address here: it is behind a router that changes the address.
 const COMES: Duration = Duration::from_millis(300);
 
-/// What is known of the device that an offer is for.
+/// Knowledge of the device that an offer is for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Known {
-    /// The address that it has announced.
+    /// Address that the device has announced.
     pub(crate) address: Option<IpAddr>,
-    /// When it has said that it takes the offer.
+    /// Time at which the device reported that it takes the offer.
     pub(crate) receiving: Option<Instant>,
-    /// It will say what became of the offer, which stands until then.
+    /// True if the device reports the result of the offer. The offer stands until then.
     pub(crate) reports: bool,
 }
 
 impl Known {
-    /// Whether a client from this address is the device, as far as can be told by it.
+    /// Returns true if a client from this address may be the device. Any address may be if none is announced.
     pub(crate) fn is_device(&self, address: IpAddr) -> bool {
         self.address.is_none_or(|device| device.to_canonical() == address.to_canonical())
     }
 }
 
-/// The clients of one offer; `T` is what is kept of each.
+/// Clients of one offer. `T` is the record of a client.
 #[derive(Debug)]
 pub(super) struct Door<T> {
     known: Known,
-    /// A client has come from the announced address.
+    /// True if a client has come from the announced address.
     has_come: bool,
     guests: Vec<Guest<T>>,
     next: u64,
@@ -61,7 +64,7 @@ impl<T> Door<T> {
         Self { known, has_come: false, guests: Vec::new(), next: 0 }
     }
 
-    /// Notes what is known of the device now.
+    /// Records what is known of the device now.
     pub(super) fn know(&mut self, known: Known) {
         if known.address != self.known.address {
             self.has_come = self.guests.iter().any(|guest| is_device(&known, guest.address));
@@ -73,7 +76,8 @@ impl<T> Door<T> {
         self.known
     }
 
-    /// A client has connected, and waits. Yields its number, and who goes for it.
+    /// Adds a client, which waits. Returns its number, and the record of the client that has to go for it, if there is
+    /// one.
     pub(super) fn arrive(&mut self, kept: T, address: IpAddr, now: Instant) -> (u64, Option<T>) {
         self.has_come |= is_device(&self.known, address);
         self.next += 1;
@@ -85,18 +89,20 @@ impl<T> Door<T> {
         (number, goes.map(|index| self.guests.remove(index).kept))
     }
 
-    /// A client has gone.
+    /// Removes a client that has gone.
     pub(super) fn leave(&mut self, number: u64) {
         self.guests.retain(|guest| guest.number != number);
     }
 
-    /// Sends those away who wait: nobody is served any more who is not by now.
+    /// Sends the waiting clients away. Only clients that are being served by now stay.
     pub(super) fn close(&mut self) {
         self.guests.retain(|guest| guest.is_served);
     }
 
-    /// Serves those who need not wait any longer: `serve` is called for each, and hears whether it may be the device.
-    /// Yields who goes for them; `taken` says how many bytes one has.
+    /// Serves the clients that need not wait any longer. Returns the records of the clients that have to go.
+    ///
+    /// `serve` is called for each client that is served, and is told whether it may be the device. `taken` returns the
+    /// number of bytes that a client has taken.
     pub(super) fn open(
         &mut self,
         now: Instant,
@@ -109,7 +115,7 @@ impl<T> Door<T> {
             let is_device = self.guests.get(index).is_some_and(|guest| is_device(&self.known, guest.address));
             if self.guests.iter().filter(|guest| guest.is_served).count() >= CLIENTS {
                 let served = self.guests.iter().enumerate().filter(|(_, guest)| guest.is_served);
-                // The device's own connections stay, unless it has them all.
+                // The device's own connections stay, unless all places are theirs.
                 let order = |(_, guest): &(usize, &Guest<T>)| {
                     (self::is_device(&self.known, guest.address), taken(&guest.kept))
                 };
@@ -130,13 +136,13 @@ impl<T> Door<T> {
         go
     }
 
-    /// When somebody who waits may be served.
+    /// Returns the time at which the next waiting client may be served.
     pub(super) fn next(&self) -> Option<Instant> {
         let waiting = self.guests.iter().filter(|guest| !guest.is_served);
         waiting.map(|guest| self.served_at(guest)).min()
     }
 
-    /// The one that is served next: the device before all others.
+    /// Returns the number of the client that is served next. The device goes before all others.
     fn first(&self, now: Instant) -> Option<u64> {
         let due = |guest: &&Guest<T>| !guest.is_served && self.served_at(guest) <= now;
         let due = self.guests.iter().filter(due);
@@ -151,13 +157,13 @@ impl<T> Door<T> {
         self.behind_a_router().map_or(waited, |at| at.min(waited))
     }
 
-    /// From when on the device is taken to have another address here than the one that it knows of.
+    /// Returns the time from which the device is taken to have another address here than the one that it knows of.
     fn behind_a_router(&self) -> Option<Instant> {
         self.known.receiving.filter(|_| !self.has_come).map(|said| said + COMES)
     }
 }
 
-/// Whether the address is the one that the device has announced.
+/// Returns true if the device has announced this address.
 fn is_device(known: &Known, address: IpAddr) -> bool {
     known.address.is_some() && known.is_device(address)
 }
@@ -171,14 +177,14 @@ mod tests {
         [192, 168, 1, last].into()
     }
 
-    /// The device's; the others are strangers'.
+    /// Number of the device's address. All other numbers are strangers'.
     const DEVICE: u8 = 7;
 
     fn announced() -> Known {
         Known { address: Some(ip(DEVICE)), receiving: None, reports: true }
     }
 
-    /// A door at which each is called by a number, and has taken as many bytes.
+    /// Door at which the name of each client is a number, and also the number of bytes that it has taken.
     struct Scene(Door<u64>, Instant);
 
     impl Scene {
@@ -195,7 +201,7 @@ mod tests {
             self.0.arrive(name, ip(last), now).1
         }
 
-        /// Who is served from now on, and who goes for them.
+        /// Returns the clients that are served from now on, and those that have to go.
         fn open(&mut self, after: u64) -> (Vec<u64>, Vec<u64>) {
             let (now, mut served) = (self.at(after), Vec::new());
             let go = self.0.open(now, |name| *name, |name, _| served.push(*name));
@@ -260,7 +266,7 @@ mod tests {
     fn a_device_that_has_come_from_its_address_is_not_behind_a_router() {
         let mut door = Scene::new(announced());
         door.arrive(1, 66, 0);
-        // Its connection may be here before its word.
+        // The device's connection may come before its report.
         door.arrive(2, DEVICE, 10);
         door.receiving(50);
         assert_eq!(door.open(1999), (vec![2], vec![]));
@@ -327,7 +333,7 @@ mod tests {
                 }
                 let (entered, gone) = door.open(now);
                 prop_assert!(what != 0 || entered.contains(&name) && !gone.contains(&name));
-                // One that has waited may have to go at once, for the next that has.
+                // A client that has waited may have to go at once, for the next client that has waited.
                 for entered in entered {
                     let guest = door.0.guests.iter().find(|guest| guest.kept == entered);
                     served.extend(guest.map(|guest| (guest.number, guest.kept, guest.address == ip(DEVICE))));

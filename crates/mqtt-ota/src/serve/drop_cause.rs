@@ -4,35 +4,35 @@ use std::time::Duration;
 use crate::payload::PayloadError;
 use crate::wire::RequestError;
 
-/// Reason why a client is no longer served.
+/// Reason for which a client is no longer served.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DropCause {
-    /// It closed the connection before it had everything.
+    /// The client closed the connection before it had everything.
     #[error("it closed the connection")]
     Closed,
-    /// It reset the connection, or the network did.
+    /// The client reset the connection, or the network did.
     #[error("the connection broke ({0})")]
     Broke(io::ErrorKind),
-    /// It took nothing for too long.
+    /// The client took nothing for this time.
     #[error("it took nothing for {0:?}")]
     Stalled(Duration),
-    /// It did not say in time which offer it came for.
+    /// The client did not say within this time which offer it came for.
     #[error("it asked for nothing within {0:?}")]
     Silent(Duration),
-    /// It sent something. A device that takes a plain offer only reads.
+    /// The client sent something. A device that takes a plain offer only reads.
     #[error("it sent data, which no device does")]
     Spoke,
-    /// Others waited, and it had taken the least.
+    /// Other clients needed the place. This client had taken the least, or had come first.
     #[error("it had taken the least when others waited")]
     Crowded,
-    /// What it sent to the port of an extended offer is no request.
+    /// The client sent something to the port of an extended offer that is no request.
     #[error("it sent what is no request ({0})")]
     NoRequest(RequestError),
-    /// Its request does not name this offer: it has not read it.
+    /// The client's request does not name this offer, so the client has not read the offer.
     #[error("it does not know this offer")]
     Stranger,
-    /// It asked for what the offer does not have.
+    /// The client asked for something that the offer does not have.
     #[error("it asked for what is not offered")]
     NotOffered,
 }

@@ -7,19 +7,19 @@ use super::drop_cause::DropCause;
 use crate::payload::PayloadError;
 use crate::wire::Ask;
 
-/// Progress reports that wait to be read.
+/// Largest number of events that wait to be read.
 const BACKLOG: usize = 64;
 
 /// Event of a connection to the port of a plain offer.
 #[derive(Debug)]
 pub(crate) enum ServeEvent {
-    /// A client is served from now on.
+    /// A client is being served from now on.
     Connected {
         peer: SocketAddr,
-        /// Whether it may be the device: others come from another address than the announced one.
+        /// True if the client may be the device.
         is_device: bool,
     },
-    /// A client has taken so many bytes.
+    /// A client has taken `sent` bytes so far.
     Progress {
         peer: SocketAddr,
         sent: u64,
@@ -27,7 +27,7 @@ pub(crate) enum ServeEvent {
     /// Everything was handed to the system for a client.
     Written {
         peer: SocketAddr,
-        /// When: the device may be heard of before this is read.
+        /// Time of that. The device may be heard of before the event is read.
         at: Instant,
     },
     Dropped {
@@ -35,7 +35,7 @@ pub(crate) enum ServeEvent {
         sent: u64,
         cause: DropCause,
     },
-    /// A client has gone that was sent nothing, as it had to wait.
+    /// A client that had to wait has gone. Nothing was sent to it.
     TurnedAway {
         peer: SocketAddr,
         cause: DropCause,
@@ -44,12 +44,12 @@ pub(crate) enum ServeEvent {
     Delivered {
         peer: SocketAddr,
     },
-    /// The last event: the file is not what it was.
+    /// The file cannot be read or has changed. The last event.
     Spoilt(PayloadError),
 }
 
 impl ServeEvent {
-    /// Makes a channel for the events of one offer.
+    /// Creates a channel for the events of one offer.
     pub(crate) fn channel() -> (mpsc::Sender<Self>, mpsc::Receiver<Self>) {
         mpsc::channel(BACKLOG)
     }
@@ -61,34 +61,34 @@ pub(crate) enum RangeEvent {
     Connected {
         peer: SocketAddr,
     },
-    /// A client that knows the offer asks, or says what it would ask for.
+    /// A client that knows the offer asks for something, or says what it would ask for.
     Asked {
         peer: SocketAddr,
         ask: Ask,
     },
-    /// It has taken bytes. Some of these may be left out, but not an item's last.
+    /// A client has taken bytes of an item. Some of these events may be left out, but not the last of an item.
     Progress {
         peer: SocketAddr,
         item: u32,
         offset: u64,
     },
-    /// It has taken all that it asked for; the last item of it.
+    /// A client has taken everything that it asked for. `last` is the last item of it.
     Sent {
         peer: SocketAddr,
         last: u32,
     },
     Dropped {
         peer: SocketAddr,
-        /// Whether it knew the offer.
+        /// True if the client knew the offer.
         known: bool,
         cause: DropCause,
     },
-    /// The last event: a file is not what it was.
+    /// A file cannot be read or has changed. The last event.
     Spoilt(PayloadError),
 }
 
 impl RangeEvent {
-    /// Makes a channel for the events of one offer.
+    /// Creates a channel for the events of one offer.
     pub(crate) fn channel() -> (mpsc::Sender<Self>, mpsc::Receiver<Self>) {
         mpsc::channel(BACKLOG)
     }

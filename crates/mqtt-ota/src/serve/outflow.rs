@@ -15,30 +15,33 @@ use super::pace::Pace;
 use super::served::Served;
 use crate::payload::PayloadError;
 
-/// From how many bytes on it is not worth waiting for more.
+/// Number of bytes from which it is not worth waiting for more.
 const FULL: usize = 16 * 1024;
-/// How long it waits for more: on a slow disk, or one across a network, the device would hear nothing for long.
+/// Longest wait for more bytes. The device would otherwise hear nothing for long if the disk is slow, or across a
+/// network.
 const AT_HAND: Duration = Duration::from_millis(50);
-/// Marks that the client has not reached. A set has no more files; with more of them, it has to take something first.
+/// Largest number of marks that the client has not reached.
+///
+/// A set has no more files. With more marks, the client has to take something first.
 const MARKS: usize = 4096;
 
-/// What goes out on one connection: many small items together, as a packet costs more than its bytes.
+/// Output of one connection. Small items are sent together, because a packet costs more than its bytes.
 pub(super) struct Outflow<'a, W> {
     writer: &'a mut W,
     peer: SocketAddr,
     served: &'a Served,
     pace: Pace,
-    /// What is to go out next.
+    /// Bytes to be sent next.
     bytes: Vec<u8>,
-    /// What is told once the client has taken so much.
+    /// Marks, each with the number of bytes at which the client reaches it.
     marks: VecDeque<(u64, Mark)>,
 }
 
-/// What a place in the stream means.
+/// Meaning of a place in the stream.
 enum Mark {
-    /// It brings an item to an offset.
+    /// Place of an offset in an item.
     Item { item: u32, offset: u64, is_end: bool },
-    /// It is the end of what was asked for, up to this item.
+    /// End of an answer, whose last item is `last`.
     End { last: u32 },
 }
 
@@ -48,17 +51,17 @@ impl<'a, W: AsyncWrite + Confirms + Unpin> Outflow<'a, W> {
         Self { writer, peer, served, pace, bytes: Vec::new(), marks: VecDeque::new() }
     }
 
-    /// Whether another chunk would make it too large.
+    /// Returns true if the pending bytes would be too many with another chunk.
     pub(super) fn has_no_room(&self, chunk: &[u8]) -> bool {
         !self.bytes.is_empty() && self.bytes.len() + chunk.len() > FULL
     }
 
-    /// Whether it is worth sending.
+    /// Returns true if the pending bytes are worth sending.
     pub(super) fn is_full(&self) -> bool {
         self.bytes.len() >= FULL
     }
 
-    /// Puts a chunk in; yields one that is no longer needed.
+    /// Adds a chunk to the pending bytes. Returns a buffer that is no longer needed.
     pub(super) fn put(&mut self, chunk: Vec<u8>) -> Vec<u8> {
         if self.bytes.is_empty() {
             self.bytes = chunk;
@@ -68,12 +71,15 @@ impl<'a, W: AsyncWrite + Confirms + Unpin> Outflow<'a, W> {
         chunk
     }
 
-    /// Notes that what was put in last brings an item to an offset.
+    /// Marks the end of the pending bytes as the place of `offset` in `item`.
     pub(super) fn mark(&mut self, item: u32, offset: u64, is_end: bool) {
         self.marks.push_back((self.end(), Mark::Item { item, offset, is_end }));
     }
 
-    /// Sends what is left of an answer, and notes that this is all of it.
+    /// Sends the rest of an answer, and marks its end.
+    ///
+    /// # Errors
+    /// Returns an error if the client takes nothing for the idle time, or if the connection breaks.
     pub(super) async fn finish(&mut self, last: u32) -> Result<(), End> {
         self.send().await?;
         self.marks.push_back((self.end(), Mark::End { last }));
@@ -87,7 +93,7 @@ impl<'a, W: AsyncWrite + Confirms + Unpin> Outflow<'a, W> {
         Ok(())
     }
 
-    /// The chunk that is to go into it next. What is in it goes out if that is not at hand.
+    /// Waits for the next chunk. The pending bytes are sent meanwhile if the chunk is not at hand.
     pub(super) async fn wait_for(
         &mut self,
         next: impl Future<Output = Result<Option<Vec<u8>>, PayloadError>>,
@@ -102,8 +108,8 @@ impl<'a, W: AsyncWrite + Confirms + Unpin> Outflow<'a, W> {
         next.await.map_err(End::Spoilt)
     }
 
-    /// Waits for `work`, and tells meanwhile what the client takes. A client that has everything may let it take as long
-    /// as it likes.
+    /// Waits for `work`, and reports meanwhile what the client takes. The time is not limited while the client has
+    /// everything.
     pub(super) async fn during<T>(&mut self, work: impl Future<Output = T>) -> Result<T, End> {
         let mut work = pin!(work);
         self.pace.begin();
@@ -117,8 +123,10 @@ impl<'a, W: AsyncWrite + Confirms + Unpin> Outflow<'a, W> {
         Ok(done)
     }
 
-    /// Sends what is in it, and tells how far the client is; afterwards it is empty. Yields what is no longer needed. The
-    /// client must take something within each idle time.
+    /// Sends the pending bytes, and reports the client's progress. Returns a buffer that is no longer needed.
+    ///
+    /// # Errors
+    /// Returns an error if the client takes nothing for the idle time, or if the connection breaks.
     pub(super) async fn send(&mut self) -> Result<Vec<u8>, End> {
         let bytes = take(&mut self.bytes);
         let mut rest = bytes.as_slice();
@@ -138,16 +146,17 @@ impl<'a, W: AsyncWrite + Confirms + Unpin> Outflow<'a, W> {
             self.look().await;
         }
         self.look().await;
-        // As long as it is: whoever fills it again need not make it so.
+        // The buffer keeps its length, so that its next user need not extend it.
         Ok(bytes)
     }
 
-    /// Where what was put in ends.
+    /// Returns the place in the stream at which the pending bytes end.
     fn end(&self) -> u64 {
         self.pace.written() + self.bytes.len() as u64
     }
 
-    /// Looks what the client has taken, and tells of the marks up to there; where there is none at it, of the place.
+    /// Updates the number of bytes that the client has taken, and reports the marks up to there. Between two marks, the
+    /// place itself is reported.
     async fn look(&mut self) {
         let more = self.pace.look(self.writer.confirmed());
         self.served.tally.taken.fetch_add(more, Ordering::Relaxed);
@@ -196,7 +205,7 @@ mod tests {
     use tokio::sync::mpsc;
     use tokio::time::sleep;
 
-    /// Takes at most so many bytes of each write, and remembers how many.
+    /// Writer that takes at most this many bytes of each write, and records how many it took.
     struct Sink(usize, Vec<usize>);
 
     impl AsyncWrite for Sink {
@@ -233,7 +242,7 @@ mod tests {
         (Served { items, id, dry_run: false, idle, events, tally: std::sync::Arc::default() }, told)
     }
 
-    /// Sends items of eight, no and five bytes in one parcel; yields the writes, and how far it was said to be.
+    /// Sends items of 8, 0 and 5 bytes in one parcel. Returns the sizes of the writes, and the reported progress.
     async fn written(at_once: usize) -> (Vec<usize>, Vec<(u32, u64)>) {
         let (served, mut told) = served();
         let mut sink = Sink(at_once, Vec::new());

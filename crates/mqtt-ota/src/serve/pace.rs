@@ -4,43 +4,45 @@ use tokio::time::{Instant, timeout_at};
 
 use super::drop_cause::{DropCause, End};
 
-/// How often it is seen what a peer has confirmed, while there is something that it has not.
+/// Interval at which the number of confirmed bytes is read during a wait.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// The bytes of one connection: how many were written, how many its peer has taken, and since when it has taken none.
+/// Progress of one connection: bytes written, bytes taken by the peer, and the time since the peer last took any.
 #[derive(Debug)]
 pub(super) struct Pace {
     idle: Duration,
     written: u64,
     taken: u64,
-    /// When the peer last took something, or had nothing to take.
+    /// Time at which the peer last took something, or had nothing to take.
     since: Instant,
 }
 
 impl Pace {
-    /// A peer may take nothing for `idle`.
+    /// Creates the state of a new connection, whose peer may take nothing for `idle`.
     pub(super) fn new(idle: Duration) -> Self {
         Self { idle, written: 0, taken: 0, since: Instant::now() }
     }
 
-    /// Bytes that were written.
+    /// Returns the number of bytes that were written.
     pub(super) fn written(&self) -> u64 {
         self.written
     }
 
-    /// Bytes that the peer has taken.
+    /// Returns the number of bytes that the peer has taken.
     pub(super) fn taken(&self) -> u64 {
         self.taken
     }
 
-    /// Notes that so many more bytes were written.
+    /// Records that `count` more bytes were written.
     pub(super) fn wrote(&mut self, count: usize) {
         self.begin();
         self.written += count as u64;
     }
 
-    /// Notes what the peer has confirmed, which is all that was written where the system does not tell. Yields how many
-    /// bytes more it has taken.
+    /// Records the number of bytes that the peer has confirmed. `None` counts all written bytes, because the system
+    /// does not tell.
+    ///
+    /// Returns the number of bytes that the peer has taken since the last call.
     pub(super) fn look(&mut self, confirmed: Option<u64>) -> u64 {
         let taken = confirmed.unwrap_or(self.written).min(self.written);
         let more = taken.saturating_sub(self.taken);
@@ -50,18 +52,19 @@ impl Pace {
         more
     }
 
-    /// Begins the idle time anew, where the peer has all that was written.
+    /// Begins the idle time anew if the peer has everything that was written.
     pub(super) fn begin(&mut self) {
         if self.taken == self.written {
             self.since = Instant::now();
         }
     }
 
-    /// Waits for `work`, or until it is time to look what the peer has confirmed: then the result is `None`. With
-    /// `may_think`, a peer that has all that was written may let `work` take as long as it likes.
+    /// Waits for `work`. Returns `None` when it is time to read what the peer has confirmed.
+    ///
+    /// With `may_think`, the time is not limited for a peer that has everything that was written.
     ///
     /// # Errors
-    /// The peer has taken nothing for the idle time.
+    /// Returns an error if the peer has taken nothing for the idle time.
     ///
     /// Cancel safe, as `work` is.
     pub(super) async fn moment<T>(
@@ -89,7 +92,7 @@ mod tests {
 
     const IDLE: Duration = Duration::from_secs(5);
 
-    /// Waits for what never is; the peer confirms one byte each `every`, up to `most`.
+    /// Waits for an event that never comes. The peer confirms one byte each `every`, up to `most`.
     async fn waited(every: Duration, most: u64, may_think: bool) -> Duration {
         let (started, mut pace) = (Instant::now(), Pace::new(IDLE));
         pace.wrote(100);

@@ -13,22 +13,25 @@ use super::client::SEND_BUFFER;
 use super::shared::SharedPort;
 use crate::address::Listen;
 
-/// The ports that a sender may listen on. A plain offer needs one of its own, since whoever connects says nothing;
-/// all extended ones share one.
+/// Ports that a sender may listen on.
+///
+/// A plain offer needs a port of its own, because its client does not say what it came for. All extended offers share a
+/// port.
 pub(crate) struct Ports {
     listen: Listen,
-    /// One permit a port.
+    /// Permits, one for each port.
     free: Arc<Semaphore>,
-    /// Plain offers that wait for a port.
+    /// Number of plain offers that wait for a port.
     waiting: AtomicUsize,
-    /// By the address that they are bound to.
+    /// Shared ports, by the address that they are bound to.
     shared: Mutex<HashMap<IpAddr, Weak<SharedPort>>>,
-    /// Is notified of another shared one.
+    /// Notified when another shared port is opened.
     opened: Notify,
 }
 
 impl Ports {
-    /// Those of `listen`, or only the first that is free of them, where all offers name the same port.
+    /// Creates the ports of `listen`. With `is_only_one`, only the first free one is used, by one offer or by all
+    /// extended offers at a time, because all offers name the same port.
     pub(crate) fn new(listen: Listen, is_only_one: bool) -> Self {
         let count = match listen.ports() {
             _ if is_only_one => 1,
@@ -44,14 +47,18 @@ impl Ports {
         }
     }
 
-    /// The right to a port for one plain offer. Waits until one is free; cancel safe.
+    /// Acquires the right to a port for one plain offer. Waits until a port is free. Cancel safe.
     pub(crate) async fn own(&self) -> io::Result<OwnedSemaphorePermit> {
         let _waiting = Waiting::at(&self.waiting);
         self.permit().await
     }
 
-    /// The port of all extended offers, for clients that connect to `advertised` where that is an address. Waits until
-    /// one is free; cancel safe.
+    /// Returns the port of all extended offers, for clients that connect to `advertised` if that is an address.
+    ///
+    /// Waits until a port is free. Cancel safe.
+    ///
+    /// # Errors
+    /// Returns an error if no port can be bound.
     pub(crate) async fn shared(&self, advertised: Option<IpAddr>) -> io::Result<Arc<SharedPort>> {
         let address = address(&self.listen, advertised);
         loop {
@@ -80,12 +87,12 @@ impl Ports {
     }
 
     async fn permit(&self) -> io::Result<OwnedSemaphorePermit> {
-        // Nobody closes it.
+        // The semaphore is never closed.
         Arc::clone(&self.free).acquire_owned().await.map_err(io::Error::other)
     }
 }
 
-/// One that waits.
+/// Entry in the number of waiting offers. Removed when dropped.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {
@@ -101,14 +108,17 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Binds the first free port of `listen`, for clients that connect to `advertised` where that is an address.
+/// Binds the first free port of `listen`, for clients that connect to `advertised` if that is an address.
+///
+/// # Errors
+/// Returns the error of the last port if none can be bound.
 pub(super) async fn bind(listen: &Listen, advertised: Option<IpAddr>) -> io::Result<TcpListener> {
     let address = address(listen, advertised);
     let mut last = io::ErrorKind::AddrNotAvailable.into();
     for port in listen.ports() {
         match TcpListener::bind((address, port)).await {
             Ok(listener) => {
-                // Its connections inherit both.
+                // The listener's connections inherit both options.
                 let socket = SockRef::from(&listener);
                 let _ = socket.set_send_buffer_size(SEND_BUFFER);
                 let _ = socket.set_tcp_nodelay(true);

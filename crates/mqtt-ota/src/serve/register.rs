@@ -13,33 +13,36 @@ use super::event::RangeEvent;
 use super::served::Served;
 use crate::wire::OfferId;
 
-/// Clients that have not said what they came for, for each offer. They cost a task and the buffer of one line each,
-/// and one more takes the place of the one that came first: so many would have to come while a device's first line is
-/// on its way.
+/// Largest number of clients that have not said what they came for, for each offer.
+///
+/// Each costs a task and the buffer of one line. A further client takes the place of the one that came first. A device
+/// loses its place only if this many clients come while its first line is on its way.
 pub(super) const UNKNOWN: usize = 64;
-/// Connections of clients that know an offer. A device has one; others are those of which it knows to be dead and we
-/// do not. One more takes the place of the one that was known first.
+/// Largest number of connections of clients that know an offer.
+///
+/// A device has one. The others are connections that the device knows to be dead and we do not. A further connection
+/// takes the place of the one that was known first.
 pub(super) const KNOWN: usize = 4;
 
-/// Who is served, and with what.
+/// Clients of a shared port, and the offers that they are served.
 pub(super) struct Register(Mutex<Entries>);
 
 struct Entries {
-    /// Here, and not in the task that accepts, so that the port is closed at once.
+    /// Kept here, and not in the task that accepts, so that the port is closed at once.
     listener: Option<TcpListener>,
     offers: HashMap<OfferId, Entry>,
-    /// In the order in which they came.
+    /// Places of clients that have not said what they came for, in the order in which they came.
     unknown: Vec<Place>,
-    /// The number of the next place, and of the next offer.
+    /// Number of the last place or offer.
     next: u64,
-    /// How long a client may take to say what it came for: as long as the most patient offer's may take nothing.
+    /// Longest time for a client to say what it came for: the longest idle time of the offers.
     patience: Duration,
 }
 
 struct Entry {
     number: u64,
     served: Served,
-    /// In the order in which they were known.
+    /// Places of clients that know the offer, in the order in which they were known.
     known: Vec<Place>,
 }
 
@@ -49,7 +52,7 @@ struct Place {
     _stay: oneshot::Sender<()>,
 }
 
-/// The number of a client's place, and what resolves when it has to go.
+/// Number of a client's place, and a receiver that resolves when the client has to go.
 pub(super) type Stay = (u64, oneshot::Receiver<()>);
 
 impl Register {
@@ -63,7 +66,7 @@ impl Register {
         }))
     }
 
-    /// The next client; None once the port is closed.
+    /// Returns the next client. `None` once the port is closed.
     pub(super) async fn accepted(&self) -> Option<io::Result<(TcpStream, SocketAddr)>> {
         poll_fn(|context| match &self.lock().listener {
             Some(listener) => listener.poll_accept(context).map(Some),
@@ -72,7 +75,7 @@ impl Register {
         .await
     }
 
-    /// A place for a client of which nothing is known, and how long it may take to say what it came for.
+    /// Adds an unknown client. Returns its place, and the time for it to say what it came for.
     pub(super) fn take(&self) -> (Stay, Duration) {
         let mut entries = self.lock();
         if entries.unknown.len() >= UNKNOWN * entries.offers.len().max(1) {
@@ -83,8 +86,9 @@ impl Register {
         (stay, entries.patience)
     }
 
-    /// What a client came for that has a place among the unknown, and its place among those who know it; nothing where
-    /// nobody offers it.
+    /// Moves an unknown client to those that know the offer `id`. Returns the offer and the new place of the client.
+    ///
+    /// `None` if nobody offers this. The client has no place then.
     pub(super) fn known(&self, unknown: u64, id: OfferId) -> Option<(Served, Stay)> {
         let mut entries = self.lock();
         entries.unknown.retain(|place| place.number != unknown);
@@ -97,8 +101,8 @@ impl Register {
         Some((entry.served.clone(), stay))
     }
 
-    /// A client has gone of which nothing is known. Yields whom to tell: the offer that is open the longest, since the
-    /// port is that of all of them.
+    /// Removes an unknown client that has gone. Returns the channel for its events: that of the oldest offer, because
+    /// the port belongs to all offers.
     pub(super) fn forget(&self, unknown: u64) -> Option<mpsc::Sender<RangeEvent>> {
         let mut entries = self.lock();
         entries.unknown.retain(|place| place.number != unknown);
@@ -106,7 +110,7 @@ impl Register {
         oldest.map(|entry| entry.served.events.clone())
     }
 
-    /// An offer stands from now on.
+    /// Adds an offer.
     pub(super) fn add(&self, served: Served) {
         let mut entries = self.lock();
         entries.patience = entries.patience.max(served.idle);
@@ -114,12 +118,12 @@ impl Register {
         entries.offers.insert(served.id, Entry { number, served, known: Vec::new() });
     }
 
-    /// An offer stands no longer: its connections are closed.
+    /// Removes an offer, and closes its connections.
     pub(super) fn remove(&self, id: OfferId) {
         self.lock().offers.remove(&id);
     }
 
-    /// Closes the port, and all connections.
+    /// Closes the port and all connections.
     pub(super) fn close(&self) {
         let mut entries = self.lock();
         entries.listener = None;
@@ -127,7 +131,7 @@ impl Register {
         entries.offers.clear();
     }
 
-    /// A client has gone that knew an offer.
+    /// Removes a client that knew the offer `id` and has gone.
     pub(super) fn leave(&self, number: u64, id: OfferId) {
         if let Some(entry) = self.lock().offers.get_mut(&id) {
             entry.known.retain(|place| place.number != number);

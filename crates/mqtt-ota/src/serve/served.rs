@@ -8,21 +8,21 @@ use super::event::RangeEvent;
 use crate::items::Items;
 use crate::wire::OfferId;
 
-/// What every client of an extended offer is served from. Cloning is cheap.
+/// Content of an extended offer, shared by all its clients. Cloning is cheap.
 #[derive(Clone)]
 pub(crate) struct Served {
     pub(crate) items: Items,
     pub(crate) id: OfferId,
-    /// Whether the device only says what it would ask for.
+    /// True if the device only says what it would ask for.
     pub(crate) dry_run: bool,
-    /// How long a client may take nothing.
+    /// Longest time for which a client may take nothing.
     pub(crate) idle: Duration,
     pub(crate) events: mpsc::Sender<RangeEvent>,
-    /// Bytes for all clients.
+    /// Bytes sent to all clients.
     pub(crate) tally: Arc<Tally>,
 }
 
-/// Bytes for all the clients of one offer.
+/// Number of bytes sent to all the clients of one offer.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(super) taken: AtomicU64,
@@ -30,12 +30,13 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    /// Those that were taken, as far as the system knows.
+    /// Returns the number of bytes that were taken, as far as the system knows.
     pub(crate) fn taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
     }
 
-    /// The same, with those that are on their way: what a device has taken that says so itself.
+    /// Returns the number of bytes that were taken or are on their way. All of them count as taken once the device
+    /// reports that it has the files.
     pub(crate) fn with_pending(&self) -> u64 {
         self.taken() + self.pending.load(Ordering::Relaxed)
     }

@@ -13,18 +13,22 @@ use super::register::Register;
 use super::served::Served;
 use crate::wire::OfferId;
 
-/// A bound port for any number of extended offers: a client says with its first line which of them it came for.
-/// Dropped, it is closed.
+/// Bound port for any number of extended offers. Closed when dropped.
+///
+/// A client says with its first line which offer it came for.
 pub(crate) struct SharedPort {
     local: SocketAddr,
     register: Arc<Register>,
     accepting: AbortHandle,
-    /// Given back when the port is closed.
+    /// Returned when the port is closed.
     _permit: OwnedSemaphorePermit,
 }
 
 impl SharedPort {
-    /// Accepts whoever comes, from now on.
+    /// Accepts clients from now on.
+    ///
+    /// # Errors
+    /// Returns an error if the local address of the listener is unknown.
     pub(super) fn open(listener: TcpListener, permit: OwnedSemaphorePermit) -> io::Result<Self> {
         let local = listener.local_addr()?;
         let register = Arc::new(Register::new(listener));
@@ -36,8 +40,9 @@ impl SharedPort {
         self.local
     }
 
-    /// Answers the requests of whoever knows this offer, on any number of connections, until what is returned is
-    /// dropped or a file is spoilt.
+    /// Answers the requests of clients that know this offer, on any number of connections.
+    ///
+    /// The offer ends when the returned value is dropped, or when a file is spoilt.
     pub(crate) fn offer(self: &Arc<Self>, served: Served) -> Offered {
         let id = served.id;
         self.register.add(served);
@@ -52,7 +57,7 @@ impl Drop for SharedPort {
     }
 }
 
-/// An offer at a [`SharedPort`]. Dropped, its connections are closed, and with the last one the port is.
+/// Offer at a [`SharedPort`]. Dropping it closes its connections, and the port with the last offer.
 pub(crate) struct Offered {
     id: OfferId,
     port: Arc<SharedPort>,
@@ -64,10 +69,10 @@ impl Drop for Offered {
     }
 }
 
-/// Lets clients in until the port is closed.
+/// Accepts clients until the port is closed.
 async fn accept(register: Arc<Register>) {
     while let Some(accepted) = register.accepted().await {
-        // An error concerns that one client (it has gone again) or passes (no file handles).
+        // An error concerns only this client (it has gone again), or is transient (no file handles).
         let Ok((stream, peer)) = accepted else {
             sleep(BREATHER).await;
             continue;
@@ -161,7 +166,7 @@ mod tests {
         for _ in 0..2 * UNKNOWN {
             strangers.push(server.client().await);
         }
-        // One more, and the first of them is sent away.
+        // A further client, and the first of them is sent away.
         strangers.push(TcpStream::connect(server.address).await.unwrap());
         let crowded =
             |event: &RangeEvent| matches!(event, RangeEvent::Dropped { cause: DropCause::Crowded, .. });
@@ -249,7 +254,7 @@ mod tests {
         drop(one);
         assert_eq!(first.read(&mut [0]).await.unwrap_or_default(), 0);
         assert!(asks(ID).await.is_err());
-        // Another one's id is none on a connection that has said which it came for.
+        // The id of another offer does not count on a connection that has said which offer it came for.
         second.write_all(format!("{ID} 0-0 0\n").as_bytes()).await.unwrap();
         assert_eq!(second.read(&mut [0]).await.unwrap_or_default(), 0);
         assert_eq!(asks(other).await.unwrap().1, [2; 10]);

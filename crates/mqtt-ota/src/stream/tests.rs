@@ -10,7 +10,7 @@ use crate::wire::DevicePath;
 use crate::wire::{Algorithm, Announcement, Digest, Status};
 
 const CONNECT: Duration = Duration::from_secs(30);
-/// Shortly before that is over.
+/// Pause before each message, slightly shorter than [`CONNECT`].
 const LATE: Duration = Duration::from_secs(25);
 
 fn announced(device: &Post<News>) {
@@ -27,15 +27,15 @@ fn fetches_at_boot(device: &Post<News>) {
     device.message(News::Status(Box::new(Status::parse(text.as_bytes()).unwrap()))).unwrap();
 }
 
-/// How long a device is waited for that never comes, where this is heard one after the other, with a pause before
-/// each.
+/// Returns the time for which a device that never connects is waited for while it sends these messages, with a pause
+/// before each.
 async fn waited(heard: &[fn(&Post<News>)]) -> Duration {
     let (waited, outcome) = outcome(heard).await;
     assert!(matches!(outcome, Outcome::NobodyConnected { .. }), "{outcome}");
     waited
 }
 
-/// The same, and what it comes to.
+/// Returns the time like [`waited`], and the outcome.
 async fn outcome(heard: &[fn(&Post<News>)]) -> (Duration, Outcome) {
     let device: DeviceName = "LAMP".parse().unwrap();
     let digest = digest();
@@ -91,7 +91,7 @@ async fn a_device_that_fetches_at_its_boot_has_the_time_of_a_boot_for_it_and_no_
     let (waited, outcome) = outcome(&[fetches_at_boot]).await;
     assert_eq!(waited.as_secs(), 25 + 120);
     assert!(matches!(outcome, Outcome::NotFetchedAtBoot { .. }), "{outcome}");
-    // It boots again and again.
+    // The device boots again and again.
     let boots: Vec<fn(&Post<News>)> = [fetches_at_boot as fn(&Post<News>), announced].repeat(9);
     let (waited, outcome) = self::outcome(&boots).await;
     assert_eq!(waited, 9 * LATE);
