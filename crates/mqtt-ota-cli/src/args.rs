@@ -42,7 +42,7 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// What every command understands.
+/// Options that every command understands.
 #[derive(Debug, Args)]
 pub(crate) struct General {
     /// Read the settings from FILE [env: MQTT_OTA_CONFIG]

@@ -13,7 +13,7 @@ use crate::settings::Flags;
 /// Id of the argument that names the folder of the kept devices.
 pub(super) const FOLDER: &str = "folder";
 
-/// How to reach the broker.
+/// Options for reaching the broker.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Broker")]
 pub(crate) struct Connection {
@@ -62,7 +62,7 @@ pub(crate) struct Login {
     password_file: Option<PathBuf>,
 }
 
-/// What outlives the broker that is built in.
+/// Options for data that outlives the built-in broker.
 #[cfg(feature = "broker")]
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Announcements {
@@ -87,7 +87,7 @@ pub(crate) struct Serving {
     advertise: Option<String>,
 }
 
-/// How many devices at once.
+/// Limit on the number of devices worked with at once.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Devices")]
 pub(crate) struct Parallel {
@@ -97,7 +97,7 @@ pub(crate) struct Parallel {
     parallel: Option<String>,
 }
 
-/// What devices are called together.
+/// Groups of devices that are named together.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Devices")]
 pub(crate) struct Groups {
@@ -107,7 +107,8 @@ pub(crate) struct Groups {
     groups: Option<String>,
 }
 
-/// Who gets files when. Each of these needs the argument `folder` of the command that has them.
+/// Options that decide which devices get files, and when. Each needs the argument `folder` of the command that has
+/// them.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Keeping")]
 pub(crate) struct Keeping {
@@ -145,7 +146,7 @@ pub(crate) struct Keeping {
     pub(crate) settle: Option<Duration>,
 }
 
-/// How often a file is offered.
+/// Options for offering a file again.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Patience")]
 pub(crate) struct Retrying {
@@ -159,7 +160,7 @@ pub(crate) struct Retrying {
     retry_pause: Option<String>,
 }
 
-/// Whether files are looked at first.
+/// Options for checking files before they are sent.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Files")]
 pub(crate) struct Checking {
@@ -169,7 +170,7 @@ pub(crate) struct Checking {
     no_check: bool,
 }
 
-/// How long a device that is offered a file may take.
+/// Time-outs for a device that is offered a file.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Patience")]
 pub(crate) struct Waiting {
@@ -188,7 +189,7 @@ pub(crate) struct Waiting {
     confirm_timeout: Option<String>,
 }
 
-/// Whether a device reboots, and whether that is waited for.
+/// Options for the reboot of a device, and for waiting for it.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Reboot {
     /// Do not let the device reboot once the files are in place
@@ -211,7 +212,7 @@ pub(crate) struct Reboot {
     boot_timeout: Option<String>,
 }
 
-/// How long a device may take that is at its reboot, for commands that send it no file.
+/// Time-out for a device that is at its reboot, for commands that send it no file.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Patience")]
 pub(crate) struct Absence {
@@ -221,7 +222,7 @@ pub(crate) struct Absence {
     connect_timeout: Option<String>,
 }
 
-/// How long a reboot may take, for commands that always wait for it.
+/// Time-out for a reboot, for commands that always wait for it.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Patience")]
 pub(crate) struct BootTimeout {
@@ -231,7 +232,7 @@ pub(crate) struct BootTimeout {
     boot_timeout: Option<String>,
 }
 
-/// How slow a sender may be, for a command that is a device.
+/// Minimum rate of a sender, for a command that acts as a device.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Patience")]
 pub(crate) struct LeastRate {
