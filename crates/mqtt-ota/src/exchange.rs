@@ -199,7 +199,8 @@ impl Exchange {
     pub(crate) fn patience(&self) -> Patience {
         let is_served = |who: bool| self.clients.values().any(|is_device| *is_device == who);
         match self {
-            // This case comes first: a stranger may have been taken for the device, and have taken everything.
+            // A client that may be the device comes first: a stranger may have been taken for it, and have taken
+            // everything.
             _ if is_served(true) => Patience::Transfer,
             Self { delivered: true, .. } => Patience::Confirmation,
             Self { taker: Some(_), .. } => Patience::Confirmation,

@@ -24,7 +24,7 @@ use crate::wire::Digest;
 pub(super) const SEND_BUFFER: usize = 64 * 1024;
 /// Largest number of bytes that wait in the system to be sent to one client.
 ///
-/// This system does not tell which of them the client has confirmed, so progress shows only when there is room again.
+/// The system does not tell which of them the client has confirmed, so progress shows only when there is room again.
 /// The time-out for a stalled client is therefore in effect a minimum rate: this size per time-out.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(super) const SEND_BUFFER: usize = 8 * 1024;

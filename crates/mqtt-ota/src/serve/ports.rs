@@ -15,8 +15,8 @@ use crate::address::Listen;
 
 /// Ports that a sender may listen on.
 ///
-/// A plain offer needs a port of its own, because its client does not say what it came for. All extended offers share a
-/// port.
+/// A plain offer needs a port of its own, because its client does not say what it came for. All extended offers at one
+/// address share a port.
 pub(crate) struct Ports {
     listen: Listen,
     /// Permits, one for each port.
@@ -55,7 +55,7 @@ impl Ports {
 
     /// Returns the port of all extended offers, for clients that connect to `advertised` if that is an address.
     ///
-    /// Waits until a port is free. Cancel safe.
+    /// Waits until a port is free, or another caller has opened the shared port. Cancel safe.
     ///
     /// # Errors
     /// Returns an error if no port can be bound.
