@@ -23,6 +23,7 @@
 //! - `exchange` and `dialogue`: the state of one plain and of one extended offer, which decides the outcome from events
 //!   in any order. No socket and no clock.
 //! - `attempt` and `stream`: one plain and one extended offer with its sockets and its clock.
+//!   `delivery`: the result of either.
 //! - `feed`: the messages from a device.
 //! - `boot`: the device's reboot after an offer.
 //! - `postponing`: the wait for a device that wants the offer later.
