@@ -28,13 +28,14 @@ def recover(name):
                 boot.unload(fetch)
             except Exception as problem:  # the trial counts all the same
                 print("mqtt_ota_fetch:", problem)
-        # Another boot, which begins at once, leaves more of a small heap to the application.
-        anew = boot.small and boot.later and not slept()
+        if read("boots")[-1:] == "*":
+            return True
         why = _counts()
         if not why:
-            if anew:
-                boot.restart()
-            return not anew
+            if not boot.small or not boot.later or slept():
+                return True
+            boot.restart()  # which leaves more of a small heap to the application
+            return
         if why[:3] == "no-" or not boot.there("error"):
             note(why)
         os.rename(state(name), state("undo"))
@@ -57,6 +58,8 @@ def broken(problem):
     """Nothing would watch over a boot of a set on trial, which has brought what does: it counts against the set."""
     note(str(problem))
     _write("boots", (read("boots")[:-1] + "x").encode())
+    if read("boots")[-1:] != "x":  # where nothing can be counted, it must not go on for ever
+        os.rename(state("trial"), state("undo"))
     boot.restart()
 
 
@@ -122,7 +125,6 @@ def _counts():
         total, bad, alone, last = 0, 0, 0, "p"
     if last in ".n":
         last = _cause() or last
-    total -= last == "*"  # counted already
     bad += last in "nxw"
     alone += last == "."
     boots = "%d %d %d *" % (total + 1, bad, alone)

@@ -142,6 +142,8 @@ class Board:
                 break
             except Reset:
                 count += 1
+                if count > 20:
+                    raise AssertionError("it resets itself again and again")
         import mqtt_ota
 
         mqtt_ota_boot.confirms = confirms
@@ -927,6 +929,23 @@ def a_set_whose_boots_cannot_be_noted_is_taken_back():
     equal((board.announce()["error"], tree()), ("this boot cannot be noted", before))
 
 
+def a_set_on_trial_on_a_full_disk_is_taken_back_and_the_board_comes_up():
+    for small in False, True:
+        board = Board(OLD)
+        board.small = small
+        before = tree()
+        board.syncs(NEW)
+
+        def full(path, mode="r"):
+            return raises(OSError(28)) if "w" in mode else open(path, mode)
+
+        for module in "mqtt_ota_trial", "mqtt_ota_recover":
+            board.replaced[module] = {"open": full}
+        board.boot(announces=False, connect=int)
+        board.replaced.clear()
+        equal((tree(), "rolled-back" in board.announce()), (before, True))
+
+
 @on_a_board
 def a_reset_on_an_rp2_is_no_watchdogs():
     Machine.cause = Machine.WDT_RESET
@@ -1441,6 +1460,7 @@ def a_set_on_trial_counts_its_boots_though_what_was_offered_cannot_be_told():
         equal((board.module.read("boots").split(" ")[0], board.module.trial is None), (count, False))
 
 
+@on_a_board
 def an_offer_that_waits_behind_another_set_is_not_told_to_be_installed():
     board = Board(OLD)
     offer = the_offer(board, board.sender.sends, "other.py", b"other")
@@ -1448,6 +1468,23 @@ def an_offer_that_waits_behind_another_set_is_not_told_to_be_installed():
     write(".mqtt-ota/offer", offer)
     board.boot(announces=False, connect=no_network)
     equal(("said" in board.state(), noted_for_the_boot()), (False, offer))
+    # Nor is it a reason for a small board to boot again and again.
+    board.small = True
+    for resets, count in (1, "2"), (1, "3"):
+        got = board.boot(confirms=False, announces=False, connect=no_network)
+        equal((got, board.module.read("boots").split(" ")[0], board.module.trial is None), (resets, count, False))
+
+
+@on_a_board
+def a_set_that_brings_half_of_what_fetches_does_not_hold_up_a_small_board():
+    board = Board(OLD)
+    board.small = True
+    offer = the_offer(board, board.sender.syncs, NEW)
+    is_status(board.syncs(NEW), "installed|set|")
+    write(".mqtt-ota/offer", offer)
+    board.failing["mqtt_ota_fetch"] = OSError("only a part of it is there")
+    equal(board.boot(announces=False, connect=int), 0)
+    equal((board.module.read("boots"), board.module.trial is None), ("1 0 0 .", False))
 
 
 def a_set_that_is_in_place_is_told_whatever_the_modules_are_that_came_with_it():
